@@ -1,0 +1,60 @@
+"""Scalar automatic differentiation: record, differentiate, see.
+
+>>> import micrograd_bp as mg
+>>> x = mg.Value(0.5)
+>>> mg.sigmoid(2.0 * x).backward()
+>>> round(x.grad, 6)
+0.393224
+"""
+
+from micrograd_bp import ops
+from micrograd_bp._version import __version__
+from micrograd_bp.ops import (
+    Op,
+    clip,
+    digamma,
+    elu,
+    gelu,
+    leaky_relu,
+    log_sigmoid,
+    logaddexp,
+    maximum,
+    minimum,
+    reciprocal,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    softplus,
+    square,
+    step,
+    where,
+)
+from micrograd_bp.value import Value, engine_name, gradients
+
+__all__ = [
+    "Op",
+    "Value",
+    "__version__",
+    "clip",
+    "digamma",
+    "elu",
+    "engine_name",
+    "gelu",
+    "gradients",
+    "leaky_relu",
+    "log_sigmoid",
+    "logaddexp",
+    "maximum",
+    "minimum",
+    "ops",
+    "reciprocal",
+    "relu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "softplus",
+    "square",
+    "step",
+    "where",
+]

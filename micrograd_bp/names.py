@@ -1,0 +1,70 @@
+"""Formulas as text: a rule of the table, run on names, writes itself down."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from micrograd_bp._methods import operators
+from micrograd_bp.ops import Op
+
+
+class Name:
+    """A stand-in for a number that writes down what is done to it: a rule run on names gives its formula.
+
+    >>> x = Name("x")
+    >>> (1 - x * x).text
+    '1 - x * x'
+    """
+
+    __slots__ = ("rank", "text")
+    RANKS: ClassVar = {
+        "+": 1,
+        "-": 1,
+        "*": 2,
+        "/": 2,
+        "//": 2,
+        "%": 2,
+        "**": 4,
+    }  # of binary operators; a sign has 3, a name 5
+
+    def __init__(self, text: str, rank: int = 5) -> None:
+        self.text = text
+        self.rank = rank
+
+    @classmethod
+    def of(cls, x: Any) -> Name:
+        """x as a name: numbers as Python would write them."""
+        if isinstance(x, cls):
+            return x
+        text = repr(float(x))
+        if text != "-0.0":
+            text = text.removesuffix(".0")
+        return cls(text, 3 if text[0] == "-" else 5)
+
+    @classmethod
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+        names = [cls.of(arg) for arg in args]
+        rank = cls.RANKS.get(op.symbol, 5)
+        if rank < 5 and len(names) == 2:
+            left, right = names[0]._inside(rank + (rank == 4)), names[1]._inside(rank + 1)
+            return cls(f"{left}{op.symbol}{right}" if rank == 4 else f"{left} {op.symbol} {right}", rank)
+        if rank < 5:
+            return cls(f"{op.symbol}{names[0]._inside(3)}", 3)
+        return cls(f"{op.name}({', '.join(name.text for name in names)})")
+
+    def _inside(self, rank: int) -> str:
+        return self.text if self.rank >= rank else f"({self.text})"
+
+
+operators(Name, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+
+
+def derivatives(op: Op, out: str = "out", *names: str) -> tuple[str, ...]:
+    """The local derivatives of a row as formulas, one per argument, in the arguments' names (or in those given).
+
+    >>> from micrograd_bp import ops
+    >>> derivatives(ops.tanh), derivatives(ops.mul, "v3", "v1", "v2")
+    (('1 - out * out',), ('v2', 'v1'))
+    """
+    rule = op.partials(*(Name(name) for name in (out, *(names or op.parameters))))
+    return tuple(Name.of(partial).text for partial in rule)

@@ -1,0 +1,203 @@
+"""A number that remembers how it was made, and the chain rule that walks back along it.
+
+>>> x, y = Value(2.0, "x"), Value(3.0, "y")
+>>> z = x * y + x.sin()
+>>> z.backward()
+>>> x.grad, y.grad
+(2.5838531634528574, 2.0)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from micrograd_bp import ops
+from micrograd_bp._methods import give_operations
+from micrograd_bp._typing import Arithmetic
+from micrograd_bp.ops import Op, number
+
+
+class Value(Arithmetic):
+    """A number in a computation graph: arithmetic on it records a new Value.
+
+    `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
+    float `data` does: the same results, the same types of exception; only `==` and `hash` go by identity.
+    """
+
+    __slots__ = ("data", "grad", "label", "op", "operands", "partials")
+
+    data: float
+    grad: float  # the derivative of the outputs, summed over the calls of backward()
+    label: str
+    op: Op | None  # None on a leaf
+    operands: tuple[Value | float, ...]  # in order, duplicates kept; a plain number stays a plain float
+    partials: tuple[float, ...]  # d self / d operand, taken when recorded: a later change of data cannot corrupt it
+
+    def __init__(self, data: float, label: str = "") -> None:
+        if not isinstance(label, str):
+            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
+        self.data = number(data)
+        self.grad = 0.0
+        self.label = label
+        self.op = None
+        self.operands = ()
+        self.partials = ()
+
+    @staticmethod
+    def _record(op: Op, args: tuple[Any, ...]) -> Value:
+        """The node for op(*args), whatever the operation and its arity."""
+        operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
+        data = [arg.data if isinstance(arg, Value) else arg for arg in operands]
+        node = Value.__new__(Value)
+        try:
+            out = op.forward(*data)
+            partials = op.partials(out, *data)
+        except Exception as error:
+            raise op.failure(error, operands) from error
+        if len(partials) != len(operands):
+            raise TypeError(f"{op.name}: {len(operands)} arguments, but its rule gives {len(partials)} partials")
+        node.data = number(out, op.name)
+        node.partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
+        node.grad = 0.0
+        node.label = ""
+        node.op = op
+        node.operands = operands
+        return node
+
+    def backward(self, seed: float = 1.0) -> None:
+        """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to.
+
+        >>> x = Value(3.0)
+        >>> (x * x).backward()
+        >>> x.grad
+        6.0
+        """
+        seed = number(seed, "backward")
+        uses = _uses(self)
+        for node in uses:
+            if node.op is not None:
+                node.grad = 0.0
+        self.grad += seed
+        ready = [self]
+        while ready:  # of the nodes all of whose uses are done, so that their adjoints are complete
+            node = ready.pop()
+            adjoint = node.grad
+            for operand, partial in zip(node.operands, node.partials):
+                if isinstance(operand, Value):
+                    if adjoint:  # 0 passes nothing on, so 0 * inf never becomes nan
+                        operand.grad += adjoint * partial
+                    uses[operand] = left = uses[operand] - 1
+                    if not left and operand.op is not None:
+                        ready.append(operand)
+
+    def __float__(self) -> float:
+        raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
+
+    def __format__(self, spec: str) -> str:
+        return format(self.data, spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        label = f", label={self.label!r}" if self.label else ""
+        return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.data, self.label), (None, {"grad": self.grad})  # the copy is a leaf
+
+    @property
+    def _prev(self) -> set[Value]:  # as in micrograd
+        return {operand for operand in self.operands if isinstance(operand, Value)}
+
+    @property
+    def _op(self) -> str:
+        return self.op.symbol if self.op is not None else ""
+
+
+def _uses(output: Value) -> dict[Value, int]:
+    """Every node that the output depends on, with the number of times it is an operand."""
+    uses, nodes = {output: 0}, [output]
+    for node in nodes:  # the list grows meanwhile
+        for operand in node.operands:
+            if isinstance(operand, Value):
+                if operand in uses:
+                    uses[operand] += 1
+                else:
+                    uses[operand] = 1
+                    nodes.append(operand)
+    return uses
+
+
+def topological_order(output: Value) -> list[Value]:
+    """Every node that the output depends on, each after its operands, the output last; found without recursion."""
+    uses = _uses(output)
+    order, ready = [], [output]
+    while ready:
+        node = ready.pop()
+        order.append(node)
+        for operand in node.operands:
+            if isinstance(operand, Value):
+                uses[operand] = left = uses[operand] - 1
+                if not left:
+                    ready.append(operand)
+    order.reverse()
+    return order
+
+
+def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
+    """The derivatives of the output with respect to the inputs, as graphs that can be differentiated again.
+
+    The rules of `backward` fed with Values; no grad is touched. An input may be any node; one that the output does
+    not depend on gets 0. ValueError: data of a leaf was changed after the output was recorded.
+
+    >>> x = Value(3.0)
+    >>> (slope,) = gradients(x**3, [x])
+    >>> slope.data, gradients(slope, [x])[0].data
+    (27.0, 18.0)
+    """
+    order = topological_order(output)
+    relevant = set(inputs)  # and whatever depends on them
+    relevant.update(node for node in order if any(operand in relevant for operand in node.operands))
+    adjoints: dict[Value, Value | float] = {output: 1.0}
+    for node in reversed(order):
+        if node.op is None or node not in relevant or node not in adjoints:
+            continue
+        for operand, partial in zip(node.operands, _partials(node, node.op), strict=True):
+            if operand in relevant:
+                term = _product(adjoints[node], partial)
+                if term != 0.0:
+                    adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
+    return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
+
+
+def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
+    """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
+    partials = op.partials(node, *node.operands)
+    for partial, recorded in zip(partials, node.partials, strict=True):
+        data = partial.data if isinstance(partial, Value) else partial
+        if data != recorded and (data == data or recorded == recorded):
+            raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
+    return partials
+
+
+def _product(adjoint: Value | float, partial: Value | float) -> Value | float:
+    """The chain rule's product, without a node for a plain factor 0, 1 or -1."""
+    for factor, other in ((adjoint, partial), (partial, adjoint)):
+        if not isinstance(factor, Value) and factor in (0.0, 1.0, -1.0):
+            return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
+    product: Value | float = ops.chain(adjoint, partial)
+    return product
+
+
+def engine_name() -> str:
+    """Which Value is in use: "pure" or "accelerated"."""
+    return "pure" if Value.__module__ == __name__ else "accelerated"
+
+
+give_operations(Value)
+
+if not os.environ.get("MICROGRAD_BP_PURE"):
+    with contextlib.suppress(ImportError):  # not built: no C compiler, say
+        globals().update(importlib.import_module("micrograd_bp._accelerated").exports)
