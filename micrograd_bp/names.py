@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from micrograd_bp._methods import operators
-from micrograd_bp.ops import Op
+from micrograd_bp.ops import TABLE, Op
 
 
 class Name:
@@ -68,3 +68,14 @@ def derivatives(op: Op, out: str = "out", *names: str) -> tuple[str, ...]:
     """
     rule = op.partials(*(Name(name) for name in (out, *(names or op.parameters))))
     return tuple(Name.of(partial).text for partial in rule)
+
+
+def operations_table() -> str:
+    """The table of operations as Markdown: the call, how a picture shows it, the local derivatives."""
+    lines = ["| operation | shown as | local derivatives |", "|---|---|---|"]
+    for op in TABLE.values():
+        names = op.parameters if op.arity is not None else ("x", "y")
+        call = f"{op.name}({', '.join(names) + ', ...' * (op.arity is None)})"
+        partials = ", ".join(f"`{partial}`" for partial in derivatives(op, "out", *names))
+        lines.append(f"| `{call}` | `{op.symbol}` | {partials} |")
+    return "\n".join(lines)
