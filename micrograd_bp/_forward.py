@@ -32,7 +32,7 @@ def real_pow(x: float, y: float) -> float:
     """x**y, in the reals: where floats would turn complex, ValueError."""
     power: float | complex = x**y
     if isinstance(power, complex):
-        raise ValueError("a negative base with a fractional exponent has no real power")
+        raise ValueError("a negative base with a fractional exponent has no real power; take abs(x), or cbrt(x)")
     return power
 
 

@@ -65,16 +65,13 @@ class Op:
         """The operation's value: a float for numbers, a Value where one is among the arguments."""
         if len(args) != self.arity:
             args = self._complete(args)
+        taker = None
         for arg in args:
             if type(arg) is not float:
-                break
-        else:
-            return self.forward(*args)
-        for arg in args:
-            record = getattr(type(arg), "_record", None)  # Values and names know how to take part in a row
-            if record is not None:
-                return record(self, args)
-        return self.forward(*[number(arg, self.name) for arg in args])
+                if not hasattr(type(arg), "_record"):  # as Values and names have, to take part in a row
+                    return self(*[x if hasattr(type(x), "_record") else number(x, self.name, "take") for x in args])
+                taker = arg
+        return self.forward(*args) if taker is None else taker._record(self, args)
 
     def _complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments with the defaults filled in, or a TypeError that says how many there should be."""
@@ -105,14 +102,14 @@ class Op:
         return Op, (*rule, self.domain, self.smooth, self.native, self.expansion)
 
 
-def number(x: Any, taker: str = "Value") -> float:
+def number(x: Any, taker: str = "Value", verb: str = "hold") -> float:
     """x as a float; TypeError where it is no real number."""
     if type(x) is float:
         return x
     if type(x) is int or isinstance(x, Real):
         return float(x)
     advice = "take its .data for the number, or use it as it is" if hasattr(x, "_record") else "pass a real number"
-    raise TypeError(f"{taker} cannot hold {reprlib.repr(x)} ({type(x).__name__}); {advice}")
+    raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")
 
 
 def choose(c: Any, x: Any, y: Any) -> Any:

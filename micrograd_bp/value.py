@@ -50,22 +50,24 @@ class Value(Arithmetic):
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Value:
         """The node for op(*args), whatever the operation and its arity."""
-        operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
-        data = [arg.data if isinstance(arg, Value) else arg for arg in operands]
+        data = [arg.data if isinstance(arg, Value) else arg for arg in args]
         node = Value.__new__(Value)
         try:
             out = op.forward(*data)
             partials = op.partials(out, *data)
         except Exception as error:
-            raise op.failure(error, operands) from error
-        if len(partials) != len(operands):
-            raise TypeError(f"{op.name}: {len(operands)} arguments, but its rule gives {len(partials)} partials")
-        node.data = number(out, op.name)
-        node.partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
+            raise op.failure(error, args) from error
+        if len(partials) != len(args):
+            raise TypeError(f"{op.name}: {len(args)} arguments, but its rule gives {len(partials)} partials")
+        for partial in partials:
+            if type(partial) is not float:
+                partials = tuple([number(partial, f"{op.name}'s rule", "give") for partial in partials])
+        node.data = number(out, op.name, "give")
         node.grad = 0.0
         node.label = ""
         node.op = op
-        node.operands = operands
+        node.operands = args
+        node.partials = tuple(partials)
         return node
 
     def backward(self, seed: float = 1.0) -> None:
