@@ -7,7 +7,7 @@
 0.393224
 """
 
-from micrograd_bp import ops
+from micrograd_bp import math, ops
 from micrograd_bp._version import __version__
 from micrograd_bp.ops import (
     Op,
@@ -45,6 +45,7 @@ __all__ = [
     "leaky_relu",
     "log_sigmoid",
     "logaddexp",
+    "math",
     "maximum",
     "minimum",
     "ops",

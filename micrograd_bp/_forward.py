@@ -1,6 +1,7 @@
 """Values of rows that take more than a line: IEEE arithmetic that never raises, and the polygamma functions."""
 
 import math
+import sys
 from fractions import Fraction
 
 
@@ -59,11 +60,14 @@ def fma(x: float, y: float, z: float) -> float:
 
 def sumprod(*args: float) -> float:
     """The dot product of the first half of the arguments with the second, rounded once."""
-    pairs = list(zip(args[: len(args) // 2], args[len(args) // 2 :], strict=True))
-    if not all(map(math.isfinite, args)):
-        return sum((x * y for x, y in pairs), 0.0)
-    exact = sum(Fraction(x) * Fraction(y) for x, y in pairs)
-    return float(exact) if exact else sum((x * y for x, y in pairs), 0.0)
+    p, q = args[: len(args) // 2], args[len(args) // 2 :]
+    if sys.version_info >= (3, 12):
+        return float(math.sumprod(p, q))
+    rounded = sum((x * y for x, y in zip(p, q, strict=True)), 0.0)
+    if not math.isfinite(rounded):
+        return rounded
+    exact = sum(Fraction(x) * Fraction(y) for x, y in zip(p, q, strict=True))
+    return float(exact) if exact else rounded
 
 
 # The Bernoulli numbers B_2, B_4, ...

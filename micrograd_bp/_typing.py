@@ -1,9 +1,9 @@
-"""What the table and the loops of value.py install on Value, declared for type checkers only."""
+"""What the loops over the table make, declared for type checkers only: the methods of Value, the functions of math."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 if TYPE_CHECKING:
     from micrograd_bp.value import Value
@@ -41,6 +41,34 @@ if TYPE_CHECKING:
         def __floor__(self) -> int: ...
         def __ceil__(self) -> int: ...
         def __round__(self, ndigits: int = 0) -> float: ...
+
+    class Unary(Protocol):
+        """A function of micrograd_bp.math: a Value for a Value, a float for a float."""
+
+        @overload
+        def __call__(self, x: Value, /) -> Value: ...
+        @overload
+        def __call__(self, x: float, /) -> float: ...
+
+    class Binary(Protocol):
+        """The same for two arguments."""
+
+        @overload
+        def __call__(self, x: Value, y: Operand, /) -> Value: ...
+        @overload
+        def __call__(self, x: float, y: Value, /) -> Value: ...
+        @overload
+        def __call__(self, x: float, y: float, /) -> float: ...
+
+    class Variadic(Protocol):
+        """The same for any number of arguments."""
+
+        @overload
+        def __call__(self, x: Value, /, *rest: Operand) -> Value: ...
+        @overload
+        def __call__(self, *args: float) -> float: ...
+        @overload
+        def __call__(self, *args: Operand) -> Any: ...
 
 else:
     Arithmetic = object

@@ -1,0 +1,330 @@
+"""Python's `math`, differentiable: import it in place of `math`, and a numeric program takes Values.
+
+Every name of `math` is here. A function with a derivative takes and gives Values; one that is flat reads the data and
+gives a plain result, and one about integers wants integers, as with floats. Plain numbers get what `math` gives.
+
+>>> from micrograd_bp import Value, math
+>>> x = Value(2.0)
+>>> math.hypot(math.sin(x), 3.0).backward()
+>>> x.grad
+-0.12071076969286149
+>>> math.floor(x * math.pi), math.sin(2.0)
+(6, 0.9092974268256817)
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from micrograd_bp import names, ops
+from micrograd_bp.ops import READERS, Op, number
+from micrograd_bp.value import Value
+
+if TYPE_CHECKING:
+    from micrograd_bp._typing import Binary, Operand, Unary, Variadic
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _recorded(*args: Any) -> bool:
+    """Whether a Value, or whatever else can take part in a row, is among the arguments."""
+    for arg in args:  # noqa: SIM110 - any() would take three times as long
+        if type(arg) is not float and hasattr(type(arg), "_record"):
+            return True
+    return False
+
+
+def _named(function: Any, plain: Callable[..., Any]) -> Any:
+    """The function under the name and with the documentation of `math`'s."""
+    return functools.update_wrapper(function, plain, ("__name__", "__qualname__", "__doc__"), ())
+
+
+def _row(op: Op, plain: Any = None) -> Any:
+    """A row under the name that `math` has for it: `math`'s own function on plain numbers, else the row."""
+    plain = plain or getattr(math, op.name)
+    method = getattr(Value, op.name)
+
+    def unary(x: Any, /) -> Any:
+        if isinstance(x, Value):
+            return method(x)  # a third of the time that the row takes when called
+        return plain(x) if type(x) is float or not hasattr(type(x), "_record") else op(x)
+
+    def function(*args: Any) -> Any:
+        return op(*args) if _recorded(*args) else plain(*args)
+
+    named = _named(unary if op.arity == 1 else function, plain)
+    named.__doc__ += (
+        f"\n\nWith out for the result, the derivative by each argument: {', '.join(names.derivatives(op))}."
+    )
+    return named
+
+
+def _reading(plain: Function) -> Function:
+    """A flat function of `math`: a plain result, read off the data of Values; READERS are told."""
+
+    def function(*args: Any, **options: Any) -> Any:
+        if not _recorded(*args):
+            return plain(*args, **options)
+        how = functools.partial(plain, **options) if options else plain
+        result = how(*[arg.data if isinstance(arg, Value) else arg for arg in args])
+        for reader in READERS:
+            reader(how, args, result)
+        return result
+
+    named: Function = _named(function, plain)
+    return named
+
+
+def _integral(plain: Function) -> Function:
+    """A function of `math` that takes integers, and a Value no more than a float."""
+
+    def function(*args: Any) -> Any:
+        for arg in args:
+            if isinstance(arg, Value):
+                raise TypeError(f"{plain.__name__} takes integers, not {arg!r}; int() reads one off a Value")
+        return plain(*args)
+
+    named: Function = _named(function, plain)
+    return named
+
+
+e, inf, nan, pi, tau = math.e, math.inf, math.nan, math.pi, math.tau
+
+acos: Unary = _row(ops.acos)
+acosh: Unary = _row(ops.acosh)
+asin: Unary = _row(ops.asin)
+asinh: Unary = _row(ops.asinh)
+atan: Unary = _row(ops.atan)
+atan2: Binary = _row(ops.atan2)
+atanh: Unary = _row(ops.atanh)
+cbrt: Unary = _row(ops.cbrt)
+copysign: Binary = _row(ops.copysign)
+cos: Unary = _row(ops.cos)
+cosh: Unary = _row(ops.cosh)
+degrees: Unary = _row(ops.degrees)
+erf: Unary = _row(ops.erf)
+erfc: Unary = _row(ops.erfc)
+exp: Unary = _row(ops.exp)
+exp2: Unary = _row(ops.exp2)
+expm1: Unary = _row(ops.expm1)
+fabs: Unary = _row(ops.abs, math.fabs)
+fmod: Binary = _row(ops.fmod)
+gamma: Unary = _row(ops.gamma)
+hypot: Variadic = _row(ops.hypot)
+lgamma: Unary = _row(ops.lgamma)
+log10: Unary = _row(ops.log10)
+log1p: Unary = _row(ops.log1p)
+log2: Unary = _row(ops.log2)
+radians: Unary = _row(ops.radians)
+remainder: Binary = _row(ops.remainder)
+sin: Unary = _row(ops.sin)
+sinh: Unary = _row(ops.sinh)
+sqrt: Unary = _row(ops.sqrt)
+tan: Unary = _row(ops.tan)
+tanh: Unary = _row(ops.tanh)
+if sys.version_info >= (3, 13):
+    fma: Variadic = _row(ops.fma)
+
+ceil, floor, trunc = math.ceil, math.floor, math.trunc  # they ask a Value's own methods
+isclose = _reading(math.isclose)
+isfinite = _reading(math.isfinite)
+isinf = _reading(math.isinf)
+isnan = _reading(math.isnan)
+nextafter = _reading(math.nextafter)
+ulp = _reading(math.ulp)
+
+comb = _integral(math.comb)
+factorial = _integral(math.factorial)
+gcd = _integral(math.gcd)
+isqrt = _integral(math.isqrt)
+lcm = _integral(math.lcm)
+perm = _integral(math.perm)
+
+
+@overload
+def dist(p: Iterable[Value], q: Iterable[Operand], /) -> Value: ...
+@overload
+def dist(p: Iterable[float], q: Iterable[Value], /) -> Value: ...
+@overload
+def dist(p: Iterable[float], q: Iterable[float], /) -> float: ...
+@overload
+def dist(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
+def dist(p: Any, q: Any, /) -> Any:
+    """The Euclidean distance of two points, each with as many coordinates as the other (ValueError otherwise).
+
+    >>> x = Value(5.0)
+    >>> dist([x, 2.0], [2.0, 6.0]).backward()
+    >>> x.grad
+    0.6
+    """
+    p, q = tuple(p), tuple(q)
+    try:
+        return math.dist(p, q)
+    except TypeError:
+        if not _recorded(*p, *q):
+            raise
+    p, q = ([x if _recorded(x) else number(x, "dist", "take") for x in point] for point in (p, q))
+    return ops.hypot(*[x - y for x, y in zip(p, q)])
+
+
+@overload
+def frexp(x: Value, /) -> tuple[Value, int]: ...
+@overload
+def frexp(x: float, /) -> tuple[float, int]: ...
+def frexp(x: Any, /) -> Any:
+    """The mantissa and the exponent of x, such that x = mantissa * 2**exponent; the exponent is a plain int.
+
+    >>> mantissa, exponent = frexp(Value(6.0))
+    >>> mantissa.data, exponent, mantissa.partials[0]
+    (0.75, 3, 0.125)
+    """
+    if not isinstance(x, Value):
+        return math.frexp(x)
+    exponent = _exponent(x)
+    return ops.ldexp(x, -exponent), exponent
+
+
+@overload
+def fsum(seq: Iterable[Value], /) -> Value: ...
+@overload
+def fsum(seq: Iterable[float], /) -> float: ...
+@overload
+def fsum(seq: Iterable[Operand], /) -> Any: ...
+def fsum(seq: Any, /) -> Any:
+    """The sum of the terms, rounded once.
+
+    >>> x = Value(1e-16)
+    >>> fsum([1.0, x, x]).data, sum([1.0, x, x]).data
+    (1.0000000000000002, 1.0)
+    """
+    terms = tuple(seq)
+    try:
+        return math.fsum(terms)
+    except TypeError:
+        if not _recorded(*terms):
+            raise
+    return ops.fsum(*terms)
+
+
+@overload
+def ldexp(x: Value, i: int, /) -> Value: ...
+@overload
+def ldexp(x: float, i: int, /) -> float: ...
+def ldexp(x: Any, i: Any, /) -> Any:
+    """x * 2**i, for an integer i (TypeError otherwise).
+
+    >>> ldexp(Value(0.75), 3).data
+    6.0
+    """
+    if not _recorded(x, i):
+        return math.ldexp(x, i)
+    if not isinstance(i, int):
+        raise TypeError(f"ldexp takes an integer as its second argument, not {i!r}; int() makes one of it")
+    return ops.ldexp(x, min(max(i, -9999), 9999))  # where the result is 0 or too large already
+
+
+@overload
+def log(x: Value, base: Operand = e, /) -> Value: ...
+@overload
+def log(x: float, base: Value, /) -> Value: ...
+@overload
+def log(x: float, base: float = e, /) -> float: ...
+def log(x: Any, base: Any = e, /) -> Any:
+    """The logarithm of x to the base, the natural one if none is given.
+
+    >>> x = Value(8.0)
+    >>> log(x, 2).data, log(x).partials[0]
+    (3.0, 0.125)
+    """
+    return _ln(x) if base is e else _ln(x) / _ln(base)
+
+
+@overload
+def modf(x: Value, /) -> tuple[Value, float]: ...
+@overload
+def modf(x: float, /) -> tuple[float, float]: ...
+def modf(x: Any, /) -> Any:
+    """The fractional and the whole part of x, both with its sign; the whole part is a plain float.
+
+    >>> fraction, whole = modf(Value(-2.5))
+    >>> fraction.data, whole, fraction.partials[0]
+    (-0.5, -2.0, 1.0)
+    """
+    if not isinstance(x, Value):
+        return math.modf(x)
+    whole = _whole(x)
+    return copysign(0.0, x) if math.isinf(whole) else fmod(x, 1.0), whole
+
+
+@overload
+def pow(x: Value, y: Operand, /) -> Value: ...
+@overload
+def pow(x: float, y: Value, /) -> Value: ...
+@overload
+def pow(x: float, y: float, /) -> float: ...
+def pow(x: Any, y: Any, /) -> Any:
+    """x to the power of y; ValueError where `**` raises ZeroDivisionError, as from `math.pow`.
+
+    >>> pow(Value(2.0), 3).partials[0]
+    12.0
+    """
+    if not _recorded(x, y):
+        return math.pow(x, y)
+    try:
+        return ops.pow(x, y)
+    except ZeroDivisionError as error:
+        raise ValueError(*error.args) from error
+
+
+@overload
+def prod(iterable: Iterable[Value], /, *, start: Operand = 1) -> Value: ...
+@overload
+def prod(iterable: Iterable[float], /, *, start: float = 1) -> float: ...
+@overload
+def prod(iterable: Iterable[Operand], /, *, start: Operand = 1) -> Any: ...
+def prod(iterable: Any, /, *, start: Any = 1) -> Any:
+    """The product of the factors and of `start`.
+
+    >>> x = Value(2.0)
+    >>> prod([x, x, 3.0]).backward()
+    >>> x.grad
+    12.0
+    """
+    return math.prod(iterable, start=start)
+
+
+if sys.version_info >= (3, 12):
+
+    @overload
+    def sumprod(p: Iterable[Value], q: Iterable[Operand], /) -> Value: ...
+    @overload
+    def sumprod(p: Iterable[float], q: Iterable[Value], /) -> Value: ...
+    @overload
+    def sumprod(p: Iterable[float], q: Iterable[float], /) -> float: ...
+    @overload
+    def sumprod(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
+    def sumprod(p: Any, q: Any, /) -> Any:
+        """The sum of the products of two sequences of the same length (ValueError otherwise), rounded once."""
+        p, q = tuple(p), tuple(q)
+        if len(p) != len(q) or not _recorded(*p, *q):
+            return math.sumprod(p, q)
+        return ops.sumprod(*p, *q)
+
+
+@_reading
+def _exponent(x: Operand) -> int:
+    return math.frexp(x)[1]
+
+
+@_reading
+def _whole(x: Operand) -> float:
+    return math.modf(x)[1]
+
+
+_ln: Unary = _row(ops.log)
+__all__ = [name for name in dir(math) if not name.startswith("_")]
+globals().update({name: getattr(math, name) for name in __all__ if name not in globals()})  # newer than this file
