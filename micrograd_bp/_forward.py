@@ -31,9 +31,9 @@ def ieee_pow(x: float, y: float) -> float:
 
 def real_pow(x: float, y: float) -> float:
     """x**y, in the reals: where floats would turn complex, ValueError."""
-    power: float | complex = x**y
-    if isinstance(power, complex):
+    if -math.inf < x < 0.0 < y % 1.0:
         raise ValueError("a negative base with a fractional exponent has no real power; take abs(x), or cbrt(x)")
+    power: float = x**y
     return power
 
 

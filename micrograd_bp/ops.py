@@ -233,9 +233,10 @@ step: Op = Op("step", "step", lambda x: 1.0 if x > 0.0 else 0.0 if x <= 0.0 else
 copysign: Op = Op("copysign", "copysign", math.copysign,
                   lambda out, x, y: (copysign(1.0, x) * copysign(1.0, y), 0.0), TWO, smooth=False,
                   native="llvm.copysign")
-fmod: Op = Op("fmod", "fmod", math.fmod, lambda out, x, y: (1.0, (out - x) / y), TWO, smooth=False, native="frem")
-remainder: Op = Op("remainder", "remainder", math.remainder, lambda out, x, y: (1.0, (out - x) / y), TWO, smooth=False,
-                   native="remainder")
+fmod: Op = Op("fmod", "fmod", math.fmod, lambda out, x, y: (1.0, ieee_div(out - x, y)), TWO, smooth=False,
+               native="frem")
+remainder: Op = Op("remainder", "remainder", math.remainder, lambda out, x, y: (1.0, ieee_div(out - x, y)), TWO,
+                   smooth=False, native="remainder")
 floor: Op = Op("floor", "floor", lambda x: x // 1.0, lambda out, x: (0.0,), smooth=False, native="llvm.floor")
 
 # --- activations --------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Value(Arithmetic):
         >>> x.grad
         6.0
         """
-        seed = number(seed, "backward")
+        seed = number(seed, "backward", "take")
         uses = _uses(self)
         for node in uses:
             if node.op is not None:
