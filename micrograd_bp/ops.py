@@ -106,7 +106,7 @@ def number(x: Any, taker: str = "Value", verb: str = "hold") -> float:
     """x as a float; TypeError where it is no real number."""
     if type(x) is float:
         return x
-    if type(x) is int or isinstance(x, Real):
+    if type(x) is int or isinstance(x, Real) or type(x).__name__ in ("bool", "bool_"):  # NumPy's bool is no Real
         return float(x)
     advice = "take its .data for the number, or use it as it is" if hasattr(x, "_record") else "pass a real number"
     raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")

@@ -1,0 +1,196 @@
+"""NumPy's numbers beside Values, and NumPy's functions on arrays of them."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from micrograd_bp import Value, where
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
+COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge]
+SCALARS = [np.float64(2.5), np.float32(2.5), np.float16(2.5), np.longdouble(2.5), np.int64(2), np.int8(2), np.uint8(2),
+           np.bool_(True), np.array(2.5)]  # fmt: skip
+POINTS = [0.25, 0.5, 0.75]
+
+
+def values(*data: float) -> Any:
+    return np.array([Value(x) for x in data], dtype=object)
+
+
+def plain(results: Any) -> Any:
+    """An array of Values, or of what a flat function gives, as an array of floats."""
+    return np.vectorize(lambda x: float(getattr(x, "data", x)), otypes=[float])(results)
+
+
+def slopes(f: Callable[..., Any], xs: Any) -> Any:
+    """The derivatives of a scalar function of an array by central differences, good to about 1e-9."""
+    step = 1e-5
+    return np.array([(f(xs + e) - f(xs - e)) / (2 * step) for e in step * np.eye(len(xs))])
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
+@pytest.mark.parametrize("op", OPERATORS)
+def test_a_numpy_number_on_either_side_is_a_float(op, scalar):
+    for ours, floats, i in (
+        (lambda x: op(x, scalar), lambda x: op(x, float(scalar)), 0),
+        (lambda x: op(scalar, x), lambda x: op(float(scalar), x), 1),
+    ):
+        x, y = Value(0.75), Value(0.75)
+        out, expected = ours(x), floats(y)
+        assert type(out) is type(expected) is Value
+        assert type(out.data) is float
+        assert (out.data, out.partials) == (expected.data, expected.partials)
+        assert out.operands[i] is x
+
+
+@pytest.mark.parametrize("scalar", SCALARS[:-1], ids=lambda scalar: type(scalar).__name__)
+@pytest.mark.parametrize("op", COMPARISONS)
+def test_a_comparison_with_a_numpy_number_is_a_plain_bool(op, scalar):
+    x = Value(2.25)
+    assert op(x, scalar) is op(2.25, float(scalar))
+    assert op(scalar, x) is op(float(scalar), 2.25) or scalar.dtype == np.longdouble  # compares as NumPy pleases
+
+
+def test_a_value_made_from_a_numpy_number_holds_a_float():
+    for scalar in SCALARS[:-1]:
+        assert type(Value(scalar).data) is float
+        assert Value(scalar).data == scalar
+    assert Value(np.float32(0.1)).data == float(np.float32(0.1))
+
+
+# --- arrays -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", [*OPERATORS, *COMPARISONS])
+@pytest.mark.parametrize("array", [np.array([0.5, 2.0, 3.0]), np.array([[1, 2], [3, 4]]), np.array([True, True])])
+def test_an_array_beside_a_value_works_element_by_element(op, array):
+    for ours, floats in ((op(array, Value(1.5)), op(array, 1.5)), (op(Value(1.5), array), op(1.5, array))):
+        assert isinstance(ours, np.ndarray)
+        assert ours.dtype == (bool if op in COMPARISONS else object)
+        np.testing.assert_array_equal(plain(ours), floats)
+
+
+def test_arrays_of_values_and_of_numbers_mix():
+    w = values(1.0, 2.0, 3.0)
+    out = (w * np.array([0.5, 1.0, 2.0]) + 1).sum()
+    out.backward()
+    assert out.data == 11.5
+    assert [x.grad for x in w] == [0.5, 1.0, 2.0]
+    w -= 0.5
+    assert list(plain(w)) == [0.5, 1.5, 2.5]
+
+
+def test_equality_is_identity_in_arrays_too():
+    a, b = values(1.0, 1.0), values(1.0, 1.0)
+    assert list(a == a[0]) == list(a[0] == a) == [True, False]
+    assert not (a == b).any()
+
+
+def test_a_mask_selects_and_a_choice_chooses():
+    a = values(-1.0, 2.0, -3.0, 4.0)
+    assert list(plain(a[a > 0])) == [2.0, 4.0]
+    np.where(a > 0, a, 0.0).sum().backward()
+    assert [x.grad for x in a] == [0.0, 1.0, 0.0, 1.0]
+
+
+# NumPy's functions that have a loop for objects, but those whose result is of no real number: `==` is identity here,
+# and an object's own logical_xor is more than a float has either.
+UFUNCS = [
+    ufunc
+    for name, ufunc in sorted(vars(np).items())
+    if isinstance(ufunc, np.ufunc) and ufunc.signature is None and any("O" in kind for kind in ufunc.types)
+    if name not in {"equal", "not_equal", "logical_xor"}
+]
+
+
+@pytest.mark.parametrize("ufunc", dict.fromkeys(UFUNCS), ids=lambda ufunc: ufunc.__name__)
+def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc):
+    points = np.array(POINTS) + (1.0 if ufunc is np.arccosh else 0.0)
+    others = [np.array([1.25, 1.5, 2.75])] * (ufunc.nin - 1)
+    try:
+        expected = ufunc(points, *others)
+    except TypeError:  # of integers only
+        with pytest.raises(TypeError):
+            ufunc(values(*points), *[values(*other) for other in others])
+        return
+    a = values(*points)
+    out = ufunc(a, *[values(*other) for other in others])
+    if ufunc in {np.logical_and, np.logical_or}:
+        out = out.astype(bool)  # an object's `and` is one of the operands
+    np.testing.assert_allclose(plain(out), expected, rtol=1e-15)
+    if expected.dtype == float and isinstance(out[0], Value):
+        sum(out).backward()
+        gradient = slopes(lambda xs: ufunc(xs, *others).sum(), points)
+        np.testing.assert_allclose([x.grad for x in a], gradient, rtol=1e-8, atol=1e-8)
+    elif expected.dtype == float:
+        assert ufunc.__name__ in {"ceil", "floor", "trunc", "rint", "sign"}  # flat: plain numbers
+
+
+def test_a_function_of_numpy_takes_a_single_value():
+    x = Value(0.5)
+    out = np.arctan2(np.tanh(x), 2.0)
+    out.backward()
+    assert x.grad == pytest.approx((1 - np.tanh(0.5) ** 2) * 2 / (4 + np.tanh(0.5) ** 2), rel=1e-14)
+
+
+W = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [1.0, 2.0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: a.sum(),
+        lambda a: a.mean(),
+        lambda a: a.prod(),
+        lambda a: np.dot(a, W[0]),
+        lambda a: np.dot(W[1], a),
+        lambda a: (W @ a) @ a,
+        lambda a: (np.diag(a) @ W @ np.diag(a)).trace(),
+        lambda a: np.tanh(W @ a).sum(),
+        lambda a: np.vdot(a, a),
+        lambda a: np.inner(a, W).sum(),
+        lambda a: (np.outer(a, a) * W).sum(),
+        lambda a: np.tensordot(W, a, 1).prod(),
+        lambda a: np.convolve(a, a).max(),
+        lambda a: np.cumsum(a)[1] * np.cumprod(a)[2],
+        lambda a: np.var(a),
+        lambda a: np.std(a),
+        lambda a: np.linalg.norm(a),
+        lambda a: np.linalg.norm(a - W[0]),
+        lambda a: np.average(a, weights=[1, 2, 3]),
+        lambda a: np.polyval(a, 1.5),
+        lambda a: np.diff(a).prod(),
+        lambda a: np.clip(a, 0.3, 0.6).sum(),
+        lambda a: np.sort(a)[-1] * np.min(a) - a[np.argmax(a)],
+        lambda a: np.median(a),
+        lambda a: np.cross(a, W[0])[1],
+        lambda a: np.logaddexp.reduce(np.exp(W @ np.array([1.0, 2.0, 3.0]))) * a[0],
+        lambda a: np.hypot(a[0], np.arctan2(a[1], a[2])) + np.square(a).sum() + np.reciprocal(a)[0],
+        lambda a: (np.stack([a, 2.0 * a]).reshape(3, 2).T[1] ** 2).sum(),
+    ],
+)
+def test_programs_of_numpy_are_differentiable(f):
+    a = values(*POINTS)
+    out = f(a)
+    out.backward()
+    assert out.data == pytest.approx(f(np.array(POINTS)), rel=1e-14)
+    np.testing.assert_allclose([x.grad for x in a], slopes(f, np.array(POINTS)), rtol=1e-7, atol=1e-8)
+
+
+def test_what_would_drop_the_gradient_in_silence_raises():
+    a = values(1.0, 2.0)
+    for drop in (lambda: a.astype(float), lambda: np.asarray(a, dtype=float), lambda: np.float64(a[0])):
+        with pytest.raises(TypeError, match=r"would drop its gradient; take \.data"):
+            drop()
+
+
+def test_a_condition_of_numpy_chooses():
+    x, y = Value(1.0), Value(2.0)
+    assert where(np.float64(1.0) > 0.0, x, y).data == 1.0
+    assert where(np.bool_(False), x, y).data == 2.0
