@@ -27,6 +27,7 @@ MAX = 1.7976931348623157e308  # the largest float
 TINY = 5e-324  # the smallest
 EPS = 2.0**-53  # between 1 and the float below it
 ANY = (-MAX, MAX)
+TWO, POSITIVE, UNIT = (ANY, ANY), ((TINY, MAX),), ((-1.0, 1.0),)
 READERS: list[Callable[..., None]] = []  # told of every number read off a Value: (how, operands, result)
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
@@ -88,7 +89,7 @@ class Op:
         labels = (f"{x.label}=" if getattr(x, "label", "") else "" for x in operands)
         shown = ", ".join(f"{label}{getattr(x, 'data', x)!r}" for label, x in zip(labels, operands))
         if type(error) in (ZeroDivisionError, OverflowError, ValueError):
-            return type(error)(f"{self.name}({shown}): {error}")
+            return type(error)(f"{self.name}({shown}): {''.join(map(str, error.args[-1:]))}")
         error.add_note(f"raised by {self.name}({shown})")
         return error
 
@@ -120,8 +121,6 @@ def choose(c: Any, x: Any, y: Any) -> Any:
 # fmt: off
 # --- arithmetic ---------------------------------------------------------------------------------------------------
 
-TWO = (ANY, ANY)
-
 add: Op = Op("add", "+", operator.add, lambda out, x, y: (1.0, 1.0), TWO, native="fadd")
 sub: Op = Op("sub", "-", operator.sub, lambda out, x, y: (1.0, -1.0), TWO, native="fsub")
 mul: Op = Op("mul", "*", operator.mul, lambda out, x, y: (y, x), TWO, native="fmul")
@@ -146,8 +145,6 @@ sumprod: Op = Op("sumprod", "sumprod", _forward.sumprod,
 
 # --- exponentials, logarithms, roots ------------------------------------------------------------------------------
 
-POSITIVE = ((TINY, MAX),)
-
 exp: Op = Op("exp", "exp", math.exp, lambda out, x: (out,), ((-746.0, 709.78),), native="exp")
 exp2: Op = Op("exp2", "exp2", math.exp2, lambda out, x: (out * LN2,), ((-1076.0, 1023.99),), native="exp2")
 expm1: Op = Op("expm1", "expm1", math.expm1, lambda out, x: (exp(x),), ((-746.0, 709.78),), native="expm1")
@@ -166,8 +163,6 @@ ldexp: Op = Op("ldexp", "ldexp", lambda x, n: math.ldexp(x, int(n)), lambda out,
                (ANY, (-1000.0, 1000.0)), smooth=False)
 
 # --- trigonometry -------------------------------------------------------------------------------------------------
-
-UNIT = ((-1.0, 1.0),)
 
 sin: Op = Op("sin", "sin", math.sin, lambda out, x: (cos(x),), native="sin")
 cos: Op = Op("cos", "cos", math.cos, lambda out, x: (-sin(x),), native="cos")

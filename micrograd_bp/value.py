@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,8 +58,8 @@ class Value(Arithmetic):
             partials = op.partials(out, *data)
         except Exception as error:
             raise op.failure(error, args) from error
-        if len(partials) != len(args):
-            raise TypeError(f"{op.name}: {len(args)} arguments, but its rule gives {len(partials)} partials")
+        if type(partials) is not tuple or len(partials) != len(args):
+            raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
         for partial in partials:
             if type(partial) is not float:
                 partials = tuple([number(partial, f"{op.name}'s rule", "give") for partial in partials])
@@ -67,7 +68,7 @@ class Value(Arithmetic):
         node.label = ""
         node.op = op
         node.operands = args
-        node.partials = tuple(partials)
+        node.partials = partials
         return node
 
     def backward(self, seed: float = 1.0) -> None:
@@ -110,8 +111,8 @@ class Value(Arithmetic):
         return type(self), (self.data, self.label), (None, {"grad": self.grad})  # the copy is a leaf
 
     @property
-    def _prev(self) -> set[Value]:  # as in micrograd
-        return {operand for operand in self.operands if isinstance(operand, Value)}
+    def _prev(self) -> set[Value]:  # as in micrograd, where a constant is a node as well
+        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
 
     @property
     def _op(self) -> str:
@@ -159,6 +160,9 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
     >>> slope.data, gradients(slope, [x])[0].data
     (27.0, 18.0)
     """
+    if isinstance(inputs, Value) or not all(isinstance(x, Value) for x in (output, *inputs)):
+        given = f"{reprlib.repr(output)} and {reprlib.repr(inputs)}"
+        raise TypeError(f"gradients takes a Value and a sequence of Values, not {given}")
     order = topological_order(output)
     relevant = set(inputs)  # and whatever depends on them
     relevant.update(node for node in order if any(operand in relevant for operand in node.operands))
