@@ -326,5 +326,18 @@ def _whole(x: Operand) -> float:
 
 
 _ln: Unary = _row(ops.log)
-__all__ = [name for name in dir(math) if not name.startswith("_")]
-globals().update({name: getattr(math, name) for name in __all__ if name not in globals()})  # newer than this file
+
+__all__ = [
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "comb", "copysign", "cos", "cosh",
+    "degrees", "dist", "e", "erf", "erfc", "exp", "exp2", "expm1", "fabs", "factorial", "floor", "fmod", "frexp",
+    "fsum", "gamma", "gcd", "hypot", "inf", "isclose", "isfinite", "isinf", "isnan", "isqrt", "lcm", "ldexp",
+    "lgamma", "log", "log1p", "log2", "log10", "modf", "nan", "nextafter", "perm", "pi", "pow", "prod", "radians",
+    "remainder", "sin", "sinh", "sqrt", "tan", "tanh", "tau", "trunc", "ulp",
+]  # fmt: skip
+if sys.version_info >= (3, 12):
+    __all__ += ["sumprod"]
+if sys.version_info >= (3, 13):
+    __all__ += ["fma"]
+_newer = [name for name in dir(math) if not name.startswith("_") and name not in __all__]
+globals().update({name: getattr(math, name) for name in _newer})  # as they are: on Values they raise
+__all__.extend(_newer)
