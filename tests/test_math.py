@@ -12,7 +12,7 @@ from typing import Any
 import mpmath
 import numpy
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
@@ -253,6 +253,7 @@ DIFFERENTIABLE = sorted({*SMOOTH, *SEQUENTIAL, *SPLIT})
 def test_derivatives_are_those_of_mathematics(name):
     f = MP.get(name) or getattr(mp, name)
 
+    @settings(deadline=None, max_examples=50)
     @given(case(name))
     def check(args: tuple[float, ...]) -> None:
         values = [Value(x) if name != "ldexp" or i == 0 else int(x) for i, x in enumerate(args)]
