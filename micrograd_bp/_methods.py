@@ -51,7 +51,7 @@ def _give(cls: Any, name: str, function: Any) -> None:
 def _operand(op: Op, other: Any) -> Any:
     """A number beside a Value, as a float; NotImplemented where its type may know better, as an array does."""
     if type(other) is int or isinstance(other, Real) or type(other).__module__ == "builtins":
-        return number(other, op.name, "take")
+        return number(other, op.name)
     return NotImplemented
 
 

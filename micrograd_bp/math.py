@@ -167,7 +167,7 @@ def dist(p: Any, q: Any, /) -> Any:
     except TypeError:
         if not _recorded(*p, *q):
             raise
-    p, q = ([x if _recorded(x) else number(x, "dist", "take") for x in point] for point in (p, q))
+    p, q = ([x if _recorded(x) else number(x, "dist") for x in point] for point in (p, q))
     return ops.hypot(*[x - y for x, y in zip(p, q)])
 
 

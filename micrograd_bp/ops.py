@@ -70,7 +70,7 @@ class Op:
         for arg in args:
             if type(arg) is not float:
                 if not hasattr(type(arg), "_record"):  # as Values and names have, to take part in a row
-                    return self(*[x if hasattr(type(x), "_record") else number(x, self.name, "take") for x in args])
+                    return self(*[x if hasattr(type(x), "_record") else number(x, self.name) for x in args])
                 taker = arg
         return self.forward(*args) if taker is None else taker._record(self, args)
 
@@ -103,13 +103,14 @@ class Op:
         return Op, (*rule, self.domain, self.smooth, self.native, self.expansion)
 
 
-def number(x: Any, taker: str = "Value", verb: str = "hold") -> float:
+def number(x: Any, taker: str = "Value") -> float:
     """x as a float; TypeError where it is no real number."""
     if type(x) is float:
         return x
     if type(x) is int or isinstance(x, Real) or type(x).__name__ in ("bool", "bool_"):  # NumPy's bool is no Real
         return float(x)
     advice = "take its .data for the number, or use it as it is" if hasattr(x, "_record") else "pass a real number"
+    verb = "hold" if taker == "Value" else "take"
     raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")
 
 

@@ -62,8 +62,8 @@ class Value(Arithmetic):
             raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
         for partial in partials:
             if type(partial) is not float:
-                partials = tuple([number(partial, f"{op.name}'s rule", "give") for partial in partials])
-        node.data = number(out, op.name, "give")
+                partials = tuple([number(partial, op.name) for partial in partials])
+        node.data = number(out, op.name)
         node.grad = 0.0
         node.label = ""
         node.op = op
@@ -79,7 +79,7 @@ class Value(Arithmetic):
         >>> x.grad
         6.0
         """
-        seed = number(seed, "backward", "take")
+        seed = number(seed, "backward")
         uses = _uses(self)
         for node in uses:
             if node.op is not None:

@@ -248,9 +248,9 @@ def test_a_graph_whose_data_was_changed_is_not_differentiated_wrongly():
 @pytest.mark.parametrize(
     ("forward", "rule", "error", "message"),
     [
-        (lambda x: "a", lambda out, x: (1.0,), TypeError, r"mine cannot give 'a' \(str\)"),
-        (lambda x: None, lambda out, x: (1.0,), TypeError, r"mine cannot give None \(NoneType\)"),
-        (lambda x: x, lambda out, x: (1j,), TypeError, r"mine's rule cannot give 1j \(complex\)"),
+        (lambda x: "a", lambda out, x: (1.0,), TypeError, r"mine cannot take 'a' \(str\)"),
+        (lambda x: None, lambda out, x: (1.0,), TypeError, r"mine cannot take None \(NoneType\)"),
+        (lambda x: x, lambda out, x: (1j,), TypeError, r"mine cannot take 1j \(complex\)"),
         (lambda x: x, lambda out, x: (1.0, 2.0), TypeError, r"mine: its rule gives \(1.0, 2.0\); it must give a tuple"),
         (
             lambda x: x,
