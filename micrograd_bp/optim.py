@@ -1,0 +1,411 @@
+"""Optimisers, learning-rate schedules and gradient clipping; updates and names are PyTorch's.
+
+>>> from micrograd_bp import Value
+>>> x = Value(3.0)
+>>> optimizer = SGD([x], lr=0.1, momentum=0.5)
+>>> for _ in range(100):
+...     optimizer.zero_grad()
+...     (x * x).backward()
+...     optimizer.step()
+>>> abs(x.data) < 1e-10
+True
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+from micrograd_bp import _files
+from micrograd_bp.ops import number
+from micrograd_bp.value import Value
+
+Rate: TypeAlias = float | Callable[[int], float]  # or a schedule: number of updates made so far -> learning rate
+
+# The least value of a hyperparameter, and the value that it stays under.
+_BOUNDS = {
+    "lr": (0.0, math.inf), "momentum": (0.0, math.inf), "dampening": (-math.inf, math.inf), "eps": (0.0, math.inf),
+    "weight_decay": (0.0, math.inf), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "alpha": (0.0, 1.0),
+}  # fmt: skip
+
+
+class Optimizer:
+    """What optimisers share: the parameters, the learning rate, the count of updates, and lists of floats as memory.
+
+    `lr` is a rate or a schedule, a function from the number of updates made so far (0 at the first) to a rate.
+    ValueError: there are no parameters, or one of them twice. TypeError: one of them is no Value.
+    """
+
+    _hyperparameters: ClassVar[tuple[str, ...]] = ()
+    _memories: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, parameters: Iterable[Value], lr: Rate, **hyperparameters: Any) -> None:
+        self.parameters = list(parameters)
+        name = type(self).__name__
+        for parameter in self.parameters:
+            if not isinstance(parameter, Value):
+                raise TypeError(f"{name} updates Values, not {parameter!r}; pass model.parameters()")
+        if not self.parameters:
+            raise ValueError(f"{name} has no parameters to update (those of a frozen model are plain floats)")
+        if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
+            raise ValueError(f"{name}: a parameter is listed twice, and would be updated twice")
+        self.lr = lr if callable(lr) else _checked("lr", lr)
+        for hyperparameter, value in hyperparameters.items():
+            setattr(self, hyperparameter, _checked(hyperparameter, value))
+        self.steps = 0
+        self.memory = {memory: [0.0] * len(self.parameters) for memory in self._memories}
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next update."""
+        return self.lr(self.steps) if callable(self.lr) else self.lr
+
+    def zero_grad(self) -> None:
+        """Set the grad of every parameter to 0."""
+        for parameter in self.parameters:
+            parameter.grad = 0.0
+
+    def step(self) -> None:
+        """Update every parameter from its grad."""
+        rate = self.rate
+        self.steps += 1
+        self._update(rate)
+
+    def _update(self, rate: float) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not say how it updates: define _update(rate)")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Hyperparameters, count of updates and memory, as JSON has them; a schedule is given as None."""
+        settings = {name: getattr(self, name) for name in self._hyperparameters}
+        return {
+            "type": type(self).__name__,
+            "lr": None if callable(self.lr) else self.lr,
+            **settings,
+            "steps": self.steps,
+            "memory": {name: list(numbers) for name, numbers in self.memory.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict` of an optimiser of the same type; a schedule stays as it was constructed.
+
+        ValueError: the state is of another type, of other parameters, or damaged. Then nothing is changed.
+
+        >>> x = Value(3.0)
+        >>> optimizer, other = Adam([x], lr=0.1), Adam([x])
+        >>> other.load_state_dict(optimizer.state_dict())
+        >>> other.lr
+        0.1
+        """
+        place = f"the state of {type(self).__name__}"
+        _files.check_keys(state, ("type", "lr", *self._hyperparameters, "steps", "memory"), place)
+        if state["type"] != type(self).__name__:
+            raise ValueError(f"{place}: it is a state of {state['type']!r}")
+        if (state["lr"] is None) != callable(self.lr):
+            raise ValueError(f"{place}: one has a schedule, and the other a constant lr")
+        _files.check_keys(state["memory"], self._memories, f"{place}: memory")
+        memory = {
+            name: _files.several(numbers, f"{place}: {name}", count=len(self.parameters))
+            for name, numbers in state["memory"].items()
+        }
+        steps = _files.natural(state["steps"], f"{place}: steps")
+        settings: dict[str, Any] = {name: _checked(name, state[name]) for name in self._hyperparameters}
+        settings["lr"] = self.lr if state["lr"] is None else _checked("lr", state["lr"])
+        vars(self).update(settings, steps=steps, memory=memory)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("lr", *self._hyperparameters))
+        return f"{type(self).__name__}({len(self.parameters)} parameters, {settings})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum, dampening, Nesterov's momentum and weight decay as PyTorch has them.
+
+    g = grad + weight_decay w; v = momentum v + (1 - dampening) g (at first v = g); w -= lr v, or with Nesterov
+    w -= lr (g + momentum v). ValueError: Nesterov without momentum, or with dampening.
+    """
+
+    _hyperparameters = ("momentum", "dampening", "weight_decay", "nesterov")
+    _memories = ("velocity",)
+    momentum: float
+    dampening: float
+    weight_decay: float
+    nesterov: bool
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: Rate = 0.001,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        if nesterov and (not momentum or dampening):
+            raise ValueError("SGD: Nesterov's momentum takes a momentum, and no dampening")
+        settings = {"momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov}
+        super().__init__(parameters, lr, **settings)
+
+    def _update(self, rate: float) -> None:
+        momentum, decay, velocity = self.momentum, self.weight_decay, self.memory["velocity"]
+        fresh = 1.0 if self.steps == 1 else 1.0 - self.dampening
+        for i, parameter in enumerate(self.parameters):
+            step = _decayed(parameter, decay)
+            if momentum:
+                velocity[i] = v = momentum * velocity[i] + fresh * step
+                step = step + momentum * v if self.nesterov else v
+            parameter.data -= rate * step
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015): momentum, scaled by the root of the running mean of squares, both unbiased.
+
+    g = grad + weight_decay w; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+    w -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+    """
+
+    _hyperparameters = ("beta1", "beta2", "eps", "weight_decay")
+    _memories = ("mean", "square")
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay)
+
+    def _update(self, rate: float) -> None:
+        self._adapt(rate, self.weight_decay)
+
+    def _adapt(self, rate: float, decay: float) -> None:
+        beta1, beta2, eps = self.beta1, self.beta2, self.eps
+        mean, square = self.memory["mean"], self.memory["square"]
+        step = rate / (1.0 - beta1**self.steps)
+        scale = math.sqrt(1.0 - beta2**self.steps)
+        for i, parameter in enumerate(self.parameters):
+            g = _decayed(parameter, decay)
+            mean[i] = m = mean[i] + (1.0 - beta1) * (g - mean[i])
+            square[i] = v = beta2 * square[i] + (1.0 - beta2) * g * g
+            parameter.data -= step * m / (math.sqrt(v) / scale + eps)
+
+
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019): first w -= lr weight_decay w."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: Rate = 0.001,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+
+    def _update(self, rate: float) -> None:
+        keep = 1.0 - rate * self.weight_decay
+        for parameter in self.parameters:
+            parameter.data *= keep
+        self._adapt(rate, 0.0)
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, 2012): the gradient, scaled by the root of the running mean of its squares.
+
+    g = grad + weight_decay w; s = alpha s + (1 - alpha) g^2; v = momentum v + g / (sqrt(s) + eps); w -= lr v.
+    `centered` takes the running mean of g, squared, from s (Graves, 2013).
+    """
+
+    _hyperparameters = ("alpha", "eps", "weight_decay", "momentum", "centered")
+    _memories = ("square", "mean", "velocity")
+    alpha: float
+    eps: float
+    weight_decay: float
+    momentum: float
+    centered: bool
+
+    def __init__(
+        self,
+        parameters: Iterable[Value],
+        lr: Rate = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        settings = {
+            "alpha": alpha,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "centered": centered,
+        }
+        super().__init__(parameters, lr, **settings)
+
+    def _update(self, rate: float) -> None:
+        alpha, momentum, decay = self.alpha, self.momentum, self.weight_decay
+        square, mean, velocity = self.memory["square"], self.memory["mean"], self.memory["velocity"]
+        for i, parameter in enumerate(self.parameters):
+            g = _decayed(parameter, decay)
+            square[i] = s = alpha * square[i] + (1.0 - alpha) * g * g
+            if self.centered:
+                mean[i] = m = mean[i] + (1.0 - alpha) * (g - mean[i])
+                s = max(s - m * m, 0.0)  # rounding can take it below
+            velocity[i] = v = momentum * velocity[i] + g / (math.sqrt(s) + self.eps)
+            parameter.data -= rate * v
+
+
+def _decayed(parameter: Value, decay: float) -> float:
+    """The gradient of the loss with decay / 2 * w^2 added; without decay, infinite weights do no harm."""
+    return parameter.grad + decay * parameter.data if decay else parameter.grad
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A hyperparameter within its bounds, or a switch."""
+    if name not in _BOUNDS:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is True or False, not {value!r}")
+        return value
+    low, high = _BOUNDS[name]
+    if not low <= number(value, name) < high:
+        raise ValueError(f"{name} is {value!r}; it is at least {low} and less than {high}")
+    return number(value, name)
+
+
+# --- schedules: functions from the number of updates made so far to a learning rate -----------------------------------
+
+
+def step_decay(lr: float, every: int, factor: float = 0.1) -> Callable[[int], float]:
+    """The schedule lr * factor^(step // every).
+
+    >>> schedule = step_decay(1.0, every=10, factor=0.5)
+    >>> schedule(9), schedule(10), schedule(25)
+    (1.0, 0.5, 0.25)
+    """
+    return functools.partial(_step_decay, _checked("lr", lr), _whole("every", every), factor)
+
+
+def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
+    """The schedule lr * factor^step.
+
+    >>> exponential_decay(1.0, 0.5)(3)
+    0.125
+    """
+    return functools.partial(_step_decay, _checked("lr", lr), 1, factor)
+
+
+def linear_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
+    """The schedule that goes in a straight line from lr to `end` in so many steps, and stays there.
+
+    `warmup` of the steps come first, in which the rate rises from lr / warmup to lr.
+
+    >>> schedule = linear_decay(1.0, steps=10, end=0.5)
+    >>> schedule(0), schedule(5), schedule(1000)
+    (1.0, 0.75, 0.5)
+    """
+    return _decay(_line, lr, steps, end, warmup)
+
+
+def cosine_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
+    """The schedule that goes along half a wave from lr to `end` in so many steps, and stays there.
+
+    `warmup` of the steps come first, in which the rate rises from lr / warmup to lr (Loshchilov and Hutter, 2017;
+    Goyal et al., 2017).
+
+    >>> schedule = cosine_decay(1.0, steps=14, warmup=4)
+    >>> schedule(0), schedule(3), schedule(9), schedule(14)
+    (0.25, 1.0, 0.5, 0.0)
+    """
+    return _decay(_half_wave, lr, steps, end, warmup)
+
+
+def _decay(shape: Callable[[float], float], lr: float, steps: int, end: float, warmup: int) -> Callable[[int], float]:
+    if _whole("warmup", warmup, 0) >= _whole("steps", steps):
+        raise ValueError(f"warmup ({warmup}) is a part of the steps ({steps})")
+    return functools.partial(_warmed, shape, _checked("lr", lr), _checked("lr", end), warmup, steps)
+
+
+# At the top of the module, so that a schedule can be pickled.
+
+
+def _step_decay(lr: float, every: int, factor: float, step: int) -> float:
+    return lr * factor ** (step // every)
+
+
+def _warmed(shape: Callable[[float], float], lr: float, end: float, warmup: int, steps: int, step: int) -> float:
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return end + (lr - end) * shape(min((step - warmup) / (steps - warmup), 1.0))
+
+
+def _line(part: float) -> float:
+    return 1.0 - part
+
+
+def _half_wave(part: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * part))
+
+
+def _whole(name: str, x: int, least: int = 1) -> int:
+    if not isinstance(x, int) or x < least:
+        raise ValueError(f"{name} is a whole number, {least} or more, not {x!r}")
+    return x
+
+
+# --- clipping: between backward() and step() ------------------------------------------------------------------------
+
+
+def clip_grad_value(parameters: Iterable[Value], clip_value: float) -> None:
+    """Bring every grad into -clip_value to clip_value.
+
+    >>> x = Value(3.0)
+    >>> (x * x).backward()
+    >>> clip_grad_value([x], 5.0)
+    >>> x.grad
+    5.0
+    """
+    if not clip_value >= 0.0:
+        raise ValueError(f"clip_value is 0 or more, not {clip_value!r}")
+    for parameter in parameters:
+        parameter.grad = min(max(parameter.grad, -clip_value), clip_value)
+
+
+def clip_grad_norm(parameters: Iterable[Value], max_norm: float, norm_type: float = 2.0) -> float:
+    """Scale all grads by one factor, so that their norm together is at most max_norm; gives the norm there was.
+
+    `norm_type` is the p of the p-norm (Pascanu, Mikolov and Bengio, 2013, have 2), or inf.
+
+    >>> x, y = Value(1.5), Value(2.0)
+    >>> (x * x + y * y).backward()
+    >>> clip_grad_norm([x, y], 1.0)
+    5.0
+    >>> round(x.grad, 3), round(y.grad, 3)
+    (0.6, 0.8)
+    """
+    if not max_norm >= 0.0 or not norm_type > 0.0:
+        raise ValueError(f"max_norm is 0 or more and norm_type more than 0, not {max_norm!r} and {norm_type!r}")
+    parameters = list(parameters)
+    norm = _norm([abs(parameter.grad) for parameter in parameters], norm_type)
+    factor = max_norm / (norm + 1e-6)  # as PyTorch has it: no division by 0
+    if factor < 1.0:
+        for parameter in parameters:
+            parameter.grad *= factor
+    return norm
+
+
+def _norm(sizes: list[float], p: float) -> float:
+    if p == 2.0:
+        return math.hypot(*sizes)
+    top = max(sizes, default=0.0)
+    if p == math.inf or top in (0.0, math.inf):
+        return top
+    return float(top * math.fsum((size / top) ** p for size in sizes) ** (1.0 / p))  # no overflow in the powers
