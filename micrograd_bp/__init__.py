@@ -7,7 +7,7 @@
 0.393224
 """
 
-from micrograd_bp import math, ops
+from micrograd_bp import datasets, losses, math, nn, ops, optim, training
 from micrograd_bp._version import __version__
 from micrograd_bp.ops import (
     Op,
@@ -37,6 +37,7 @@ __all__ = [
     "Value",
     "__version__",
     "clip",
+    "datasets",
     "digamma",
     "elu",
     "engine_name",
@@ -45,10 +46,13 @@ __all__ = [
     "leaky_relu",
     "log_sigmoid",
     "logaddexp",
+    "losses",
     "math",
     "maximum",
     "minimum",
+    "nn",
     "ops",
+    "optim",
     "reciprocal",
     "relu",
     "sigmoid",
@@ -57,5 +61,6 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "training",
     "where",
 ]

@@ -1,0 +1,442 @@
+"""Training: mini-batches, history, early stopping, checkpoints.
+
+>>> import random
+>>> from micrograd_bp import datasets, losses, nn, optim
+>>> rng = random.Random(1)
+>>> data, model = datasets.xor(), nn.MLP(2, [4, 1], activation="tanh", rng=rng)
+>>> optimizer = optim.Adam(model.parameters(), lr=0.1)
+>>> history = fit(model, losses.binary_cross_entropy, data.X, data.y, optimizer, epochs=100, batch_size=4, rng=rng)
+>>> [round(model(x).sigmoid().data) for x in data.X]
+[0, 1, 1, 0]
+>>> history["loss"][-1] < 0.1 * history["loss"][0]
+True
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from micrograd_bp import _files
+from micrograd_bp.ops import number
+from micrograd_bp.optim import Optimizer
+from micrograd_bp.value import Value
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+Metric: TypeAlias = Callable[[list[Any], list[Any]], float]
+
+FORMAT, VERSION = "micrograd_bp checkpoint", 1
+
+
+class History(dict[str, list[float]]):
+    """A number per epoch under each name: "loss", the metrics, and with a validation split "val_loss" and so on.
+
+    `interrupted` says that KeyboardInterrupt (Ctrl-C) ended the training.
+    """
+
+    interrupted: bool = False
+
+
+def fit(
+    model: Callable[[Any], Any],
+    loss: Callable[[Any, Any], Any],
+    X: Sequence[Any],
+    y: Sequence[Any],
+    optimizer: Optimizer,
+    *,
+    epochs: int = 50,
+    batch_size: int | None = 16,
+    rng: random.Random | None = None,
+    shuffle: bool = True,
+    metrics: Mapping[str, Metric] | None = None,
+    validation: float | tuple[Sequence[Any], Sequence[Any]] | None = None,
+    penalty: Callable[[], Value] | None = None,
+    clip: Callable[[list[Value]], object] | None = None,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    callbacks: Sequence[Callable[[int, History], object]] = (),
+    checkpoint: _files.Path | None = None,
+    checkpoint_every: int = 1,
+    progress: bool | None = None,
+) -> History:
+    """Train the model: for every batch, one step of the optimizer down the gradient of the mean loss of its rows.
+
+    `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
+    optimizer's.
+
+    - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
+      in every epoch where `shuffle` is set (by default seeded with 0).
+    - `metrics`: functions (predictions, targets) -> number by name, such as `accuracy`; of the predictions made while
+      training.
+    - `validation`: (X, y) to measure loss and metrics on after every epoch, or the share of the rows to hold out for
+      that.
+    - `penalty`: a function () -> Value, added to the loss of every batch but not to the history: `losses.l2_penalty`,
+      say. `clip`: a function called with the parameters before every step: `optim.clip_grad_norm`, say.
+    - `patience`: stop after so many epochs in which the loss (on the validation rows, where there are any) did not fall
+      by more than `min_delta` below its least; the parameters of the best epoch are put back.
+    - `callbacks`: functions (epochs made, history), called after every epoch; True ends the training.
+    - `checkpoint`: a file written after every `checkpoint_every` epochs. Where it exists, training continues from
+      it, and ends with the same result to the last bit as if it had not been broken off.
+    - `progress`: a bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
+
+    KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
+    returned. Any other error leaves it so too. ValueError: X and y differ in length, there are no rows, or the
+    checkpoint is damaged or of another run. FloatingPointError: the loss of a batch is infinite or nan.
+    """
+    size = len(X) if batch_size is None else batch_size
+    for name, count, least in (
+        ("epochs", epochs, 0),
+        ("batch_size", size, 1),
+        ("checkpoint_every", checkpoint_every, 1),
+    ):
+        if not isinstance(count, int) or count < least:
+            raise ValueError(f"{name} is a whole number, {least} or more, not {count!r}")
+    rows, targets = _pairs(X, y)
+    held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
+    share = 0.0 if validation is None or isinstance(validation, tuple) else number(validation, "validation")
+    rng = random.Random(0) if rng is None else rng
+    identity = {
+        "loss": getattr(loss, "__name__", type(loss).__name__),
+        "batch_size": size,
+        "shuffle": bool(shuffle),
+        "validation": share,
+    }
+    saved = None
+    if checkpoint is not None:
+        identity["data"] = hashlib.sha256(repr((rows, targets, held)).encode()).hexdigest()
+        if os.path.exists(checkpoint):
+            saved = _read(checkpoint, identity, optimizer)
+            rng.setstate(_rng_state(saved["rng"]["first"]))
+    run = _Run(optimizer, rng)
+    if share:
+        rows, targets, held = _hold_out(rows, targets, share, rng)
+    if saved is not None:
+        run.restore(saved)
+
+    sweep = functools.partial(_sweep, model, loss)
+    bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
+    whole = run.state()  # as it was after the last whole epoch
+    try:
+        while run.epoch < epochs and not run.stopped:
+            order = list(range(len(rows)))
+            if shuffle:
+                rng.shuffle(order)
+            batches = [order[start : start + size] for start in range(0, len(order), size)]
+            measured = _epoch(sweep, rows, targets, batches, optimizer, penalty, clip, metrics or {}, bar)
+            if held[0]:
+                found = evaluate(model, loss, *held, metrics)
+                measured |= {f"val_{name}": number for name, number in found.items()}
+            run.record(measured)
+            if patience is not None:
+                run.watch(measured["val_loss" if held[0] else "loss"], patience, min_delta)
+            for callback in callbacks:
+                if callback(run.epoch, run.history) is True:
+                    run.stopped = True
+            whole = run.state()
+            if checkpoint is not None and (run.epoch % checkpoint_every == 0 or run.epoch == epochs or run.stopped):
+                _write(checkpoint, identity, whole)
+    except BaseException as error:
+        run.restore(whole)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        run.history.interrupted = True
+        if checkpoint is not None:
+            _write(checkpoint, identity, whole)
+    finally:
+        bar.close()
+    if patience is not None:
+        run.put_best()
+    return run.history
+
+
+def _epoch(
+    sweep: Callable[[list[Any], list[Any]], tuple[float, list[Any]]],
+    rows: list[Any],
+    targets: list[Any],
+    batches: list[list[int]],
+    optimizer: Optimizer,
+    penalty: Callable[[], Value] | None,
+    clip: Callable[[list[Value]], object] | None,
+    metrics: Mapping[str, Metric],
+    bar: Any,
+) -> dict[str, float]:
+    """One step of the optimizer for every batch of rows, given by number; the mean loss, and the metrics."""
+    losses, predictions, answers = [], [], []
+    for batch in batches:
+        optimizer.zero_grad()
+        batch_targets = [targets[i] for i in batch]
+        mean, outputs = sweep([rows[i] for i in batch], batch_targets)
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the loss of a batch became {mean}: try a lower learning rate, or clip the gradients"
+            )
+        if penalty is not None:
+            penalty().backward()
+        if clip is not None:
+            clip(optimizer.parameters)
+        optimizer.step()
+        losses.append(mean * len(batch))
+        predictions += outputs
+        answers += batch_targets
+        bar.update(mean)
+    return {"loss": math.fsum(losses) / len(rows), **_measure(metrics, predictions, answers)}
+
+
+def _sweep(
+    model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], rows: list[Any], targets: list[Any]
+) -> tuple[float, list[Any]]:
+    """Add the gradient of the mean loss of the rows to the grads; the mean loss, and the predictions as numbers.
+
+    Row by row, so that no more than one row's graph is in memory.
+    """
+    errors, predictions = [], []
+    for x, target in zip(rows, targets):
+        prediction = model(x)
+        error = loss(prediction, target)
+        if not isinstance(error, Value):
+            raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
+        error.backward(1.0 / len(rows))
+        errors.append(error.data)
+        predictions.append(_data(prediction))
+    return math.fsum(errors) / len(rows), predictions
+
+
+def evaluate(
+    model: Callable[[Any], Any],
+    loss: Callable[[Any, Any], Any],
+    X: Sequence[Any],
+    y: Sequence[Any],
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, float]:
+    """The mean loss over the rows, and the metrics. A frozen model is measured much faster, and gives the same.
+
+    >>> from micrograd_bp import losses
+    >>> evaluate(lambda x: 2.0 * x, losses.mse, [1.0, 2.0], [2.0, 3.0])
+    {'loss': 0.5}
+    """
+    rows, targets = _pairs(X, y)
+    outputs = [_data(model(x)) for x in rows]
+    errors = [_data(loss(output, target)) for output, target in zip(outputs, targets)]
+    return {"loss": math.fsum(errors) / len(rows), **_measure(metrics or {}, outputs, targets)}
+
+
+def accuracy(predictions: Sequence[Any], targets: Sequence[Any]) -> float:
+    """The share of predictions that name the right class.
+
+    A prediction is a list of logits or probabilities, its target the number of the class or such a list; or one logit
+    or score, above 0 for the class whose target is above 0 (of 0 and 1, or of -1 and 1).
+
+    >>> accuracy([[0.1, 2.0], [1.0, 0.0]], [1, 1]), accuracy([-3.0, 0.2], [0, 1])
+    (0.5, 1.0)
+    """
+    return sum(map(_right, predictions, targets)) / len(targets)
+
+
+def _right(prediction: Any, target: Any) -> bool:
+    if not isinstance(prediction, list):
+        return bool((prediction > 0) == (target > 0))
+    return _largest(prediction) == (_largest(target) if isinstance(target, list | tuple) else target)
+
+
+def _largest(numbers: Sequence[float]) -> int:
+    return max(range(len(numbers)), key=numbers.__getitem__)
+
+
+def curve(numbers: Sequence[float], width: int = 60, height: int = 10) -> str:
+    """The numbers as a line in plain characters, for a terminal: a learning curve, say.
+
+    `width` and `height` are those of the plot, in characters. ValueError: none of the numbers is finite.
+
+    >>> print(curve([8.0, 4.0, 2.0, 1.0, 0.5, 0.0], width=6, height=4))
+     8 |*
+       | *
+       |  *
+     0 |   ***
+       +------
+        1    6
+    """
+    count = min(width, len(numbers))
+    columns = [numbers[i * len(numbers) // count : (i + 1) * len(numbers) // count] for i in range(count)]
+    means = [math.fsum(column) / len(column) for column in columns]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    if not finite:
+        raise ValueError("a curve takes finite numbers")
+    low, high = min(finite), max(finite)
+    step = (high - low) / (height - 1) or 1.0
+    levels = [round((mean - low) / step) if math.isfinite(mean) else -1 for mean in means]
+    names = {height - 1: f"{high:.3g}", 0: f"{low:.3g}"}
+    margin = max(map(len, names.values())) + 1
+    lines = [
+        f"{names.get(level, ''):>{margin}} |{''.join('*' if at == level else ' ' for at in levels)}".rstrip()
+        for level in reversed(range(height))
+    ]
+    lines.append(f"{'':{margin}} +{'-' * count}")
+    lines.append(f"{'':{margin}}  1{len(numbers):>{max(count - 1, 0)}}")
+    return "\n".join(lines)
+
+
+class _Run:
+    """What a run of `fit` has come to; `state` is all that is needed to go on from there."""
+
+    def __init__(self, optimizer: Optimizer, rng: random.Random) -> None:
+        self.optimizer, self.rng = optimizer, rng
+        self.first = rng.getstate()
+        self.epoch, self.stopped = 0, False
+        self.history = History()
+        self.best: dict[str, Any] | None = None
+
+    def record(self, measured: dict[str, float]) -> None:
+        self.epoch += 1
+        for name, mean in measured.items():
+            self.history.setdefault(name, []).append(mean)
+
+    def watch(self, loss: float, patience: int, min_delta: float) -> None:
+        """Keep the parameters of the best epoch, and stop where it was too long ago."""
+        if self.best is None or loss < self.best["loss"] - min_delta:
+            self.best = {"epoch": self.epoch, "loss": loss, "parameters": self.parameters()}
+        self.stopped = self.epoch - self.best["epoch"] >= patience
+
+    def parameters(self) -> list[float]:
+        return [parameter.data for parameter in self.optimizer.parameters]
+
+    def put(self, numbers: list[float]) -> None:
+        for parameter, data in zip(self.optimizer.parameters, numbers, strict=True):
+            parameter.data = data
+
+    def put_best(self) -> None:
+        if self.best is not None:
+            self.put(self.best["parameters"])
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "stopped": self.stopped,
+            "parameters": self.parameters(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": {"first": self.first, "now": self.rng.getstate()},
+            "history": {name: list(numbers) for name, numbers in self.history.items()},
+            "best": self.best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.epoch, self.stopped, self.best = state["epoch"], state["stopped"], state["best"]
+        self.put(state["parameters"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.setstate(_rng_state(state["rng"]["now"]))
+        self.history.clear()
+        self.history.update({name: list(numbers) for name, numbers in state["history"].items()})
+
+
+_KEYS = ("epoch", "stopped", "parameters", "optimizer", "rng", "history", "best")
+
+
+def _write(path: _files.Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
+    _files.write_json(path, {"format": FORMAT, "version": VERSION, "run": identity, **state})
+
+
+def _read(path: _files.Path, identity: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """The state in a checkpoint of this run; ValueError: it is damaged, or of another run."""
+    state = _files.read_json(path, FORMAT, VERSION, ("run", *_KEYS))
+    _files.check_keys(state["run"], identity, f"{path}: run")
+    for name, own in identity.items():
+        if (other := state["run"][name]) != own:
+            other, own = ("other", "these") if name == "data" else (repr(other), repr(own))
+            raise ValueError(f"{path}: of a run with {name} {other}, not {own}; remove it, or give another path")
+    count, epoch = len(optimizer.parameters), _files.natural(state["epoch"], f"{path}: epoch")
+    if not isinstance(state["stopped"], bool):
+        raise ValueError(f"{path}: stopped: neither true nor false")
+    state["parameters"] = _files.several(state["parameters"], f"{path}: parameters", count=count)
+    if not isinstance(state["history"], dict):
+        raise ValueError(f"{path}: history: no object")
+    state["history"] = {
+        name: _files.several(numbers, f"{path}: history: {name}", count=epoch)
+        for name, numbers in state["history"].items()
+    }
+    if (best := state["best"]) is not None:
+        place = f"{path}: best"
+        _files.check_keys(best, ("epoch", "loss", "parameters"), place)
+        state["best"] = {
+            "epoch": _files.natural(best["epoch"], f"{place}: epoch"),
+            "loss": _files.real(best["loss"], f"{place}: loss"),
+            "parameters": _files.several(best["parameters"], f"{place}: parameters", count=count),
+        }
+    _files.check_keys(state["rng"], ("first", "now"), f"{path}: rng")
+    try:
+        for numbers in state["rng"].values():
+            random.Random().setstate(_rng_state(numbers))
+        optimizer.load_state_dict(state["optimizer"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return state
+
+
+def _rng_state(numbers: Any) -> tuple[Any, ...]:
+    """A state of random.Random: JSON makes lists of its tuples."""
+    version, words, spare = numbers
+    return version, tuple(words), spare
+
+
+def _hold_out(
+    rows: list[Any], targets: list[Any], share: float, rng: random.Random
+) -> tuple[list[Any], list[Any], tuple[list[Any], list[Any]]]:
+    order = list(range(len(rows)))
+    rng.shuffle(order)
+    count = round(share * len(rows))
+    if not 0 < count < len(rows):
+        raise ValueError(f"a share of {share!r} of {len(rows)} rows cannot be held out for validation")
+    held, kept = order[:count], sorted(order[count:])
+    picked = [[column[i] for i in side] for side in (kept, held) for column in (rows, targets)]
+    return picked[0], picked[1], (picked[2], picked[3])
+
+
+def _pairs(X: Sequence[Any], y: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Rows and targets as lists, arrays turned into lists of plain numbers."""
+    rows, targets = (list(part.tolist()) if hasattr(part, "tolist") else list(part) for part in (X, y))
+    if len(rows) != len(targets):
+        raise ValueError(f"X has {len(rows)} rows, but y has {len(targets)}")
+    if not rows:
+        raise ValueError("there are no rows")
+    return rows, targets
+
+
+def _data(x: Any) -> Any:
+    """A prediction as plain numbers."""
+    return x.data if isinstance(x, Value) else [_data(part) for part in x] if isinstance(x, list | tuple) else x
+
+
+def _measure(metrics: Mapping[str, Metric], predictions: list[Any], targets: list[Any]) -> dict[str, float]:
+    return {name: float(metric(predictions, targets)) for name, metric in metrics.items()}
+
+
+class _Bar:
+    """A progress bar on stderr, or, where none is wanted, nothing."""
+
+    def __init__(self, progress: bool | None, done: int, epochs: int, batches: int) -> None:
+        self.bar: tqdm[Any] | None = None
+        self.epochs, self.batches = epochs, batches
+        if progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
+            try:
+                from tqdm import tqdm
+            except ImportError as error:
+                raise ImportError("a progress bar takes tqdm: pip install tqdm, or fit(..., progress=False)") from error
+            delay = 0.0 if progress else 1.0
+            self.bar = tqdm(total=epochs * batches, initial=done * batches, unit="batch", delay=delay)
+
+    def update(self, loss: float) -> None:
+        if self.bar is not None:
+            epoch = self.bar.n // self.batches + 1
+            self.bar.set_description_str(f"epoch {epoch}/{self.epochs}", refresh=False)
+            self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            self.bar.update()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
