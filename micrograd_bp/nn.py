@@ -72,13 +72,15 @@ class Module:
 
     def named_parameters(self) -> list[tuple[str, Value]]:
         """Every parameter once, with the path of attributes and indices that leads to it."""
-        found: dict[int, tuple[str, Value]] = {}
-        _collect(self, "", found, set())
-        return list(found.values())
+        found: dict[Value, str] = {}
+        _name(self, "", found, {id(self)})
+        return [(name, parameter) for parameter, name in found.items()]
 
     def parameters(self) -> list[Value]:
         """Every parameter once, in the order of `named_parameters`."""
-        return [parameter for _, parameter in self.named_parameters()]
+        found: dict[Value, None] = {}
+        _find(self, found, {id(self)})
+        return list(found)
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -157,22 +159,33 @@ class Module:
             parameter.label = name
 
 
-def _collect(part: Any, path: str, found: dict[int, tuple[str, Value]], seen: set[int]) -> None:
-    if isinstance(part, Value):
-        found.setdefault(id(part), (path, part))
-        return
-    if isinstance(part, list | tuple):
-        members: Any = enumerate(part)
-    elif isinstance(part, Module):
-        members = vars(part).items()
-    elif isinstance(part, dict):
-        members = part.items()
-    else:
-        return
-    if id(part) not in seen:  # a part that is shared, or that refers to its owner
-        seen.add(id(part))
-        for name, member in members:
-            _collect(member, f"{path}.{name}" if path else str(name), found, seen)
+def _name(part: Any, path: str, found: dict[Value, str], seen: set[int]) -> None:
+    """Find every Value in a part and its parts, in order, with the path to it."""
+    for name, member in _members(part).items():
+        if isinstance(member, Value):
+            found.setdefault(member, f"{path}{name}")
+        elif isinstance(member, _PARTS) and id(member) not in seen:  # shared, or its owner
+            seen.add(id(member))
+            _name(member, f"{path}{name}.", found, seen)
+
+
+def _find(part: Any, found: dict[Value, None], seen: set[int]) -> None:
+    """Find every Value in a part and its parts, in order: `_name` takes three times as long."""
+    for member in part if isinstance(part, list) else _members(part).values():
+        if isinstance(member, Value):
+            found[member] = None
+        elif isinstance(member, _PARTS) and id(member) not in seen:
+            seen.add(id(member))
+            _find(member, found, seen)
+
+
+def _members(part: Any) -> dict[Any, Any]:
+    if isinstance(part, Module):
+        return vars(part)
+    return part if isinstance(part, dict) else dict(enumerate(part))
+
+
+_PARTS = (Module, list, tuple, dict)
 
 
 class Neuron(Module):
