@@ -238,7 +238,8 @@ class Neuron(Module):
         elif isinstance(self.activation, str):
             kind = "ReLU" if self.activation == "relu" else self.activation.capitalize()
         else:
-            kind = getattr(self.activation, "__name__", type(self.activation).__name__)
+            named = self.activation.name if isinstance(self.activation, ops.Op) else None
+            kind = named or getattr(self.activation, "__name__", type(self.activation).__name__)
         return f"{kind}Neuron({self.nin})"
 
 
@@ -495,9 +496,11 @@ class LSTMCell(Cell):
     ) -> tuple[list[Any], list[Any]]:
         """The next state: (output, memory), each a list of `nhidden` numbers."""
         h, c = (_zeros(self.nhidden), _zeros(self.nhidden)) if state is None else state
+        if len(c) != self.nhidden:
+            raise ValueError(f"{self!r} remembers {self.nhidden} numbers, not {len(c)}")
         both = [*x, *h]
         gates = (gate.forward(both) for gate in (self.forget, self.input, self.candidate))
-        memory = [f * ci + i * g for ci, f, i, g in zip(c, *gates, strict=True)]
+        memory = [f * ci + i * g for ci, f, i, g in zip(c, *gates)]
         return [o * _activate("tanh", m) for o, m in zip(self.output.forward(both), memory)], memory
 
 

@@ -168,7 +168,8 @@ def test_equal_weights_stay_equal_and_random_ones_do_not():
 def test_every_row_of_one_number_is_an_activation(activation):
     neuron = nn.Neuron(1, activation=activation, init=lambda *_: 0.5)
     row = ops.TABLE[activation]
-    assert neuron([1.25]).data == neuron.freeze()([1.25]) == row(0.625)
+    x = max(0.625, row.domain[0][0])
+    assert neuron([2 * x]).data == neuron.freeze()([2 * x]) == row(x)
     assert nn.Neuron(1, activation=row).activation == activation
 
 
@@ -281,7 +282,7 @@ def test_cells_compute_their_equations():
     output = [oi * math.tanh(mi) for oi, mi in zip(o, memory, strict=True)]
     assert plain(cell(x, (h, c))) == [pytest.approx(output), pytest.approx(memory)]
     assert {neuron.b.data for neuron in cell.forget.neurons} == {1.0}
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match=r"LSTMCell\(2, 3\) remembers 3 numbers, not 2"):
         cell(x, (h, c[:2]))
 
 
@@ -449,7 +450,7 @@ WRONG = {
     "parameters a list": (SAVED | {"parameters": [1.0]}, "parameters: no object"),
     "parameter missing": (
         SAVED | {"parameters": {"layers.0.neurons.0.w.0": 1.0, "b": 1.0}},
-        "architecture: more weights",
+        r'parameters lacks "layers\.0\.neur',
     ),
     "parameter unknown": (changed("parameters", more=1.0), 'parameters has the unknown "more"'),
     "a string": (changed("parameters", **{"layers.0.neurons.0.b": "2.0"}), r'neurons\.0\.b: "2\.0" is no float'),
@@ -532,6 +533,7 @@ def test_whatever_stands_in_a_file_it_loads_or_says_why_not(folder, part, name, 
     try:
         model = nn.load(path)
     except ValueError as error:
-        assert str(error).startswith(str(path))
+        found = str(error).startswith(str(path))
     else:
-        assert len(model.parameters()) == 4
+        found = len(model.parameters()) == 4
+    assert found
