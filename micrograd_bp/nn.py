@@ -233,13 +233,9 @@ class Neuron(Module):
         return _activate(self.activation, total) if self.nonlin else total
 
     def __repr__(self) -> str:
-        if not self.nonlin or self.activation is None:
-            kind = "Linear"
-        elif isinstance(self.activation, str):
-            kind = "ReLU" if self.activation == "relu" else self.activation.capitalize()
-        else:
-            named = self.activation.name if isinstance(self.activation, ops.Op) else None
-            kind = named or getattr(self.activation, "__name__", type(self.activation).__name__)
+        phi = self.activation if self.nonlin else None
+        name = phi if isinstance(phi, str) else phi.name if isinstance(phi, ops.Op) else getattr(phi, "__name__", "")
+        kind = {"": "Linear" if phi is None else "Own", "relu": "ReLU"}.get(name, name.capitalize())
         return f"{kind}Neuron({self.nin})"
 
 

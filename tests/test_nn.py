@@ -178,7 +178,9 @@ def test_an_activation_may_be_any_function():
     assert neuron([4.0]).data == neuron.freeze()([4.0]) == 8.0
     softsign = ops.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
     assert nn.MLP(1, [1], output_activation=softsign, init=lambda *_: 1.0)([1.0]).data == 0.5
-    assert "softsign" in repr(nn.Neuron(1, activation=softsign))
+    assert repr(nn.Neuron(1, activation=softsign)) == "SoftsignNeuron(1)"
+    assert repr(nn.Neuron(1, activation=math.exp)) == "ExpNeuron(1)"
+    assert repr(nn.Neuron(1, activation=None)) == "LinearNeuron(1)"
 
 
 def test_a_single_output_is_no_list_where_micrograd_has_none():
