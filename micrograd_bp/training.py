@@ -279,7 +279,8 @@ def curve(numbers: Sequence[float], width: int = 60, height: int = 10) -> str:
         for level in reversed(range(height))
     ]
     lines.append(f"{'':{margin}} +{'-' * count}")
-    lines.append(f"{'':{margin}}  1{len(numbers):>{max(count - 1, 0)}}")
+    last = str(len(numbers)) if count > 1 else ""
+    lines.append(f"{'':{margin}}  1{last:>{max(count, len(last) + 2) - 1}}".rstrip())
     return "\n".join(lines)
 
 
