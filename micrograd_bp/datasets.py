@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 import csv
-import importlib.resources
 import io
 import math
 import os
+import pkgutil
 import random
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -33,6 +33,10 @@ class Dataset(NamedTuple):
 
         `test` is the share held out, `rng` the source of randomness (by default one seeded with 0). ValueError: the
         share is not between 0 and 1, or leaves one side without rows.
+
+        >>> train, test = iris().split(0.2)
+        >>> [test.y.count(k) for k in range(3)]
+        [10, 10, 10]
         """
         if not 0.0 < test < 1.0:
             raise ValueError(f"the share held out lies between 0 and 1, not at {test!r}")
@@ -55,8 +59,8 @@ def iris() -> Dataset:
     >>> iris().X[34]
     [4.9, 3.1, 1.5, 0.2]
     """
-    text = importlib.resources.files("micrograd_bp").joinpath("data", "iris.csv").read_text(encoding="utf-8")
-    return _table(text, "iris.csv", "species", ())
+    content = pkgutil.get_data("micrograd_bp", "data/iris.csv") or b""  # importlib.resources takes 10 ms to import
+    return _table(content.decode(), "iris.csv", "species", ())
 
 
 def xor() -> Dataset:

@@ -124,6 +124,13 @@ class SGD(Optimizer):
 
     g = grad + weight_decay w; v = momentum v + (1 - dampening) g (at first v = g); w -= lr v, or with Nesterov
     w -= lr (g + momentum v). ValueError: Nesterov without momentum, or with dampening.
+
+    >>> x = Value(1.0)
+    >>> optimizer = SGD([x], lr=0.1)
+    >>> (x * x).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    0.8
     """
 
     _hyperparameters = ("momentum", "dampening", "weight_decay", "nesterov")
@@ -163,6 +170,13 @@ class Adam(Optimizer):
 
     g = grad + weight_decay w; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
     w -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+
+    >>> x = Value(1.0)
+    >>> optimizer = Adam([x], lr=0.1)
+    >>> (x * x).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    0.9
     """
 
     _hyperparameters = ("beta1", "beta2", "eps", "weight_decay")
@@ -198,7 +212,15 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019): first w -= lr weight_decay w."""
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019): first w -= lr weight_decay w.
+
+    >>> x = Value(1.0)
+    >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.5)
+    >>> (x * x).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    0.85
+    """
 
     def __init__(
         self,
@@ -222,6 +244,13 @@ class RMSprop(Optimizer):
 
     g = grad + weight_decay w; s = alpha s + (1 - alpha) g^2; v = momentum v + g / (sqrt(s) + eps); w -= lr v.
     `centered` takes the running mean of g, squared, from s (Graves, 2013).
+
+    >>> x = Value(1.0)
+    >>> optimizer = RMSprop([x], lr=0.1, alpha=0.75)
+    >>> (x * x).backward()
+    >>> optimizer.step()
+    >>> round(x.data, 6)
+    0.8
     """
 
     _hyperparameters = ("alpha", "eps", "weight_decay", "momentum", "centered")

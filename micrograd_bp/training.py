@@ -24,7 +24,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp import _files
-from micrograd_bp.ops import number
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.value import Value
 
@@ -78,8 +77,9 @@ def fit(
       training.
     - `validation`: (X, y) to measure loss and metrics on after every epoch, or the share of the rows to hold out for
       that.
-    - `penalty`: a function () -> Value, added to the loss of every batch but not to the history: `losses.l2_penalty`,
-      say. `clip`: a function called with the parameters before every step: `optim.clip_grad_norm`, say.
+    - `penalty`: a function () -> Value, added to the loss of every batch but not to the history, such as
+      `lambda: losses.l2_penalty(weights, 0.01)`. `clip`: a function called with the parameters before every step, such
+      as `functools.partial(optim.clip_grad_norm, max_norm=1.0)`.
     - `patience`: stop after so many epochs in which the loss (on the validation rows, where there are any) did not fall
       by more than `min_delta` below its least; the parameters of the best epoch are put back.
     - `callbacks`: functions (epochs made, history), called after every epoch; True ends the training.
@@ -90,6 +90,13 @@ def fit(
     KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
     returned. Any other error leaves it so too. ValueError: X and y differ in length, there are no rows, or the
     checkpoint is damaged or of another run. FloatingPointError: the loss of a batch is infinite or nan.
+
+    >>> from micrograd_bp import losses, nn, optim
+    >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
+    >>> X, y = [[-1.0], [0.0], [2.0]], [-1.0, 1.0, 5.0]
+    >>> history = fit(line, losses.mse, X, y, optim.SGD(line.parameters(), lr=0.1), epochs=100)
+    >>> round(line.w[0].data, 6), round(line.b.data, 6)
+    (2.0, 1.0)
     """
     size = len(X) if batch_size is None else batch_size
     for name, count, least in (
@@ -101,7 +108,9 @@ def fit(
             raise ValueError(f"{name} is a whole number, {least} or more, not {count!r}")
     rows, targets = _pairs(X, y)
     held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
-    share = 0.0 if validation is None or isinstance(validation, tuple) else number(validation, "validation")
+    if not isinstance(validation, float | tuple | None):
+        raise TypeError(f"validation is a share of the rows, 0.2 say, or a pair (X, y), not {validation!r}")
+    share = validation if isinstance(validation, float) else 0.0
     rng = random.Random(0) if rng is None else rng
     identity = {
         "loss": getattr(loss, "__name__", type(loss).__name__),

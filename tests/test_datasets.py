@@ -1,7 +1,6 @@
 """Data sets: what is in them, how they are split and scaled, and what is said of a table that is none."""
 
 import collections
-import importlib.resources
 import math
 import random
 import statistics
@@ -25,10 +24,6 @@ def test_iris_is_fishers_table():
         [5.936, 2.770, 4.260, 1.326],
         [6.588, 2.974, 5.552, 2.026],
     ]
-
-
-def test_the_table_ships_in_the_package():
-    assert importlib.resources.files("micrograd_bp").joinpath("data", "iris.csv").is_file()
 
 
 @given(st.integers(4, 60), st.integers(0, 2**32))

@@ -476,7 +476,7 @@ WRONG = {
     ),
     "means": (
         SAVED | {"architecture": {"type": "Standardize", "means": ["a"], "scales": [1.0]}},
-        "architecture: Standardize cannot hold 'a'",
+        "architecture: Standardize cannot take 'a'",
     ),
 }
 

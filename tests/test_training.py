@@ -340,7 +340,7 @@ def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path):
         ({"checkpoint_every": 0.5}, ValueError, "checkpoint_every"),
         ({"validation": 1.5}, ValueError, "a share of 1.5 of 12 rows cannot be held out"),
         ({"validation": 0.01}, ValueError, "cannot be held out"),
-        ({"validation": "some"}, TypeError, "validation cannot hold 'some'"),
+        ({"validation": "some"}, TypeError, "validation is a share of the rows, 0.2 say, or a pair .*, not 'some'"),
         ({"loss": lambda prediction, target: 0.5}, TypeError, "0.5, which has no gradient; is the model frozen"),
     ],
 )
