@@ -583,7 +583,7 @@ def _plain(argument: Any) -> Any:
 
 def _count(x: Any, what: str) -> int:
     try:
-        count = operator.index(x)
+        count = int(operator.index(x))
     except TypeError:
         raise TypeError(f"the number of {what} is a whole number, not {x!r} ({type(x).__name__})") from None
     if count < 1:
