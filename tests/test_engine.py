@@ -1,0 +1,297 @@
+"""The node and the chain rule: what is recorded, what a walk back leaves behind, and what nothing can corrupt."""
+
+import ast
+import copy
+import gc
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import micrograd_bp as mg
+from micrograd_bp import Op, Value, ops
+from micrograd_bp.value import topological_order
+
+PACKAGE = Path(mg.__file__).parent
+
+
+# --- the chain rule ---
+
+
+def test_every_path_is_added_up():
+    a = Value(3.0)
+    b = a + a
+    c = b + b
+    c.backward()
+    assert (a.grad, b.grad, c.grad) == (4.0, 2.0, 1.0)
+
+
+def test_both_operands_of_a_square_are_kept():
+    x = Value(3.0)
+    square = x * x
+    assert square.operands == (x, x)
+    assert square.partials == (3.0, 3.0)
+    square.backward()
+    assert x.grad == 6.0
+
+
+def test_backward_twice_doubles_the_leaves_and_nothing_else():
+    x, y = Value(2.0), Value(3.0)
+    product = x * y
+    output = product.tanh() + x
+    output.backward()
+    once = [node.grad for node in (x, y, product, output)]
+    output.backward()
+    assert [x.grad, y.grad] == [2.0 * once[0], 2.0 * once[1]]
+    assert [product.grad, output.grad] == once[2:]
+
+
+def test_leaves_accumulate_over_outputs():
+    x = Value(2.0)
+    (x * 3.0).backward()
+    (x * 4.0).backward()
+    assert x.grad == 7.0
+
+
+def test_a_seed_scales_and_a_leaf_is_its_own_derivative():
+    x = Value(2.0)
+    (x * x).backward(seed=10.0)
+    assert x.grad == 40.0
+    y = Value(1.0)
+    y.backward()
+    y.backward(2)
+    assert y.grad == 3.0
+
+
+def test_an_adjoint_of_zero_passes_nothing_on():
+    x = Value(0.0)
+    output = 0.0 * x.sqrt()  # 0 times an infinite slope
+    output.backward()
+    assert x.grad == 0.0
+    y = Value(0.0)
+    hidden = (y.sqrt() - 1.0).relu()
+    hidden.backward()
+    assert y.grad == 0.0
+    assert mg.gradients(hidden, [y])[0].data == 0.0
+
+
+def test_a_change_of_data_does_not_reach_what_is_recorded():
+    x, y = Value(2.0, "x"), Value(3.0)
+    output = x * y
+    x.data = 100.0
+    output.backward()
+    assert (x.grad, y.grad) == (3.0, 2.0)
+    with pytest.raises(ValueError, match="record it again"):
+        mg.gradients(output, [y])
+
+
+def test_gradients_by_any_node_and_by_none():
+    x, unused = Value(0.5), Value(1.0)
+    inner = x.sin()
+    output = inner * inner
+    by_inner, by_x, by_unused, by_itself = mg.gradients(output, [inner, x, unused, output])
+    assert by_inner.data == 2.0 * math.sin(0.5)
+    assert by_x.data == pytest.approx(math.sin(1.0), rel=1e-15)
+    assert (by_unused.data, by_itself.data) == (0.0, 1.0)
+    assert [node.grad for node in (x, inner, output, unused)] == [0.0] * 4
+
+
+def test_gradients_of_gradients():
+    x = Value(0.7)
+    graph, derivatives = x.sin(), []
+    for _ in range(5):
+        derivatives.append(graph.data)
+        (graph,) = mg.gradients(graph, [x])
+    expected = [math.sin(0.7 + k * math.pi / 2) for k in range(5)]
+    assert derivatives == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_second_derivative_survives_an_adjoint_that_happens_to_be_zero():
+    x, y = Value(0.0), Value(2.0)
+    (slope,) = mg.gradients(x * x * y, [x])
+    assert slope.data == 0.0
+    assert mg.gradients(slope, [x])[0].data == 4.0
+
+
+def test_topological_order_puts_operands_first_and_each_node_once():
+    x, y = Value(2.0), Value(3.0)
+    a = x * y
+    b = x.sin()
+    output = a + b
+    assert topological_order(output) == [x, y, a, b, output]
+
+
+# --- size ---
+
+
+def test_a_chain_of_a_million_operations():
+    x = Value(1.0)
+    node = x
+    for _ in range(500_000):
+        node = node * 1.000001 + 1e-9
+    node.backward()
+    slope = 1.0
+    for _ in range(500_000):
+        slope *= 1.000001
+    assert x.grad == slope
+    (graph,) = mg.gradients(node, [x])
+    (second,) = mg.gradients(graph, [x])
+    assert (graph.data, second.data) == (slope, 0.0)
+    assert pickle.loads(pickle.dumps(x)).grad == slope
+    assert pickle.loads(pickle.dumps(node)).operands == ()
+    del node, graph
+    gc.collect()
+
+
+# --- records and copies ---
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+def test_a_copy_is_a_leaf(duplicate):
+    x = Value(2.0, "x")
+    y = x * x
+    y.label = "y"
+    y.backward()
+    twin = duplicate(y)
+    assert type(twin) is type(y)
+    assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (4.0, 1.0, "y", None, ())
+    assert twin is not y
+
+
+def test_constants_make_no_nodes():
+    x = Value(2.0)
+    y = 3 * x + 1
+    assert y.operands[1] == 1.0
+    assert type(y.operands[1]) is float
+    assert len(topological_order(y)) == 3
+
+
+def test_equality_is_identity():
+    x, y = Value(1.0), Value(1.0)
+    assert x != y
+    assert len({x, y, x}) == 2
+    assert x in [y, x]
+
+
+def test_readers_are_told_of_every_number_read_off_a_value():
+    x, y, told = Value(2.5), Value(1.0), []
+    ops.READERS.append(lambda how, operands, result: told.append((how.__name__, operands, result)))
+    try:
+        assert x > y
+        assert not x <= 2.0
+        assert x
+        assert (int(x), math.floor(x), round(x, 1)) == (2, 2, 2.5)
+        assert max(x, y) is x
+    finally:
+        ops.READERS.pop()
+    assert [how for how, _, _ in told] == ["gt", "le", "bool", "int", "floor", "round", "gt"]
+    assert told[0] == ("gt", (x, y), True)
+    assert told[-1] == ("gt", (y, x), False)
+
+
+# --- operations of one's own ---
+
+softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
+mix = Op("mix", "mix", lambda x, y, t: x + (y - x) * t, lambda out, x, y, t: (1 - t, t, y - x))
+norm = Op("norm", "norm", lambda *x: math.sqrt(sum(v * v for v in x)), lambda out, *x: tuple(v / out for v in x))
+
+
+def test_an_operation_of_any_arity():
+    x, y, t = Value(3.0), Value(4.0), Value(0.25)
+    mix(x, y, t).backward()
+    assert [v.grad for v in (x, y, t)] == [0.75, 0.25, 1.0]
+    slopes = mg.gradients(norm(x, y, 12), [x, y])
+    assert [v.data for v in slopes] == [3.0 / 13.0, 4.0 / 13.0]
+    assert mg.gradients(slopes[0], [y])[0].data == pytest.approx(-12.0 / 13.0**3, rel=1e-15)
+    assert (softsign(1), mix(0.0, 2, 0.5), norm(3.0, 4.0)) == (0.5, 1.0, 5.0)
+
+
+def test_an_error_in_a_rule_of_ones_own_names_it_and_records_nothing():
+    def broken(out, x):
+        raise KeyError("no derivative")
+
+    op = Op("op", "op", lambda x: x, broken)
+    x = Value(1.0, "x")
+    with pytest.raises(KeyError) as error:
+        op(x)
+    assert "op(x=1.0)" in "".join(error.value.__notes__)
+    assert (x.grad, x.operands) == (0.0, ())
+    for rule in (lambda out, x: (1.0, 1.0), lambda out, x: 1.0):
+        with pytest.raises(TypeError, match="op"):
+            Op("op", "op", lambda x: x, rule)(x)
+
+
+def test_rows_pickle_as_themselves():
+    for op in ops.TABLE.values():
+        assert pickle.loads(pickle.dumps(op)) is op
+
+
+# --- the architecture ---
+
+BELOW = {"_forward", "_methods", "_typing", "_trees", "_files", "_version", "names", "ops"}  # private lower rooms
+ARROWS = {
+    "_forward": set(),
+    "_typing": {"value"},  # for type checkers only
+    "_files": set(),
+    "_version": set(),
+    "ops": {"_forward"},
+    "_methods": {"ops"},
+    "names": {"_methods", "ops"},
+    "value": BELOW,
+    "_accelerated": BELOW,
+    "_trees": {"value"},
+    "source": BELOW | {"value"},
+    "math": BELOW | {"value"},
+    "transforms": BELOW | {"value"},
+    "check": BELOW | {"value", "transforms"},
+    "testing": BELOW | {"value", "check"},
+    "nn": BELOW | {"value"},
+    "losses": BELOW | {"value"},
+    "optim": BELOW | {"value"},
+    "datasets": BELOW | {"nn", "losses", "optim", "compiler"},
+    "training": BELOW | {"value", "nn", "losses", "optim", "datasets", "compiler", "parallel"},
+    "drawing": BELOW | {"value", "source"},
+    "explain": BELOW | {"value", "source"},
+    "explorer": BELOW | {"value", "source", "drawing", "explain"},
+    "compiler": BELOW | {"value", "transforms", "source", "compiler"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """The rooms of the package that a module names in an import, anywhere in it."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "micrograd_bp":
+            parts = node.module.split(".")
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            rooms |= {name.name.split(".")[1] for name in node.names if name.name.startswith("micrograd_bp.")}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path.name}: relative import"
+    return rooms
+
+
+def rooms() -> list[str]:
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {
+        path.parent.name for path in PACKAGE.glob("*/__init__.py")
+    }
+    return sorted(modules - {"__init__", "__main__"})
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_a_room_imports_only_what_stands_below_it(room):
+    for path in [PACKAGE / f"{room}.py", *sorted(PACKAGE.glob(f"{room}/*.py"))]:
+        if path.exists():
+            assert imports(path) <= ARROWS[room], path.name
+
+
+def test_importing_the_package_imports_nothing_outside_the_standard_library():
+    program = (
+        "import sys; before = set(sys.modules); import micrograd_bp\n"
+        "names = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(names - set(sys.stdlib_module_names) - {'micrograd_bp'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
