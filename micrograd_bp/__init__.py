@@ -30,6 +30,7 @@ from micrograd_bp.ops import (
     step,
     where,
 )
+from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from micrograd_bp.value import Value, engine_name, gradients
 
 __all__ = [
@@ -42,7 +43,12 @@ __all__ = [
     "elu",
     "engine_name",
     "gelu",
+    "grad",
     "gradients",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "leaky_relu",
     "log_sigmoid",
     "logaddexp",
@@ -62,5 +68,7 @@ __all__ = [
     "square",
     "step",
     "training",
+    "value_and_grad",
+    "vjp",
     "where",
 ]
