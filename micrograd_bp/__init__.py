@@ -9,6 +9,7 @@
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, training
 from micrograd_bp._version import __version__
+from micrograd_bp.check import gradcheck
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -44,6 +45,7 @@ __all__ = [
     "engine_name",
     "gelu",
     "grad",
+    "gradcheck",
     "gradients",
     "hessian",
     "hvp",

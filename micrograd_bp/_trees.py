@@ -6,17 +6,23 @@ A leaf is whatever is no list, tuple or dict; an entry is a leaf, or an element 
 from __future__ import annotations
 
 import copy
+import reprlib
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+CONTAINERS = (list, tuple, dict)
 
-def _children(tree: Any) -> list[tuple[Any, Any]] | None:
-    """(key, child) of a list, tuple or dict; None for a leaf."""
-    if isinstance(tree, dict):
-        return list(tree.items())
-    return list(enumerate(tree)) if isinstance(tree, (list, tuple)) else None
+
+def _children(tree: Any) -> list[Any] | tuple[Any, ...]:
+    """What a list, tuple or dict holds."""
+    return list(tree.values()) if isinstance(tree, dict) else tree
+
+
+def _keys(tree: Any) -> list[Any]:
+    """The indices or keys of a list, tuple or dict."""
+    return list(tree if isinstance(tree, dict) else range(len(tree)))
 
 
 def is_array(leaf: Any) -> bool:
@@ -35,14 +41,17 @@ def size(leaf: Any) -> int:
     return int(leaf.size) if is_array(leaf) else 1
 
 
-def leaves(tree: Any) -> Iterator[Any]:
+def leaves(tree: Any) -> list[Any]:
     """The leaves, in order."""
-    children = _children(tree)
-    if children is None:
-        yield tree
-    else:
-        for _, child in children:
-            yield from leaves(child)
+    if not isinstance(tree, CONTAINERS):
+        return [tree]
+    found = []
+    for child in _children(tree):
+        if isinstance(child, CONTAINERS):
+            found += leaves(child)
+        else:
+            found.append(child)
+    return found
 
 
 def elements(leaf: Any) -> list[Any]:
@@ -57,9 +66,8 @@ def entries(tree: Any) -> list[Any]:
 
 def paths(tree: Any, at: str) -> Iterator[str]:
     """Where the entries stand, as Python would index them: at['w'][0], and at[1, 2] in an array."""
-    children = _children(tree)
-    if children is not None:
-        for key, child in children:
+    if isinstance(tree, CONTAINERS):
+        for key, child in zip(_keys(tree), _children(tree)):
             yield from paths(child, f"{at}[{key!r}]")
     elif shape(tree):
         for index in sys.modules["numpy"].ndindex(tree.shape):
@@ -70,16 +78,17 @@ def paths(tree: Any, at: str) -> Iterator[str]:
 
 def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
     """The entries of another tree in the order of this one; ValueError where the two are not built alike."""
-    children, others = _children(tree), _children(other)
-    if children is None or others is None:
-        if children is not None or others is not None or shape(tree) != shape(other):
-            raise ValueError(f"{at} is {other!r}, which is not built as {tree!r} is")
+    nested = isinstance(tree, CONTAINERS)
+    if nested != isinstance(other, CONTAINERS) or shape(tree) != shape(other):
+        raise ValueError(f"{at} is {reprlib.repr(other)}; it must be built like {reprlib.repr(tree)}")
+    if not nested:
         yield from elements(other)
-    elif dict(children).keys() != dict(others).keys():
-        raise ValueError(f"{at} has entries {[key for key, _ in others]}, not {[key for key, _ in children]}")
+    elif set(_keys(tree)) != set(_keys(other)):
+        raise ValueError(f"{at} has the keys {_keys(other)}; it must be built like {reprlib.repr(tree)}")
     else:
-        for key, child in children:
-            yield from matched(child, dict(others)[key], f"{at}[{key!r}]")
+        others = dict(zip(_keys(other), _children(other)))
+        for key, child in zip(_keys(tree), _children(tree)):
+            yield from matched(child, others[key], f"{at}[{key!r}]")
 
 
 def array(numbers: list[Any], dimensions: tuple[int, ...]) -> Any:
@@ -97,18 +106,17 @@ def outer(first: Any, second: Any, numbers: list[Any]) -> Any:
     return numbers[0]
 
 
-def rebuilt(tree: Any, new_leaves: Iterator[Any]) -> Any:
+def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
     """The same lists, tuples (named ones too) and dicts around other leaves."""
-    children = _children(tree)
-    if children is None:
-        return next(new_leaves)
-    new = [rebuilt(child, new_leaves) for _, child in children]
+    if not isinstance(tree, CONTAINERS):
+        return next(new)
+    children = [rebuilt(child, new) if isinstance(child, CONTAINERS) else next(new) for child in _children(tree)]
     if isinstance(tree, dict):
         result = copy.copy(tree)  # of its own class, a defaultdict with its default
-        for (key, _), child in zip(children, new):
+        for key, child in zip(_keys(tree), children):
             result[key] = child
         return result
-    return tree._make(new) if hasattr(tree, "_make") else type(tree)(new)
+    return tree._make(children) if hasattr(tree, "_make") else type(tree)(children)
 
 
 def shaped(tree: Any, numbers: Iterable[Any]) -> Any:

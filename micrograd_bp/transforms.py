@@ -204,7 +204,7 @@ class _Call:
         x = self.result[()] if _trees.is_array(self.result) and not self.result.shape else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"
-            raise TypeError(f"{self.title}: {self.name} must return one number, not {kind}; jacobian takes any number")
+            raise TypeError(f"{self.title}: {self.name} must return one number, not {kind}; for several, take jacobian")
         return self.outputs[0]
 
     def value(self) -> Any:
@@ -338,12 +338,17 @@ def _units(n: int) -> list[list[float]]:
 
 def _holds_value(tree: Any) -> bool:
     """Whether a Value is in it."""
-    return any(isinstance(x, Value) for x in _trees.entries(tree))
+    return any(
+        isinstance(x, Value)
+        for leaf in _trees.leaves(tree)
+        for x in (_trees.elements(leaf) if _trees.is_array(leaf) and leaf.dtype.hasobject else (leaf,))
+    )
 
 
 def _name(f: Function) -> str:
     """What messages call the function."""
-    return getattr(f, "__name__", None) or reprlib.repr(f)
+    name = getattr(f, "__name__", getattr(f, "name", None))  # an Op has a name
+    return name if isinstance(name, str) else reprlib.repr(f)
 
 
 def _jvp(title: str, f: Function, primals: Any, tangents: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
