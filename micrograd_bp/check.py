@@ -14,14 +14,16 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from micrograd_bp import _trees
-from micrograd_bp.transforms import _Call, _name, jacobian, jvp, vjp
+from micrograd_bp.transforms import _Call, _name, jacobian, vjp
 
 Vector: TypeAlias = list[float]
+Matrix: TypeAlias = list[Vector]  # a row for every output, a column for every input
 Map: TypeAlias = Callable[[Any], Any]  # from a Vector to a Vector, and from Values to Values
 
 LEVELS = 24  # steps, each half the one before; four times as many before a derivative is called wrong
 COLUMNS = 6  # of the table of extrapolations: further ones add noise and no digits
-SAFETY = 8.0  # tolerance over estimated error
+SAFETY = 4.0  # tolerance over estimated error; measured on the rows: the error is at most 0.31 of its estimate
+ROUNDING = 1e-12  # of the rules and the sweeps, relative to the sum of all paths' absolute products
 LEAST = 1e-300  # errors below this do not count: floats get coarse there
 
 
@@ -42,7 +44,7 @@ class Limit(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A derivative; how much greater it is on the right than on the left; and what size would be nothing unusual."""
+    """A derivative; how much greater it is on the right than on the left; and a size that it might well have."""
 
     slope: Limit
     jump: Limit
@@ -87,9 +89,10 @@ def gradcheck(
     evaluate: Map = functools.partial(_value, flat)
     for _ in range(order):
         slopes = jacobian(quantity)
-        analytic = slopes(point)
         names = [[f"d {y} / d {x}" for x in inputs] for y in outputs]
-        fault = _wrong_slope(evaluate, point, analytic, names, inputs) or _wrong_sweep(quantity, point, analytic, rng)
+        call = _Call(title, quantity, (point,), {})
+        sizes = _sizes(call)
+        fault = _wrong_slope(evaluate, point, slopes(point), sizes, names, inputs) or _wrong_sweep(call, sizes, rng)
         if fault:
             raise AssertionError(f"{title}: {fault}; args = {_shown(_trees.shaped(args, point))}")
         outputs = [f"({name})" for row in names for name in row]
@@ -98,59 +101,77 @@ def gradcheck(
 
 
 def _wrong_slope(
-    evaluate: Map, point: Vector, analytic: list[Vector], names: list[list[str]], inputs: list[str]
+    evaluate: Map, point: Vector, analytic: Matrix, sizes: Matrix, names: list[list[str]], inputs: list[str]
 ) -> str:
-    """Which derivative (a row for every output, a column for every input) finite differences contradict, if any."""
+    """Which of the derivatives finite differences contradict, if any."""
     centre = evaluate(point)
     for j, x in enumerate(point):
         at = functools.partial(_moved, evaluate, point, j)
-        slopes = [row[j] for row in analytic]
+        slopes, usual = [row[j] for row in analytic], [row[j] for row in sizes]
         steps = _steps(at, x, LEVELS)
         if len(steps) < COLUMNS:
             return f"{inputs[j]} cannot be moved from {x!r} to both sides, as at the end of the domain"
-        faults = _faults(slopes, centre, steps)
-        if faults and _faults(slopes, centre, _steps(at, x, 4 * LEVELS)):  # closer up, before crying wolf
+        faults = _faults(slopes, usual, centre, steps)
+        if faults and _faults(slopes, usual, centre, _steps(at, x, 4 * LEVELS)):  # closer up, before crying wolf
             i, fault = faults[0]
-            return f"{names[i][j]} is {slopes[i]!r} by the rules, but {fault}"
+            return f"{names[i][j]} is {slopes[i]!r} by the rules, {fault}"
     return ""
 
 
-def _wrong_sweep(quantity: Map, point: Vector, analytic: list[Vector], rng: random.Random) -> str:
+def _wrong_sweep(call: _Call, sizes: Matrix, rng: random.Random) -> str:
     """Whether u . (J t), by forward accumulation, is not (u J) . t, by reverse, for random t and u."""
-    t, u = [rng.gauss(0.0, 1.0) for _ in point], [rng.gauss(0.0, 1.0) for _ in analytic]
-    forward = math.fsum(a * b for a, b in zip(u, jvp(quantity, (point,), (t,))[1]))
-    reverse = math.fsum(a * b for a, b in zip(vjp(quantity, point)[1](u)[0], t))
-    size = math.fsum(abs(a * slope * b) for a, row in zip(u, analytic) for slope, b in zip(row, t))
-    if abs(forward - reverse) <= 1e-6 * size + LEAST:
+    t, u = [rng.gauss(0.0, 1.0) for _ in call.variables], [rng.gauss(0.0, 1.0) for _ in call.outputs]
+    forward = math.fsum(a * b for a, b in zip(u, call.push(t, graph=False)))
+    reverse = math.fsum(a * b for a, b in zip(call.pull(u, graph=False), t))
+    size = math.fsum(abs(a * entry * b) for a, row in zip(u, sizes) for entry, b in zip(row, t))
+    if abs(forward - reverse) <= ROUNDING * size + LEAST:
         return ""
     return f"{forward!r} by forward accumulation is not {reverse!r} by reverse, for tangent {t} and cotangent {u}"
 
 
-def _faults(slopes: Vector, centre: Vector, steps: list[Step]) -> list[tuple[int, str]]:
+def _sizes(call: _Call) -> Matrix:
+    """The derivatives of all outputs by all variables, were every partial positive: nothing cancels, only rounds."""
+    columns = []
+    for x in call.variables:
+        known = {x: 1.0}
+        for node, operands, partials in call.tape(graph=False):
+            terms = [abs(p) * known[operand] for operand, p in zip(operands, partials) if p and operand in known]
+            if terms:
+                known[node] = sum(terms)
+        columns.append([known.get(y, 0.0) for y in call.outputs])
+    return [list(row) for row in zip(*columns)]
+
+
+def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[Step]) -> list[tuple[int, str]]:
     """The outputs whose derivative finite differences contradict, and how.
 
     Where an output does not move at the smallest steps, it may be flat there, or the steps may be lost in the rounding
     inside f. Nobody can tell, so it is enough to agree with the larger steps alone.
     """
     faults = []
-    for i, (slope, here) in enumerate(zip(slopes, centre)):
+    for i, (slope, size, here) in enumerate(zip(slopes, usual, centre)):
         moving = max((k for k, step in enumerate(steps, 1) if not step.right[i] == step.left[i] == here), default=0)
         lengths = [len(steps), moving] if COLUMNS <= moving < len(steps) else [len(steps)]
-        found = [_fault(slope, _estimate(i, here, steps[:length])) for length in lengths]
+        found = [_fault(slope, size, _estimate(i, here, steps[:length])) for length in lengths]
         if all(found):
             faults.append((i, found[0]))
     return faults
 
 
-def _fault(slope: float, estimate: Estimate) -> str:
+def _fault(slope: float, usual: float, estimate: Estimate) -> str:
     """What speaks against a derivative, or nothing."""
     numeric, jump = estimate.slope.value, estimate.jump.value
-    error = SAFETY * estimate.slope.error + 1e-9 * abs(slope) + LEAST
-    if abs(jump) > SAFETY * estimate.jump.error + 1e-6 * max(abs(numeric), abs(slope)) + LEAST:
-        return f"there is a kink: {numeric - jump / 2.0:.6g} on the left, {numeric + jump / 2.0:.6g} on the right"
-    if not error <= 0.1 * max(abs(numeric), estimate.size) + 2.0 * LEAST:
-        return f"finite differences do not settle ({numeric:.6g} ± {error:.1g}), as at a jump or a pole, or in noise"
-    return "" if abs(slope - numeric) <= error else f"{numeric!r} ± {error:.1g} by finite differences"
+    if not math.isfinite(slope + usual):
+        return "which is no finite derivative"
+    rounding = ROUNDING * usual + LEAST
+    error = SAFETY * estimate.slope.error + rounding
+    if abs(jump) > SAFETY * estimate.jump.error + 1e-6 * max(abs(numeric), abs(slope)) + rounding:
+        return f"but there is a kink: {numeric - jump / 2.0:.6g} on the left, {numeric + jump / 2.0:.6g} on the right"
+    if not error <= 0.1 * max(abs(numeric), usual, estimate.size) + 2.0 * LEAST:
+        return (
+            f"but finite differences do not settle ({numeric:.6g} ± {error:.1g}), as at a jump or a pole, or in noise"
+        )
+    return "" if abs(slope - numeric) <= error else f"but {numeric!r} ± {error:.1g} by finite differences"
 
 
 def _moved(evaluate: Map, point: Vector, j: int, x: float) -> Vector:

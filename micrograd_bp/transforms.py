@@ -172,8 +172,8 @@ class _Call:
         chosen = range(count) if argnums is None else [argnums] if isinstance(argnums, int) else argnums
         try:
             found = [range(count)[i] for i in chosen]
-        except IndexError:
-            raise TypeError(f"{self.title}: argnums={argnums}, but there are {count} positional arguments") from None
+        except (IndexError, TypeError):
+            raise TypeError(f"{self.title}: argnums={argnums!r}, but there are {count} positional arguments") from None
         if len(set(found)) < len(found):
             raise TypeError(f"{self.title}: argnums={argnums} names an argument twice")
         return found
@@ -328,7 +328,7 @@ def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:
     """All of them as Values, or all of them as floats."""
     if graph:
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
-    return [x.data if isinstance(x, Value) else x for x in numbers]
+    return [float(x.data if isinstance(x, Value) else x) for x in numbers]
 
 
 def _units(n: int) -> list[list[float]]:
@@ -352,18 +352,19 @@ def _name(f: Function) -> str:
 
 
 def _jvp(title: str, f: Function, primals: Any, tangents: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """`jvp` under another title."""
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, (list, tuple)):
             kind = f"{reprlib.repr(given)} ({type(given).__name__})"
             raise TypeError(f"{title} takes a tuple of {name}, one for each argument, not {kind}")
     call = _Call(title, f, tuple(primals), kwargs)
     call.graph = call.graph or _holds_value(tangents)
-    return call.value(), _trees.shaped(
-        call.result, call.push(call.matched(call.inputs, tangents, "tangents"), call.graph)
-    )
+    products = call.push(call.matched(call.inputs, tuple(tangents), "tangents"), call.graph)
+    return call.value(), _trees.shaped(call.result, products)
 
 
 def _gradient(transform: str, f: Function, argnums: Argnums | None) -> Function:
+    """`grad` under another title."""
     return _transform(transform, f, argnums, lambda call: call.value_and_gradient()[1])
 
 
