@@ -9,6 +9,7 @@
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, training
 from micrograd_bp._version import __version__
+from micrograd_bp.check import gradcheck
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -30,6 +31,7 @@ from micrograd_bp.ops import (
     step,
     where,
 )
+from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from micrograd_bp.value import Value, engine_name, gradients
 
 __all__ = [
@@ -42,7 +44,13 @@ __all__ = [
     "elu",
     "engine_name",
     "gelu",
+    "grad",
+    "gradcheck",
     "gradients",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "leaky_relu",
     "log_sigmoid",
     "logaddexp",
@@ -62,5 +70,7 @@ __all__ = [
     "square",
     "step",
     "training",
+    "value_and_grad",
+    "vjp",
     "where",
 ]

@@ -158,7 +158,8 @@ cbrt: Op = Op("cbrt", "cbrt", math.cbrt, lambda out, x: (ieee_div(1.0, 3.0 * out
 square: Op = Op("square", "square", lambda x: x * x, lambda out, x: (2.0 * x,))
 reciprocal: Op = Op("reciprocal", "reciprocal", lambda x: 1.0 / x, lambda out, x: (-out * out,))
 logaddexp: Op = Op("logaddexp", "logaddexp", _forward.logaddexp,
-                   lambda out, x, y: (where(c := compare(x, y), sigmoid(x - y), 0.5), where(c, sigmoid(y - x), 0.5)),
+                   lambda out, x, y: (where(c := abs(compare(x, y)) + less(abs(x), math.inf), sigmoid(x - y), 0.5),
+                                      where(c, sigmoid(y - x), 0.5)),  # c: not the same infinity twice
                    TWO, expansion=lambda x, y: where(compare(x, y), maximum(x, y) + log1p(exp(-abs(x - y))), x + LN2))
 ldexp: Op = Op("ldexp", "ldexp", lambda x, n: math.ldexp(x, int(n)), lambda out, x, n: (ieee_pow(2.0, n), out * LN2),
                (ANY, (-1000.0, 1000.0)), smooth=False)
