@@ -112,9 +112,9 @@ def _wrong_slope(
         if len(steps) < COLUMNS:
             return f"{inputs[j]} cannot be moved from {x!r} to both sides, as at the end of the domain"
         faults = _faults(slopes, usual, centre, steps)
-        if faults and _faults(slopes, usual, centre, _steps(at, x, 4 * LEVELS)):  # closer up, before crying wolf
-            i, fault = faults[0]
-            return f"{names[i][j]} is {slopes[i]!r} by the rules, {fault}"
+        closer = _faults(slopes, usual, centre, _steps(at, x, 4 * LEVELS)) if faults else {}  # before crying wolf
+        for i in sorted(faults.keys() & closer.keys()):
+            return f"{names[i][j]} is {slopes[i]!r} by the rules, {faults[i]}"
     return ""
 
 
@@ -142,19 +142,19 @@ def _sizes(call: _Call) -> Matrix:
     return [list(row) for row in zip(*columns)]
 
 
-def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[Step]) -> list[tuple[int, str]]:
+def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[Step]) -> dict[int, str]:
     """The outputs whose derivative finite differences contradict, and how.
 
     Where an output does not move at the smallest steps, it may be flat there, or the steps may be lost in the rounding
     inside f. Nobody can tell, so it is enough to agree with the larger steps alone.
     """
-    faults = []
+    faults = {}
     for i, (slope, size, here) in enumerate(zip(slopes, usual, centre)):
         moving = max((k for k, step in enumerate(steps, 1) if not step.right[i] == step.left[i] == here), default=0)
         lengths = [len(steps), moving] if COLUMNS <= moving < len(steps) else [len(steps)]
         found = [_fault(slope, size, _estimate(i, here, steps[:length])) for length in lengths]
         if all(found):
-            faults.append((i, found[0]))
+            faults[i] = found[0]
     return faults
 
 
@@ -168,9 +168,7 @@ def _fault(slope: float, usual: float, estimate: Estimate) -> str:
     if abs(jump) > SAFETY * estimate.jump.error + 1e-6 * max(abs(numeric), abs(slope)) + rounding:
         return f"but there is a kink: {numeric - jump / 2.0:.6g} on the left, {numeric + jump / 2.0:.6g} on the right"
     if not error <= 0.1 * max(abs(numeric), usual, estimate.size) + 2.0 * LEAST:
-        return (
-            f"but finite differences do not settle ({numeric:.6g} ± {error:.1g}), as at a jump or a pole, or in noise"
-        )
+        return f"but finite differences do not settle ({numeric:.6g} ± {error:.1g}), as at a jump, a pole or in noise"
     return "" if abs(slope - numeric) <= error else f"but {numeric!r} ± {error:.1g} by finite differences"
 
 

@@ -16,7 +16,6 @@ The `grad` of a Value is never touched.
 from __future__ import annotations
 
 import functools
-import operator
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
-from micrograd_bp.value import Value, _partials, _product
+from micrograd_bp.value import Value, _partials, _product, slopes
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -244,18 +243,18 @@ class _Call:
 
     def pull(self, cotangents: Sequence[Number], graph: bool) -> list[Number]:
         """Reverse accumulation: the cotangents of the variables, from those of the outputs."""
-        product = _product if graph else operator.mul
+        if not graph:  # of the sum of the outputs, each times its cotangent
+            terms = [y if u == 1.0 else y * u for y, u in zip(self.outputs, cotangents) if u != 0.0]
+            return slopes(sum(terms[1:], start=terms[0]), self.variables) if terms else [0.0 for _ in self.variables]
         adjoints: dict[Value, Number] = {}
         for output, cotangent in zip(self.outputs, cotangents):
             adjoints[output] = adjoints[output] + cotangent if output in adjoints else cotangent
         for node, operands, partials in reversed(self.tape(graph)):
-            adjoint = adjoints.get(node, 0.0)
-            if adjoint != 0.0:  # as a Value always is; an exact 0 passes nothing on
+            if node in adjoints:
                 for operand, partial in zip(operands, partials):
-                    if isinstance(operand, Value):
-                        term = product(adjoint, partial)
-                        if term != 0.0:
-                            adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
+                    term = _product(adjoints[node], partial)
+                    if term != 0.0:  # as a Value always is
+                        adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
         return _finished([adjoints.get(x, 0.0) for x in self.variables], graph)
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:

@@ -135,6 +135,9 @@ def test_the_gradient_is_to_the_bit_what_backward_leaves(x: list[float]) -> None
     value, slopes = mg.value_and_grad(wave)(x)
     assert slopes == mg.grad(wave)(x) == [leaf.grad for leaf in leaves]
     assert value == wave(leaves).data
+    fresh = [Value(a) for a in x]
+    assert slopes == mg.value.slopes(wave(fresh), fresh)
+    assert not any(leaf.grad for leaf in fresh)
 
 
 @pytest.mark.parametrize("op", SMOOTH, ids=lambda op: op.name)
