@@ -8,6 +8,7 @@ read-only and older than the node), so there is no work for the garbage collecto
 or allocates memory: whatever another thread or a destructor may do, it does before or after.
 """
 
+cimport cython
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
@@ -19,7 +20,11 @@ import operator
 
 from micrograd_bp import ops
 from micrograd_bp._methods import NUMPY_NAMES, READINGS, _operand, _reading
-from micrograd_bp.ops import TABLE, number
+from micrograd_bp.ops import TABLE, Op, number
+
+cdef extern from "<fenv.h>":
+    enum: FE_ALL_EXCEPT
+    int feclearexcept(int flags) noexcept
 
 cdef extern from *:
     """
@@ -154,7 +159,7 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
     elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
     elif code == POW:
         if x > 0.0: out = pow(x, y)
-        elif x < 0.0 and y == floor(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
+        elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
         else: return False
         dx = out / x if fmod(y, 0.5) != 0.0 else pow(x, y - 1.0)
         dx = y * dx if y != 0.0 else 0.0
@@ -163,7 +168,7 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         return isfinite(out)
     else: return False
     value[0], by_x[0], by_y[0] = out, dx, dy
-    return code <= IEEE_DIV or isfinite(out) and y != 0.0
+    return code <= CHAIN or isfinite(out) and y != 0.0
 
 
 # --- the node -----------------------------------------------------------------------------------------------------
@@ -272,16 +277,7 @@ cdef class Value:
 
     @staticmethod
     def _record(op, tuple args):
-        code = CODE_OF.get(op)
-        if code is not None:
-            if code < ADD:
-                if len(args) == 1 and isinstance(args[0], Value):
-                    return unary(code, <Value>args[0])
-            elif len(args) == 2:
-                left, right = args
-                return binary_op(code, left if isinstance(left, Value) else number(left, op.name),
-                                 right if isinstance(right, Value) else number(right, op.name))
-        return record(op, args)
+        return record_any(op, args)
 
     def backward(self, seed=1.0):
         """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to."""
@@ -426,6 +422,7 @@ cdef inline object unary(int code, Value self):
     cdef double out = 0.0, dx = 0.0
     if unary_rule(code, self.primal, &out, &dx):
         return take_over(new_unary(ROWS[code], out, self, dx))
+    feclearexcept(FE_ALL_EXCEPT)  # NumPy's functions on object arrays warn of what they find here
     return record(<object>ROWS[code], (self,))
 
 
@@ -436,6 +433,7 @@ cdef inline object binary(int code, object left, object right):
     if left_kind == FOREIGN or right_kind == FOREIGN:
         return NotImplemented
     if not binary_rule(code, x, y, &out, &dx, &dy):
+        feclearexcept(FE_ALL_EXCEPT)
         return record(<object>ROWS[code], (left if left_kind == NODE else x, right if right_kind == NODE else y))
     cdef size_t shape = (LEFT if left_kind == NODE else 0) | (RIGHT if right_kind == NODE else 0)
     return take_over(new_binary(ROWS[code], out, shape, left, x, dx, right, y, dy))
@@ -474,8 +472,21 @@ cdef int take_other(int code, object operand, double *x) except -1:
     return NUMBER
 
 
+cdef object record_any(op, tuple args):
+    """The node for op(*args), whatever the operation and its arity."""
+    code = CODE_OF.get(op)
+    if code is not None:
+        if len(args) == 1 and code < ADD and isinstance(args[0], Value):
+            return unary(code, <Value>args[0])
+        if len(args) == 2 and code >= ADD:
+            left, right = args
+            return binary_op(code, left if isinstance(left, Value) else number(left, op.name),
+                             right if isinstance(right, Value) else number(right, op.name))
+    return record(op, args)
+
+
 cdef object record(op, tuple args):
-    """The node for op(*args), whatever the operation and its arity: through the Op's own functions."""
+    """The node for op(*args) by the Op's own functions."""
     cdef PyObject *node
     cdef size_t shape
     operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
@@ -673,8 +684,27 @@ cdef void drop_items(PyObject *operands, PyObject **dying) noexcept:
                 drop(item, dying)
 
 
+# --- rows called as functions -------------------------------------------------------------------------------------
+
+_call = Op.__call__
+
+
+@cython.binding(True)  # so that it can be a method of Op
+def call(self, *args):
+    """Op.__call__ where all arguments are Values and floats."""
+    if len(args) != self.arity:
+        args = self._complete(args)
+    for arg in args:
+        if is_value(arg):
+            return record_any(self, args)
+        if not PyFloat_CheckExact(arg):
+            return _call(self, *args)
+    return self.forward(*args)
+
+
 # --- what the table gives beside -----------------------------------------------------------------------------------
 
+@cython.binding(True)
 def _method(op):
     return lambda self, *args: op(self, *args)
 
@@ -688,6 +718,7 @@ for read in READINGS:
     if f"__{read.__name__}__" not in vars(Value):
         setattr(Value, f"__{read.__name__}__", _reading(read, Value))
 
+Op.__call__ = call
 Value.__hash__ = object.__hash__
 Value.__name__ = "Value"
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
