@@ -224,4 +224,6 @@ ENGINE = "pure"
 
 if not os.environ.get("MICROGRAD_BP_PURE"):
     with contextlib.suppress(ImportError):  # not built: no C compiler, say
-        globals().update(importlib.import_module("micrograd_bp._accelerated").exports)
+        _accelerated = importlib.import_module("micrograd_bp._accelerated")
+        if _accelerated.ops is ops:  # it is there once in a process: a second copy of this package does without
+            globals().update(_accelerated.exports)
