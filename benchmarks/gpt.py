@@ -16,17 +16,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-NAMES = """
-    ada adam agnes albert alice amara amir ana andrea anna anton arthur astrid aurora beatrice ben boris bruno camille
-    carl carmen cecilia chen chloe clara claude clement daniel daria david deborah diana diego dmitri edgar edith elena
-    eli elias elisa emil emma eric esther eva felix fiona flora frank frida gabriel george gina giulia grace greta gustav
-    hana hannah harold hector helen henry hugo ida igor ines ingrid irene iris isaac isabel ivan jacob jade jana jasper
-    joan jonas jorge joseph judith julia julius karim karl katya keiko kenji lara laura lea lena leo leon lila linda liv
-    louis lucas lucia lydia magnus maria marina mario martha martin mateo maya mei mia milan mina miriam nadia naomi
-    nathan nina noah nora olga oliver omar oscar otto pablo paul paula pedro petra philip pia priya rafael ravi rebecca
-    renata rita robert robin rosa ruth sakura samuel sara selma simon sofia sonia stefan stella sven tanya tara teresa
-    theo thomas tilda tim tomas ursula valentin vera victor vincent viola walter wanda werner xenia yara yuki yusuf zoe
-""".split()
+NAMES = (
+    "ada adam agnes albert alice amara amir ana andrea anna anton arthur astrid aurora beatrice ben boris bruno "
+    "camille carl carmen cecilia chen chloe clara claude clement daniel daria david deborah diana diego dmitri "
+    "edgar edith elena eli elias elisa emil emma eric esther eva felix fiona flora frank frida gabriel george gina "
+    "giulia grace greta gustav hana hannah harold hector helen henry hugo ida igor ines ingrid irene iris isaac "
+    "isabel ivan jacob jade jana jasper joan jonas jorge joseph judith julia julius karim karl katya keiko kenji "
+    "lara laura lea lena leo leon lila linda liv louis lucas lucia lydia magnus maria marina mario martha martin "
+    "mateo maya mei mia milan mina miriam nadia naomi nathan nina noah nora olga oliver omar oscar otto pablo paul "
+    "paula pedro petra philip pia priya rafael ravi rebecca renata rita robert robin rosa ruth sakura samuel sara "
+    "selma simon sofia sonia stefan stella sven tanya tara teresa theo thomas tilda tim tomas ursula valentin vera "
+    "victor vincent viola walter wanda werner xenia yara yuki yusuf zoe "
+).split()  # noqa: SIM905 as a list it would take a line a name
 ALPHABET = ".abcdefghijklmnopqrstuvwxyz"  # the dot begins and ends a name
 WIDTH, HEADS, BLOCK = 16, 4, 16
 SIZE = WIDTH // HEADS  # of a head

@@ -1,8 +1,7 @@
 """The accelerated engine under a memory checker, and on graphs too large for the test suite.
 
-    python -m benchmarks.safety              # compiled with AddressSanitizer and UBSan (needs gcc or clang)
-    python -m benchmarks.safety valgrind     # under Valgrind's memcheck: slower by far
-    python -m benchmarks.safety scale        # ten million nodes, a million graphs
+python -m benchmarks.safety              compiled with AddressSanitizer and UBSan (gcc)
+python -m benchmarks.safety scale        ten million nodes, a million graphs
 """
 
 from __future__ import annotations
@@ -30,33 +29,24 @@ def build(folder: Path, flags: str) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], folder, CFLAGS=f"{flags} -g -DPOOL=0", LDFLAGS=flags)
-
-
-def check(folder: Path, seeds: int, prefix: list[str], tests: list[str], **environment: str) -> None:
-    """Tests of the engine, on a Python whose every allocation the checker sees."""
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-    environment |= {"PYTHONPATH": str(folder), "PYTHONMALLOC": "malloc", "MICROGRAD_BP_FUZZ_SEEDS": str(seeds)}
-    run([*prefix, *pytest], folder, **environment)
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    run(command, folder, CFLAGS=f"{flags} -g -DPOOL=0", LDFLAGS=flags)
 
 
 def sanitized(folder: Path, seeds: int) -> None:
+    """The engine's tests, on a Python whose every allocation AddressSanitizer sees."""
     build(folder, "-fsanitize=address,undefined -fno-sanitize-recover=undefined")
-    compiler = os.environ.get("CC", "gcc")
+    where = [[os.environ.get("CC", "gcc"), f"-print-file-name={name}"] for name in ("libasan.so", "libubsan.so")]
     libraries = [
-        subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
-        for name in ("libasan.so", "libubsan.so")
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for command in where
     ]
+    environment = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
+    environment |= {"PYTHONPATH": str(folder), "MICROGRAD_BP_FUZZ_SEEDS": str(seeds)}
     tests = ["tests/test_safety.py", "tests/test_accelerated.py"]
-    check(folder, seeds, [], tests, LD_PRELOAD=" ".join(libraries), ASAN_OPTIONS="detect_leaks=0")
+    run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], folder, **environment)
 
 
-def valgrind(folder: Path, seeds: int) -> None:
-    build(folder, "-O1")
-    check(folder, seeds, ["valgrind", "--error-exitcode=9", "--quiet"], ["tests/test_safety.py", "-k", "anything"])
-
-
-def scale(folder: Path, seeds: int) -> None:
+def scale() -> None:
     """A chain of ten million nodes, then a million graphs: time, and resident memory a node and in the end."""
     from benchmarks.memory import _resident
     from micrograd_bp import Value, engine_name
@@ -83,13 +73,15 @@ def scale(folder: Path, seeds: int) -> None:
 
 
 def main() -> None:
-    runs = {"sanitized": sanitized, "valgrind": valgrind, "scale": scale}
     parser = argparse.ArgumentParser(prog="python -m benchmarks.safety", description=__doc__)
-    parser.add_argument("run", nargs="?", choices=runs, default="sanitized")
+    parser.add_argument("run", nargs="?", choices=("sanitized", "scale"), default="sanitized")
     parser.add_argument("--seeds", type=int, default=30, help="runs of the fuzzer (default: 30)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        runs[options.run](Path(folder), options.seeds)
+    if options.run == "scale":
+        scale()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            sanitized(Path(folder), options.seeds)
 
 
 if __name__ == "__main__":

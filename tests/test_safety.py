@@ -22,7 +22,7 @@ from micrograd_bp.value import topological_order
 SEEDS = int(os.environ.get("MICROGRAD_BP_FUZZ_SEEDS", "6"))  # benchmarks/safety.py asks for more
 
 
-class Abyss(Exception):
+class AbyssError(Exception):
     """Raised where nobody expects it."""
 
 
@@ -75,7 +75,7 @@ class World:
         self.meddle(None)
         fate = self.rng.random()
         if fate < 0.1:
-            raise self.rng.choice([Abyss, ZeroDivisionError, KeyboardInterrupt, MemoryError, RecursionError])()
+            raise self.rng.choice([AbyssError, ZeroDivisionError, KeyboardInterrupt, MemoryError, RecursionError])()
         return "junk" if fate < 0.15 else 0.5 * sum(args)  # type: ignore[return-value]
 
     def partials(self, out: float, *args: float) -> tuple[float, ...]:
@@ -142,9 +142,25 @@ class World:
 
     def act(self) -> None:
         try:
-            self.rng.choice([self.build] * 4 + [self.tower, self.drop, self.mutate, self.begin_anew, self.mortal,
-                                                self.duplicate, self.walk, self.walk, self.differentiate])()  # fmt: skip
-        except (Abyss, ArithmeticError, ValueError, TypeError, AttributeError, MemoryError, RecursionError) as error:
+            acts = [
+                self.tower,
+                self.drop,
+                self.mutate,
+                self.begin_anew,
+                self.mortal,
+                self.duplicate,
+                self.differentiate,
+            ]
+            self.rng.choice([*acts, self.walk, self.walk, self.build, self.build, self.build, self.build])()
+        except (
+            AbyssError,
+            ArithmeticError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            MemoryError,
+            RecursionError,
+        ) as error:
             self.seen.append(type(error).__name__)
         except KeyboardInterrupt:
             self.seen.append("interrupted")
@@ -216,7 +232,8 @@ def test_memory_is_flat() -> None:
             topological_order(z)
             mg.gradients(z, [x])
             _ = (z.operands, z.partials, z._prev, repr(z), z < y, copy.copy(z), pickle.loads(pickle.dumps(x)))
-            for fails, argument in ((z.__truediv__, 0.0), (z.__add__, "a"), (ops.log, -1.0 - x), (Value, "a"), (z.atan, 1)):
+            failures = ((z.__truediv__, 0.0), (z.__add__, "a"), (ops.log, -1.0 - x), (Value, "a"), (z.atan, 1))
+            for fails, argument in failures:
                 with contextlib.suppress(ZeroDivisionError, TypeError, ValueError):
                     fails(argument)
             z.__init__(i)  # type: ignore[misc]
