@@ -26,8 +26,8 @@ NAMES = (
     "mateo maya mei mia milan mina miriam nadia naomi nathan nina noah nora olga oliver omar oscar otto pablo paul "
     "paula pedro petra philip pia priya rafael ravi rebecca renata rita robert robin rosa ruth sakura samuel sara "
     "selma simon sofia sonia stefan stella sven tanya tara teresa theo thomas tilda tim tomas ursula valentin vera "
-    "victor vincent viola walter wanda werner xenia yara yuki yusuf zoe "
-).split()  # noqa: SIM905 as a list it would take a line a name
+    "victor vincent viola walter wanda werner xenia yara yuki yusuf zoe"
+)
 ALPHABET = ".abcdefghijklmnopqrstuvwxyz"  # the dot begins and ends a name
 WIDTH, HEADS, BLOCK = 16, 4, 16
 SIZE = WIDTH // HEADS  # of a head
@@ -144,7 +144,8 @@ class Trainer:
     def __init__(self, value: type[Any], rng: random.Random, steps: int = 1000, rate: float = 0.01) -> None:
         self.weights = parameters(value, rng)
         self.optimizer = Adam([p for matrix in self.weights.values() for row in matrix for p in row])
-        self.names = rng.sample(NAMES, len(NAMES))
+        self.names = NAMES.split()
+        rng.shuffle(self.names)
         self.steps, self.rate = steps, rate
 
     def step(self, name: str = "") -> float:
