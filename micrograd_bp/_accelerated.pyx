@@ -19,7 +19,7 @@ import math
 import operator
 
 from micrograd_bp import ops
-from micrograd_bp._methods import NUMPY_NAMES, READINGS, _operand, _reading
+from micrograd_bp._methods import NUMPY_NAMES, READINGS, _give, _operand, _reading
 from micrograd_bp.ops import TABLE, Op, number
 
 cdef extern from "<fenv.h>":
@@ -273,7 +273,7 @@ cdef class Value:
 
     @property
     def _prev(self):
-        return {operand for operand in self.operands if isinstance(operand, Value)}
+        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
 
     @property
     def _op(self):
@@ -504,10 +504,10 @@ cdef object record(op, tuple args):
         partials = op.partials(out, *data)
     except Exception as error:
         raise op.failure(error, operands) from error
-    if len(partials) != len(operands):
-        raise TypeError(f"{op.name}: {len(operands)} arguments, but its rule gives {len(partials)} partials")
-    cdef double result = as_double(out, op.name)
+    if type(partials) is not tuple or len(partials) != len(operands):
+        raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
     partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
+    cdef double result = as_double(out, op.name)
     if len(operands) == 1 and isinstance(operands[0], Value):
         return take_over(new_unary(<PyObject *>op, result, <Value>operands[0], partials[0]))
     if len(operands) == 2:
@@ -704,12 +704,13 @@ def call(self, *args):
     """Op.__call__ where all arguments are Values and floats."""
     if len(args) != self.arity:
         args = self._complete(args)
+    cdef bint taker = False
     for arg in args:
         if is_value(arg):
-            return record_any(self, args)
-        if not PyFloat_CheckExact(arg):
+            taker = True
+        elif not PyFloat_CheckExact(arg):
             return _call(self, *args)
-    return self.forward(*args)
+    return record_any(self, args) if taker else self.forward(*args)
 
 
 # --- what the table gives beside -----------------------------------------------------------------------------------
@@ -721,15 +722,15 @@ def _method(op):
 
 for name, op in TABLE.items():
     if not hasattr(Value, name):
-        setattr(Value, name, _method(op))
+        _give(Value, name, _method(op))
+for read in READINGS:
+    if not hasattr(Value, f"__{read.__name__}__"):
+        _give(Value, f"__{read.__name__}__", _reading(read, Value))
 for alias, name in NUMPY_NAMES.items():
     setattr(Value, alias, getattr(Value, name))
-for read in READINGS:
-    if f"__{read.__name__}__" not in vars(Value):
-        setattr(Value, f"__{read.__name__}__", _reading(read, Value))
 
 Op.__call__ = call
 Value.__hash__ = object.__hash__
-Value.__name__ = "Value"
+Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {"Value": Value, "topological_order": topological_order, "ENGINE": "accelerated"}
