@@ -51,17 +51,17 @@ cdef extern from *:
 cdef enum Code:  # in the order of NATIVE
     NEG, POS, ABS, SIGN, STEP, RELU, SQUARE, TANH, SIGMOID, SILU, SOFTPLUS, LOG_SIGMOID, DEGREES, RADIANS, ATAN, FLOOR
     EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P, SQRT, CBRT, RECIPROCAL, SIN, COS, TAN, ASIN, ACOS, SINH, COSH, ACOSH
-    ATANH, ERF, ERFC, GELU
-    ADD, SUB, MUL, MAXIMUM, MINIMUM, LESS, LESS_EQUAL, COMPARE, COPYSIGN, LEAKY_RELU, ELU, CHAIN, IEEE_DIV
-    TRUEDIV, POW, ATAN2, FLOORDIV, MOD
+    ATANH, ERF, ERFC, GELU, IEEE_LOG
+    ADD, SUB, MUL, MAXIMUM, MINIMUM, LESS, LESS_EQUAL, COMPARE, COPYSIGN, LEAKY_RELU, ELU, LOGADDEXP, CHAIN
+    IEEE_DIV, TRUEDIV, IEEE_POW, POW, ATAN2, FLOORDIV, MOD
     CODES
 
 NATIVE = """
     neg pos abs sign step relu square tanh sigmoid silu softplus log_sigmoid degrees radians atan floor
     exp exp2 expm1 log log2 log10 log1p sqrt cbrt reciprocal sin cos tan asin acos sinh cosh acosh
-    atanh erf erfc gelu
-    add sub mul maximum minimum less less_equal compare copysign leaky_relu elu chain ieee_div
-    truediv pow atan2 floordiv mod
+    atanh erf erfc gelu ieee_log
+    add sub mul maximum minimum less less_equal compare copysign leaky_relu elu logaddexp chain
+    ieee_div truediv ieee_pow pow atan2 floordiv mod
 """.split()
 
 cdef dict CODE_OF = {TABLE[name]: code for code, name in enumerate(NATIVE)}
@@ -108,7 +108,7 @@ cdef inline bint unary_rule(int code, double x, double *value, double *partial) 
     elif code == EXP: out = exp(x); dx = out
     elif code == EXP2: out = exp2(x); dx = out * LN2
     elif code == EXPM1: out = expm1(x); dx = exp(x)
-    elif code == LOG: out = log(x); dx = 1.0 / x
+    elif code == LOG or code == IEEE_LOG: out = log(x); dx = 1.0 / x
     elif code == LOG2: out = log2(x); dx = 1.0 / LN2 / x
     elif code == LOG10: out = log10(x); dx = 1.0 / LN10 / x
     elif code == LOG1P: out = log1p(x); dx = 1.0 / (1.0 + x)
@@ -158,13 +158,18 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         if x > 0.0: out = x; dx = 1.0; dy = 0.0
         elif x <= 0.0: dy = expm1(x); out = y * dy; dx = out + y
         else: return False
+    elif code == LOGADDEXP:
+        out = x + log(2.0) if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
+        dx = 0.5 if x == y else sigmoid(x - y)
+        dy = 0.5 if x == y else sigmoid(y - x)
     elif code == CHAIN: out = x * y if x != 0.0 else 0.0; dx = y; dy = x
     elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
     elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
-    elif code == POW:
-        if x > 0.0: out = pow(x, y)
+    elif code == POW or code == IEEE_POW:
+        if x > 0.0 or code == IEEE_POW: out = pow(x, y)
         elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
         else: return False
+        if x == 0.0: return False
         dx = out / x if fmod(y, 0.5) != 0.0 else pow(x, y - 1.0)
         dx = y * dx if y != 0.0 else 0.0
         dy = out * (log(x) if x > 0.0 else NAN)
@@ -375,18 +380,24 @@ cdef int set_label(Value self, object label) except -1:
 
 
 # Freed nodes, kept for the next graph, up to POOL of them (12 MB): to give the memory back to the system and have it
-# mapped again made a step of 65,000 nodes 1.4x slower. Only recorded nodes come here, as only they are taken from here.
-cdef PyObject *pool = NULL
-cdef size_t pooled = 0
+# mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack is
+# used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking back
+# took twice as long. Only recorded nodes come here, as only they are taken from here.
+cdef enum:
+    STACKS = 256
+cdef PyObject *pool[STACKS]
+cdef size_t pooled = 0, current = 0
 
 
 # --- recording ----------------------------------------------------------------------------------------------------
 
 cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except NULL:
-    global pool, pooled
+    global pooled, current
     cdef PyObject *node
-    if pool != NULL:
-        node = pop(&pool)
+    if pooled:
+        while pool[current] == NULL:
+            current = (current + 1) % STACKS
+        node = pop(&pool[current])
         pooled -= 1
     else:
         node = new_object(<PyTypeObject *>Value)
@@ -642,7 +653,7 @@ cdef inline void drop(PyObject *child, PyObject **dying) noexcept:
 
 cdef void clear(Value self) noexcept:
     """Make a leaf of a node, without a label, and free what only it held: by a list, since recursion overflows."""
-    global pool, pooled
+    global pooled, current
     cdef PyObject *dying = NULL
     cdef PyObject *node = <PyObject *>self
     cdef bint recorded
@@ -652,7 +663,8 @@ cdef void clear(Value self) noexcept:
         recorded = (<Value>node).row != NULL
         empty(node, &dying)
         if recorded and pooled < POOL:
-            push(&pool, node)
+            current = (<size_t>node >> 16) % STACKS
+            push(&pool[current], node)
             pooled += 1
         else:
             free_object(node)
