@@ -1,23 +1,15 @@
-"""The optional part of the build: the accelerated Value, where Cython and a C compiler are at hand."""
+"""The optional part of the build: the accelerated engine, compiled where Cython and a C compiler are at hand."""
 
 import os
 
 from setuptools import Extension, setup
 
-extensions = []
-if not os.environ.get("MICROGRAD_BP_PURE"):
-    try:
-        from Cython.Build import cythonize
-    except ImportError:
-        pass
-    else:
-        # No fused multiply-add: Python's own bits. A heap type can be given attributes, as any class of Python's.
-        flags = [] if os.name == "nt" else ["-O3", "-ffp-contract=off"]
-        macros = [("CYTHON_USE_TYPE_SPECS", "1")]
-        source = ["micrograd_bp/_accelerated.pyx"]
-        extension = Extension(
-            "micrograd_bp._accelerated", source, define_macros=macros, extra_compile_args=flags, optional=True
-        )
-        extensions = cythonize([extension])
-
-setup(ext_modules=extensions)
+engine = Extension(
+    "micrograd_bp._accelerated",
+    ["micrograd_bp/_accelerated.pyx"],
+    define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
+    extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],  # Python's own bits: no fused operations
+    optional=True,
+)
+engine.cython_c_in_temp = True
+setup(ext_modules=[] if os.environ.get("MICROGRAD_BP_PURE") else [engine])

@@ -159,17 +159,16 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         elif x <= 0.0: dy = expm1(x); out = y * dy; dx = out + y
         else: return False
     elif code == LOGADDEXP:
-        out = x + log(2.0) if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
+        out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
         dx = 0.5 if x == y else sigmoid(x - y)
         dy = 0.5 if x == y else sigmoid(y - x)
     elif code == CHAIN: out = x * y if x != 0.0 else 0.0; dx = y; dy = x
     elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
     elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
     elif code == POW or code == IEEE_POW:
-        if x > 0.0 or code == IEEE_POW: out = pow(x, y)
+        if x > 0.0 or code == IEEE_POW and x != 0.0: out = pow(x, y)
         elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
         else: return False
-        if x == 0.0: return False
         dx = out / x if fmod(y, 0.5) != 0.0 else pow(x, y - 1.0)
         dx = y * dx if y != 0.0 else 0.0
         dy = out * (log(x) if x > 0.0 else NAN)
