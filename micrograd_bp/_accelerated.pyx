@@ -700,7 +700,8 @@ cdef void drop_items(PyObject *operands, PyObject **dying) noexcept:
         for i in range(size_of(operands)):
             item = item_of(operands, i)
             if not PyFloat_CheckExact(<object>item):
-                set_item(operands, i, NULL)
+                keep(<PyObject *>None)
+                set_item(operands, i, <PyObject *>None)
                 drop(item, dying)
 
 
