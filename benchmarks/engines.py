@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 from types import ModuleType
 
 
+@functools.cache  # an extension module exists once in a process: a second copy of the package would be pure
 def load(engine: str) -> ModuleType:
-    """A fresh copy of micrograd_bp on the engine "pure" or "accelerated"; ImportError where that one is not built."""
+    """A copy of micrograd_bp on the engine "pure" or "accelerated"; ImportError where that one is not built."""
     mine = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "micrograd_bp"}
     for name in mine:
         del sys.modules[name]

@@ -165,7 +165,9 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
         raise TypeError(f"gradients takes a Value and a sequence of Values, not {given}")
     order = topological_order(output)
     relevant = set(inputs)  # and whatever depends on them
-    relevant.update(node for node in order if any(operand in relevant for operand in node.operands))
+    for node in order:
+        if not relevant.isdisjoint(node.operands):
+            relevant.add(node)
     adjoints: dict[Value, Value | float] = {output: 1.0}
     for node in reversed(order):
         if node.op is None or node not in relevant or node not in adjoints:
@@ -198,29 +200,32 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
 def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
     """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
     partials = op.partials(node, *node.operands)
-    for partial, recorded in zip(partials, node.partials, strict=True):
-        data = partial.data if isinstance(partial, Value) else partial
-        if data != recorded and (data == data or recorded == recorded):
-            raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
+    now = tuple([partial.data if isinstance(partial, Value) else partial for partial in partials])
+    if now != node.partials and any(x != y and (x == x or y == y) for x, y in zip(now, node.partials, strict=True)):
+        raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
     return partials
 
 
 def _product(adjoint: Value | float, partial: Value | float) -> Value | float:
     """The chain rule's product, without a node for a plain factor 0, 1 or -1."""
-    for factor, other in ((adjoint, partial), (partial, adjoint)):
-        if not isinstance(factor, Value) and factor in (0.0, 1.0, -1.0):
-            return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
+    if not (isinstance(adjoint, Value) and isinstance(partial, Value)):
+        for factor, other in ((adjoint, partial), (partial, adjoint)):
+            if not isinstance(factor, Value) and factor in (0.0, 1.0, -1.0):
+                return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
     product: Value | float = ops.chain(adjoint, partial)
     return product
 
 
 def engine_name() -> str:
     """Which Value is in use: "pure" or "accelerated"."""
-    return "pure" if Value.__module__ == __name__ else "accelerated"
+    return ENGINE
 
 
 give_operations(Value)
+ENGINE = "pure"
 
 if not os.environ.get("MICROGRAD_BP_PURE"):
     with contextlib.suppress(ImportError):  # not built: no C compiler, say
-        globals().update(importlib.import_module("micrograd_bp._accelerated").exports)
+        _accelerated = importlib.import_module("micrograd_bp._accelerated")
+        if _accelerated.ops is ops:  # it is there once in a process: a second copy of this package does without
+            globals().update(_accelerated.exports)

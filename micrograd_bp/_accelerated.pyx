@@ -1,0 +1,747 @@
+# cython: language_level=3, cdivision=True, c_api_binop_methods=True, auto_pickle=False, binding=False, embedsignature=True, embedsignature.format=clinic
+"""The Value of value.py, compiled: the same results to the bit, at little more than the price of plain floats.
+
+A node is 96 bytes: operands, local derivatives and a plain number beside a Value lie in it. The commonest rows are
+computed here by the formulas of their row in ops.py; every other row, and a case in which Python raises or meets inf
+or nan, goes through the Op itself, so that its errors are the reference's. No walk over a graph calls Python or
+allocates memory: whatever another thread or a destructor may do, it does before or after.
+
+Where the reference takes its user on trust, this one checks: what is assigned to data, grad and label is converted or
+refused as by the constructor, and op, operands and partials are read-only. So nodes, older than what is made of them,
+cannot form a cycle, and the garbage collector need not know them. (An instance of a subclass that keeps as an
+attribute a node made of itself is a cycle: it is never freed.)
+"""
+
+cimport cython
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
+from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
+from libc.math cimport (
+    acos, acosh, asin, atan, atanh, cbrt, copysign, cos, cosh, erf, erfc, exp, exp2, expm1, fabs, floor, fmod, isfinite,
+    log, log1p, log2, log10, pow, sin, sinh, sqrt, tan, tanh,
+)
+
+import math
+import operator
+
+from micrograd_bp import ops
+from micrograd_bp._methods import NUMPY_NAMES, READINGS, _give, _operand, _reading
+from micrograd_bp.ops import TABLE, Op, number
+
+cdef extern from "<fenv.h>":
+    enum: FE_ALL_EXCEPT
+    int feclearexcept(int flags) noexcept
+
+cdef extern from *:
+    """
+    #define take_over(pointer) (pointer)
+    #ifndef POOL
+    #define POOL 131072
+    #endif
+    """
+    size_t POOL
+    object take_over(PyObject *pointer)  # the reference that the pointer owns becomes the caller's
+    PyObject *new_object "_PyObject_New"(PyTypeObject *type) except NULL
+    void free_object "PyObject_Free"(PyObject *object) noexcept
+    void keep "Py_INCREF"(PyObject *object) noexcept
+    void let_go "Py_DECREF"(PyObject *object) noexcept
+    Py_ssize_t references "Py_REFCNT"(PyObject *object) noexcept
+    PyObject *item_of "PyTuple_GET_ITEM"(PyObject *tuple, Py_ssize_t i) noexcept
+    Py_ssize_t size_of "PyTuple_GET_SIZE"(PyObject *tuple) noexcept
+    void set_item "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t i, PyObject *item) noexcept
+    PyTypeObject *type_of "Py_TYPE"(PyObject *object) noexcept
+
+
+# --- the rows computed here ---------------------------------------------------------------------------------------
+
+cpdef enum Code:  # the rows' names in capitals
+    # of one argument: those that never raise, then the others
+    NEG, POS, ABS, SIGN, STEP, RELU, SQUARE, TANH, SIGMOID, SILU, SOFTPLUS, LOG_SIGMOID, DEGREES, RADIANS, ATAN
+    FLOOR, EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P, SQRT, CBRT, RECIPROCAL, SIN, COS, TAN, ASIN, ACOS, SINH, COSH
+    ACOSH, ATANH, ERF, ERFC, GELU, IEEE_LOG
+    # of two: likewise; at the end two that have an operator, and no formula here
+    ADD, SUB, MUL, MAXIMUM, MINIMUM, LESS, LESS_EQUAL, COMPARE, COPYSIGN, LEAKY_RELU, ELU, LOGADDEXP, CHAIN
+    IEEE_DIV, TRUEDIV, IEEE_POW, POW, FLOORDIV, MOD
+
+cdef dict CODE_OF = {TABLE[name.lower()]: int(code) for name, code in Code.__members__.items()}
+cdef PyObject *ROWS[64]
+for row, code in CODE_OF.items():
+    ROWS[<int>code] = <PyObject *>row  # CODE_OF holds it
+
+cdef double LN2 = ops.LN2, LN10 = ops.LN10, NAN = math.nan
+cdef double DEGREE = 180.0 / math.pi, RADIAN = math.pi / 180.0, SQRT2 = math.sqrt(2.0), SQRT_2PI = math.sqrt(2.0 * math.pi)
+cdef double SQRT_PI = math.sqrt(math.pi)
+
+
+cdef inline double sigmoid(double x) noexcept:
+    cdef double t = exp(-fabs(x))
+    return (t if x < 0.0 else 1.0) / (1.0 + t)
+
+
+cdef inline double step(double x) noexcept:
+    return 1.0 if x > 0.0 else 0.0 if x <= 0.0 else x
+
+
+cdef inline double compare(double x, double y) noexcept:
+    return 1.0 if x > y else -1.0 if x < y else 0.0 if x == y else NAN
+
+
+cdef inline bint unary_rule(int code, double x, double *value, double *partial) noexcept:
+    """The row's value and derivative at x; false where the Op must do it: it may raise there."""
+    cdef double out, dx, s
+    if code == NEG: out = -x; dx = -1.0
+    elif code == POS: out = x; dx = 1.0
+    elif code == ABS: out = fabs(x); dx = 1.0 if x > 0.0 else -1.0 if x < 0.0 else x
+    elif code == SIGN: out = 1.0 if x > 0.0 else -1.0 if x < 0.0 else x; dx = 0.0
+    elif code == STEP: out = step(x); dx = 0.0
+    elif code == RELU: out = 0.0 if x <= 0.0 else x; dx = step(x)
+    elif code == SQUARE: out = x * x; dx = 2.0 * x
+    elif code == TANH: out = tanh(x); dx = 1.0 - out * out
+    elif code == SIGMOID: out = sigmoid(x); dx = out * (1.0 - out)
+    elif code == SILU: s = sigmoid(x); out = x * s; dx = s + out * (1.0 - s)
+    elif code == SOFTPLUS: out = (x if x > 0.0 else 0.0) + log1p(exp(-fabs(x))); dx = sigmoid(x)
+    elif code == LOG_SIGMOID: out = (x if x < 0.0 else 0.0) - log1p(exp(-fabs(x))); dx = sigmoid(-x)
+    elif code == DEGREES: out = x * DEGREE; dx = DEGREE
+    elif code == RADIANS: out = x * RADIAN; dx = RADIAN
+    elif code == ATAN: out = atan(x); dx = 1.0 / (1.0 + x * x)
+    elif code == FLOOR: out = floor(x); dx = 0.0
+    elif code == EXP: out = exp(x); dx = out
+    elif code == EXP2: out = exp2(x); dx = out * LN2
+    elif code == EXPM1: out = expm1(x); dx = exp(x)
+    elif code == LOG or code == IEEE_LOG: out = log(x); dx = 1.0 / x
+    elif code == LOG2: out = log2(x); dx = 1.0 / LN2 / x
+    elif code == LOG10: out = log10(x); dx = 1.0 / LN10 / x
+    elif code == LOG1P: out = log1p(x); dx = 1.0 / (1.0 + x)
+    elif code == SQRT: out = sqrt(x); dx = 0.5 / out
+    elif code == CBRT: out = cbrt(x); dx = 1.0 / (3.0 * out * out)
+    elif code == RECIPROCAL: out = 1.0 / x; dx = -out * out
+    elif code == SIN: out = sin(x); dx = cos(x)
+    elif code == COS: out = cos(x); dx = -sin(x)
+    elif code == TAN: out = tan(x); dx = 1.0 + out * out
+    elif code == ASIN: out = asin(x); dx = 1.0 / sqrt((1.0 - x) * (1.0 + x))
+    elif code == ACOS: out = acos(x); dx = -(1.0 / sqrt((1.0 - x) * (1.0 + x)))
+    elif code == SINH: out = sinh(x); dx = cosh(x)
+    elif code == COSH: out = cosh(x); dx = sinh(x)
+    elif code == ACOSH: out = acosh(x); dx = 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0))
+    elif code == ATANH: out = atanh(x); dx = 1.0 / ((1.0 - x) * (1.0 + x))
+    elif code == ERF: out = erf(x); dx = 2.0 / SQRT_PI * exp(-x * x)
+    elif code == ERFC: out = erfc(x); dx = -2.0 / SQRT_PI * exp(-x * x)
+    elif code == GELU:
+        out = 0.5 * x * erfc(-x / SQRT2)
+        dx = 0.5 * erfc(-x / SQRT2) + x * exp(-0.5 * x * x) / SQRT_2PI
+    else: return False
+    value[0], partial[0] = out, dx
+    return code <= ATAN or isfinite(out) and isfinite(dx)
+
+
+cdef inline bint binary_rule(int code, double x, double y, double *value, double *by_x, double *by_y) noexcept:
+    """The row's value and derivatives at x, y; false where the Op must do it: it may raise there."""
+    cdef double out, dx, dy, c
+    if code == ADD: out = x + y; dx = 1.0; dy = 1.0
+    elif code == SUB: out = x - y; dx = 1.0; dy = -1.0
+    elif code == MUL: out = x * y; dx = y; dy = x
+    elif code == MAXIMUM:
+        c = compare(x, y)
+        out = x if x >= y else y if y > x else x + y; dx = 0.5 + 0.5 * c; dy = 0.5 - 0.5 * c
+    elif code == MINIMUM:
+        c = compare(x, y)
+        out = x if x <= y else y if y < x else x + y; dx = 0.5 - 0.5 * c; dy = 0.5 + 0.5 * c
+    elif code == LESS: out = 1.0 if x < y else 0.0; dx = 0.0; dy = 0.0
+    elif code == LESS_EQUAL: out = 1.0 if x <= y else 0.0; dx = 0.0; dy = 0.0
+    elif code == COMPARE: out = compare(x, y); dx = 0.0; dy = 0.0
+    elif code == COPYSIGN: out = copysign(x, y); dx = copysign(1.0, x) * copysign(1.0, y); dy = 0.0
+    elif code == LEAKY_RELU:
+        if x > 0.0: out = x; dx = 1.0; dy = 0.0
+        elif x <= 0.0: out = y * x; dx = y; dy = x
+        else: return False
+    elif code == ELU:
+        if x > 0.0: out = x; dx = 1.0; dy = 0.0
+        elif x <= 0.0: dy = expm1(x); out = y * dy; dx = out + y
+        else: return False
+    elif code == LOGADDEXP:
+        out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
+        dx = 0.5 if x == y else sigmoid(x - y)
+        dy = 0.5 if x == y else sigmoid(y - x)
+    elif code == CHAIN: out = x * y if x != 0.0 else 0.0; dx = y; dy = x
+    elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
+    elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
+    elif code == POW or code == IEEE_POW:
+        if x > 0.0 or code == IEEE_POW and x != 0.0: out = pow(x, y)
+        elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
+        else: return False
+        dx = out / x if fmod(y, 0.5) != 0.0 else pow(x, y - 1.0)
+        dx = y * dx if y != 0.0 else 0.0
+        dy = out * (log(x) if x > 0.0 else NAN)
+        value[0], by_x[0], by_y[0] = out, dx, dy
+        return isfinite(out)
+    else: return False
+    value[0], by_x[0], by_y[0] = out, dx, dy
+    return code <= CHAIN or isfinite(out) and y != 0.0
+
+
+# --- the node -----------------------------------------------------------------------------------------------------
+
+cdef union Operand:
+    PyObject *node
+    double number
+
+# What the two operands of a node are. The bits above count uses while a walk is under way, and are 0 between walks.
+cdef enum:
+    LEAF = 0
+    LEFT = 1  # the left operand is a Value, else a number
+    RIGHT = 2  # the right one
+    PAIR = 4  # there are two
+    MANY = 8  # in place of operands: a tuple of them, of any length, and a tuple of partials
+    SHAPE = 15
+    USE = 16
+
+
+cdef class Value:
+    """A number in a computation graph: arithmetic on it records a new Value.
+
+    `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
+    float `data` does: the same results, the same types of exception; only `==` and `hash` go by identity.
+    """
+
+    cdef double primal, adjoint
+    cdef Operand terms[2]
+    cdef double slopes[2]
+    cdef size_t state
+    cdef PyObject *next  # of a list that passes through the nodes themselves, so that no walk can run out of memory
+    cdef PyObject *row  # NULL on a leaf
+    cdef PyObject *name  # NULL: no label
+
+    def __init__(self, data, label=""):
+        if not isinstance(label, str):
+            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
+        cdef double primal = as_double(data)
+        clear(self)
+        self.primal = primal
+        self.adjoint = 0.0
+        if label:
+            set_label(self, label)
+
+    def __dealloc__(self):
+        clear(self)
+
+    @property
+    def data(self):
+        return self.primal
+
+    @data.setter
+    def data(self, data):
+        self.primal = as_double(data)
+
+    @property
+    def grad(self):
+        return self.adjoint
+
+    @grad.setter
+    def grad(self, grad):
+        self.adjoint = as_double(grad)
+
+    @property
+    def label(self):
+        return <object>self.name if self.name != NULL else ""
+
+    @label.setter
+    def label(self, label):
+        if not isinstance(label, str):
+            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
+        set_label(self, label)
+
+    @property
+    def op(self):
+        return <object>self.row if self.row != NULL else None
+
+    @property
+    def operands(self):
+        if self.state & MANY:
+            return <object>self.terms[0].node
+        if not self.state & SHAPE:
+            return ()
+        left = <object>self.terms[0].node if self.state & LEFT else self.terms[0].number
+        if not self.state & PAIR:
+            return (left,)
+        return left, <object>self.terms[1].node if self.state & RIGHT else self.terms[1].number
+
+    @property
+    def partials(self):
+        if self.state & MANY:
+            return <object>self.terms[1].node
+        if not self.state & SHAPE:
+            return ()
+        if not self.state & PAIR:
+            return (self.slopes[0],)
+        return self.slopes[0], self.slopes[1]
+
+    @property
+    def _prev(self):
+        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
+
+    @property
+    def _op(self):
+        return (<object>self.row).symbol if self.row != NULL else ""
+
+    @staticmethod
+    def _record(op, tuple args):
+        return record_any(op, args)
+
+    def backward(self, seed=1.0):
+        """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to."""
+        walk_back(<PyObject *>self, as_double(seed, "backward"))
+
+    def __add__(x, y): return binary(ADD, x, y)
+    def __sub__(x, y): return binary(SUB, x, y)
+    def __mul__(x, y): return binary(MUL, x, y)
+    def __truediv__(x, y): return binary(TRUEDIV, x, y)
+    def __floordiv__(x, y): return binary_op(FLOORDIV, x, y)
+    def __mod__(x, y): return binary_op(MOD, x, y)
+    def __divmod__(x, y): return x // y, x % y
+    def __pow__(x, y, modulus): return binary_op(POW, x, y) if modulus is None else NotImplemented
+    def __neg__(self): return unary(NEG, self)
+    def __pos__(self): return unary(POS, self)
+    def __abs__(self): return unary(ABS, self)
+
+    def neg(self): return unary(NEG, self)
+    def pos(self): return unary(POS, self)
+    def abs(self): return unary(ABS, self)
+    def sign(self): return unary(SIGN, self)
+    def step(self): return unary(STEP, self)
+    def relu(self): return unary(RELU, self)
+    def square(self): return unary(SQUARE, self)
+    def tanh(self): return unary(TANH, self)
+    def sigmoid(self): return unary(SIGMOID, self)
+    def silu(self): return unary(SILU, self)
+    def softplus(self): return unary(SOFTPLUS, self)
+    def log_sigmoid(self): return unary(LOG_SIGMOID, self)
+    def exp(self): return unary(EXP, self)
+    def log(self): return unary(LOG, self)
+    def sqrt(self): return unary(SQRT, self)
+    def sin(self): return unary(SIN, self)
+    def cos(self): return unary(COS, self)
+
+    def __richcmp__(self, other, int how):
+        cdef double x = (<Value>self).primal, y
+        if how == Py_EQ or how == Py_NE:
+            return NotImplemented  # identity
+        if not READERS and (is_value(other) or PyFloat_CheckExact(other)):
+            y = (<Value>other).primal if is_value(other) else PyFloat_AS_DOUBLE(other)
+            return x < y if how == Py_LT else x <= y if how == Py_LE else x > y if how == Py_GT else x >= y
+        return COMPARISONS[how](self, other)
+
+    def __bool__(self):
+        cdef bint result = self.primal != 0.0
+        for reader in READERS:
+            reader(bool, (self,), result)
+        return result
+
+    def __float__(self):
+        raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
+
+    def __format__(self, spec):
+        return format(self.primal, spec) if spec else repr(self)
+
+    def __repr__(self):
+        label = f", label={self.label!r}" if self.label else ""
+        return f"Value(data={self.primal!r}, grad={self.adjoint!r}{label})"
+
+    def __reduce__(self):
+        return type(self), (self.primal, self.label), (None, {"grad": self.adjoint})  # the copy is a leaf
+
+
+cdef list READERS = ops.READERS
+cdef dict COMPARISONS = {
+    how: _reading(read, Value)
+    for how, read in ((Py_LT, operator.lt), (Py_LE, operator.le), (Py_GT, operator.gt), (Py_GE, operator.ge))
+}
+
+
+cdef inline bint is_value(object x) noexcept:
+    """Whether x is a Value, not of a subclass: the test that settles it for nearly all operands."""
+    return type_of(<PyObject *>x) == <PyTypeObject *>Value
+
+
+cdef inline double as_double(object x, taker="Value") except? -1.0:
+    return PyFloat_AS_DOUBLE(x) if PyFloat_CheckExact(x) else number(x, taker)
+
+
+cdef int set_label(Value self, object label) except -1:
+    cdef PyObject *old = self.name
+    keep(<PyObject *>label)
+    self.name = <PyObject *>label
+    if old != NULL:
+        let_go(old)
+    return 0
+
+
+
+
+# Freed nodes, kept for the next graph, up to POOL of them (12 MB): to give the memory back to the system and have it
+# mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack is
+# used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking back
+# took twice as long. Only recorded nodes come here, as only they are taken from here.
+cdef enum:
+    STACKS = 256
+cdef PyObject *pool[STACKS]
+cdef size_t pooled = 0, current = 0
+
+
+# --- recording ----------------------------------------------------------------------------------------------------
+
+cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except NULL:
+    global pooled, current
+    cdef PyObject *node
+    if pooled:
+        while pool[current] == NULL:
+            current = (current + 1) % STACKS
+        node = pop(&pool[current])
+        pooled -= 1
+    else:
+        node = new_object(<PyTypeObject *>Value)
+    keep(row)
+    (<Value>node).row = row
+    (<Value>node).primal = out
+    (<Value>node).adjoint = 0.0
+    (<Value>node).state = shape
+    (<Value>node).name = NULL
+    return node
+
+
+cdef inline PyObject *new_unary(PyObject *row, double out, Value x, double dx) except NULL:
+    cdef PyObject *node = new_node(row, out, LEFT)
+    keep(<PyObject *>x)
+    (<Value>node).terms[0].node = <PyObject *>x
+    (<Value>node).slopes[0] = dx
+    return node
+
+
+cdef inline PyObject *new_binary(
+    PyObject *row, double out, size_t shape, object left, double x, double dx, object right, double y, double dy
+) except NULL:
+    cdef PyObject *node = new_node(row, out, shape | PAIR)
+    if shape & LEFT:
+        keep(<PyObject *>left)
+        (<Value>node).terms[0].node = <PyObject *>left
+    else:
+        (<Value>node).terms[0].number = x
+    if shape & RIGHT:
+        keep(<PyObject *>right)
+        (<Value>node).terms[1].node = <PyObject *>right
+    else:
+        (<Value>node).terms[1].number = y
+    (<Value>node).slopes[0] = dx
+    (<Value>node).slopes[1] = dy
+    return node
+
+
+cdef inline object unary(int code, Value self):
+    cdef double out = 0.0, dx = 0.0
+    if unary_rule(code, self.primal, &out, &dx):
+        return take_over(new_unary(ROWS[code], out, self, dx))
+    feclearexcept(FE_ALL_EXCEPT)  # NumPy's functions on object arrays warn of what they find here
+    return record(<object>ROWS[code], (self,))
+
+
+cdef inline object binary(int code, object left, object right):
+    """The node for a row with an operator; inline, so that the C compiler makes one function an operator."""
+    cdef double x = 0.0, y = 0.0, out = 0.0, dx = 0.0, dy = 0.0
+    cdef int left_kind = take(code, left, &x), right_kind = take(code, right, &y)
+    if left_kind == FOREIGN or right_kind == FOREIGN:
+        return NotImplemented
+    if not binary_rule(code, x, y, &out, &dx, &dy):
+        feclearexcept(FE_ALL_EXCEPT)
+        return record(<object>ROWS[code], (left if left_kind == NODE else x, right if right_kind == NODE else y))
+    cdef size_t shape = (LEFT if left_kind == NODE else 0) | (RIGHT if right_kind == NODE else 0)
+    return take_over(new_binary(ROWS[code], out, shape, left, x, dx, right, y, dy))
+
+
+cdef object binary_op(int code, object left, object right):
+    return binary(code, left, right)
+
+
+cdef enum:
+    NUMBER, NODE, FOREIGN
+
+
+cdef inline int take(int code, object operand, double *x) except -1:
+    """The operand's value, and what the operand is."""
+    if is_value(operand):
+        x[0] = (<Value>operand).primal
+        return NODE
+    if PyFloat_CheckExact(operand):
+        x[0] = PyFloat_AS_DOUBLE(operand)
+        return NUMBER
+    return take_other(code, operand, x)
+
+
+cdef int take_other(int code, object operand, double *x) except -1:
+    if isinstance(operand, Value):
+        x[0] = (<Value>operand).primal
+        return NODE
+    if PyLong_CheckExact(operand):
+        x[0] = PyLong_AsDouble(operand)
+        return NUMBER
+    converted = _operand(<object>ROWS[code], operand)
+    if converted is NotImplemented:
+        return FOREIGN
+    x[0] = converted
+    return NUMBER
+
+
+cdef object record_any(op, tuple args):
+    """The node for op(*args), whatever the operation and its arity."""
+    code = CODE_OF.get(op)
+    if code is not None:
+        if len(args) == 1 and code < ADD and isinstance(args[0], Value):
+            return unary(code, <Value>args[0])
+        if len(args) == 2 and code >= ADD:
+            left, right = args
+            return binary_op(code, left if isinstance(left, Value) else number(left, op.name),
+                             right if isinstance(right, Value) else number(right, op.name))
+    return record(op, args)
+
+
+cdef object record(op, tuple args):
+    """The node for op(*args) by the Op's own functions."""
+    cdef PyObject *node
+    cdef size_t shape
+    operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
+    data = [(<Value>arg).primal if isinstance(arg, Value) else arg for arg in operands]
+    try:
+        out = op.forward(*data)
+        partials = op.partials(out, *data)
+    except Exception as error:
+        raise op.failure(error, operands) from error
+    if type(partials) is not tuple or len(partials) != len(operands):
+        raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
+    partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
+    cdef double result = as_double(out, op.name)
+    if len(operands) == 1 and isinstance(operands[0], Value):
+        return take_over(new_unary(<PyObject *>op, result, <Value>operands[0], partials[0]))
+    if len(operands) == 2:
+        left, right = operands
+        shape = (LEFT if isinstance(left, Value) else 0) | (RIGHT if isinstance(right, Value) else 0)
+        return take_over(
+            new_binary(<PyObject *>op, result, shape, left, data[0], partials[0], right, data[1], partials[1])
+        )
+    node = new_node(<PyObject *>op, result, MANY)
+    keep(<PyObject *>operands)
+    keep(<PyObject *>partials)
+    (<Value>node).terms[0].node = <PyObject *>operands
+    (<Value>node).terms[1].node = <PyObject *>partials
+    return take_over(node)
+
+
+# --- walking ------------------------------------------------------------------------------------------------------
+
+cdef inline void push(PyObject **stack, PyObject *node) noexcept:
+    (<Value>node).next = stack[0]
+    stack[0] = node
+
+
+cdef inline PyObject *pop(PyObject **stack) noexcept:
+    cdef PyObject *node = stack[0]
+    stack[0] = (<Value>node).next
+    return node
+
+
+cdef inline Py_ssize_t arity(PyObject *node) noexcept:
+    cdef size_t state = (<Value>node).state
+    if state & MANY:
+        return size_of((<Value>node).terms[0].node)
+    return 2 if state & PAIR else 1 if state & SHAPE else 0
+
+
+cdef inline PyObject *operand(PyObject *node, Py_ssize_t i) noexcept:
+    """Operand i of a node if it is a Value, or else NULL."""
+    cdef PyObject *item
+    if (<Value>node).state & MANY:
+        item = item_of((<Value>node).terms[0].node, i)
+        return NULL if PyFloat_CheckExact(<object>item) else item
+    return (<Value>node).terms[i].node if (<Value>node).state & (LEFT << i) else NULL
+
+
+cdef inline double partial(PyObject *node, Py_ssize_t i) noexcept:
+    if (<Value>node).state & MANY:
+        return PyFloat_AS_DOUBLE(<object>item_of((<Value>node).terms[1].node, i))
+    return (<Value>node).slopes[i]
+
+
+cdef void count_uses(PyObject *output, bint clear) noexcept:
+    """Count in every node that the output depends on how often it is an operand; clear: set all but leaves' grad to 0."""
+    cdef PyObject *found = NULL
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef Py_ssize_t i
+    push(&found, output)
+    while found != NULL:
+        node = pop(&found)
+        if clear and (<Value>node).state & SHAPE:
+            (<Value>node).adjoint = 0.0
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                if (<Value>child).state < USE and (<Value>child).state & SHAPE:
+                    push(&found, child)
+                (<Value>child).state += USE
+
+
+cdef void walk_back(PyObject *output, double seed) noexcept:
+    """The chain rule, in the reference's order: a node is ready when all its uses are done; the last one ready is next."""
+    cdef PyObject *ready = NULL
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef Py_ssize_t i
+    cdef double adjoint
+    count_uses(output, True)
+    (<Value>output).adjoint += seed
+    push(&ready, output)
+    while ready != NULL:
+        node = pop(&ready)
+        adjoint = (<Value>node).adjoint
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                if adjoint != 0.0:  # 0 passes nothing on, so 0 * inf never becomes nan
+                    (<Value>child).adjoint += adjoint * partial(node, i)
+                (<Value>child).state -= USE
+                if (<Value>child).state < USE and (<Value>child).state & SHAPE:
+                    push(&ready, child)
+
+
+def topological_order(Value output):
+    """Every node that the output depends on, each after its operands, the output last; found without recursion."""
+    cdef list order = []
+    cdef PyObject *ready = NULL
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef Py_ssize_t i
+    cdef bint complete = True
+    count_uses(<PyObject *>output, False)
+    push(&ready, <PyObject *>output)
+    while ready != NULL:
+        node = pop(&ready)
+        if complete:
+            try:
+                order.append(<object>node)
+            except MemoryError:
+                complete = False  # the counts have to go back to 0 all the same
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                (<Value>child).state -= USE
+                if (<Value>child).state < USE:
+                    push(&ready, child)
+    if not complete:
+        raise MemoryError
+    order.reverse()
+    return order
+
+
+# --- freeing ------------------------------------------------------------------------------------------------------
+
+cdef inline void drop(PyObject *child, PyObject **dying) noexcept:
+    """Give up a reference to a node; if it was the last, put the node on the list of those that are to be freed."""
+    if type_of(child) == <PyTypeObject *>Value and references(child) == 1:
+        push(dying, child)
+    else:
+        let_go(child)
+
+
+cdef void clear(Value self) noexcept:
+    """Make a leaf of a node, without a label, and free what only it held: by a list, since recursion overflows."""
+    global pooled, current
+    cdef PyObject *dying = NULL
+    cdef PyObject *node = <PyObject *>self
+    cdef bint recorded
+    empty(node, &dying)
+    while dying != NULL:
+        node = pop(&dying)
+        recorded = (<Value>node).row != NULL
+        empty(node, &dying)
+        if recorded and pooled < POOL:
+            current = (<size_t>node >> 16) % STACKS
+            push(&pool[current], node)
+            pooled += 1
+        else:
+            free_object(node)
+            let_go(<PyObject *>Value)
+
+
+cdef inline void empty(PyObject *node, PyObject **dying) noexcept:
+    """Make a leaf of a node, without a label; those of its operands that only it held are dying."""
+    cdef size_t state = (<Value>node).state
+    cdef Operand left = (<Value>node).terms[0], right = (<Value>node).terms[1]
+    cdef PyObject *row = (<Value>node).row
+    cdef PyObject *name = (<Value>node).name
+    (<Value>node).state = LEAF  # before any reference is given up: that may call a destructor, which may look at the node
+    (<Value>node).row = NULL
+    (<Value>node).name = NULL
+    if state & MANY:
+        drop_items(left.node, dying)
+        let_go(left.node)
+        let_go(right.node)
+    if state & LEFT:
+        drop(left.node, dying)
+    if state & RIGHT:
+        drop(right.node, dying)
+    if row != NULL:
+        let_go(row)
+    if name != NULL:
+        let_go(name)
+
+
+cdef void drop_items(PyObject *operands, PyObject **dying) noexcept:
+    """Give up the Values in a tuple of operands, unless somebody else holds the tuple."""
+    cdef PyObject *item
+    cdef Py_ssize_t i
+    if references(operands) == 1:
+        for i in range(size_of(operands)):
+            item = item_of(operands, i)
+            if not PyFloat_CheckExact(<object>item):
+                keep(<PyObject *>None)
+                set_item(operands, i, <PyObject *>None)
+                drop(item, dying)
+
+
+# --- rows called as functions -------------------------------------------------------------------------------------
+
+_call = Op.__call__
+
+
+@cython.binding(True)  # so that it can be a method of Op
+def call(self, *args):
+    """Op.__call__ where all arguments are Values and floats."""
+    if len(args) != self.arity:
+        args = self._complete(args)
+    cdef bint taker = False
+    for arg in args:
+        if is_value(arg):
+            taker = True
+        elif not PyFloat_CheckExact(arg):
+            return _call(self, *args)
+    return record_any(self, args) if taker else self.forward(*args)
+
+
+# --- what the table gives beside -----------------------------------------------------------------------------------
+
+@cython.binding(True)
+def _method(op):
+    return lambda self, *args: op(self, *args)
+
+
+for name, op in TABLE.items():
+    if not hasattr(Value, name):
+        _give(Value, name, _method(op))
+for read in READINGS:
+    if not hasattr(Value, f"__{read.__name__}__"):
+        _give(Value, f"__{read.__name__}__", _reading(read, Value))
+for alias, name in NUMPY_NAMES.items():
+    setattr(Value, alias, getattr(Value, name))
+
+Op.__call__ = call
+Value.__hash__ = object.__hash__
+Value.__name__ = "Value"  # without the module, in messages
+Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
+exports = {"Value": Value, "topological_order": topological_order, "ENGINE": "accelerated"}

@@ -1,0 +1,15 @@
+"""The optional part of the build: the accelerated engine, compiled where Cython and a C compiler are at hand."""
+
+import os
+
+from setuptools import Extension, setup
+
+engine = Extension(
+    "micrograd_bp._accelerated",
+    ["micrograd_bp/_accelerated.pyx"],
+    define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
+    extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],  # no fused operations
+    optional=True,
+)
+engine.cython_c_in_temp = True
+setup(ext_modules=[] if os.environ.get("MICROGRAD_BP_PURE") else [engine])
