@@ -8,7 +8,7 @@ engine = Extension(
     "micrograd_bp._accelerated",
     ["micrograd_bp/_accelerated.pyx"],
     define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
-    extra_compile_args=[] if os.name == "nt" else ["-O3", "-ffp-contract=off"],  # no fused operations
+    extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0", "-ffp-contract=off"],  # no fused operations
     optional=True,
 )
 engine.cython_c_in_temp = True

@@ -13,7 +13,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
-from micrograd_bp.value import topological_order
+from micrograd_bp.value import slopes, topological_order
 
 PACKAGE = Path(mg.__file__).parent
 
@@ -114,6 +114,19 @@ def test_a_second_derivative_survives_an_adjoint_that_happens_to_be_zero():
     (slope,) = mg.gradients(x * x * y, [x])
     assert slope.data == 0.0
     assert mg.gradients(slope, [x])[0].data == 4.0
+
+
+def test_slopes_are_what_backward_leaves_and_leave_nothing():
+    x, y, unused = Value(2.0), Value(3.0), Value(1.0)
+    product = x * y
+    output = (product + x.sin()) * product
+    for k, node in enumerate((x, y, unused, product, output)):
+        node.grad = float(k)
+    found = slopes(output, [x, product, unused, x, output, y])
+    assert [node.grad for node in (x, y, unused, product, output)] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    y.grad = 0.0
+    output.backward()
+    assert found == [x.grad, product.grad, 0.0, x.grad, 1.0, y.grad]
 
 
 def test_topological_order_puts_operands_first_and_each_node_once():
