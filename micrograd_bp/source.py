@@ -1,0 +1,213 @@
+"""Graphs written as straight-line Python: one assignment a node, operators where Python has them.
+
+>>> from micrograd_bp.value import Value, gradients
+>>> a, b = Value(2.0, "a"), Value(-3.0, "b")
+>>> source = python_source([(a * b).tanh()], [a, b])
+>>> print(source)
+def f(a, b):
+    v1 = a * b
+    v2 = tanh(v1)
+    return (v2,)
+>>> source.function()(0.5, 0.5)
+(0.24491866240370913,)
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+import operator
+import re
+import textwrap
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from micrograd_bp.names import Name
+from micrograd_bp.ops import TABLE, Op, pow
+from micrograd_bp.value import Value, topological_order
+
+NUMBERS = {"inf": math.inf, "nan": math.nan}  # floats whose repr is a name
+OUTPUTS = Op("outputs", ",", lambda *args: 0.0, lambda out, *args: (0.0,) * len(args))  # many outputs seen as one
+
+
+class Source(str):
+    """Python source of one function, with the functions and numbers that it needs in `namespace`."""
+
+    name: str
+    namespace: dict[str, Any]
+
+    def __new__(cls, text: str, name: str, namespace: dict[str, Any]) -> Source:
+        source = super().__new__(cls, text)
+        source.name = name
+        source.namespace = namespace
+        return source
+
+    def function(self, **replaced: Any) -> Callable[..., Any]:
+        """The function, ready to be called with floats; `replaced` stands in for names of the namespace."""
+        scope = self.namespace | replaced
+        exec(compile(self, f"<{self.name} of micrograd_bp>", "exec"), scope)  # written here, name by name: see Writer
+        function: Callable[..., Any] = scope[self.name]
+        return function
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self}\n```"
+
+
+class Writer:
+    """Writes the nodes of a graph as Python, under names of which no two are alike.
+
+    An input or an interior node goes by its label, where that is a usable name and no other node has it, else it is
+    x1, x2, ... (by its place among the inputs) or v1, v2, ... (in order of evaluation). Other leaves are numbers:
+    `order` holds what is to be evaluated, each node after its operands, and `names` what to write for each Value.
+    """
+
+    def __init__(self, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
+        if len(set(inputs)) != len(inputs):
+            raise ValueError("the inputs are not distinct; pass each Value once")
+        self.outputs, self.inputs = tuple(outputs), tuple(inputs)
+        self.order = evaluation_order(outputs, inputs)
+        self.namespace: dict[str, Any] = {}
+        self.taken = {*TABLE, *NUMBERS}
+        self.functions: dict[Op, str] = {}
+        self.text = _text(self)
+        labels = Counter(node.label for node in dict.fromkeys((*inputs, *self.order)))
+        self.labels = {label for label, count in labels.items() if count == 1 and usable(label)} - self.taken
+        self.taken |= self.labels
+        self.names: dict[Value, Name] = {}
+        for place, node in enumerate(inputs, start=1):
+            self.names[node] = self._name(node, f"x{place}")
+        interior = 0
+        for node in self.order:
+            if node.op is not None:
+                interior += 1
+                self.names[node] = self._name(node, f"v{interior}")
+            elif node.label in self.labels:
+                self.names[node] = self.text(node.label)
+            else:
+                self.names[node] = self.text.of(node.data)
+
+    def fresh(self, name: str) -> str:
+        """The name, or that name with as many underscores as it takes to be the only one."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    def function(self, op: Op) -> str:
+        """The name under which the namespace holds the row's `forward`."""
+        if op not in self.functions:
+            own = TABLE.get(op.name) is op
+            name = op.name if own else self.fresh(op.name if usable(op.name) else "op")
+            self.functions[op] = name
+            self.namespace[name] = op.forward
+        return self.functions[op]
+
+    def operands(self, node: Value) -> list[Name]:
+        """The operands of a node as they are written."""
+        return [self.names[x] if isinstance(x, Value) else self.text.of(x) for x in node.operands]
+
+    def forward(self) -> Iterable[str]:
+        """The assignments that evaluate the outputs."""
+        for node in self.order:
+            name = self.names[node].text
+            if node.op is not None:
+                yield f"{name} = {self.text._record(node.op, tuple(self.operands(node))).text}"
+            elif node.label in self.labels:
+                yield f"{name} = {self.text.of(node.data).text}"
+
+    def source(self, name: str, body: Iterable[str], results: tuple[str, str, str], header: bool = False) -> Source:
+        """The function of that name; with a header that imports the rows, it runs wherever the package is.
+
+        `results`: what follows `return`, up to an opening bracket, within the brackets, and from there on.
+        """
+        before, inside, after = results
+        lines = [f"    {line}" for line in body]
+        lines.insert(0, _wrapped(f"def {name}(", ", ".join(self.names[node].text for node in self.inputs), "):"))
+        lines.append(_wrapped(f"    return {before}", inside, after))
+        if header:
+            rows = sorted(op.name for op in self.functions if TABLE.get(op.name) is op)
+            imports = {"math": sorted(NUMBERS.keys() & self.namespace.keys()), "micrograd_bp.ops": rows}
+            above = [f"from {module} import {', '.join(names)}" for module, names in imports.items() if names]
+            lines[:0] = [*above, "", ""] if above else []
+        return Source("\n".join(lines), name, self.namespace)
+
+    def _name(self, node: Value, otherwise: str) -> Name:
+        return self.text(node.label if node.label in self.labels else self.fresh(otherwise))
+
+
+def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str = "f") -> Source:
+    """The graphs of the outputs as a function of the inputs, in Python.
+
+    The function takes a float for every input (any node; what lies behind it is left out) and returns a tuple, a float
+    for every output, with the bits that recording gives. A leaf that is no input is a constant. `name` is the
+    function's. ValueError: an input given twice, or a name that is none.
+
+    >>> x = Value(3.0, "x")
+    >>> print(python_source([2 * x**2 + 1], [x], name="parabola"))
+    def parabola(x):
+        v1 = x ** 2.0
+        v2 = 2.0 * v1
+        v3 = v2 + 1.0
+        return (v3,)
+    """
+    if not usable(name):
+        raise ValueError(f"{name!r} is no name for a function")
+    writer = Writer(outputs, inputs)
+    results = [writer.names[output].text for output in outputs]
+    return writer.source(name, writer.forward(), ("(", ", ".join(results) + "," * (len(results) == 1), ")"))
+
+
+def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:
+    """Every node that the outputs need, each after its operands, but for the inputs and what only they need."""
+    needed = set(outputs).difference(inputs)
+    order = topological_order(OUTPUTS(*outputs))[:-1] if outputs else []
+    given = set(inputs)
+    for node in reversed(order):
+        if node in needed:
+            needed.update(x for x in node.operands if isinstance(x, Value) and x not in given)
+    return [node for node in order if node in needed]
+
+
+def usable(name: str) -> bool:
+    """Whether a label can stand as a variable's name (and is what Python would make of it)."""
+    plain = name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name
+    return plain and not name.startswith("__") and len(name) <= 40
+
+
+def _text(writer: Writer) -> type[Name]:
+    """Names that write Python which gives the rows' floats: an operator only where `forward` is Python's own."""
+
+    class Text(Name):
+        __slots__ = ()
+        RANKS: ClassVar = Name.RANKS
+
+        @classmethod
+        def of(cls, x: Any) -> Name:
+            if isinstance(x, cls):
+                return x
+            text = repr(float(x))
+            if not math.isfinite(x):
+                writer.namespace |= NUMBERS
+            return cls(text, 3 if text[0] == "-" else 5)
+
+        @classmethod
+        def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+            if op.forward is getattr(operator, op.name, None) and op.symbol in cls.RANKS:
+                return super()._record(op, args)
+            names = [cls.of(arg) for arg in args]
+            if op is pow and re.fullmatch(r"-?\d+\.0", names[1].text):  # any other power may be no real number
+                return cls(f"{names[0]._inside(5)} ** {names[1]._inside(3)}", 4)
+            return cls(f"{writer.function(op)}({', '.join(name.text for name in names)})")
+
+    return Text
+
+
+def _wrapped(before: str, names: str, after: str) -> str:
+    """Names between brackets, in one line or in several."""
+    if len(before) + len(names) + len(after) <= 100:
+        return before + names + after
+    indent = " " * (len(before) - len(before.lstrip()))
+    inner = textwrap.indent(textwrap.fill(names, 96, break_long_words=False, break_on_hyphens=False), indent + "    ")
+    return f"{before}\n{inner}\n{indent}{after}"
