@@ -59,8 +59,8 @@ class Writer:
     """Writes the nodes of a graph as Python, under names of which no two are alike.
 
     An input or an interior node goes by its label, where that is a usable name and no other node has it, else it is
-    x1, x2, ... (by its place among the inputs) or v1, v2, ... (in order of evaluation). Other leaves are numbers:
-    `order` holds what is to be evaluated, each node after its operands, and `names` what to write for each Value.
+    x1, x2, ... (by its place among the inputs) or v1, v2, ... (in order of evaluation). Other leaves are numbers, or
+    variables where they have such a label. `order` holds what is to be evaluated, each node after its operands.
     """
 
     def __init__(self, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
@@ -69,37 +69,20 @@ class Writer:
         self.outputs, self.inputs = tuple(outputs), tuple(inputs)
         self.order = evaluation_order(outputs, inputs)
         self.namespace: dict[str, Any] = {}
-        self.taken = {*TABLE, *NUMBERS}
         self.functions: dict[Op, str] = {}
         self.text = _text(self)
-        labels = Counter(node.label for node in dict.fromkeys((*inputs, *self.order)))
-        self.labels = {label for label, count in labels.items() if count == 1 and usable(label)} - self.taken
-        self.taken |= self.labels
-        self.names: dict[Value, Name] = {}
-        for place, node in enumerate(inputs, start=1):
-            self.names[node] = self._name(node, f"x{place}")
-        interior = 0
-        for node in self.order:
-            if node.op is not None:
-                interior += 1
-                self.names[node] = self._name(node, f"v{interior}")
-            elif node.label in self.labels:
-                self.names[node] = self.text(node.label)
-            else:
-                self.names[node] = self.text.of(node.data)
-
-    def fresh(self, name: str) -> str:
-        """The name, or that name with as many underscores as it takes to be the only one."""
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
-        return name
+        self.variables = node_names(self.order, inputs, usable, {*TABLE, *NUMBERS})
+        self.taken = {*TABLE, *NUMBERS, *self.variables.values()}
+        self.names: dict[Value, Name] = {}  # what to write: a variable, or the number that a leaf is
+        for node in (*inputs, *self.order):
+            known = node in self.variables
+            self.names[node] = self.text(self.variables[node]) if known else self.text.of(node.data)
 
     def function(self, op: Op) -> str:
         """The name under which the namespace holds the row's `forward`."""
         if op not in self.functions:
             own = TABLE.get(op.name) is op
-            name = op.name if own else self.fresh(op.name if usable(op.name) else "op")
+            name = op.name if own else fresh(op.name if usable(op.name) else "op", self.taken)
             self.functions[op] = name
             self.namespace[name] = op.forward
         return self.functions[op]
@@ -114,7 +97,7 @@ class Writer:
             name = self.names[node].text
             if node.op is not None:
                 yield f"{name} = {self.text._record(node.op, tuple(self.operands(node))).text}"
-            elif node.label in self.labels:
+            elif node in self.variables:
                 yield f"{name} = {self.text.of(node.data).text}"
 
     def source(self, name: str, body: Iterable[str], results: tuple[str, str, str], header: bool = False) -> Source:
@@ -132,9 +115,6 @@ class Writer:
             above = [f"from {module} import {', '.join(names)}" for module, names in imports.items() if names]
             lines[:0] = [*above, "", ""] if above else []
         return Source("\n".join(lines), name, self.namespace)
-
-    def _name(self, node: Value, otherwise: str) -> Name:
-        return self.text(node.label if node.label in self.labels else self.fresh(otherwise))
 
 
 def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str = "f") -> Source:
@@ -168,6 +148,39 @@ def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[
         if node in needed:
             needed.update(x for x in node.operands if isinstance(x, Value) and x not in given)
     return [node for node in order if node in needed]
+
+
+def node_names(
+    nodes: Iterable[Value], inputs: Iterable[Value], accept: Callable[[str], bool], taken: Iterable[str] = ()
+) -> dict[Value, str]:
+    """A name for every input, every interior node and every other leaf with a label that can be one; no two alike.
+
+    A label that is accepted, not taken and no other node's is the name; else inputs are x1, x2, ... by their place,
+    interior nodes v1, v2, ... in the order of `nodes`.
+    """
+    nodes, places = list(nodes), {node: place for place, node in enumerate(inputs, start=1)}
+    count = Counter(node.label for node in dict.fromkeys((*places, *nodes)))
+    labels = {label for label in count if count[label] == 1 and label not in taken and accept(label)}
+    used = {*taken, *labels}
+    names = {node: node.label if node.label in labels else fresh(f"x{place}", used) for node, place in places.items()}
+    interior = 0
+    for node in nodes:
+        if node in places:
+            continue
+        interior += node.op is not None
+        if node.label in labels:
+            names[node] = node.label
+        elif node.op is not None:
+            names[node] = fresh(f"v{interior}", used)
+    return names
+
+
+def fresh(name: str, used: set[str]) -> str:
+    """The name, or that name with as many underscores as make it new; from now on it is used."""
+    while name in used:
+        name += "_"
+    used.add(name)
+    return name
 
 
 def usable(name: str) -> bool:
