@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from micrograd_bp.names import Name
-from micrograd_bp.ops import TABLE, Op, pow
+from micrograd_bp.ops import TABLE, Op, chain, ieee_pow, mul, pow
 from micrograd_bp.value import Value, topological_order
 
 NUMBERS = {"inf": math.inf, "nan": math.nan}  # floats whose repr is a name
@@ -63,58 +63,65 @@ class Writer:
     variables where they have such a label. `order` holds what is to be evaluated, each node after its operands.
     """
 
-    def __init__(self, outputs: Sequence[Value], inputs: Sequence[Value]) -> None:
+    def __init__(self, outputs: Sequence[Value], inputs: Sequence[Value], name: str) -> None:
+        if not usable(name):
+            raise ValueError(f"{name!r} is no name for a function")
         if len(set(inputs)) != len(inputs):
             raise ValueError("the inputs are not distinct; pass each Value once")
-        self.outputs, self.inputs = tuple(outputs), tuple(inputs)
+        self.name, self.inputs = name, tuple(inputs)
         self.order = evaluation_order(outputs, inputs)
         self.namespace: dict[str, Any] = {}
-        self.functions: dict[Op, str] = {}
+        self.functions: dict[tuple[Op, str], str] = {}
         self.text = _text(self)
-        self.variables = node_names(self.order, inputs, usable, {*TABLE, *NUMBERS})
-        self.taken = {*TABLE, *NUMBERS, *self.variables.values()}
-        self.names: dict[Value, Name] = {}  # what to write: a variable, or the number that a leaf is
-        for node in (*inputs, *self.order):
-            known = node in self.variables
-            self.names[node] = self.text(self.variables[node]) if known else self.text.of(node.data)
+        names = node_names(self.order, inputs, usable, {*TABLE, *NUMBERS})
+        self.taken = {*TABLE, *NUMBERS, *names.values()}
+        self.variables = {node: self.text(name) for node, name in names.items()}
 
-    def function(self, op: Op) -> str:
-        """The name under which the namespace holds the row's `forward`."""
-        if op not in self.functions:
-            own = TABLE.get(op.name) is op
-            name = op.name if own else fresh(op.name if usable(op.name) else "op", self.taken)
-            self.functions[op] = name
-            self.namespace[name] = op.forward
-        return self.functions[op]
+    def call(self, op: Op, part: str, args: Sequence[Name | float]) -> str:
+        """The call of a row's `forward` or `partials`, which is put into the namespace under a name of its own."""
+        if (op, part) not in self.functions:
+            name = op.name if part == "forward" else f"{op.name}_{part}"
+            if TABLE.get(name) is not op:
+                name = fresh(name if usable(name) else "op", self.taken)
+            self.functions[op, part] = name
+            self.namespace[name] = getattr(op, part)
+        return f"{self.functions[op, part]}({', '.join(self.text.of(arg).text for arg in args)})"
 
-    def operands(self, node: Value) -> list[Name]:
-        """The operands of a node as they are written."""
-        return [self.names[x] if isinstance(x, Value) else self.text.of(x) for x in node.operands]
+    def operand(self, x: Value | float) -> Name | float:
+        """A variable's name, or the number that a constant is."""
+        return self.variables.get(x, x.data) if isinstance(x, Value) else x
+
+    def expression(self, op: Op, args: Sequence[Name | float]) -> str:
+        """The operation on names and numbers, as Python."""
+        return self.text._record(op, tuple(args)).text
 
     def forward(self) -> Iterable[str]:
         """The assignments that evaluate the outputs."""
         for node in self.order:
-            name = self.names[node].text
             if node.op is not None:
-                yield f"{name} = {self.text._record(node.op, tuple(self.operands(node))).text}"
+                yield f"{self.variables[node].text} = {self.expression(node.op, [*map(self.operand, node.operands)])}"
             elif node in self.variables:
-                yield f"{name} = {self.text.of(node.data).text}"
+                yield f"{self.variables[node].text} = {self.text.of(node.data).text}"
 
-    def source(self, name: str, body: Iterable[str], results: tuple[str, str, str], header: bool = False) -> Source:
-        """The function of that name; with a header that imports the rows, it runs wherever the package is.
+    def source(self, body: Iterable[str], results: tuple[str, str, str], header: bool = False) -> Source:
+        """The function; with a header that imports the rows, it runs wherever the package is.
 
         `results`: what follows `return`, up to an opening bracket, within the brackets, and from there on.
         """
         before, inside, after = results
         lines = [f"    {line}" for line in body]
-        lines.insert(0, _wrapped(f"def {name}(", ", ".join(self.names[node].text for node in self.inputs), "):"))
+        lines.insert(
+            0, _wrapped(f"def {self.name}(", ", ".join(self.variables[node].text for node in self.inputs), "):")
+        )
         lines.append(_wrapped(f"    return {before}", inside, after))
+        written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called rows for what was not needed
+        namespace = {name: x for name, x in self.namespace.items() if name in written}
         if header:
-            rows = sorted(op.name for op in self.functions if TABLE.get(op.name) is op)
-            imports = {"math": sorted(NUMBERS.keys() & self.namespace.keys()), "micrograd_bp.ops": rows}
-            above = [f"from {module} import {', '.join(names)}" for module, names in imports.items() if names]
+            imports = {"math": NUMBERS, "micrograd_bp.ops": TABLE}
+            needed = {module: ", ".join(sorted(names.keys() & namespace.keys())) for module, names in imports.items()}
+            above = [f"from {module} import {names}" for module, names in needed.items() if names]
             lines[:0] = [*above, "", ""] if above else []
-        return Source("\n".join(lines), name, self.namespace)
+        return Source("\n".join(lines), self.name, namespace)
 
 
 def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str = "f") -> Source:
@@ -132,11 +139,9 @@ def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str =
         v3 = v2 + 1.0
         return (v3,)
     """
-    if not usable(name):
-        raise ValueError(f"{name!r} is no name for a function")
-    writer = Writer(outputs, inputs)
-    results = [writer.names[output].text for output in outputs]
-    return writer.source(name, writer.forward(), ("(", ", ".join(results) + "," * (len(results) == 1), ")"))
+    writer = Writer(outputs, inputs, name)
+    results = [writer.text.of(writer.operand(output)).text for output in outputs]
+    return writer.source(writer.forward(), ("(", ", ".join(results) + "," * (len(results) == 1), ")"))
 
 
 def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:
@@ -212,7 +217,11 @@ def _text(writer: Writer) -> type[Name]:
             names = [cls.of(arg) for arg in args]
             if op is pow and re.fullmatch(r"-?\d+\.0", names[1].text):  # any other power may be no real number
                 return cls(f"{names[0]._inside(5)} ** {names[1]._inside(3)}", 4)
-            return cls(f"{writer.function(op)}({', '.join(name.text for name in names)})")
+            if op is chain and isinstance(args[0], float) and args[0]:  # the product, then, whatever it is
+                return super()._record(mul, args)
+            if op is ieee_pow and args[1] == 1.0:
+                return names[0]
+            return cls(writer.call(op, "forward", names))
 
     return Text
 
