@@ -117,9 +117,9 @@ class Writer:
         written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called rows for what was not needed
         namespace = {name: x for name, x in self.namespace.items() if name in written}
         if header:
-            imports = {"math": NUMBERS, "micrograd_bp.ops": TABLE}
-            needed = {module: ", ".join(sorted(names.keys() & namespace.keys())) for module, names in imports.items()}
-            above = [f"from {module} import {names}" for module, names in needed.items() if names]
+            imports = (("math", NUMBERS.keys()), ("micrograd_bp.ops", TABLE.keys()))
+            needed = [(module, sorted(names & namespace.keys())) for module, names in imports]
+            above = [f"from {module} import {', '.join(names)}" for module, names in needed if names]
             lines[:0] = [*above, "", ""] if above else []
         return Source("\n".join(lines), self.name, namespace)
 
