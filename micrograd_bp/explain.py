@@ -60,15 +60,15 @@ class Trace:
         """What an interior node is of its operands: v1 * v2; nothing for a leaf."""
         return "" if node.op is None else Name._record(node.op, tuple(map(self.named, node.operands))).text
 
-    def terms(self, node: Value) -> list[str]:
+    def terms(self, node: Value, adjoint: str = "{}'") -> list[str]:
         """What the node adds to the adjoints of its operands, one by one: v4' * v2; nothing for a plain number."""
         operands = [_Plain(self.names[x]) if isinstance(x, Value) else x for x in node.operands]
         partials = partials_of(node, _Plain(self.names[node]), operands)
         if partials is None:
             partials = node.partials
-        adjoint = _Plain(f"{self.names[node]}'")
+        own = _Plain(adjoint.format(self.names[node]))
         return [
-            product(adjoint, partial).text if isinstance(operand, Value) and partial != 0.0 else ""
+            product(own, partial).text if isinstance(operand, Value) and partial != 0.0 else ""
             for operand, partial in zip(node.operands, partials)
         ]
 
