@@ -40,7 +40,7 @@ BORDERS = {"leaf": "#3b6ea8", "interior": "#7d8590", "output": "#b26a00", "part"
 
 
 @functools.cache
-def _picture() -> type[graphviz.Digraph]:
+def picture_class() -> type[graphviz.Digraph]:
     """graphviz.Digraph that renders with pygraphviz's Graphviz where there is no other."""
     try:
         import graphviz
@@ -291,7 +291,7 @@ def draw(
     plan = _Plan(trace, root, _closed(root, depth, collapse), max_nodes)
     finite = [abs(node.grad) for node in trace.nodes if shade and math.isfinite(node.grad)]
     write = _Labels(trace, plan, number_format, max(finite, default=0.0))
-    picture = _picture()(format="svg")
+    picture = picture_class()(format="svg")
     picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
     picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
     picture.attr("edge", color=GREY, fontcolor=GREY, fontname=FONT, fontsize="10", arrowsize="0.7")

@@ -18,7 +18,7 @@ from micrograd_bp.value import Value, topological_order
 class Contribution(NamedTuple):
     """What one use of an operand adds to its adjoint: operand' += node' * partial, which makes it `total`."""
 
-    node: Value
+    operand: Value
     place: int  # among the node's operands
     adjoint: float
     partial: float
@@ -50,7 +50,7 @@ class Trace:
             for place, (operand, partial) in enumerate(zip(node.operands, node.partials)):
                 if adjoint and isinstance(operand, Value):  # 0 passes nothing on, as in backward()
                     self.adjoints[operand] = total = self.adjoints[operand] + adjoint * partial
-                    sent.append(Contribution(node, place, adjoint, partial, total))
+                    sent.append(Contribution(operand, place, adjoint, partial, total))
 
     def named(self, x: Value | float) -> Name | float:
         """An operand as a formula writes it."""
