@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 Path: TypeAlias = str | os.PathLike[str]
 
 
-def write(path: Path, text: str) -> None:
-    """Write the text to a temporary file beside the path, then put it in the path's place in one step."""
+def write(path: Path, content: str | bytes) -> None:
+    """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step."""
     path = os.path.realpath(path)  # a link stays one
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp.explain import Trace
+from micrograd_bp import _files
 from micrograd_bp.names import Name
+from micrograd_bp.source import Listing
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ def picture_class() -> type[graphviz.Digraph]:
             data = self.pipe(format, **options)
             picture.parent.mkdir(parents=True, exist_ok=True)
             if not cleanup:
-                write(source, self.source.encode())
-            write(picture, data)
+                _files.write(source, self.source)
+            _files.write(picture, data)
             if view:
                 graphviz.view(os.fspath(picture))
             return os.fspath(picture)
@@ -115,17 +116,6 @@ def _bundled(source: str, kind: str, engine: str) -> bytes:
     if done.returncode:
         raise RuntimeError(f"Graphviz could not make {kind} of this graph: {done.stderr.decode(errors='replace')}")
     return done.stdout
-
-
-def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file all or not at all."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # --- the parts of a model -----------------------------------------------------------------------------------------
@@ -202,7 +192,7 @@ def find_parts(model: Any) -> Part:
     return root
 
 
-def members(trace: Trace, root: Part) -> dict[Value, Part]:
+def members(listing: Listing, root: Part) -> dict[Value, Part]:
     """To which part of a model each node belongs, as far as the graph alone can tell.
 
     What is computed with a part's own parameters belongs to it, then sums and products of such nodes, and one function
@@ -210,12 +200,12 @@ def members(trace: Trace, root: Part) -> dict[Value, Part]:
     parameters: of one part, or of the smallest part that holds all it is computed from. The loss belongs to no part.
     """
     owner = {parameter: part for part in root.walk() for parameter in part.parameters}
-    member = {leaf: owner[leaf] for leaf in trace.leaves if leaf in owner}
+    member = {leaf: owner[leaf] for leaf in listing.leaves if leaf in owner}
     origin = dict(member)  # the part that a node is computed from
-    uses = Counter(x for node in trace.interior for x in node.operands if isinstance(x, Value))
+    uses = Counter(x for node in listing.interior for x in node.operands if isinstance(x, Value))
     functions: set[Value] = set()
     for repeated in (False, True):
-        for node in trace.interior:
+        for node in listing.interior:
             values = [x for x in node.operands if isinstance(x, Value)]
             own = [owner[x] for x in values if x in owner]
             homes = own or [origin[x] for x in values if x in origin]
@@ -230,7 +220,7 @@ def members(trace: Trace, root: Part) -> dict[Value, Part]:
             elif inside and symbol not in Name.RANKS and uses[values[0]] == 1 and values[0] not in functions:
                 member[node] = home
                 functions.add(node)
-        for node in reversed(trace.interior if not repeated else []):
+        for node in reversed(listing.interior if not repeated else []):
             if node in member:
                 for x in node.operands:
                     if isinstance(x, Value) and x not in member and x in origin:
@@ -286,11 +276,11 @@ def draw(
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
     if model is None and (depth is not None or collapse):
         raise ValueError("depth and collapse speak of the parts of a model; pass model= as well")
-    trace = Trace(output)
+    listing = Listing(output)
     root = None if model is None else find_parts(model)
-    plan = _Plan(trace, root, _closed(root, depth, collapse), max_nodes)
-    finite = [abs(node.grad) for node in trace.nodes if shade and math.isfinite(node.grad)]
-    write = _Labels(trace, plan, number_format, max(finite, default=0.0))
+    plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
+    finite = [abs(node.grad) for node in listing.nodes if shade and math.isfinite(node.grad)]
+    write = _Labels(listing, plan, number_format, max(finite, default=0.0))
     picture = picture_class()(format="svg")
     picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
     picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
@@ -353,12 +343,12 @@ def _closed(root: Part | None, depth: int | None, collapse: Collection[Any]) -> 
 class _Plan:
     """What a picture shows: which boxes in which frames, and which uses of operands an edge between two boxes holds."""
 
-    def __init__(self, trace: Trace, root: Part | None, closed: set[Part], max_nodes: int | None) -> None:
-        member = members(trace, root) if root is not None else {}
+    def __init__(self, listing: Listing, root: Part | None, closed: set[Part], max_nodes: int | None) -> None:
+        member = members(listing, root) if root is not None else {}
         items: dict[Value, Item] = {}
         frames: dict[Item, Part | None] = {}
         self.inside: dict[Part, list[Value]] = {}
-        for node in trace.nodes:
+        for node in listing.nodes:
             part = member.get(node)
             box = next((each for each in part.chain() if each in closed), None) if part is not None else None
             items[node] = box or node
@@ -367,12 +357,12 @@ class _Plan:
                 self.inside.setdefault(box, []).append(node)
         edges: dict[tuple[Item, Item], list[tuple[Value, int]]] = {}
         sources: dict[Item, dict[Item, None]] = {item: {} for item in frames}
-        for node in trace.interior:
+        for node in listing.interior:
             for place, x in enumerate(node.operands):
                 if isinstance(x, Value) and items[x] is not items[node]:
                     edges.setdefault((items[x], items[node]), []).append((node, place))
                     sources[items[node]][items[x]] = None
-        nearest = list(dict.fromkeys([items[trace.output]]))
+        nearest = list(dict.fromkeys([items[listing.output]]))
         seen = set(nearest)
         for item in nearest:  # the list grows meanwhile
             if max_nodes is not None and len(nearest) >= max_nodes:
@@ -382,7 +372,7 @@ class _Plan:
             nearest += new
         shown = set(nearest[:max_nodes])
         self.max_nodes = max_nodes
-        self.hidden = sum(items[node] not in shown for node in trace.nodes)
+        self.hidden = sum(items[node] not in shown for node in listing.nodes)
         self.edges = {ends: uses for ends, uses in edges.items() if shown.issuperset(ends)}
         self.cut = {target for source, target in edges if target in shown and source not in shown}
         self.framed: dict[Part | None, list[Item]] = {}
@@ -404,18 +394,18 @@ class _Plan:
 class _Labels:
     """What stands in the boxes, as Graphviz's HTML-like labels."""
 
-    def __init__(self, trace: Trace, plan: _Plan, number_format: str, largest: float) -> None:
-        self.trace, self.plan, self.number_format, self.largest = trace, plan, number_format, largest
+    def __init__(self, listing: Listing, plan: _Plan, number_format: str, largest: float) -> None:
+        self.listing, self.plan, self.number_format, self.largest = listing, plan, number_format, largest
 
     def node(self, node: Value) -> str:
         """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
-        name, expression = self.trace.names[node], self.trace.expression(node)
+        name, expression = self.listing.names[node], self.listing.expression(node)
         title = f"<b>{_text(node.label or name)}</b>"
         if node.label not in ("", name):
             title += f" ({_text(name)})"
         if expression:
             title += f" = {_text(expression)}"
-        kind = "output" if node is self.trace.output else "leaf" if node.op is None else "interior"
+        kind = "output" if node is self.listing.output else "leaf" if node.op is None else "interior"
         rows = {"data": format(node.data, self.number_format), "grad": format(node.grad, self.number_format)}
         return self._table(kind, title, rows, [node])
 

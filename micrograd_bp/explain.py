@@ -11,8 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from micrograd_bp.names import Name
 from micrograd_bp.ops import Op, chain, mul, neg
-from micrograd_bp.source import Source, Writer, fresh, node_names
-from micrograd_bp.value import Value, topological_order
+from micrograd_bp.source import Listing, Source, Writer, fresh
+from micrograd_bp.value import Value
 
 
 class Contribution(NamedTuple):
@@ -25,22 +25,15 @@ class Contribution(NamedTuple):
     total: float
 
 
-class Trace:
-    """A graph laid out for explaining: its nodes by name, and what backward() does with them, step by step.
+class Trace(Listing):
+    """A graph and what backward() does with it, step by step, from a seed of 1.
 
-    `leaves` stand in the order in which they are first used, `interior` in the order of evaluation; backward() takes
-    `interior` in reverse. `contributions` holds the terms that a node sends to its operands, in the order in which they
-    are added up, and `adjoints` the sums, from a seed of 1. No grad is read or changed.
+    backward() takes `interior` in reverse. `contributions` holds what each node sends to its operands, in the order in
+    which it is added up, and `adjoints` the sums. No grad is read or changed.
     """
 
     def __init__(self, output: Value) -> None:
-        order = topological_order(output)
-        self.output = output
-        self.interior = [node for node in order if node.op is not None]
-        used = (x for node in self.interior for x in node.operands if isinstance(x, Value) and x.op is None)
-        self.leaves = list(dict.fromkeys(used)) if self.interior else [output]
-        self.nodes = self.leaves + self.interior
-        self.names = node_names(order, self.leaves, readable)
+        super().__init__(output)
         self.adjoints = dict.fromkeys(self.nodes, 0.0)
         self.adjoints[output] = 1.0
         self.contributions: dict[Value, list[Contribution]] = {}
@@ -51,14 +44,6 @@ class Trace:
                 if adjoint and isinstance(operand, Value):  # 0 passes nothing on, as in backward()
                     self.adjoints[operand] = total = self.adjoints[operand] + adjoint * partial
                     sent.append(Contribution(operand, place, adjoint, partial, total))
-
-    def named(self, x: Value | float) -> Name | float:
-        """An operand as a formula writes it."""
-        return Name(self.names[x]) if isinstance(x, Value) else x
-
-    def expression(self, node: Value) -> str:
-        """What an interior node is of its operands: v1 * v2; nothing for a leaf."""
-        return "" if node.op is None else Name._record(node.op, tuple(map(self.named, node.operands))).text
 
     def terms(self, node: Value, adjoint: str = "{}'") -> list[str]:
         """What the node adds to the adjoints of its operands, one by one: v4' * v2; nothing for a plain number."""
@@ -87,11 +72,6 @@ class _Plain(Name):
             if op.symbol == "*":
                 return cls.of(args[1])
         return super()._record(op, args)
-
-
-def readable(label: str) -> bool:
-    """Whether a label can stand in a formula: a word, perhaps with indices, as w[0] or layer1.b."""
-    return len(label) <= 24 and re.fullmatch(r"[^\W\d]\w*(\[\w+\]|\.\w+)*", label) is not None
 
 
 def partials_of(node: Value, out: Name, operands: Sequence[Name | float]) -> Sequence[Name | float] | None:

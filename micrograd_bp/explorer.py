@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from micrograd_bp.drawing import picture_class, write
+from micrograd_bp import _files
+from micrograd_bp.drawing import picture_class
 from micrograd_bp.explain import Trace, formula
 from micrograd_bp.names import Name
 from micrograd_bp.ops import mul
@@ -75,7 +76,7 @@ def explore(
     template = importlib.resources.files(__package__).joinpath("explorer.html").read_text("utf-8")
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: contents[match[1]], template)
     if path is not None:
-        write(path, text.encode())
+        _files.write(path, text)
     return Page(text, None if path is None else os.fspath(path), len(program))
 
 

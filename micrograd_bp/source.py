@@ -155,6 +155,35 @@ def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[
     return [node for node in order if node in needed]
 
 
+class Listing:
+    """The nodes of a graph under the names by which pictures, tables and explanations call them.
+
+    `leaves` stand in the order in which they are first used, `interior` in the order of evaluation, `nodes` are both.
+    """
+
+    def __init__(self, output: Value) -> None:
+        order = topological_order(output)
+        self.output = output
+        self.interior = [node for node in order if node.op is not None]
+        used = (x for node in self.interior for x in node.operands if isinstance(x, Value) and x.op is None)
+        self.leaves = list(dict.fromkeys(used)) if self.interior else [output]
+        self.nodes = self.leaves + self.interior
+        self.names = node_names(order, self.leaves, readable)
+
+    def named(self, x: Value | float) -> Name | float:
+        """An operand as a formula writes it."""
+        return Name(self.names[x]) if isinstance(x, Value) else x
+
+    def expression(self, node: Value) -> str:
+        """What an interior node is of its operands: v1 * v2; nothing for a leaf."""
+        return "" if node.op is None else Name._record(node.op, tuple(map(self.named, node.operands))).text
+
+
+def readable(label: str) -> bool:
+    """Whether a label can stand in a formula: a word, perhaps with indices, as w[0] or layer1.b."""
+    return len(label) <= 24 and re.fullmatch(r"[^\W\d]\w*(\[\w+\]|\.\w+)*", label) is not None
+
+
 def node_names(
     nodes: Iterable[Value], inputs: Iterable[Value], accept: Callable[[str], bool], taken: Iterable[str] = ()
 ) -> dict[Value, str]:
