@@ -10,6 +10,9 @@
 from micrograd_bp import datasets, losses, math, nn, ops, optim, training
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
+from micrograd_bp.drawing import draw
+from micrograd_bp.explain import backward_source, formula, paths, trace_table
+from micrograd_bp.explorer import explore
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -38,11 +41,15 @@ __all__ = [
     "Op",
     "Value",
     "__version__",
+    "backward_source",
     "clip",
     "datasets",
     "digamma",
+    "draw",
     "elu",
     "engine_name",
+    "explore",
+    "formula",
     "gelu",
     "grad",
     "gradcheck",
@@ -61,6 +68,7 @@ __all__ = [
     "nn",
     "ops",
     "optim",
+    "paths",
     "reciprocal",
     "relu",
     "sigmoid",
@@ -69,6 +77,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "trace_table",
     "training",
     "value_and_grad",
     "vjp",

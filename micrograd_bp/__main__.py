@@ -9,7 +9,7 @@ import random
 import sys
 from collections.abc import Sequence
 
-from micrograd_bp import __version__, datasets, engine_name, losses, nn, optim, training
+from micrograd_bp import __version__, datasets, engine_name, expressions, losses, nn, optim, training
 from micrograd_bp.value import Value, topological_order
 
 DESCRIPTION = """Train a multi-layer perceptron to tell classes apart: by default the species of Fisher's 150 irises.
@@ -20,13 +20,17 @@ Three rows in ten are held out to test it. Prints the loss, the accuracy and the
 EPILOG = """examples:
   micrograd-bp
   micrograd-bp --hidden 16 16 --epochs 100 --seed 1 --out run1
-  micrograd-bp --csv wine.csv --target cultivar"""
+  micrograd-bp --csv wine.csv --target cultivar
+
+micrograd-bp draw "tanh(a*b + c)" a=2 b=-3 c=10 -o graph.svg draws an expression: see micrograd-bp draw --help"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `micrograd-bp`, also `python -m micrograd_bp`; the exit code is 2 for an error of the user's."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments[:1] == ["draw"]:
+            return expressions.main(arguments[1:])
         return train(_parser().parse_args(arguments))
     except (ValueError, ArithmeticError, ImportError, OSError) as error:
         place = f"{error.filename}: " if isinstance(error, OSError) and error.filename is not None else ""

@@ -89,6 +89,8 @@ def polygamma(order: float, x: float) -> float:
         return 0.0 if n else x
     if x <= 0.0 and x == math.floor(x):
         raise ValueError("polygamma has a pole at every integer from 0 downwards")
+    if n > 170:
+        raise OverflowError("polygamma of an order above 170 is out of range")  # and its factorial takes for ever
     sign = -1.0 if n % 2 else 1.0
     if x < -200.0:
         return sign * polygamma(n, 1.0 - x) - _cot_derivative(n, x - round(x))

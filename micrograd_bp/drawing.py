@@ -7,7 +7,6 @@ import html
 import importlib.util
 import math
 import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -111,6 +110,8 @@ def _bundled(source: str, kind: str, engine: str) -> bytes:
     """The picture, by the Graphviz in pygraphviz's wheel; a process of its own, so that it can be stopped."""
     if importlib.util.find_spec("pygraphviz") is None:
         raise ImportError(NO_RENDERER)
+    import subprocess  # here, for it would add 4 ms to the import of the package
+
     command = [sys.executable, "-c", BUNDLED, kind, engine]
     done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
     if done.returncode:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import importlib.resources
 import json
 import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from micrograd_bp import _files
@@ -73,7 +73,7 @@ def explore(
         "rows": "\n".join(_row(trace, place) for place in range(len(trace.nodes))),
         "program": json.dumps(program).replace("<", "\\u003c"),
     }
-    template = importlib.resources.files(__package__).joinpath("explorer.html").read_text("utf-8")
+    template = Path(__file__).with_name("explorer.html").read_text("utf-8")
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: contents[match[1]], template)
     if path is not None:
         _files.write(path, text)

@@ -269,6 +269,7 @@ ARROWS = {
     "drawing": BELOW | {"value", "source"},
     "explain": BELOW | {"value", "source"},
     "explorer": BELOW | {"value", "source", "drawing", "explain"},
+    "expressions": BELOW | {"value", "drawing", "explain", "explorer"},
     "compiler": BELOW | {"value", "transforms", "source", "compiler"},
 }
 

@@ -1,0 +1,166 @@
+"""Expressions typed on a command line: parsed, held against the table of operations, recorded; never run as code."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from micrograd_bp import _files, ops
+from micrograd_bp.drawing import draw
+from micrograd_bp.explain import trace_table
+from micrograd_bp.explorer import explore
+from micrograd_bp.value import Value
+
+LONGEST = 10_000  # characters
+OPERATORS = {
+    ast.Add: ops.add, ast.Sub: ops.sub, ast.Mult: ops.mul, ast.Div: ops.truediv, ast.FloorDiv: ops.floordiv,
+    ast.Mod: ops.mod, ast.Pow: ops.pow, ast.USub: ops.neg, ast.UAdd: ops.pos,
+}  # fmt: skip
+CONSTANTS = {name: getattr(math, name) for name in ("pi", "e", "tau", "inf", "nan")}
+FUNCTIONS = {op.symbol: op for op in reversed(ops.TABLE.values()) if op.symbol.isalpha()} | ops.TABLE  # max as well
+
+
+def record(text: str, values: Mapping[str, float]) -> Value:
+    """The graph of an expression, with a labelled leaf for each of the values.
+
+    Numbers, the operators + - * / // % **, the functions of the table of operations, and pi, e, tau, inf, nan. All
+    arithmetic is that of floats. ValueError: anything else, a name without a value, a value without a name, a point
+    where the expression has no value; with the place in the text.
+
+    >>> record("tanh(a*b + c)", {"a": 2, "b": -3, "c": 6}).data
+    0.0
+    """
+    text = " ".join(text.split())
+    if len(text) > LONGEST:
+        raise ValueError(f"an expression of {len(text):,} characters is too long; up to {LONGEST:,} are read")
+    leaves = {name: Value(number, name) for name, number in values.items()}
+    results: dict[ast.AST, Any] = {}
+    used = set()
+    for node in _operands_first(text):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            results[node] = _evaluate(text, node, float, node.value)
+        elif isinstance(node, ast.Name) and node.id in leaves | CONSTANTS:
+            results[node] = leaves[node.id] if node.id in leaves else CONSTANTS[node.id]
+            used.add(node.id)
+        elif isinstance(node, ast.Name):
+            call = f"{node.id}(...)" if node.id in FUNCTIONS else f"{node.id}=NUMBER"
+            raise _mistake(text, node, f"no value for {node.id}; write {call}")
+        elif isinstance(node, ast.BinOp | ast.UnaryOp) and type(node.op) in OPERATORS:
+            args = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.operand]
+            results[node] = _evaluate(text, node, OPERATORS[type(node.op)], *[results[arg] for arg in args])
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
+            if node.keywords:
+                raise _mistake(text, node.keywords[0], "arguments go by their place here, not by name")
+            results[node] = _evaluate(text, node, FUNCTIONS[node.func.id], *[results[arg] for arg in node.args])
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            close = difflib.get_close_matches(node.func.id, FUNCTIONS, 1) or sorted(FUNCTIONS)
+            raise _mistake(text, node.func, f"no function {node.func.id}; there is {', '.join(close)}")
+        else:
+            raise _mistake(text, node, "only numbers, names, + - * / // % ** and calls of functions can stand here")
+    if unused := [name for name in leaves if name not in used]:
+        raise ValueError(f"{', '.join(unused)}: given, but not in the expression {text}")
+    output = results[node]
+    if not isinstance(output, Value):
+        raise ValueError(f"{text} is {output!r}, a constant: there is no name to differentiate by")
+    return output
+
+
+def _operands_first(text: str) -> Iterator[Any]:
+    """The parts of the expression, each after its operands; found without recursion."""
+    if not text:
+        raise ValueError("the expression is empty")
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise _mistake(text, (error.offset or 1) - 1, error.msg) from None
+    except (RecursionError, MemoryError):
+        raise ValueError("the expression is nested too deeply") from None
+    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+            continue
+        stack.append((node, True))
+        operands = {ast.BinOp: ("left", "right"), ast.UnaryOp: ("operand",)}.get(type(node), ())
+        parts = [getattr(node, name) for name in operands] + (node.args if isinstance(node, ast.Call) else [])
+        stack += [(part, False) for part in reversed(parts)]
+
+
+def _evaluate(text: str, node: ast.AST, function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except (ArithmeticError, ValueError, TypeError) as error:
+        said: Exception = error
+        if isinstance(function, ops.Op) and not any(isinstance(arg, Value) for arg in args):
+            said = function.failure(type(error)(error.args[-1]), args)  # as recording words it
+        raise _mistake(text, node, str(said)) from error
+
+
+def _mistake(text: str, place: Any, message: str) -> ValueError:
+    """The error, with the part of the text that it is about and a caret under its column."""
+    start = end = place
+    if not isinstance(place, int):
+        start, end = (len(text.encode()[:offset].decode()) for offset in (place.col_offset, place.end_col_offset))
+    start = min(start, len(text))
+    left = max(0, start - 60)
+    shown = text[left : left + 110]
+    marks = "^".ljust(min(end - start, len(shown) - (start - left)), "~")
+    return ValueError(f"{message}\n  {shown}\n  {' ' * (start - left)}{marks}")
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+WRITERS: dict[str, Callable[[Value, Path], object]] = {
+    **{
+        suffix: lambda output, path: draw(output).render(outfile=path, format=path.suffix[1:].lower(), cleanup=True)
+        for suffix in (".svg", ".png", ".pdf")
+    },
+    ".dot": lambda output, path: _files.write(path, draw(output).source),
+    ".html": explore,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw an expression: a picture, a page to step through (.html), or its trace table on the terminal."""
+    functions = f"functions: {', '.join(sorted(FUNCTIONS))}; also pi, e, tau, inf, nan"
+    parser = argparse.ArgumentParser("micrograd-bp draw", description=main.__doc__, epilog=functions)
+    parser.add_argument("expression", help="such as 'tanh(a*b + c)'")
+    parser.add_argument("values", metavar="NAME=NUMBER", nargs="*", help="a value for each name in the expression")
+    suffixes = ", ".join(WRITERS)
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help=f"where to; its suffix is one of {suffixes}")
+    options = ("-o", "--output", "-h", "--help")
+    # argparse takes an expression that begins with a minus sign for an option, unless a blank stands in front
+    given = parser.parse_args([f" {x}" if x[:1] == "-" and x.split("=")[0] not in options else x for x in arguments])
+    path: Path | None = given.output
+    if path is not None and path.suffix.lower() not in WRITERS:
+        raise ValueError(f"{path}: the suffix says what to write, one of {suffixes}")
+    output = record(given.expression, _values(given.values))
+    output.backward()
+    if path is None:
+        print(trace_table(output))
+    else:
+        WRITERS[path.suffix.lower()](output, path)
+        print(path)
+    return 0
+
+
+def _values(texts: Sequence[str]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.strip().partition("=")
+        try:
+            value = float(number) if name.isidentifier() else None
+        except ValueError:
+            value = None
+        if value is None:
+            raise ValueError(f"{text.strip()!r} is no NAME=NUMBER, such as a=2")
+        if name in values:
+            raise ValueError(f"{name} is given twice")
+        values[name] = value
+    return values
