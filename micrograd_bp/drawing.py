@@ -215,10 +215,12 @@ def members(listing: Listing, root: Part) -> dict[Value, Part]:
             origin[node] = home = functools.reduce(_common, homes)
             symbol = node.op.symbol if node.op is not None else ""
             inside = all(x in member and member[x] is home for x in values)
-            several = len(set(values)) > 1 or (symbol == "+" and 0.0 in node.operands)  # the first of a sum()
+            several, last = len(set(values)) > 1, values[0] in functions
+            if symbol == "+" and 0.0 in node.operands and not last:
+                several = True  # as sum() begins
             if own or (inside and several):
                 member[node] = home
-            elif inside and symbol not in Name.RANKS and uses[values[0]] == 1 and values[0] not in functions:
+            elif inside and symbol not in Name.RANKS and uses[values[0]] == 1 and not last:
                 member[node] = home
                 functions.add(node)
         for node in reversed(listing.interior if not repeated else []):
@@ -275,6 +277,8 @@ def draw(
         raise TypeError(f"draw takes a Value, not {output!r} ({type(output).__name__})")
     if direction not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
+    if max_nodes is not None and max_nodes < 1:
+        raise ValueError(f"max_nodes is a count, 1 or more, or None; not {max_nodes}")
     if model is None and (depth is not None or collapse):
         raise ValueError("depth and collapse speak of the parts of a model; pass model= as well")
     listing = Listing(output)

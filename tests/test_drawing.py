@@ -1,0 +1,529 @@
+"""Pictures hold the graph: every node, every operand's edge, the parts of a model; and they render everywhere."""
+
+import html
+import importlib.util
+import itertools
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import graphviz
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import micrograd_bp as mg
+from micrograd_bp import Value, drawing, losses, nn, ops
+from micrograd_bp.source import Listing
+from micrograd_bp.value import topological_order
+
+HOSTILE = [
+    '"',
+    "\\",
+    "\\N",
+    "<b>",
+    "a|{b}",
+    "new\nline",
+    "</table>",
+    "&amp;",
+    "\x00",
+    "\ud800",
+    "→ ∂é",
+    "x" * 500,
+    "]]>",
+]
+
+
+def parts(dot):
+    """The boxes of a DOT text by their names, and its edges in order, with their labels."""
+    boxes = dict(re.findall(r"^\s*(\w+) \[label=(.*)\]$", dot, re.MULTILINE))
+    edges = re.findall(r"^\s*(\w+) -> (\w+)(?: \[(?:label=(\S+))?.*\])?$", dot, re.MULTILINE)
+    return boxes, [(source, target, label.strip('"')) for source, target, label in edges]
+
+
+def shown(label):
+    """The text in an HTML-like label, cell by cell."""
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", label)
+    return [html.unescape(re.sub(r"<[^>]*>", "", cell)).replace("\\\\", "\\") for cell in cells]
+
+
+def texts(svg):
+    """All text in an SVG picture."""
+    return ["".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if "text" in element.tag]
+
+
+@pytest.fixture
+def bundled(monkeypatch):
+    """A machine without Graphviz's programs."""
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def bare(monkeypatch, bundled):
+    """A machine without any Graphviz."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
+# --- structure ----------------------------------------------------------------------------------------------------
+
+
+def test_the_text_of_a_picture():
+    a, b = Value(2.0, "a"), Value(-3.0, "b")
+    output = a * b + 1.5
+    output.backward()
+    frame = 'style="rounded" cellborder="0" cellspacing="0" cellpadding="3"'
+    row = '<tr><td align="left"><font color="#57606a" point-size="10">{}</font></td><td align="right">{}</td></tr>'
+
+    def box(border, color, fill, title, data, grad):
+        table = f'<table border="{border}" color="{color}" bgcolor="{fill}" {frame}>'
+        head = f'<tr><td colspan="2" align="left">{title}</td></tr>'
+        return f"<{table}{head}{row.format('data', data)}{row.format('grad', grad)}</table>>"
+
+    fonts = 'fontname="Helvetica,Arial,sans-serif"'
+    assert mg.draw(output).source.expandtabs(0).splitlines() == [
+        "digraph {",
+        f'bgcolor=transparent fontcolor="#7d8590" {fonts} fontsize=11 rankdir=LR',
+        f'node [fontcolor="#1f2328" {fonts} fontsize=12 shape=plain]',
+        f'edge [arrowsize=0.7 color="#7d8590" fontcolor="#7d8590" {fonts} fontsize=10]',
+        f"n0 [label={box(1, '#3b6ea8', '#ddeaff', '<b>a</b>', 2, -3)}]",
+        f"n1 [label={box(1, '#3b6ea8', '#ddeaff', '<b>b</b>', -3, 2)}]",
+        f"n2 [label={box(1, '#7d8590', '#ffffff', '<b>v1</b> = a * b', -6, 1)}]",
+        f"n3 [label={box(2, '#b26a00', '#ffe9c7', '<b>v2</b> = v1 + 1.5', -4.5, 1)}]",
+        'n3c1 [label=1.5 fontcolor="#7d8590" fontsize=10]',
+        "n3c1 -> n3 [arrowsize=0.5]",
+        "n0 -> n2",
+        "n1 -> n2",
+        "n2 -> n3",
+        "}",
+    ]
+
+
+@given(st.integers(0, 10**9))
+def test_every_node_is_a_box_and_every_use_of_an_operand_an_edge(seed):
+    rng = random.Random(seed)
+    nodes = [Value(rng.uniform(0.1, 1.0)) for _ in range(3)]
+    for _ in range(15):
+        op = rng.choice([ops.add, ops.mul, ops.tanh, ops.hypot, ops.where])
+        nodes.append(op(*[rng.choice([*nodes, 2.0]) for _ in range(op.arity or 3)], *([nodes[-1]] * (not op.arity))))
+        nodes = [node if isinstance(node, Value) else Value(node) for node in nodes]
+    output = nodes[-1]
+    order, listing = topological_order(output), Listing(output)
+    boxes, edges = parts(mg.draw(output).source)
+    names = {node: f"n{place}" for place, node in enumerate(listing.nodes)}
+    assert {name for name in boxes if "c" not in name} == set(names.values())
+    assert len(names) == len(order)
+    uses = [(names[x], names[node]) for node in order for x in node.operands if isinstance(x, Value)]
+    drawn = [(source, target) for source, target, _ in edges if "c" not in source]
+    assert sorted(drawn) == sorted(uses)
+    assert len(edges) == sum(len(node.operands) for node in order)
+
+
+def test_both_edges_of_a_square_are_drawn_with_their_derivatives():
+    x = Value(3.0, "x")
+    _, edges = parts(mg.draw(x * x, derivatives=True).source)
+    assert edges == [("n0", "n1", "3"), ("n0", "n1", "3")]
+
+
+def test_a_box_shows_label_operation_data_and_grad():
+    x = Value(0.5, "x")
+    output = x.tanh()
+    output.label = "activation"
+    output.backward()
+    boxes, _ = parts(mg.draw(output, number_format="+.2f").source)
+    assert shown(boxes["n0"]) == ["x", "data", "+0.50", "grad", "+0.79"]
+    assert shown(boxes["n1"]) == ["activation = tanh(x)", "data", "+0.46", "grad", "+1.00"]
+
+
+def test_a_label_that_cannot_stand_in_a_formula_is_shown_beside_the_name():
+    x = Value(2.0, "x1")
+    node = x * 3.0
+    node.label = "x1*3"
+    boxes, _ = parts(mg.draw(node + 1.0).source)
+    assert shown(boxes["n1"])[0] == "x1*3 (v1) = x1 * 3"
+    assert shown(boxes["n2"])[0] == "v2 = v1 + 1"
+
+
+def test_the_same_program_gives_the_same_text_in_every_process():
+    program = (
+        "import micrograd_bp as mg\n"
+        "xs = [mg.Value(0.1 * i, f'x{i}') for i in range(9)]\n"
+        "print(mg.draw(sum(x * y for x in xs for y in xs), max_nodes=50, shade=True).source)"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1] != ""
+
+
+def test_directions():
+    x = Value(1.0)
+    assert "rankdir=TB" in mg.draw(x + 1.0, direction="TB").source
+    with pytest.raises(ValueError, match="direction is LR, TB, RL or BT, not 'up'"):
+        mg.draw(x, direction="up")
+
+
+def test_shades_go_by_the_magnitude_of_grad():
+    nodes = [Value(1.0, label) for label in "abcde"]
+    output = sum(nodes)
+    for node in topological_order(output):
+        node.grad = 0.0
+    for node, grad in zip(nodes, (100.0, -100.0, 0.1, 0.0, float("nan"))):
+        node.grad = grad
+    boxes, _ = parts(mg.draw(output, shade=True).source)
+    fills = {shown(label)[0]: re.search(r'bgcolor="(.*?)"', label)[1] for label in boxes.values() if "bgcolor" in label}
+    assert [fills[name] for name in "abcde"] == ["#ff8f66", "#ff8f66", "#ffffff", "#ffffff", "#ffffff"]
+    assert "from 0.1 or less (white) to 100 (orange)" in mg.draw(output, shade=True).source
+
+
+def test_drawing_changes_nothing():
+    x = Value(2.0)
+    output = x * x
+    output.backward()
+    mg.draw(output, shade=True, derivatives=True)
+    assert (x.grad, output.grad) == (4.0, 1.0)
+
+
+@pytest.mark.parametrize("thing", [3.0, "x", None, [Value(1.0)]])
+def test_only_a_value_is_drawn(thing):
+    with pytest.raises(TypeError, match="draw takes a Value, not"):
+        mg.draw(thing)
+
+
+# --- rendering ----------------------------------------------------------------------------------------------------
+
+MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-"}
+
+
+@pytest.mark.parametrize("kind", MAGIC)
+def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path, kind):
+    x = Value(0.5, "x")
+    path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
+    assert path == str(tmp_path / f"graph.{kind}")
+    assert (tmp_path / f"graph.{kind}").read_bytes().startswith(MAGIC[kind])
+    assert os.listdir(tmp_path) == [f"graph.{kind}"]
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="no dot on this machine")
+@pytest.mark.parametrize("kind", MAGIC)
+def test_a_picture_renders_with_dot(monkeypatch, tmp_path, kind):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    x = Value(0.5, "x")
+    path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
+    assert (tmp_path / path).read_bytes().startswith(MAGIC[kind])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for dot")
+def test_dot_is_used_where_it_is_there(monkeypatch, tmp_path):
+    (tmp_path / "dot").write_text("#!/bin/sh\necho drawn by dot\n")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert mg.draw(Value(1.0) * 2.0).pipe("svg", encoding="utf-8") == "drawn by dot\n"
+
+
+def test_an_svg_picture_shows_every_box_and_edge(bundled):
+    x, y = Value(0.5, "x"), Value(2.0, "y")
+    svg = mg.draw((x * y + x).tanh(), derivatives=True).pipe(encoding="utf-8")
+    assert svg.count('class="node"') == 5
+    assert svg.count('class="edge"') == 5
+    assert {"x", "v1", " = x * y", "data", "0.5", "0.9051"} <= set(texts(svg))
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_any_label_is_shown_as_it_is(bundled, label):
+    svg = mg.draw(Value(1.0, label) * Value(2.0, "w"), derivatives=True).pipe(encoding="utf-8")
+    cut = label if len(label) <= 40 else f"{label[:37]}..."
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    assert plain in texts(svg)
+
+
+def test_a_notebook_shows_svg(bundled):
+    picture = mg.draw(Value(1.0) * 2.0)
+    assert isinstance(picture, graphviz.Digraph)
+    assert picture._repr_mimebundle_()["image/svg+xml"].startswith("<?xml")
+    assert picture._repr_mimebundle_(exclude=["image/svg+xml"]) == {}
+    assert set(picture._repr_mimebundle_(include=["image/svg+xml", "text/plain"])) == {"image/svg+xml"}
+
+
+def test_without_a_renderer_a_notebook_shows_the_text_and_what_to_install(bare):
+    picture = mg.draw(Value(1.0) * 2.0)
+    line, _, *source = picture._repr_mimebundle_()["text/plain"].splitlines()
+    assert "pip install 'micrograd-bp[draw]'" in line
+    assert source == picture.source.splitlines()
+
+
+def test_without_a_renderer_nothing_is_written(bare, tmp_path):
+    (tmp_path / "graph.svg").write_text("as it was")
+    with pytest.raises(ImportError, match=r"pip install 'micrograd-bp\[draw\]'"):
+        mg.draw(Value(1.0) * 2.0).render(outfile=tmp_path / "graph.svg")
+    assert os.listdir(tmp_path) == ["graph.svg"]
+    assert (tmp_path / "graph.svg").read_text() == "as it was"
+
+
+def test_files_are_named_as_graphviz_names_them(bundled, tmp_path):
+    picture = mg.draw(Value(1.0) * 2.0)
+    assert picture.render("graph", tmp_path, format="png") == str(tmp_path / "graph.png")
+    assert (tmp_path / "graph").read_text() == picture.source
+    assert picture.render(directory=tmp_path) == str(tmp_path / "Picture.gv.svg")
+    picture.render(outfile=tmp_path / "new" / "picture.svg")
+    assert sorted(os.listdir(tmp_path / "new")) == ["picture.gv", "picture.svg"]
+
+
+def test_a_copy_of_a_picture_renders_as_well(bundled):
+    picture = mg.draw(Value(1.0) * 2.0).copy()
+    picture.attr(label="a caption")
+    assert "a caption" in texts(picture.pipe(encoding="utf-8"))
+
+
+def test_what_graphviz_cannot_do_is_an_error(bundled):
+    with pytest.raises((ValueError, RuntimeError)):
+        mg.draw(Value(1.0) * 2.0).pipe("nonsense")
+    with pytest.raises(RuntimeError, match="Graphviz could not make svg of this graph"):
+        drawing._bundled("digraph { a -> ", "svg", "dot")
+
+
+# --- large graphs -------------------------------------------------------------------------------------------------
+
+
+def chain(length):
+    node = Value(1.0, "x")
+    for _ in range(length):
+        node = node * 1.001
+    return node
+
+
+def test_the_nodes_nearest_to_the_output_are_drawn_and_the_others_counted():
+    boxes, edges = parts(mg.draw(chain(1000)).source)
+    assert len([name for name in boxes if re.fullmatch(r"n\d+", name)]) == 300
+    assert "701 more nodes are not shown (max_nodes=300)" in mg.draw(chain(1000)).source
+    assert ("n701more", "n701", "") in edges
+
+
+def test_a_graph_within_the_limit_hides_nothing():
+    assert "not shown" not in mg.draw(chain(299)).source
+
+
+def test_a_hundred_thousand_nodes_are_refused_without_a_limit_and_drawn_with_one():
+    output = chain(100_000)
+    with pytest.raises(ValueError, match="a picture of 100,001 boxes would take minutes to lay out; pass a smaller"):
+        mg.draw(output, max_nodes=None)
+    assert "99,901 more nodes" in mg.draw(output, max_nodes=100).source
+
+
+def test_a_tangle_is_drawn_with_straight_edges(bundled):
+    rng = random.Random(0)
+    pool = [Value(1.0) for _ in range(5)]
+    for _ in range(100):
+        pool.append(rng.choice(pool[-50:]) * rng.choice(pool))
+    picture = mg.draw(sum(pool))
+    assert "splines=line" in picture.source
+    assert picture.pipe().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_is_a_count(limit):
+    with pytest.raises(ValueError, match="max_nodes is a count"):
+        mg.draw(Value(1.0), max_nodes=limit)
+
+
+# --- the parts of a model -----------------------------------------------------------------------------------------
+
+
+class Neuron:
+    """As in micrograd: a list of weights, a bias, a nonlinearity."""
+
+    def __init__(self, inputs, rng, activation):
+        self.w = [Value(rng.uniform(-1, 1)) for _ in range(inputs)]
+        self.b = Value(0.0)
+        self.activation = activation
+
+    def __call__(self, x):
+        return self.activation(sum((wi * xi for wi, xi in zip(self.w, x)), self.b))
+
+    def parameters(self):
+        return [*self.w, self.b]
+
+
+class Layer:
+    def __init__(self, inputs, outputs, rng, activation):
+        self.neurons = [Neuron(inputs, rng, activation) for _ in range(outputs)]
+
+    def __call__(self, x):
+        return [neuron(x) for neuron in self.neurons]
+
+    def parameters(self):
+        return [p for neuron in self.neurons for p in neuron.parameters()]
+
+
+class Network:
+    def __init__(self, sizes, rng, activation=Value.tanh):
+        self.layers = [Layer(*pair, rng, activation) for pair in itertools.pairwise(sizes)]
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def parameters(self):
+        return [p for layer in self.layers for p in layer.parameters()]
+
+
+ACTIVATIONS = {
+    "tanh": Value.tanh,
+    "leaky_relu": ops.leaky_relu,
+    "linear": lambda x: x,
+    "composite": lambda x: x * ops.sigmoid(1.702 * x),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(activation):
+    network = Network([2, 3, 1], random.Random(0), ACTIVATIONS[activation])
+    (out,) = network([0.5, -1.0])
+    loss = (out - 1.0) ** 2
+    listing, root = Listing(loss), drawing.find_parts(network)
+    member = drawing.members(listing, root)
+    neurons = [part for part in root.walk() if part.depth == 2]
+    assert [part.path for part in neurons] == [
+        *(f"layers[0].neurons[{i}]" for i in range(3)),
+        "layers[1].neurons[0]",
+    ]
+    for part in neurons:
+        inside = [node for node in listing.nodes if member.get(node) is part]
+        inputs = len(part.parameters) - 1
+        extra = {"tanh": 1, "leaky_relu": 1, "linear": 0, "composite": 3 if part.parent is not root.parts[1] else 0}
+        assert len(inside) == inputs + 1 + 2 * inputs + extra[activation]
+    outside = [node for node in listing.interior if node not in member]
+    assert outside[-2:] == [loss.operands[0], loss]
+    assert len(outside) == (5 if activation == "composite" else 2)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
+def test_the_library_s_own_networks_have_their_layers_and_neurons(activation):
+    network = nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))
+    output = network([0.5, -1.0])
+    boxes, edges = parts(mg.draw((output - 1.0) ** 2, model=network, depth=1).source)
+    found = [shown(label) for label in boxes.values() if "parameters" in label]
+    assert [cells[0] for cells in found] == ["layers[0]: Layer", "layers[1]: Layer"]
+    assert [cells[2] for cells in found] == ["9", "4"]
+    assert any(label == "×3" for _, _, label in edges)
+
+
+def test_the_loss_of_a_classifier_is_outside_the_network():
+    network = nn.MLP(4, [5, 3], rng=random.Random(0))
+    loss = losses.cross_entropy(network([0.1, 0.2, 0.3, 0.4]), 1)
+    boxes, _ = parts(mg.draw(loss, model=network, depth=0).source)
+    outside = [shown(label)[0] for name, label in boxes.items() if re.fullmatch(r"n\d+", name)]
+    assert outside[0] == "MLP"
+    assert len(outside) == 5
+    assert "43" in shown(next(iter(boxes.values())))
+
+
+def test_depth_says_how_far_parts_are_opened():
+    network = Network([2, 2, 1], random.Random(0))
+    loss = (network([1.0, 2.0])[0] - 1.0) ** 2
+    counts = []
+    for depth in (0, 1, 2, None):
+        boxes, _ = parts(mg.draw(loss, model=network, depth=depth).source)
+        counts.append(len([name for name in boxes if re.fullmatch(r"n\d+", name)]))
+    assert counts == [1 + 2, 2 + 2, 3 + 2, len(topological_order(loss))]
+
+
+def test_parts_are_frames_unless_they_are_closed():
+    network = Network([2, 2, 1], random.Random(0))
+    (loss,) = network([1.0, 2.0])
+    source = mg.draw(loss, model=network, collapse=["layers[0].neurons[1]"]).source
+    frames = re.findall(r'subgraph "?cluster_([^" ]*)"? \{', source)
+    assert frames == ["Network", "layers[0]", "layers[0].neurons[0]", "layers[1]", "layers[1].neurons[0]"]
+    assert source == mg.draw(loss, model=network, collapse=[network.layers[0].neurons[1]]).source
+    assert source.count("{") == source.count("}")
+
+
+def test_a_model_may_be_a_mapping_from_names_to_parameters():
+    w, b, scale = [Value(1.0), Value(2.0)], Value(3.0), Value(4.0)
+    output = ((w[0] * 2.0 + w[1] * 3.0) + b).tanh() * scale
+    picture = mg.draw(output, model={"neuron": [*w, b], "scale": scale}, depth=1)
+    boxes, edges = parts(picture.source)
+    assert [shown(label)[::2] for label in boxes.values()] == [["neuron", "3", "5"], ["scale", "1", "1"]]
+    assert [(a, b) for a, b, _ in edges] == [("n0", "n1")]
+
+
+def test_a_whole_batch_is_inside_the_same_parts():
+    network = Network([2, 2, 1], random.Random(0))
+    loss = sum(((network([x, 1.0])[0] - 1.0) ** 2 for x in (0.1, 0.2, 0.3)), Value(0.0))
+    boxes, edges = parts(mg.draw(loss, model=network, depth=1).source)
+    closed = [shown(label) for label in boxes.values() if "parameters" in label]
+    assert [cells[2] for cells in closed] == ["6", "3"]
+    assert [cells[4] for cells in closed] == [str(3 * 10), str(3 * 5)]
+    assert "×6" in [label for _, _, label in edges]
+
+
+def test_an_unrolled_recurrent_network_stays_in_its_cell():
+    cell = nn.RNNCell(2, 3, rng=random.Random(0))
+    state = None
+    for _ in range(3):
+        state = cell([0.1, 0.2], state)
+    boxes, _ = parts(mg.draw((state[0] - 1.0) ** 2, model=cell, depth=0).source)
+    assert len([name for name in boxes if re.fullmatch(r"n\d+", name)]) == 3
+
+
+@pytest.mark.parametrize("options", [{"depth": 1}, {"depth": 2}, {}])
+def test_a_network_with_two_layers_of_sixteen_draws_collapsed_and_whole(bundled, options):
+    network = nn.MLP(2, [16, 16, 1], rng=random.Random(0))
+    loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
+    svg = mg.draw(loss, model=network, max_nodes=None, **options).pipe(encoding="utf-8")
+    order = topological_order(loss)
+    constants = sum(not isinstance(x, Value) for node in order for x in node.operands)
+    loose = 2 + 2 + 2  # the inputs, the loss and its constants
+    boxes = {1: 3 + loose, 2: 33 + loose, None: len(order) + constants}
+    assert svg.count('class="node"') == boxes[options.get("depth")]
+
+
+def test_mistakes_about_parts():
+    network = Network([2, 1], random.Random(0))
+    (output,) = network([1.0, 2.0])
+    with pytest.raises(ValueError, match="pass model="):
+        mg.draw(output, depth=1)
+    with pytest.raises(ValueError, match="pass model="):
+        mg.draw(output, collapse=["layers[0]"])
+    with pytest.raises(ValueError, match=r"no part 'layer0'; it has Network, layers\[0\]"):
+        mg.draw(output, model=network, collapse="layer0")
+    with pytest.raises(ValueError, match="depth counts levels from 0"):
+        mg.draw(output, model=network, depth=-1)
+    with pytest.raises(TypeError, match="no parameters in 3"):
+        mg.draw(output, model=3)
+
+
+def test_a_model_that_refers_to_itself_and_one_with_slots():
+    class Slotted:
+        __slots__ = ("me", "w")
+
+        def __init__(self):
+            self.w, self.me = Value(2.0), self
+
+        def parameters(self):
+            return [self.w]
+
+    class Hidden(Slotted):
+        __slots__ = ("inner",)
+
+        def __init__(self):
+            super().__init__()
+            self.inner = {"first": Slotted(), "second": (Slotted(),)}
+
+    model = Hidden()
+    assert [part.path for part in drawing.find_parts(model).walk()] == [
+        "Hidden",
+        "inner['first']",
+        "inner['second'][0]",
+    ]
