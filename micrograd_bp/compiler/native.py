@@ -144,8 +144,9 @@ def _probes(low: float, high: float, place: int, count: int = 128) -> list[float
 
 @functools.cache
 def host() -> Host | None:
-    """The machine at hand; None where llvmlite is missing."""
+    """The machine at hand; None where llvmlite or NumPy is missing."""
     try:
+        import numpy  # noqa: F401
         from llvmlite import binding as llvm
     except ImportError:
         return None
@@ -867,8 +868,22 @@ class Scratch:
         self.row, self.point = views[5], views[6]
         self.shared = -(-(at + 8 * sum(sizes)) // 64) * 64
         self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # one row's results, side by side
+        self.matrix: dict[int, tuple[Any, tuple[int, ...]]] = {}  # copies of small batches, by their number of rows
         self.one_row = (self.addresses[6], 0, 8, 0, 1, self.addresses[0], self.addresses[2], self.addresses[4],
                         self.addresses[1], 1.0, self.shared)  # fmt: skip
+
+
+    def stage(self, n: int, columns: int) -> tuple[Any, tuple[int, ...]]:
+        """A place for n rows, input after input, and the arguments of a call for them."""
+        import numpy as np
+
+        if len(self.matrix) > 8:
+            self.matrix.clear()
+        place = np.empty((columns, n))
+        at, addresses = place.__array_interface__["data"][0], self.addresses
+        arguments = (at, 8, 8 * n, 0, n, addresses[0], addresses[2], addresses[4], addresses[1])
+        self.matrix[n] = staged = place.T, arguments
+        return staged
 
 
 class Native:
@@ -882,6 +897,8 @@ class Native:
         guards: Sequence[tuple[int, bool]] = (),
         exact: bool = False,
     ) -> None:
+        import numpy as np
+
         machine = host()
         assert machine is not None
         self.plan = plan = Plan(program, results, sums, guards, exact, machine)
@@ -891,6 +908,7 @@ class Native:
         arguments = (pointer, integer, integer, pointer, integer, pointer, pointer, pointer, pointer)
         self.run = ctypes.CFUNCTYPE(integer, *arguments, ctypes.c_double, pointer)(self.code.address("kernel"))
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
+        self.array = np.ndarray
         self._idle: list[Scratch] = []
 
     def scratch(self) -> Scratch:
@@ -943,15 +961,17 @@ class Native:
             return _NONE
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
-    def matrix_totals(self, address: int, strides: tuple[int, ...], n: int, parameters: Any, scale: float) -> Any:
-        """The sums over the n rows of a matrix, each times scale, or None where a number was not finite."""
+    def small_totals(self, matrix: np.ndarray[Any, Any], n: int, parameters: Any, scale: float) -> Any:
+        """The sums over the n rows of a small matrix, each times scale, or None where a number was not finite."""
         scratch = self.scratch()
         try:
             if len(scratch.parameters):
                 scratch.parameters[:] = parameters
-            places = scratch.addresses
-            odd = self.run(address, strides[0], strides[1], 0, n, places[0], places[2], places[4], places[1], scale,
-                           scratch.shared)  # fmt: skip
+            staged = scratch.matrix.get(n)
+            if staged is None:
+                staged = scratch.stage(n, self.inputs)
+            staged[0][:] = matrix
+            odd = self.run(*staged[1], scale, scratch.shared)
             return None if odd else scratch.totals.copy()
         finally:
             self.release(scratch)
