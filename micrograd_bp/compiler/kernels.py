@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.native import Native, host
+from micrograd_bp.compiler.native import INSTALL, Native, host
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.source import python_source
 from micrograd_bp.value import Value, gradients
@@ -16,7 +16,6 @@ from micrograd_bp.value import Value, gradients
 if TYPE_CHECKING:
     import numpy as np
 
-INSTALL = "pip install 'micrograd-bp[jit]'"
 COPIED = 8192  # numbers: a smaller batch is copied faster (0.5 us) than NumPy says where it stands (1.6 us)
 
 
@@ -203,7 +202,7 @@ class Kernel:
             machine = host()
             native = None
             if machine is not None:
-                program = lower(self._graph(kind), functools.partial(machine.has, exact=self.exact), self.exact)
+                program = lower(self._graph(kind), machine.native, self.exact)
                 results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
                 native = Native(program, results, sums, exact=self.exact)
             self._made[kind] = native

@@ -13,6 +13,7 @@ import math
 import os
 import struct
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,13 +26,15 @@ from micrograd_bp.ops import Op
 if TYPE_CHECKING:
     import numpy as np
 
+INSTALL = "pip install 'micrograd-bp[jit]'"
 Column: TypeAlias = tuple[int, int]  # where an input's numbers are: an address, and bytes from row to row
 Odd: TypeAlias = tuple[Sequence[int], Sequence[int]]  # rows that are not done, and their statuses
 _NONE: Odd = ((), ())
 INSTRUCTIONS = {"fadd", "fsub", "fmul", "fdiv", "frem", "fneg"}
-# One function is compiled in quadratic time, and a batch no faster, beyond a few thousand nodes (2,000 nodes 0.6 s,
-# 7,000 nodes 7.5 s); pieces of 400 at LLVM's level 0 take 0.025 ms a node, whatever the number.
-SMALL, PIECE = 3000, 400
+# One function for all is compiled in quadratic time (7,000 nodes 7.5 s), so a program is cut into pieces. LLVM's code
+# generator takes 0.08 ms a node at level 1 and 0.035 at level 0, whose code takes 1.3 times as long; its other passes
+# would double the time for 5 %. Pieces of 800 nodes ran 10 % slower than one function of 1,600, or as fast.
+PIECE, OPTIMISED = 600, 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,14 @@ class Host:
     fma: bool
     llvm: Any
 
-    def has(self, op: Op, exact: bool = False) -> bool:
-        """Whether the row is an instruction here or a function of the C library."""
+    def native(self, op: Op, count: int, exact: bool) -> str:
+        """The instruction or function that does the row on so many operands here; "" if there is none."""
         name = op.native
-        if not name or (exact and name[0] == "~"):
-            return False
+        if not name or (exact and name[0] == "~") or (op.arity is None and count != len(op.domain)):
+            return ""
         name = name.removeprefix("~")
         is_instruction = name in INSTRUCTIONS or name == "select" or name.startswith(("llvm.", "fcmp "))
-        return is_instruction or bool(address(name))
+        return name if is_instruction or address(name) else ""
 
 
 @functools.cache
@@ -85,10 +88,9 @@ def address(function: str) -> int:
 
 
 @functools.cache
-def vector_function(machine: Host, op: Op) -> str:
+def vector_function(machine: Host, op: Op, arity: int) -> str:
     """The name of libmvec's function for the row, if there is one that agrees with `forward` to 4 ulp, else ""."""
     library = _library("libmvec.so.1")
-    arity = len(op.parameters)
     name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native.removeprefix('~')}"
     if not machine.mangling or arity not in (1, 2) or not hasattr(library, name):
         return ""
@@ -148,7 +150,9 @@ def host() -> Host | None:
     try:
         import numpy  # noqa: F401
         from llvmlite import binding as llvm
-    except ImportError:
+    except ImportError as error:
+        message = f"{error.name} is missing, so programs are compiled to Python; for machine code: {INSTALL}"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
         return None
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -163,7 +167,7 @@ _compiling = threading.Lock()  # LLVM's global context is not for several thread
 
 
 class Code:
-    """LLVM's text made into machine code, at optimising level 0 to 3; it lives as long as this object."""
+    """LLVM's text made into machine code, at level 0 to 3 of the code generator; it lives as long as this object."""
 
     def __init__(self, text: str, level: int) -> None:
         machine = host()
@@ -174,10 +178,6 @@ class Code:
             target = llvm.Target.from_default_triple().create_target_machine(
                 cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
             )
-            if level:
-                options = llvm.create_pipeline_tuning_options(speed_level=level)
-                passes = llvm.create_pass_builder(target, options)
-                passes.getModulePassManager().run(module, passes)
             self.engine = llvm.create_mcjit_compiler(module, target)
             self.engine.finalize_object()
 
@@ -293,7 +293,7 @@ class Writer:
         op, operands = self.program.rows[i], self.program.operands[i]
         assert op is not None
         plan, vector = self.plan, self.vector
-        native = op.native.removeprefix("~") if plan.host.has(op, plan.exact) else ""
+        native = plan.host.native(op, len(operands), plan.exact)
         if native.startswith("fcmp "):
             a, b = map(self.value, operands)
             self.conditions[i] = self.assign(f"{native} {vector} {a}, {b}")
@@ -326,7 +326,7 @@ class Writer:
         plan = self.plan
         lanes = plan.host.lanes
         vectorised = native and not plan.exact and self.width % lanes == 0
-        function = vector_function(plan.host, op) if vectorised else ""
+        function = vector_function(plan.host, op, len(values)) if vectorised else ""
         if function:
             part = f"<{lanes} x double>"
             plan.declare(function, part, len(values))
@@ -396,12 +396,10 @@ class Plan:
         for i in dropped:
             needed[i] = False
         self.checks = self._checks(needed)
-        self.level = 1 if len(self.every) <= SMALL else 0
+        self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
         self.width = 1 if exact and sums else machine.lanes
-        self.pieces = [self.every] if self.level else [
-            self.every[k : k + PIECE] for k in range(0, max(1, len(self.every)), PIECE)
-        ]  # fmt: skip
+        self.pieces = [self.every[k : k + PIECE] for k in range(0, max(1, len(self.every)), PIECE)]
         self._frame()
 
     def _uniform(self) -> list[bool]:
@@ -447,8 +445,7 @@ class Plan:
             if not needed[i] or i in program.constants:
                 continue
             row = program.rows[i]
-            known = row is not None and self.host.has(row, self.exact)
-            native = row.native.removeprefix("~") if known and row is not None else ""
+            native = "" if row is None else self.host.native(row, len(program.operands[i]), self.exact)
             finiteness = FINITENESS.get(native, UNKNOWN)
             if not seen[i] and (finiteness.makes or (wild and native not in ("select", "fcmp olt", "fcmp ole"))):
                 checks[i] = seen[i] = True
@@ -641,7 +638,7 @@ class Plan:
     def _driver(self) -> str:
         """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""
         width, rows = self.width, self.rows
-        vector, many = f"<{width} x double>", f"<{rows} x double>"
+        vector = f"<{width} x double>"
         size, slot = 8 * width, 8 * rows
         zeros = ", ".join(["i32 0"] * width)
         lane_numbers = ", ".join(f"i64 {k}" for k in range(width))
@@ -685,8 +682,7 @@ j.go:
 %j.fast = and i1 %j.dense, %full
 br i1 %j.fast, label %j.copy, label %j.each
 j.copy:
-%j.all = load {many}, ptr %column, align 1
-store {many} %j.all, ptr %place, align 8
+call void @llvm.memcpy.p0.p0.i64(ptr align 8 %place, ptr %column, i64 {slot}, i1 false)
 br label %j.end
 j.each:
 {loop("l", "%padded", element)}
@@ -700,8 +696,7 @@ j.end:"""
 %m.place = getelementptr i8, ptr %frame, i64 %m.off
 br i1 %full, label %m.copy, label %m.each
 m.copy:
-%m.all = load {many}, ptr %m.place, align 8
-store {many} %m.all, ptr %m.column, align 1
+call void @llvm.memcpy.p0.p0.i64(ptr %m.column, ptr align 8 %m.place, i64 {slot}, i1 false)
 br label %m.end
 m.each:
 {loop("o", "%count", '''%o.from = getelementptr double, ptr %m.place, i64 %o
@@ -908,7 +903,7 @@ class Native:
         arguments = (pointer, integer, integer, pointer, integer, pointer, pointer, pointer, pointer)
         self.run = ctypes.CFUNCTYPE(integer, *arguments, ctypes.c_double, pointer)(self.code.address("kernel"))
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
-        self.array = np.ndarray
+        self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
         self._idle: list[Scratch] = []
 
     def scratch(self) -> Scratch:

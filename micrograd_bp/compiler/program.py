@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from micrograd_bp._methods import operators
 from micrograd_bp.ops import Op, number
 from micrograd_bp.value import Value
+
+
+Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many operands, exactly or not; "": nothing
 
 
 @dataclass(slots=True)
@@ -179,24 +182,24 @@ NEUTRAL_BUT_FOR_SIGNED_ZERO = {"fadd": ((0, 0.0), (1, 0.0), *NEUTRAL["fadd"])}
 SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
 
 
-def lower(source: Program, native: Callable[[Op], bool], exact: bool) -> Program:
+def lower(source: Program, native: Native, exact: bool) -> Program:
     """The program in rows that the machine has (native); a row that it has not, and has no equal program for, stays.
 
     x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x where no bit can tell.
     """
     if not exact:
-        program = Lowering(source, native, NEUTRAL | NEUTRAL_BUT_FOR_SIGNED_ZERO).program
+        program = Lowering(source, native, exact, NEUTRAL | NEUTRAL_BUT_FOR_SIGNED_ZERO).program
         if not any(row is not None and row.native in SIGNED for row in program.rows):
             return program
-    return Lowering(source, native, NEUTRAL).program
+    return Lowering(source, native, exact, NEUTRAL).program
 
 
 class Lowering:
     """A program being rewritten."""
 
-    def __init__(self, source: Program, native: Callable[[Op], bool], neutral: dict[str, Any]) -> None:
+    def __init__(self, source: Program, native: Native, exact: bool, neutral: dict[str, Any]) -> None:
         self.program = program = Program()
-        self.native = native
+        self.native, self.exact = native, exact
         self.neutral = neutral
         place: list[int] = [0] * len(source)
         for i in (*source.inputs, *source.parameters):
@@ -224,7 +227,8 @@ class Lowering:
                 return program.constant(op.forward(*known))
             except (ArithmeticError, ValueError):
                 pass  # raised again, with the labels, when the program runs
-        if not self.native(op):
+        native = self.native(op, len(operands), self.exact)
+        if not native:
             for rule in (op.expansion, op.forward):
                 try:
                     result = rule(*map(self.symbol, operands)) if rule is not None else None
@@ -235,7 +239,6 @@ class Lowering:
                 except Exception:  # the rule asks for the number: it is called when the program runs
                     continue
         else:
-            native = op.native.removeprefix("~")
             if native == "select" and (known[0] is not None or operands[1] == operands[2]):
                 return operands[1] if known[0] else operands[2]
             for position, x in self.neutral.get(native, ()):

@@ -1,0 +1,560 @@
+"""Functions recorded at their first call, compiled, and replayed: each row of a batch along its own path.
+
+What a function reads off a Value while it is recorded (a comparison, `bool`, `int`, a rounding) becomes a guard of the
+path that it took. A row whose guards fail takes another path: one recorded before, or one that is recorded now.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import operator
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from micrograd_bp import _trees
+from micrograd_bp.compiler.native import Native, host
+from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.ops import READERS, less, less_equal, number
+from micrograd_bp.source import python_source
+from micrograd_bp.transforms import recording
+from micrograd_bp.value import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@overload
+def jit(function: F, *, exact: bool = ..., paths: int = ...) -> F: ...
+@overload
+def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Callable[[F], F]: ...
+def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
+    """The same function, recorded at its first call and compiled: floats in, floats out; arrays element by element.
+
+    Arguments are numbers, NumPy arrays (which are broadcast against each other, an element of each for one row of
+    work), and lists, tuples and dicts of them; anything else, a string say, is taken as it is and must be hashable.
+    With a Value among the arguments the function itself runs, so that derivatives go through it. Leaves that it finds
+    elsewhere, the parameters of a model, are read at each call; plain numbers that it finds elsewhere, and numbers
+    taken from `.data`, stay what they were at recording: `constants` lists them. exact: every number is the eager
+    engine's to the last bit. paths: how many branches through the function are compiled; beyond, rows run eagerly,
+    and a warning names the line that splits. Errors are the function's own.
+
+    >>> import micrograd_bp as mg
+    >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
+    >>> f(3.0, 2.0), f(-3.0, 2.0)
+    (6.0, -1.5)
+    >>> mg.jit(mg.grad(f))(3.0, 2.0)
+    2.0
+    """
+    if function is None:
+        return functools.partial(jit, exact=exact, paths=paths)
+    if not callable(function):
+        raise TypeError(f"jit takes a function, not {function!r}; a recorded graph is compiled by kernel()")
+    return Compiled(function, exact, paths)
+
+
+@dataclass(slots=True)
+class Path:
+    """One way through a function: its program, whose last outputs are the guards, and what it makes of the others."""
+
+    program: Program
+    leaves: list[Value]  # what it reads beside its arguments
+    result: Result
+    expected: list[bool]  # of each guard
+    lines: list[str]  # where each guard was read
+    exact: bool
+    rows: int = 0  # that took this path
+    native: Native | None = None
+    replayed: Callable[..., tuple[float, ...]] | None = None
+
+    def parameters(self) -> list[float]:
+        return [x.data for x in self.leaves]
+
+    def compile(self) -> None:
+        """Machine code, or Python where llvmlite is missing."""
+        machine = host()
+        if machine is None:
+            self.replayed = self.source().function()
+            return
+        program = lower(self.program, machine.native, self.exact)
+        count = len(program.outputs) - len(self.expected)
+        guards = list(zip(program.outputs[count:], self.expected))
+        known = {i: bool(x) for i, x in program.constants.items()}
+        guards = [(i, truth) for i, truth in guards if known.get(i) != truth]
+        self.native = Native(program, program.outputs[:count], [], guards, self.exact)
+
+    def source(self) -> Any:
+        """The path as Python: its outputs, then its guards."""
+        nodes = replay(self.program, self.result.point, [x.data for x in self.leaves])
+        values = [x if isinstance(x, Value) else Value(x) for x in (nodes[i] for i in self.program.outputs)]
+        leaves = [nodes[i] for i in (*self.program.inputs, *self.program.parameters)]
+        return python_source(values, leaves)
+
+    def point(self, data: Sequence[float]) -> tuple[list[float], int]:
+        """The outputs for one row, and its status: 0 done, 1 another path, 2 not finite."""
+        if self.native is not None:
+            return self.native.point(data, self.parameters())
+        assert self.replayed is not None
+        try:
+            results = self.replayed(*data, *self.parameters())
+        except (ArithmeticError, ValueError):
+            return [], 1
+        count = len(results) - len(self.expected)
+        if any(bool(x) != truth for x, truth in zip(results[count:], self.expected)):
+            return [], 1
+        return list(results[:count]), 0 if all(map(math.isfinite, results[:count])) else 2
+
+
+@dataclass(slots=True)
+class Result:
+    """What a function returned: its entries in order, and how to build the like of it around other numbers."""
+
+    skeleton: Any  # lists, tuples and dicts with a Leaf at each leaf
+    leaves: list[Any]  # a number's type, an array's shape, or what is no number
+    entries: list[Any]
+    point: list[float]  # the arguments that it was recorded at
+
+    @classmethod
+    def of(cls, result: Any, point: list[float]) -> Result:
+        leaves: list[Any] = []
+        entries: list[Any] = []
+        for leaf in _trees.leaves(result):
+            if _trees.is_array(leaf):
+                leaves.append(leaf.shape)
+                entries += _trees.elements(leaf)
+            elif isinstance(leaf, (Value, Real)):
+                kind = type(leaf)
+                leaves.append(kind if kind in (bool, int) else float)
+                entries.append(leaf)
+            else:
+                leaves.append((leaf,))
+        skeleton = _trees.rebuilt(result, iter([None] * len(leaves)))
+        return cls(skeleton, leaves, entries, point)
+
+    def alike(self, other: Result) -> bool:
+        """Whether the two are built alike, up to the kinds of their numbers."""
+        kinds = [[float if isinstance(leaf, type) else leaf for leaf in x.leaves] for x in (self, other)]
+        return bool(self.skeleton == other.skeleton and kinds[0] == kinds[1])
+
+    def rebuilt(self, numbers: Sequence[float]) -> Any:
+        """The like of it around the numbers of one row."""
+        if self.skeleton is None and self.leaves[0] is float:
+            return numbers[0]
+        return _trees.rebuilt(self.skeleton, self._leaves(numbers))
+
+    def _leaves(self, numbers: Sequence[float]) -> Iterator[Any]:
+        start = 0
+        for leaf in self.leaves:
+            if isinstance(leaf, type):
+                yield leaf(numbers[start])
+                start += 1
+            elif all(isinstance(size, int) for size in leaf):
+                stop = start + math.prod(leaf)
+                yield _trees.array(list(numbers[start:stop]), leaf)
+                start = stop
+            else:
+                yield leaf[0]
+
+    def batched(self, numbers: np.ndarray[Any, Any], shape: tuple[int, ...], kinds: list[Any]) -> Any:
+        """The like of it around arrays: `numbers` has a row for each entry, a column for each row of the batch."""
+
+        def arrays() -> Iterator[Any]:
+            start = 0
+            for leaf, kind in zip(self.leaves, kinds, strict=True):
+                if isinstance(leaf, type):
+                    array = numbers[start].reshape(shape)
+                    yield array if kind is float else array.astype(kind)
+                    start += 1
+                elif all(isinstance(size, int) for size in leaf):
+                    stop = start + math.prod(leaf)
+                    yield numbers[start:stop].T.reshape(*shape, *leaf)
+                    start = stop
+                else:
+                    yield leaf[0]
+
+        return _trees.rebuilt(self.skeleton, arrays())
+
+
+@dataclass(slots=True)
+class Signature:
+    """Calls whose arguments are built alike: the paths that they have taken."""
+
+    tree: Any  # the arguments, with a Place for each number
+    labels: list[str]
+    paths: list[Path] = field(default_factory=list)
+    eager: int = 0  # rows
+
+    def arguments(self, numbers: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = _trees.rebuilt(self.tree, (x.fill(numbers) for x in _trees.leaves(self.tree)))
+        return args, kwargs
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A leaf of the arguments: the position of its number, or what stands there in every call."""
+
+    position: int
+    fixed: Any = None
+
+    def fill(self, numbers: Sequence[Any]) -> Any:
+        return self.fixed if self.position < 0 else numbers[self.position]
+
+
+class Compiled:
+    """A function that is recorded and compiled as it is called; see `jit`."""
+
+    def __init__(self, function: Callable[..., Any], exact: bool, limit: int) -> None:
+        self.function, self.exact, self.limit = function, exact, limit
+        self._signatures: dict[Any, Signature] = {}
+        self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
+        self._recording = threading.RLock()
+        self._warned = False
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<jit of {getattr(self.function, '__qualname__', repr(self.function))}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return jit_of, (self.function, self.exact, self.limit)  # its graphs are recorded again where it is read
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            for x in args:
+                if type(x) is not float:
+                    break
+            else:
+                signature = self._floats.get(len(args))
+                if signature is not None:
+                    return self._point(signature, args)
+        leaves = list(_trees.leaves((args, kwargs)))
+        if any(isinstance(x, Value) for x in leaves):
+            return self.function(*args, **kwargs)
+        arrays = [x for x in leaves if _trees.is_array(x)]
+        signature, numbers = self._signature(args, kwargs, leaves)
+        return self._batch(signature, numbers, arrays) if arrays else self._point(signature, numbers)
+
+    # --- to look at -------------------------------------------------------------------------------------------------
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Counts: paths compiled and rows that took each, rows run eagerly, nodes recorded and compiled."""
+        signatures = list(self._signatures.values())
+        paths = [path for signature in signatures for path in signature.paths]
+        return {
+            "paths": len(paths),
+            "rows": [path.rows for path in paths],
+            "eager": sum(signature.eager for signature in signatures),
+            "recorded": [path.program.count for path in paths],
+            "compiled": [path.program.count if path.native is None else path.native.count for path in paths],
+        }
+
+    @property
+    def constants(self) -> list[float]:
+        """The plain numbers that are part of the recorded programs."""
+        paths = [path for signature in self._signatures.values() for path in signature.paths]
+        return list(dict.fromkeys(x for path in paths for x in path.program.constants.values()))
+
+    def source(self, language: str = "python") -> str:
+        """All paths recorded so far, as text: "python" or "llvm"."""
+        if language not in ("python", "llvm"):
+            raise ValueError(f'source is "python" or "llvm", not {language!r}')
+        paths = [path for signature in self._signatures.values() for path in signature.paths]
+        if language == "python":
+            return "\n\n\n".join(str(path.source()) for path in paths)
+        return "\n\n".join(path.native.text for path in paths if path.native is not None)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def _signature(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]
+    ) -> tuple[Signature, list[Any]]:
+        """The signature of a call, and its numbers and arrays."""
+        numbers: list[Any] = []
+        places: list[Place] = []
+        for leaf in leaves:
+            if _trees.is_array(leaf) or (isinstance(leaf, Real) and not isinstance(leaf, bool)):
+                places.append(Place(len(numbers)))
+                numbers.append(leaf if _trees.is_array(leaf) else float(leaf))
+            else:
+                places.append(Place(-1, leaf))
+        tree = _trees.rebuilt((args, kwargs), iter(places))
+        key = _key(tree)
+        try:
+            signature = self._signatures.get(key)
+        except TypeError:
+            fixed = next(place.fixed for place in places if type(place.fixed).__hash__ is None)
+            kind = type(fixed).__name__
+            raise TypeError(
+                f"{self!r} takes numbers, arrays, and lists, tuples and dicts of them, not {fixed!r} ({kind})"
+            ) from None
+        if signature is None:
+            signature = self._signatures.setdefault(key, Signature(tree, self._labels(args, len(numbers))))
+            if len(numbers) == len(args) and not kwargs and all(isinstance(x, Real) for x in args):
+                self._floats.setdefault(len(args), signature)
+        return signature, numbers
+
+    def _labels(self, args: tuple[Any, ...], count: int) -> list[str]:
+        """The names of the arguments, where each is one number: errors name them."""
+        try:
+            names = list(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):
+            names = []
+        plain = count == len(args) <= len(names)
+        return names[:count] if plain else [""] * count
+
+    def _point(self, signature: Signature, numbers: Sequence[float]) -> Any:
+        """One call on numbers."""
+        for path in signature.paths:
+            results, status = path.point(numbers)
+            if status == 0:
+                path.rows += 1
+                return path.result.rebuilt(results)
+            if status == 2:
+                break
+        else:
+            with self._recording:
+                known = len(signature.paths)
+                if known < self.limit:
+                    result, path = self._record(signature, numbers)
+                    if path is not None:
+                        path.rows += 1
+                    return result.rebuilt([x.data if isinstance(x, Value) else x for x in result.entries])
+                self._warn(signature)
+        signature.eager += 1
+        result = self._eager(signature, numbers)
+        return result.rebuilt(result.entries)
+
+    def _batch(self, signature: Signature, given: list[Any], arrays: list[Any]) -> Any:
+        """One call on arrays: every row along its path."""
+        import numpy as np
+
+        for x in arrays:
+            if x.dtype.kind not in "fiub":
+                raise TypeError(f"{self!r} takes arrays of real numbers, not of {x.dtype}")
+        try:
+            shape = np.broadcast_shapes(*(x.shape for x in arrays))
+        except ValueError:
+            shapes = ", ".join(str(x.shape) for x in arrays)
+            raise ValueError(f"{self!r}: arrays of shapes {shapes} cannot be broadcast against each other") from None
+        n = math.prod(shape)
+        full = [np.broadcast_to(np.asarray(x, float), shape) if np.ndim(x) else np.float64(x) for x in given]
+        columns = [x.ravel() if x.ndim else x for x in full]
+
+        def row(i: int) -> list[float]:
+            return [float(x[i]) if x.ndim else float(x) for x in columns]
+
+        if not n:
+            columns = [np.zeros(1) if x.ndim else x for x in columns]
+            result = signature.paths[0].result if signature.paths else self._record(signature, row(0))[0]
+            return result.batched(np.empty((len(result.entries), 0)), shape, _kinds([result]))
+        first: Result | None = None
+        out: Any = None
+        used: list[Result] = []
+
+        def store(result: Result, rows: Any, numbers: Any) -> None:
+            nonlocal first, out
+            if first is None:
+                first, out = result, np.empty((len(result.entries), n))
+            elif not first.alike(result):
+                raise TypeError(f"{self!r} returns differently built results for rows of one batch; call it row by row")
+            used.append(result)
+            if numbers is not None:
+                out[:, rows] = numbers
+
+        def run(path: Path, pending: Any) -> Any:
+            """Rows along a path; those that need another one."""
+            store(path.result, None, None)
+            part = columns if len(pending) == n else [x[pending] if x.ndim else x for x in columns]
+            target = out if len(pending) == n else np.empty((len(out), len(pending)))
+            odd, status = _run(path, part, len(pending), target)
+            if len(pending) < n:
+                out[:, pending] = target
+            odd, status = np.asarray(odd, int), np.asarray(status)
+            path.rows += len(pending) - len(odd)
+            unfinished.extend(pending[odd[status == 2]].tolist())
+            return pending[odd[status == 1]]
+
+        unfinished: list[int] = []
+        pending: Any = np.arange(n)
+        for path in sorted(signature.paths, key=lambda path: -path.rows):
+            if len(pending):
+                pending = run(path, pending)
+        while len(pending):
+            with self._recording:
+                if len(signature.paths) >= self.limit:
+                    self._warn(signature)
+                    unfinished += pending.tolist()
+                    break
+                i, pending = int(pending[0]), pending[1:]
+                result, new = self._record(signature, row(i))
+            store(result, i, [x.data if isinstance(x, Value) else x for x in result.entries])
+            if new is not None:
+                new.rows += 1
+                if len(pending):
+                    pending = run(new, pending)
+        for i in sorted(unfinished):
+            result = self._eager(signature, row(i))
+            store(result, i, result.entries)
+            signature.eager += 1
+        assert first is not None
+        return first.batched(out, shape, _kinds(used))
+
+    # --- recording --------------------------------------------------------------------------------------------------
+
+    def _record(self, signature: Signature, numbers: Sequence[float]) -> tuple[Result, Path | None]:
+        """Record the function at these numbers; the path is compiled and kept, unless its own guards shut it out."""
+        point = [float(x) for x in numbers]
+        inputs = [Value(x, label) for x, label in zip(point, signature.labels, strict=True)]
+        args, kwargs = signature.arguments(inputs)
+        guards: list[tuple[Value, bool, str]] = []
+        with _watched(guards), recording():
+            result = Result.of(self.function(*args, **kwargs), point)
+        entries = [x if isinstance(x, Value) else number(x, "a jitted function's result") for x in result.entries]
+        program, leaves = flatten([*entries, *(condition for condition, _, _ in guards)], inputs)
+        result = Result(result.skeleton, result.leaves, [getattr(x, "data", x) for x in entries], point)
+        expected, lines = [truth for _, truth, _ in guards], [line for _, _, line in guards]
+        path = Path(program, leaves, result, expected, lines, self.exact)
+        path.compile()
+        if path.point(point)[1] == 1:  # a guard that reads nan, say: no row would ever take it
+            return result, None
+        signature.paths.append(path)
+        return result, path
+
+    def _eager(self, signature: Signature, numbers: Sequence[float]) -> Result:
+        """The function's own answer for these numbers."""
+        inputs = [Value(x, label) for x, label in zip(numbers, signature.labels, strict=True)]
+        args, kwargs = signature.arguments(inputs)
+        with recording():
+            result = Result.of(self.function(*args, **kwargs), list(numbers))
+        result.entries = [getattr(x, "data", x) for x in result.entries]
+        return result
+
+    def _warn(self, signature: Signature) -> None:
+        """Say once that there are too many paths, and where they part."""
+        if self._warned:
+            return
+        self._warned = True
+        last, other = signature.paths[-1], signature.paths[-2 if len(signature.paths) > 1 else -1]
+        parted = [k for k, pair in enumerate(zip(last.expected, other.expected)) if pair[0] != pair[1]]
+        k = parted[0] if parted else min(len(last.lines), len(other.lines)) - 1
+        where = last.lines[k] if last.lines else "a place unknown"
+        warnings.warn(
+            f"{self!r}: more than {self.limit} paths; further ones run eagerly. They part at {where}; "
+            "write that with where(), maximum() or another row, or raise jit(paths=...)",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
+    """A compiled function as it was before its first call."""
+    return Compiled(function, exact, limit)
+
+
+def _key(tree: Any) -> Any:
+    """Lists, tuples and dicts of places, hashable."""
+    if isinstance(tree, dict):
+        return (type(tree), *((name, _key(child)) for name, child in tree.items()))
+    if isinstance(tree, (list, tuple)):
+        return (type(tree), *map(_key, tree))
+    return (tree.position, type(tree.fixed), tree.fixed)
+
+
+def _kinds(results: list[Result]) -> list[Any]:
+    """The type of each leaf's numbers over all rows: float unless all agree."""
+    return [kinds.pop() if len(kinds := set(leaves)) == 1 else float for leaves in zip(*(x.leaves for x in results))]
+
+
+def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """The rows along a path, into `out`; the odd ones and their statuses."""
+    if path.native is not None:
+        places = []
+        for x in columns:
+            interface = x.__array_interface__
+            places.append((interface["data"][0], x.strides[0] if x.ndim else 0))
+        return path.native.rows(places, n, path.parameters(), out)
+    odd, statuses = [], []
+    for i in range(n):
+        results, status = path.point([float(x[i]) if x.ndim else float(x) for x in columns])
+        if status:
+            odd.append(i)
+            statuses.append(status)
+        else:
+            out[:, i] = results
+    return odd, statuses
+
+
+@contextmanager
+def _watched(guards: list[tuple[Value, bool, str]]) -> Iterator[None]:
+    """While it lasts, what this thread reads off Values is written down: conditions, their truths, and where."""
+    thread = threading.get_ident()
+
+    def reader(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> None:
+        if threading.get_ident() == thread:
+            where = _source_line()
+            guards.extend((condition, truth, where) for condition, truth in _conditions(how, operands, result))
+
+    READERS.append(reader)
+    try:
+        yield
+    finally:
+        READERS.remove(reader)
+
+
+def _source_line() -> str:
+    """The line of the user's that is being run."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _conditions(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> list[tuple[Value, bool]]:
+    """Under which conditions a reading gives this result again; where that is hard to say, for the same numbers."""
+    x = operands[0]
+    if how in COMPARISONS:
+        return [(COMPARISONS[how](*operands), bool(result))]
+    if how is bool:
+        return [(x, bool(result))]
+    if how in BOUNDS and operands[1:] in ((), (None,)) and abs(result) < 2**51:
+        low, high, low_belongs, high_belongs = BOUNDS[how](result)
+        inside = ((less_equal if low_belongs else less)(low, x), (less_equal if high_belongs else less)(x, high))
+        return [(condition, True) for condition in inside]
+    values = [x for x in operands if isinstance(x, Value)]
+    return [(row, True) for x in values for row in (less_equal(x, x.data), less_equal(x.data, x))]
+
+
+COMPARISONS: dict[Any, Callable[..., Value]] = {
+    operator.lt: less,
+    operator.le: less_equal,
+    operator.gt: lambda x, y: less(y, x),
+    operator.ge: lambda x, y: less_equal(y, x),
+}
+
+
+def _cut(k: int) -> tuple[float, float, bool, bool]:
+    """Between which numbers all are cut to k, and whether these belong."""
+    return (k if k > 0 else k - 1, k if k < 0 else k + 1, k > 0, k < 0)
+
+
+BOUNDS: dict[Any, Callable[[int], tuple[float, float, bool, bool]]] = {
+    int: _cut,
+    math.trunc: _cut,
+    math.floor: lambda k: (k, k + 1, True, False),
+    math.ceil: lambda k: (k - 1, k, False, True),
+    round: lambda k: (k - 0.5, k + 0.5, k % 2 == 0, k % 2 == 0),  # half goes to even
+}
