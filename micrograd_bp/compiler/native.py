@@ -17,7 +17,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp.compiler.program import Program, live
@@ -30,6 +30,7 @@ INSTALL = "pip install 'micrograd-bp[jit]'"
 Column: TypeAlias = tuple[int, int]  # where an input's numbers are: an address, and bytes from row to row
 Odd: TypeAlias = tuple[Sequence[int], Sequence[int]]  # rows that are not done, and their statuses
 _NONE: Odd = ((), ())
+FUSED = ("fmul", "fadd")
 INSTRUCTIONS = {"fadd", "fsub", "fmul", "fdiv", "frem", "fneg"}
 # One function for all is compiled in quadratic time (7,000 nodes 7.5 s), so a program is cut into pieces. LLVM's code
 # generator takes 0.08 ms a node at level 1 and 0.035 at level 0, whose code takes 1.3 times as long; its other passes
@@ -66,9 +67,16 @@ class Host:
     mangling: str  # of libmvec's functions for such a register
     fma: bool
     llvm: Any
+    _known: dict[Any, str] = field(default_factory=dict, compare=False)
 
     def native(self, op: Op, count: int, exact: bool) -> str:
         """The instruction or function that does the row on so many operands here; "" if there is none."""
+        known = self._known.get((op, count, exact))
+        if known is None:
+            known = self._known[op, count, exact] = self._find(op, count, exact)
+        return known
+
+    def _find(self, op: Op, count: int, exact: bool) -> str:
         name = op.native
         if not name or (exact and name[0] == "~") or (op.arity is None and count != len(op.domain)):
             return ""
@@ -219,17 +227,20 @@ class Writer:
         self.names: dict[int, str] = {}
         self.conditions: dict[int, str] = {}  # the truth of a node whose number is 1.0 or 0.0, as bits
         self.pending: dict[int, tuple[int, ...]] = {}  # products, to become part of a multiply-add
-        self.count = 0
-
-    def fresh(self) -> str:
-        self.count += 1
-        return f"%t{self.count}"
+        self.literals: dict[Any, str] = {}
 
     def literal(self, x: float) -> str:
+        key = x or repr(x)  # 0.0 and -0.0 are two
+        text = self.literals.get(key)
+        if text is None:
+            text = self.literals[key] = self._literal(x)
+        return text
+
+    def _literal(self, x: float) -> str:
         return "<" + ", ".join([f"double {hexadecimal(x)}"] * self.width) + ">"
 
     def assign(self, text: str) -> str:
-        name = self.fresh()
+        name = f"%t{len(self.lines)}"
         self.lines.append(f"{name} = {text}")
         return name
 
@@ -294,6 +305,11 @@ class Writer:
         assert op is not None
         plan, vector = self.plan, self.vector
         native = plan.host.native(op, len(operands), plan.exact)
+        if native in INSTRUCTIONS and not (plan.fuses and native in FUSED):
+            values = ", ".join([self.value(k) for k in operands])
+            flags = self.flags if native != "frem" else ""
+            self.names[i] = self.assign(f"{native} {flags}{vector} {values}")
+            return
         if native.startswith("fcmp "):
             a, b = map(self.value, operands)
             self.conditions[i] = self.assign(f"{native} {vector} {a}, {b}")
