@@ -39,7 +39,8 @@ def kernel(
     >>> [loss(row) for row in ([1.0], [2.0])]
     [2.0, 12.5]
     """
-    return Kernel([output] if isinstance(output, Value) else list(output), inputs, parameters, exact, output)
+    outputs = [output] if isinstance(output, Value) else list(output) if isinstance(output, (list, tuple)) else []
+    return Kernel(outputs, inputs, parameters, exact, output)
 
 
 class Kernel:
@@ -193,7 +194,9 @@ class Kernel:
             inputs.append(Value(1.0, "weight"))
             outputs[0] = outputs[0] * inputs[-1]
         if kind != "value":
-            outputs += gradients(outputs[0], leaves[: len(self.parameters)])
+            known = {*inputs, *leaves}
+            slopes = gradients(outputs[0], leaves[: len(self.parameters)])
+            outputs += [x.data if x.op is None and x not in known else x for x in slopes]  # a constant slope
         return outputs, inputs, leaves
 
     def _native(self, kind: str) -> Native | None:

@@ -395,7 +395,8 @@ class Plan:
         self.declarations: dict[str, str] = {}
         self.callbacks: list[Any] = []
         self.uniform = self._uniform()
-        roots = [*self.results, *(i for i, _ in self.guards), *sums]
+        inner = [*self.results, *(i for i, _ in self.guards)]
+        roots = [*inner, *sums]
         needed = live(program, roots)
         order = [i for i, row in enumerate(program.rows) if needed[i] and row is not None]
         self.once = [i for i in order if self.uniform[i]]
@@ -411,6 +412,10 @@ class Plan:
         self.every = [i for i in self.every if i not in dropped]
         for i in dropped:
             needed[i] = False
+        self.uses = [0] * len(program)
+        terms = [k for pair in self.sums for part in pair for k in part]
+        for k in (*(k for i in (*self.once, *self.every) for k in program.operands[i]), *terms, *inner):
+            self.uses[k] += 1
         self.checks = self._checks(needed)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
@@ -431,6 +436,8 @@ class Plan:
 
     def _terms(self, i: int) -> tuple[list[int], list[int]]:
         """What to add up over the batch for a node: terms that vary, and terms that do not (summed by a product)."""
+        if self.exact:  # as eager has it: one addition a row
+            return [i], []
         varying: list[int] = []
         uniform: list[int] = []
         stack = [i]
@@ -439,7 +446,7 @@ class Plan:
             row = self.program.rows[k]
             if self.uniform[k]:
                 uniform.append(k)
-            elif row is not None and row.native == "fadd" and self.uses[k] == 1 and not self.exact:
+            elif row is not None and row.native == "fadd" and self.uses[k] == 1:
                 stack += reversed(self.program.operands[k])
             else:
                 varying.append(k)
@@ -476,7 +483,9 @@ class Plan:
         program, width = self.program, self.width
         self.shared = {i: k for k, i in enumerate(program.parameters)}  # parameters, and what is computed once
         wanted = {k for i in self.every for k in program.operands[i]}
-        wanted.update(self.results, (i for i, _ in self.guards))
+        wanted.update(self.results, (i for i, _ in self.guards), (i for varying, _ in self.sums for i in varying))
+        place = {i: k // PIECE for k, i in enumerate(self.once)}
+        wanted.update(k for i in self.once for k in program.operands[i] if place.get(k, place[i]) != place[i])
         for i in self.once:
             if i in wanted:
                 self.shared[i] = len(self.shared)
@@ -544,7 +553,8 @@ class Plan:
     def text(self) -> str:
         """The module: what is computed once, the pieces, and the driver that loops over the rows."""
         pieces = [self._piece(number, piece) for number, piece in enumerate(self.pieces)]
-        once = self._once()
+        singles = [self.once[k : k + PIECE] for k in range(0, max(1, len(self.once)), PIECE)]
+        once = [self._once(number, piece) for number, piece in enumerate(singles)]
         calls = "\n".join(
             f"call void @piece{k}(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to)" for k in range(len(pieces))
         )
@@ -553,36 +563,44 @@ class Plan:
             f"%any = icmp ult i64 %from, %to\nbr i1 %any, label %go, label %stop\ngo:\n{calls}\nbr label %stop\n"
             "stop:\nret void\n}"
         )
-        driver = self._driver()
-        return "\n".join([*self.declarations.values(), once, *pieces, body, driver])
+        driver = self._driver(len(once))
+        return "\n".join([*self.declarations.values(), *once, *pieces, body, driver])
 
-    def _once(self) -> str:
-        """The function that computes what parameters and constants determine."""
+    def _once(self, number: int, nodes: Sequence[int]) -> str:
+        """The function that computes some of what parameters and constants determine, one number each."""
         program, size = self.program, 8 * self.width
 
         def load(writer: Writer, i: int) -> str:
-            scalar = writer.assign(f"load double, ptr {writer.at('%shared', self.shared[i] * size)}, align 8")
-            return writer.assign(f"insertelement <1 x double> undef, double {scalar}, i64 0")
+            return self._first_lane(writer, self.shared[i] * size)
 
         writer = Writer(self, 1, load)
+        terms: dict[int, list[int]] = {}
+        for k, (_, uniform) in enumerate(self.sums):
+            for i in uniform:
+                terms.setdefault(i, []).append(k)
+        leaves: list[int] = []
         bad = writer.literal(0.0)
-        for i in (*program.parameters, *self.once):
+        if number:
+            bad = self._first_lane(writer, self.shared_bad * size)
+        else:
+            leaves = [i for i in dict.fromkeys((*program.parameters, *terms)) if program.rows[i] is None]
+        for i in (*leaves, *nodes):
             if program.rows[i] is not None:
                 writer.node(i)
+                if i in self.shared:
+                    self._splat(writer, writer.value(i), self.shared[i] * size)
             if self.checks[i]:
                 bad = writer.watch(i, bad)
-        stores = [(i, f"{self.shared[i] * size}") for i in self.once if i in self.shared]
-        for i, offset in stores:
-            self._splat(writer, writer.value(i), int(offset))
+            for k in terms.get(i, ()):
+                writer.write(writer.multiply_add(i, writer.read("%shares", 8 * k)), "%shares", 8 * k)
         self._splat(writer, bad, self.shared_bad * size)
-        for k, (_, shares) in enumerate(self.sums):
-            if shares:
-                total = writer.value(shares[0])
-                for share in shares[1:]:
-                    total = writer.assign(f"fadd {writer.vector} {total}, {writer.value(share)}")
-                writer.write(total, "%shares", 8 * k)
         lines = "\n".join(writer.lines)
-        return f"define internal void @once(ptr noalias %shared, ptr noalias %shares) noinline optnone {{\n{lines}\nret void\n}}"
+        arguments = "ptr noalias %shared, ptr noalias %shares"
+        return f"define internal void @once{number}({arguments}) noinline optnone {{\n{lines}\nret void\n}}"
+
+    def _first_lane(self, writer: Writer, offset: int) -> str:
+        scalar = writer.assign(f"load double, ptr {writer.at('%shared', offset)}, align 8")
+        return writer.assign(f"insertelement <1 x double> undef, double {scalar}, i64 0")
 
     def _splat(self, writer: Writer, value: str, offset: int) -> None:
         """Store the one lane of a value in all lanes of a vector."""
@@ -613,7 +631,7 @@ class Plan:
             results.setdefault(i, []).append(k)
         program = self.program
         leaves = [i for i in program.inputs if self.checks[i] or i in sums or i in guards or i in results]
-        leaves += dict.fromkeys(i for i in (*results, *guards) if self.uniform[i])
+        leaves += dict.fromkeys(i for i in (*results, *guards, *sums) if self.uniform[i])
         if first:
             bad = writer.read("%shared", self.shared_bad * size)
         for i in (*(leaves if first else ()), *nodes):
@@ -651,7 +669,7 @@ class Plan:
         arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
         return f"define internal void @piece{number}({arguments}) noinline {{\n{body}\nret void\n}}"
 
-    def _driver(self) -> str:
+    def _driver(self, once: int) -> str:
         """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""
         width, rows = self.width, self.rows
         vector = f"<{width} x double>"
@@ -845,7 +863,7 @@ store i64 0, ptr %bad, align 8
 {loop("k", str(len(self.program.parameters)), splat)}
 {loop("c", str(len(self.sums)), clear)}
 {loop("z", str(len(self.sums)), clear_share)}
-call void @once(ptr %shared, ptr %shares)
+{chr(10).join(f"call void @once{k}(ptr %shared, ptr %shares)" for k in range(once))}
 %blocks.up = add i64 %n, {rows - 1}
 %blocks = udiv i64 %blocks.up, {rows}
 {loop("b", "%blocks", block)}

@@ -121,7 +121,9 @@ def flatten(
                 continue
             stack.pop()
             where = tuple([place[x] if isinstance(x, Value) else program.constant(x) for x in node.operands])
-            place[node] = program.node(op, where)
+            place[node] = len(program)  # never merged here: replayed, the graph is the one that was recorded
+            program.rows.append(op)
+            program.operands.append(where)
         program.outputs.append(place[output])
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
