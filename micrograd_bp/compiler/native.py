@@ -846,11 +846,15 @@ store double %tx, ptr %to, align 8
 %t.old = load i64, ptr %bad, align 8
 %t.new = add i64 %t.old, %t1
 store i64 %t.new, ptr %bad, align 8"""
+        arguments = "\n".join(
+            f"%{name}.at = getelementptr i64, ptr %call, i64 {k}\n%{name} = load {kind}, ptr %{name}.at, align 8"
+            for k, (name, kind) in enumerate(CALL.items())
+        )
         return f"""declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 declare double @llvm.vector.reduce.fadd.v{width}f64(double, {vector})
-define i64 @kernel(ptr %matrix, i64 %row_stride, i64 %column_stride, ptr %table, i64 %n, ptr %parameters, ptr %outs,
-ptr %status, ptr %totals, double %scale, ptr %shared) {{
+define i64 @kernel(ptr %call) {{
+{arguments}
 %bad = alloca i64
 %odd = alloca i64
 store i64 0, ptr %bad, align 8
@@ -877,6 +881,16 @@ ROWS_AT_ONCE = 16384  # of a batch, in one call of the code; the sums of a batch
 THREADED = 2e6  # operations: below about a millisecond's work, threads cost more than they bring
 
 
+# What a call of the code is told, by a pointer to these words.
+CALL = {
+    "matrix": "ptr", "row_stride": "i64", "column_stride": "i64",  # the inputs, side by side
+    "table": "ptr",  # or, if this is not null, an address for each input, then its stride
+    "n": "i64", "parameters": "ptr",
+    "outs": "ptr",  # an address for each result
+    "status": "ptr", "totals": "ptr", "scale": "double", "shared": "ptr",
+}  # fmt: skip
+
+
 class Scratch:
     """The memory of one call: kernels share nothing, so that several threads may call one at a time."""
 
@@ -897,21 +911,30 @@ class Scratch:
         self.row, self.point = views[5], views[6]
         self.shared = -(-(at + 8 * sum(sizes)) // 64) * 64
         self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # one row's results, side by side
-        self.matrix: dict[int, tuple[Any, tuple[int, ...]]] = {}  # copies of small batches, by their number of rows
-        self.one_row = (self.addresses[6], 0, 8, 0, 1, self.addresses[0], self.addresses[2], self.addresses[4],
-                        self.addresses[1], 1.0, self.shared)  # fmt: skip
+        self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # one row's results, side by side
+        self.one_row = self.call(self.addresses[6], 0, 8, 1)
+        self.staged: dict[int, tuple[Any, Any, Any]] = {}
 
+    def call(
+        self, matrix: int, down: int, across: int, n: int, table: int = 0, outs: int = 0, status: int = 0
+    ) -> Any:
+        """The words of a call."""
+        places = self.addresses
+        outs, status = outs or places[2], status or places[4]
+        words = matrix, down, across, table, n, places[0], outs, status, places[1], 0, self.shared
+        block = (ctypes.c_int64 * len(CALL))(*words)
+        ctypes.c_double.from_buffer(block, 72).value = 1.0
+        return block
 
-    def stage(self, n: int, columns: int) -> tuple[Any, tuple[int, ...]]:
-        """A place for n rows, input after input, and the arguments of a call for them."""
+    def stage(self, n: int, columns: int) -> tuple[Any, Any, Any]:
+        """For small batches of n rows: a matrix to copy them to, the words of the call, and its scale."""
         import numpy as np
 
-        if len(self.matrix) > 8:
-            self.matrix.clear()
+        if len(self.staged) > 8:
+            self.staged.clear()
         place = np.empty((columns, n))
-        at, addresses = place.__array_interface__["data"][0], self.addresses
-        arguments = (at, 8, 8 * n, 0, n, addresses[0], addresses[2], addresses[4], addresses[1])
-        self.matrix[n] = staged = place.T, arguments
+        words = self.call(place.__array_interface__["data"][0], 8, 8 * n, n)
+        self.staged[n] = staged = place.T, words, ctypes.c_double.from_buffer(words, 72)
         return staged
 
 
@@ -933,9 +956,7 @@ class Native:
         self.plan = plan = Plan(program, results, sums, guards, exact, machine)
         self.text = plan.text()
         self.code = Code(self.text, plan.level)
-        integer, pointer = ctypes.c_int64, ctypes.c_void_p
-        arguments = (pointer, integer, integer, pointer, integer, pointer, pointer, pointer, pointer)
-        self.run = ctypes.CFUNCTYPE(integer, *arguments, ctypes.c_double, pointer)(self.code.address("kernel"))
+        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
         self._idle: list[Scratch] = []
@@ -956,7 +977,7 @@ class Native:
             scratch.point[:] = inputs
             if parameters:
                 scratch.parameters[:] = parameters
-            odd = self.run(*scratch.one_row)
+            odd = self.run(scratch.one_row)
             return scratch.row.tolist(), int(scratch.status[0]) if odd else 0
         finally:
             self.release(scratch)
@@ -976,8 +997,8 @@ class Native:
                 scratch.parameters[:] = parameters
                 scratch.table[:] = self._table(columns, start)
                 outs = np.arange(base + 8 * start, base + 8 * start + width * count, width, dtype=np.int64)
-                places, address = scratch.addresses, outs.__array_interface__["data"][0]
-                if not self.run(0, 0, 0, places[3], size, places[0], address, places[4], places[1], 1.0, scratch.shared):
+                address = outs.__array_interface__["data"][0]
+                if not self.run(scratch.call(0, 0, 0, size, scratch.addresses[3], address)):
                     return _NONE
                 status = scratch.status[:size]
                 odd = np.nonzero(status)[0]
@@ -996,12 +1017,10 @@ class Native:
         try:
             if len(scratch.parameters):
                 scratch.parameters[:] = parameters
-            staged = scratch.matrix.get(n)
-            if staged is None:
-                staged = scratch.stage(n, self.inputs)
-            staged[0][:] = matrix
-            odd = self.run(*staged[1], scale, scratch.shared)
-            return None if odd else scratch.totals.copy()
+            staged, words, scaled = scratch.staged.get(n) or scratch.stage(n, self.inputs)
+            staged[:] = matrix
+            scaled.value = scale
+            return None if self.run(words) else scratch.totals.copy()
         finally:
             self.release(scratch)
 
@@ -1013,19 +1032,16 @@ class Native:
 
         def block(start: int) -> Any:
             stop = min(n, start + size)
-            parts = []
             scratch = self.scratch()
             try:
-                for first in range(start, stop, ROWS_AT_ONCE) if not self.plan.exact else [start]:
-                    scratch.parameters[:] = parameters
-                    scratch.table[:] = self._table(columns, first)
-                    places = scratch.addresses
-                    odd = self.run(0, 0, 0, places[3], stop - first, places[0], places[2], places[4], places[1], 1.0,
-                                   scratch.shared)  # fmt: skip
-                    parts.append(again(first, stop) if odd else scratch.totals.copy())
+                scratch.parameters[:] = parameters
+                scratch.table[:] = self._table(columns, start)
+                status = np.empty(size, np.int8)
+                at = status.__array_interface__["data"][0]
+                odd = self.run(scratch.call(0, 0, 0, stop - start, scratch.addresses[3], status=at))
+                return again(start, stop) if odd else scratch.totals.copy()
             finally:
                 self.release(scratch)
-            return parts[0]
 
         total = np.zeros(len(self.plan.sums))
         for part in self._in_threads(block, range(0, n, size), n):
