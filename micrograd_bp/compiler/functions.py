@@ -124,6 +124,7 @@ class Result:
     leaves: list[Any]  # a number's type, an array's shape, or what is no number
     entries: list[Any]
     point: list[float]  # the arguments that it was recorded at
+    build: Callable[[list[Any]], Any] | None = None
 
     @classmethod
     def of(cls, result: Any, point: list[float]) -> Result:
@@ -147,24 +148,11 @@ class Result:
         kinds = [[float if isinstance(leaf, type) else leaf for leaf in x.leaves] for x in (self, other)]
         return bool(self.skeleton == other.skeleton and kinds[0] == kinds[1])
 
-    def rebuilt(self, numbers: Sequence[float]) -> Any:
+    def rebuilt(self, numbers: list[Any]) -> Any:
         """The like of it around the numbers of one row."""
-        if self.skeleton is None and self.leaves[0] is float:
-            return numbers[0]
-        return _trees.rebuilt(self.skeleton, self._leaves(numbers))
-
-    def _leaves(self, numbers: Sequence[float]) -> Iterator[Any]:
-        start = 0
-        for leaf in self.leaves:
-            if isinstance(leaf, type):
-                yield leaf(numbers[start])
-                start += 1
-            elif all(isinstance(size, int) for size in leaf):
-                stop = start + math.prod(leaf)
-                yield _trees.array(list(numbers[start:stop]), leaf)
-                start = stop
-            else:
-                yield leaf[0]
+        if self.build is None:
+            self.build = _builder(self.skeleton, iter(self.leaves), [0])
+        return self.build(numbers)
 
     def batched(self, numbers: np.ndarray[Any, Any], shape: tuple[int, ...], kinds: list[Any]) -> Any:
         """The like of it around arrays: `numbers` has a row for each entry, a column for each row of the batch."""
@@ -176,7 +164,7 @@ class Result:
                     array = numbers[start].reshape(shape)
                     yield array if kind is float else array.astype(kind)
                     start += 1
-                elif all(isinstance(size, int) for size in leaf):
+                elif _is_shape(leaf):
                     stop = start + math.prod(leaf)
                     yield numbers[start:stop].T.reshape(*shape, *leaf)
                     start = stop
@@ -184,6 +172,39 @@ class Result:
                     yield leaf[0]
 
         return _trees.rebuilt(self.skeleton, arrays())
+
+
+def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
+    """A function that puts numbers, from the place start[0] on, around a skeleton; start is moved on."""
+    first = start[0]
+    if skeleton is None:
+        leaf = next(leaves)
+        if isinstance(leaf, type):
+            start[0] += 1
+            return (lambda numbers: numbers[first]) if leaf is float else lambda numbers: leaf(numbers[first])
+        if _is_shape(leaf):
+            start[0] = stop = first + math.prod(leaf)
+            return lambda numbers: _trees.array(numbers[first:stop], leaf)
+        return lambda numbers: leaf[0]
+    kind = type(skeleton)
+    children = list(skeleton.values() if isinstance(skeleton, dict) else skeleton)
+    if kind in (list, tuple) and not any(child is not None for child in children):
+        kinds = [next(leaves) for _ in children]
+        if all(leaf is float for leaf in kinds):
+            start[0] = stop = first + len(kinds)
+            return lambda numbers: kind(numbers[first:stop])
+        leaves = iter(kinds)
+    if kind in (list, tuple, dict):
+        parts = [_builder(child, leaves, start) for child in children]
+        if kind is dict:
+            return lambda numbers: {name: part(numbers) for name, part in zip(skeleton, parts)}
+        return lambda numbers: kind([part(numbers) for part in parts])
+    parts = [_builder(None, leaves, start) for _ in _trees.leaves(skeleton)]
+    return lambda numbers: _trees.rebuilt(skeleton, (part(numbers) for part in parts))
+
+
+def _is_shape(leaf: Any) -> bool:
+    return isinstance(leaf, tuple) and all(isinstance(size, int) for size in leaf)
 
 
 @dataclass(slots=True)
@@ -240,12 +261,13 @@ class Compiled:
                 signature = self._floats.get(len(args))
                 if signature is not None:
                     return self._point(signature, args)
-        leaves = list(_trees.leaves((args, kwargs)))
-        if any(isinstance(x, Value) for x in leaves):
+        numbers: list[Any] = []
+        others: list[Any] = []  # Values and arrays
+        key = _scan((args, kwargs), numbers, others)
+        if any(isinstance(x, Value) for x in others):
             return self.function(*args, **kwargs)
-        arrays = [x for x in leaves if _trees.is_array(x)]
-        signature, numbers = self._signature(args, kwargs, leaves)
-        return self._batch(signature, numbers, arrays) if arrays else self._point(signature, numbers)
+        signature = self._signature(args, kwargs, key, len(numbers))
+        return self._batch(signature, numbers, others) if others else self._point(signature, numbers)
 
     # --- to look at -------------------------------------------------------------------------------------------------
 
@@ -279,33 +301,23 @@ class Compiled:
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    def _signature(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]
-    ) -> tuple[Signature, list[Any]]:
-        """The signature of a call, and its numbers and arrays."""
-        numbers: list[Any] = []
-        places: list[Place] = []
-        for leaf in leaves:
-            if _trees.is_array(leaf) or (isinstance(leaf, Real) and not isinstance(leaf, bool)):
-                places.append(Place(len(numbers)))
-                numbers.append(leaf if _trees.is_array(leaf) else float(leaf))
-            else:
-                places.append(Place(-1, leaf))
-        tree = _trees.rebuilt((args, kwargs), iter(places))
-        key = _key(tree)
+    def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, count: int) -> Signature:
+        """What is known of calls whose arguments are built like these."""
         try:
             signature = self._signatures.get(key)
         except TypeError:
-            fixed = next(place.fixed for place in places if type(place.fixed).__hash__ is None)
-            kind = type(fixed).__name__
-            raise TypeError(
-                f"{self!r} takes numbers, arrays, and lists, tuples and dicts of them, not {fixed!r} ({kind})"
-            ) from None
+            fixed = next(x for x in _trees.leaves((args, kwargs)) if type(x).__hash__ is None and not _trees.is_array(x))
+            kind = f"{fixed!r} ({type(fixed).__name__})"
+            raise TypeError(f"{self!r} takes numbers, arrays, and lists, tuples and dicts of them, not {kind}") from None
         if signature is None:
-            signature = self._signatures.setdefault(key, Signature(tree, self._labels(args, len(numbers))))
-            if len(numbers) == len(args) and not kwargs and all(isinstance(x, Real) for x in args):
+            positions = iter(range(count))
+            leaves = _trees.leaves((args, kwargs))
+            places = [Place(next(positions)) if _is_number(leaf) else Place(-1, leaf) for leaf in leaves]
+            tree = _trees.rebuilt((args, kwargs), iter(places))
+            signature = self._signatures.setdefault(key, Signature(tree, self._labels(args, count)))
+            if count == len(args) and not kwargs and all(map(_is_number, args)):
                 self._floats.setdefault(len(args), signature)
-        return signature, numbers
+        return signature
 
     def _labels(self, args: tuple[Any, ...], count: int) -> list[str]:
         """The names of the arguments, where each is one number: errors name them."""
@@ -465,13 +477,31 @@ def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
     return Compiled(function, exact, limit)
 
 
-def _key(tree: Any) -> Any:
-    """Lists, tuples and dicts of places, hashable."""
-    if isinstance(tree, dict):
-        return (type(tree), *((name, _key(child)) for name, child in tree.items()))
+def _is_number(leaf: Any) -> bool:
+    return _trees.is_array(leaf) or (isinstance(leaf, Real) and not isinstance(leaf, bool))
+
+
+def _scan(tree: Any, numbers: list[Any], others: list[Any]) -> Any:
+    """How arguments are built, as a key; their numbers and arrays are collected, and Values and arrays once more."""
+    kind = type(tree)
+    if kind is float:
+        numbers.append(tree)
+        return float
     if isinstance(tree, (list, tuple)):
-        return (type(tree), *map(_key, tree))
-    return (tree.position, type(tree.fixed), tree.fixed)
+        if all([type(x) is float for x in tree]):
+            numbers += tree
+            return kind, len(tree)
+        return (kind, *[_scan(x, numbers, others) for x in tree])
+    if isinstance(tree, dict):
+        return (kind, *[(name, _scan(x, numbers, others)) for name, x in tree.items()])
+    if _trees.is_array(tree) or isinstance(tree, Value):
+        others.append(tree)
+        numbers.append(tree)
+        return float
+    if _is_number(tree):
+        numbers.append(float(tree))
+        return float
+    return "fixed", kind, tree
 
 
 def _kinds(results: list[Result]) -> list[Any]:

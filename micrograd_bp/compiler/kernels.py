@@ -121,7 +121,7 @@ class Kernel:
         if columns != native.inputs or not n:
             self._check(matrix)
         scale = 1.0 / n if reduction == "mean" else 1.0
-        if n * columns <= COPIED:
+        if n <= native.block and n * columns <= COPIED:
             total = native.small_totals(matrix, n, point, scale)
         else:
             total = None

@@ -193,6 +193,12 @@ class Code:
         return int(self.engine.get_function_address(name))
 
 
+@functools.cache
+def _threads(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads that stay, for this process (one that is forked has none of them)."""
+    return ThreadPoolExecutor(count, thread_name_prefix="micrograd_bp")
+
+
 def loop(name: str, count: str, body: str, start: str = "0") -> str:
     """LLVM's text for `for name in range(start, count)`."""
     return f"""br label %{name}.before
@@ -877,8 +883,10 @@ ret i64 %all
 }}"""
 
 
-ROWS_AT_ONCE = 16384  # of a batch, in one call of the code; the sums of a batch are added up in blocks of so many
-THREADED = 2e6  # operations: below about a millisecond's work, threads cost more than they bring
+# A batch is worked off in blocks of about half a millisecond, whose number and sums do not depend on how many threads
+# there are; below twice that, a second thread costs more than it brings.
+BLOCK, THREADED = 1_000_000, 2_000_000  # operations
+ROWS_AT_ONCE = 16384  # at most
 
 
 # What a call of the code is told, by a pointer to these words.
@@ -959,6 +967,7 @@ class Native:
         self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
+        self.block = min(ROWS_AT_ONCE, -(-BLOCK // max(1, len(plan.every) * plan.rows)) * plan.rows)
         self._idle: list[Scratch] = []
 
     def scratch(self) -> Scratch:
@@ -986,12 +995,12 @@ class Native:
         """The results of n rows into the rows of `out`, which is contiguous; what is odd: row numbers and statuses."""
         import numpy as np
 
-        starts = range(0, n, ROWS_AT_ONCE)
+        starts = range(0, n, self.block)
         base, width = out.__array_interface__["data"][0], 8 * out.shape[1]
         count = len(self.plan.results)
 
         def block(start: int) -> Odd:
-            size = min(ROWS_AT_ONCE, n - start)
+            size = min(self.block, n - start)
             scratch = self.scratch()
             try:
                 scratch.parameters[:] = parameters
@@ -1028,7 +1037,7 @@ class Native:
         """The sums over n rows, block by block in a fixed order; `again` gives a block's where one is not finite."""
         import numpy as np
 
-        size = n if self.plan.exact else ROWS_AT_ONCE
+        size = n if self.plan.exact else self.block
 
         def block(start: int) -> Any:
             stop = min(n, start + size)
@@ -1057,11 +1066,11 @@ class Native:
         if workers < 2 or n * len(self.plan.every) < THREADED:
             yield from map(block, starts)
             return
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Future[Any]] = deque()
-            for start in starts:  # not all at once: a batch of any size streams through
-                waiting.append(pool.submit(block, start))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+        pool = _threads(workers, os.getpid())
+        waiting: deque[Future[Any]] = deque()
+        for start in starts:  # not all at once: a batch of any size streams through
+            waiting.append(pool.submit(block, start))
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -177,10 +177,19 @@ NEUTRAL: dict[str, tuple[tuple[int, float], ...]] = {
     "fsub": ((1, 0.0),),
     "fmul": ((0, 1.0), (1, 1.0)),
     "fdiv": ((1, 1.0),),
+    "pow": ((1, 1.0),),
 }
 NEUTRAL_BUT_FOR_SIGNED_ZERO = {"fadd": ((0, 0.0), (1, 0.0), *NEUTRAL["fadd"])}
 
 
+# Powers with these exponents as products, at most 2 ulp from the C library's `pow`; not where the bits count.
+POWERS: dict[float, Callable[[Any], Any]] = {
+    2.0: lambda x: x * x,
+    3.0: lambda x: x * x * x,
+    4.0: lambda x: (x * x) * (x * x),
+    -1.0: lambda x: 1.0 / x,
+    -2.0: lambda x: 1.0 / (x * x),
+}
 SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
 
 
@@ -243,6 +252,9 @@ class Lowering:
         else:
             if native == "select" and (known[0] is not None or operands[1] == operands[2]):
                 return operands[1] if known[0] else operands[2]
+            if native == "pow" and known[1] in POWERS and not self.exact:
+                result = POWERS[known[1]](self.symbol(operands[0]))
+                return int(result.index)
             for position, x in self.neutral.get(native, ()):
                 k = known[position]
                 if k is not None and k == x and math.copysign(1.0, k) == math.copysign(1.0, x):
