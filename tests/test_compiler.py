@@ -119,7 +119,6 @@ def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend):
 
 def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_how_many(monkeypatch):
     monkeypatch.setattr(native, "BLOCK", 1000)
-    monkeypatch.setattr(native, "THREADED", 0)
     output, inputs, parameters = random_program(3, 40)
     kernel = mg.kernel(output, inputs, parameters)
     rows = np.array([x.data for x in inputs]) + 0.01 * np.random.default_rng(0).uniform(-1.0, 1.0, (5000, 4))

@@ -579,9 +579,10 @@ class Plan:
             self.crossing = [set(piece) for piece in crossing]
         else:
             self.crossing = [set()]
-        # An odd number: were slots a power of two apart, they would share a few places of the cache (7 % slower).
-        vectors = max(1, min(15, (1 << 17) // (8 * width * count))) - 1 | 1
+        vectors = max(1, min(16, (1 << 17) // (8 * width * count)))
         self.rows = vectors * width
+        # From slot to slot an odd number of vectors: a power of two would use few of the cache's places (7 % slower).
+        self.stride = (vectors | 1) * 8 * width
         align = 64
         shared_size = (self.shared_bad + 1) * width * 8
         sums_size = len(self.sums) * width * 8
@@ -589,7 +590,7 @@ class Plan:
         self.at_saved = self.at_sums + -(-sums_size // align) * align
         self.at_shares = self.at_saved + -(-sums_size // align) * align
         self.at_frame = self.at_shares + -(-len(self.sums) * 8 // align) * align
-        self.scratch_size = self.at_frame + count * self.rows * 8 + align
+        self.scratch_size = self.at_frame + count * self.stride + align
 
     def declare(self, name: str, vector: str, arity: int) -> None:
         self.declarations[name] = f"declare {vector} @{name}({', '.join([vector] * arity)})"
@@ -674,7 +675,7 @@ class Plan:
 
     def _piece(self, number: int, nodes: Sequence[int]) -> str:
         """The function that computes some of the nodes for the vectors `from` to `to` of the frame."""
-        size, slot_size = 8 * self.width, 8 * self.rows
+        size, slot_size = 8 * self.width, self.stride
         first = number == 0
 
         def load(writer: Writer, i: int) -> str:
@@ -736,7 +737,7 @@ class Plan:
         """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""
         width, rows = self.width, self.rows
         vector = f"<{width} x double>"
-        size, slot = 8 * width, 8 * rows
+        size, slot, full = 8 * width, self.stride, 8 * rows
         zeros = ", ".join(["i32 0"] * width)
         lane_numbers = ", ".join(f"i64 {k}" for k in range(width))
         splat = f"""%sp = getelementptr double, ptr %parameters, i64 %k
@@ -779,7 +780,7 @@ j.go:
 %j.fast = and i1 %j.dense, %full
 br i1 %j.fast, label %j.copy, label %j.each
 j.copy:
-call void @llvm.memcpy.p0.p0.i64(ptr align 8 %place, ptr %column, i64 {slot}, i1 false)
+call void @llvm.memcpy.p0.p0.i64(ptr align 8 %place, ptr %column, i64 {full}, i1 false)
 br label %j.end
 j.each:
 {loop("l", "%padded", element)}
@@ -793,7 +794,7 @@ j.end:"""
 %m.place = getelementptr i8, ptr %frame, i64 %m.off
 br i1 %full, label %m.copy, label %m.each
 m.copy:
-call void @llvm.memcpy.p0.p0.i64(ptr %m.column, ptr align 8 %m.place, i64 {slot}, i1 false)
+call void @llvm.memcpy.p0.p0.i64(ptr %m.column, ptr align 8 %m.place, i64 {full}, i1 false)
 br label %m.end
 m.each:
 {loop("o", "%count", '''%o.from = getelementptr double, ptr %m.place, i64 %o
@@ -811,8 +812,8 @@ m.end:"""
 %e.v = fadd {vector} %e.x, %e.gx"""
         else:
             guard, guards = "%r.other = icmp eq i64 0, 1", f"%e.v = fadd {vector} %e.x, zeroinitializer"
-        status = f"""%r.b = add i64 %r, {self.bad_slot * rows}
-%r.g = add i64 %r, {self.guard_slot * rows}
+        status = f"""%r.b = add i64 %r, {self.bad_slot * slot // 8}
+%r.g = add i64 %r, {self.guard_slot * slot // 8}
 %r.bp = getelementptr double, ptr %frame, i64 %r.b
 %r.x = load double, ptr %r.bp, align 8
 %r.bad = fcmp uno double %r.x, 0.0
@@ -940,9 +941,9 @@ ret i64 %all
 }}"""
 
 
-# A batch is worked off in blocks of about half a millisecond, whose number and sums do not depend on how many threads
-# there are; below twice that, a second thread costs more than it brings.
-BLOCK, THREADED = 1_000_000, 2_000_000  # operations
+# A batch is worked off in blocks of up to a millisecond, whose number and sums do not depend on how many threads
+# there are; for less than two of them, a second thread costs more than it brings.
+BLOCK = 1_500_000  # operations
 ROWS_AT_ONCE = 16384  # at most
 
 
@@ -1024,7 +1025,8 @@ class Native:
         self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
-        self.block = min(ROWS_AT_ONCE, -(-BLOCK // max(1, len(plan.every) * plan.rows)) * plan.rows)
+        full = -(-BLOCK // max(1, len(plan.every)))  # rows
+        self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
 
     def scratch(self) -> Scratch:
@@ -1120,7 +1122,7 @@ class Native:
     def _in_threads(self, block: Callable[[int], Any], starts: range, n: int) -> Iterator[Any]:
         """The blocks' results in order, from as many threads as there are processors where that pays."""
         workers = min(len(starts), os.cpu_count() or 1)
-        if workers < 2 or n * len(self.plan.every) < THREADED:
+        if workers < 2 or n * len(self.plan.every) < 2 * BLOCK:
             yield from map(block, starts)
             return
         pool = _threads(workers, os.getpid())
