@@ -52,6 +52,9 @@ class Name:
             return cls(f"{op.symbol}{names[0]._inside(3)}", 3)
         return cls(f"{op.name}({', '.join(name.text for name in names)})")
 
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self.text} is a name and neither true nor false; a rule chooses with where(c, x, y)")
+
     def _inside(self, rank: int) -> str:
         return self.text if self.rank >= rank else f"({self.text})"
 
