@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def jax() -> Any:
     return module
 
 
-# --- networks: the mean loss over a batch and its gradient -------------------------------------------------------------
+# --- networks: the mean loss over a batch and its gradient ------------------------------------------------------------
 
 SIZES: dict[str, tuple[list[int], str, str, int]] = {  # sizes, activation, loss, rows
     "moons": ([2, 16, 16, 1], "relu", "hinge", 100),
@@ -72,7 +73,7 @@ def matrices(name: str) -> list[Any]:
     """Weights (outputs x inputs) and biases, layer after layer."""
     rng = np.random.default_rng(1)
     sizes = SIZES[name][0]
-    layers = [(rng.uniform(-1.0, 1.0, (n, m)) / m**0.5, np.zeros(n)) for m, n in zip(sizes, sizes[1:])]
+    layers = [(rng.uniform(-1.0, 1.0, (n, m)) / m**0.5, np.zeros(n)) for m, n in pairwise(sizes)]
     return [array for layer in layers for array in layer]
 
 
@@ -213,11 +214,11 @@ def c_moons() -> Step:
     return step
 
 
-# --- functions ---------------------------------------------------------------------------------------------------------
+# --- functions --------------------------------------------------------------------------------------------------------
 
 
 def rosenbrock(x: Sequence[Any]) -> Any:
-    return sum(100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in zip(x, x[1:]))
+    return sum(100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(x))
 
 
 def compiled_rosenbrock(rows: int) -> Step:
@@ -280,9 +281,7 @@ def jax_black_scholes(rows: int) -> Step:
     def price(x: Any) -> Any:
         return black_scholes(space, *x)
 
-    function = library.jit(
-        library.vmap(lambda x: (price(x), library.grad(price)(x), library.hessian(price)(x)))
-    )
+    function = library.jit(library.vmap(lambda x: (price(x), library.grad(price)(x), library.hessian(price)(x))))
     points = library.device_put(option(rows))
     return lambda: library.block_until_ready(function(points))
 

@@ -8,10 +8,29 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import ops
-from micrograd_bp.compiler.native import FINITENESS, host
+from micrograd_bp.compiler.emit import FINITENESS
+from micrograd_bp.compiler.machine import host
 
 ROWS = [op for op in ops.TABLE.values() if op is not ops.polygamma]
-SPECIAL = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.0, -2.0, 3.0, 1e-300, -1e300, 1e300, 700.0, math.inf, -math.inf, math.nan]
+SPECIAL = [
+    0.0,
+    -0.0,
+    0.5,
+    -0.5,
+    1.0,
+    -1.0,
+    1.5,
+    2.0,
+    -2.0,
+    3.0,
+    1e-300,
+    -1e300,
+    1e300,
+    700.0,
+    math.inf,
+    -math.inf,
+    math.nan,
+]
 
 
 def sampled(op: mg.Op, count: int, rng: random.Random) -> np.ndarray:
@@ -93,9 +112,8 @@ def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_fin
         facts = FINITENESS.get(op.native)
         if facts is None or op.native == "select" or not machine.native(op, op.arity, True):
             continue
-        output, inputs = graph(op, op.arity)
         for x in values:
-            row = [x] + [rng_value for rng_value in (1.5, 0.5)][: op.arity - 1]
+            row = [x, 1.5, 0.5][: op.arity]
             result = answer(op.forward, row)
             if not facts.makes:
                 assert isinstance(result, float), (op, row)
@@ -107,4 +125,3 @@ def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_fin
                     row[position] = bad
                     result = answer(op.forward, row)
                     assert not (isinstance(result, float) and math.isfinite(result)), (op, row)
-        del output, inputs

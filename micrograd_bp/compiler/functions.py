@@ -21,7 +21,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import _trees
-from micrograd_bp.compiler.native import Native, host
+from micrograd_bp.compiler.machine import host
+from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.ops import READERS, less, less_equal, number
 from micrograd_bp.source import python_source
@@ -135,8 +136,7 @@ class Result:
                 leaves.append(leaf.shape)
                 entries += _trees.elements(leaf)
             elif isinstance(leaf, (Value, Real)):
-                kind = type(leaf)
-                leaves.append(kind if kind in (bool, int) else float)
+                leaves.append(type(leaf) if isinstance(leaf, int) else float)
                 entries.append(leaf)
             else:
                 leaves.append((leaf,))
@@ -306,9 +306,13 @@ class Compiled:
         try:
             signature = self._signatures.get(key)
         except TypeError:
-            fixed = next(x for x in _trees.leaves((args, kwargs)) if type(x).__hash__ is None and not _trees.is_array(x))
+            fixed = next(
+                x for x in _trees.leaves((args, kwargs)) if type(x).__hash__ is None and not _trees.is_array(x)
+            )
             kind = f"{fixed!r} ({type(fixed).__name__})"
-            raise TypeError(f"{self!r} takes numbers, arrays, and lists, tuples and dicts of them, not {kind}") from None
+            raise TypeError(
+                f"{self!r} takes numbers, arrays, and lists, tuples and dicts of them, not {kind}"
+            ) from None
         if signature is None:
             positions = iter(range(count))
             leaves = _trees.leaves((args, kwargs))
@@ -341,9 +345,9 @@ class Compiled:
             with self._recording:
                 known = len(signature.paths)
                 if known < self.limit:
-                    result, path = self._record(signature, numbers)
-                    if path is not None:
-                        path.rows += 1
+                    result, recorded = self._record(signature, numbers)
+                    if recorded is not None:
+                        recorded.rows += 1
                     return result.rebuilt([x.data if isinstance(x, Value) else x for x in result.entries])
                 self._warn(signature)
         signature.eager += 1
@@ -363,8 +367,8 @@ class Compiled:
             shapes = ", ".join(str(x.shape) for x in arrays)
             raise ValueError(f"{self!r}: arrays of shapes {shapes} cannot be broadcast against each other") from None
         n = math.prod(shape)
-        full = [np.broadcast_to(np.asarray(x, float), shape) if np.ndim(x) else np.float64(x) for x in given]
-        columns = [x.ravel() if x.ndim else x for x in full]
+        full: list[Any] = [np.broadcast_to(np.asarray(x, float), shape) if np.ndim(x) else np.float64(x) for x in given]
+        columns: list[Any] = [x.ravel() if x.ndim else x for x in full]
 
         def row(i: int) -> list[float]:
             return [float(x[i]) if x.ndim else float(x) for x in columns]
@@ -488,7 +492,7 @@ def _scan(tree: Any, numbers: list[Any], others: list[Any]) -> Any:
         numbers.append(tree)
         return float
     if isinstance(tree, (list, tuple)):
-        if all([type(x) is float for x in tree]):
+        if all(type(x) is float for x in tree):
             numbers += tree
             return kind, len(tree)
         return (kind, *[_scan(x, numbers, others) for x in tree])

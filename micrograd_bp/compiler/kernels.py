@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.native import INSTALL, Native, host
+from micrograd_bp.compiler.machine import INSTALL, host
+from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.source import python_source
 from micrograd_bp.value import Value, gradients
@@ -64,7 +64,7 @@ class Kernel:
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    def __call__(self, X: Any, parameters: Any = None) -> Any:  # noqa: N803
+    def __call__(self, X: Any, parameters: Any = None) -> Any:
         """The values of all rows.
 
         X: a matrix, a row for each row of results and a column for each input; or one row, for one result. parameters:
@@ -73,7 +73,7 @@ class Kernel:
         """
         point = self._data(parameters)
         if not _array_like(X) and (not len(X) or not hasattr(X[0], "__len__")):
-            results, odd = self._single(X, point)
+            results = self._single(X, point)[0]
             return results[0] if self.single else results
         native = self._native("value")
         if native is None:
@@ -93,7 +93,7 @@ class Kernel:
 
     def value_and_grad(
         self,
-        X: Any,  # noqa: N803
+        X: Any,
         parameters: Any = None,
         *,
         weights: Any = None,
@@ -121,15 +121,13 @@ class Kernel:
         if columns != native.inputs or not n:
             self._check(matrix)
         scale = 1.0 / n if reduction == "mean" else 1.0
-        if n <= native.block and n * columns <= COPIED:
-            total = native.small_totals(matrix, n, point, scale)
-        else:
-            total = None
+        small = n <= native.block and n * columns <= COPIED
+        total = native.small_totals(matrix, n, point, scale) if small else None
         if total is None:
             total = scale * self._totals(native, matrix, point)
         return float(total[0]), total[1:]
 
-    def backward(self, X: Any, *, weights: Any = None, reduction: str = "mean") -> float:  # noqa: N803
+    def backward(self, X: Any, *, weights: Any = None, reduction: str = "mean") -> float:
         """The mean over the rows; its gradient is added to the `grad` of the parameters, as Value.backward does.
 
         Arguments and errors as in `value_and_grad`.
@@ -187,7 +185,7 @@ class Kernel:
     def _recorded(self, kind: str) -> tuple[list[Any], list[Value], list[Value]]:
         """Outputs, inputs and parameters of the graph, recorded again."""
         nodes = replay(self.program, *self._point)
-        outputs = [nodes[i] for i in self.program.outputs]
+        outputs: list[Any] = [nodes[i] for i in self.program.outputs]
         inputs = [nodes[i] for i in self.program.inputs]
         leaves = [nodes[i] for i in self.program.parameters]
         if kind == "weighted":
@@ -196,7 +194,8 @@ class Kernel:
         if kind != "value":
             known = {*inputs, *leaves}
             slopes = gradients(outputs[0], leaves[: len(self.parameters)])
-            outputs += [x.data if x.op is None and x not in known else x for x in slopes]  # a constant slope
+            for x in slopes:
+                outputs.append(x.data if x.op is None and x not in known else x)  # a constant slope
         return outputs, inputs, leaves
 
     def _native(self, kind: str) -> Native | None:
@@ -217,8 +216,8 @@ class Kernel:
         name = f"{kind} python"
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
-            outputs = [x if isinstance(x, Value) else Value(x) for x in outputs]
-            source = python_source(outputs, [*inputs, *leaves], name="value" if kind == "value" else "value_and_grad")
+            values = [x if isinstance(x, Value) else Value(x) for x in outputs]
+            source = python_source(values, [*inputs, *leaves], name="value" if kind == "value" else "value_and_grad")
             self._made[name] = source, source.function()
         made: tuple[str, Callable[..., tuple[float, ...]]] = self._made[name]
         return made
@@ -260,7 +259,7 @@ class Kernel:
         output.backward()
         return [output.data, *(nodes[i].grad for i in self.program.parameters[: len(self.parameters)])]
 
-    def _matrix(self, X: Any, dimensions: int = 0) -> np.ndarray[Any, Any]:  # noqa: N803
+    def _matrix(self, X: Any, dimensions: int = 0) -> np.ndarray[Any, Any]:
         """X as a matrix of floats with a column for each input."""
         import numpy as np
 
@@ -292,7 +291,7 @@ class Kernel:
             columns.append(_columns(weights[:, None])[0])
         return native.totals(columns, len(matrix), point, again)
 
-    def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:  # noqa: N803
+    def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
         """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""
         n = len(X)
         if weights is not None and len(weights) != n:
@@ -311,7 +310,7 @@ class Kernel:
             total /= n
         return float(total[0]), total[1:]
 
-    def _in_python(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:  # noqa: N803
+    def _in_python(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
         function = self._python("gradient")[1]
         n = len(X)
         if not n:
@@ -339,11 +338,11 @@ def _restored(state: dict[str, Any]) -> Kernel:
     return made
 
 
-def _array_like(X: Any) -> bool:  # noqa: N803
+def _array_like(X: Any) -> bool:
     return hasattr(X, "__array_interface__")
 
 
-def _like(X: Any, rows: list[Any]) -> Any:  # noqa: N803
+def _like(X: Any, rows: list[Any]) -> Any:
     """Results as an array where the batch was one."""
     return importlib.import_module("numpy").array(rows) if _array_like(X) else rows
 

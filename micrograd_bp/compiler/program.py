@@ -15,7 +15,6 @@ from micrograd_bp._methods import operators
 from micrograd_bp.ops import Op, number
 from micrograd_bp.value import Value
 
-
 Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many operands, exactly or not; "": nothing
 
 
@@ -165,7 +164,7 @@ class Symbol:
     def _unknown(self, *_: Any) -> NoReturn:
         raise TypeError("a rule that asks for a number's value cannot be lowered")
 
-    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __index__ = _unknown  # type: ignore[assignment]
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __index__ = _unknown
     __hash__ = object.__hash__
 
 
@@ -253,8 +252,8 @@ class Lowering:
             if native == "select" and (known[0] is not None or operands[1] == operands[2]):
                 return operands[1] if known[0] else operands[2]
             if native == "pow" and known[1] in POWERS and not self.exact:
-                result = POWERS[known[1]](self.symbol(operands[0]))
-                return int(result.index)
+                power: Symbol = POWERS[known[1]](Symbol(self, operands[0]))
+                return power.index
             for position, x in self.neutral.get(native, ()):
                 k = known[position]
                 if k is not None and k == x and math.copysign(1.0, k) == math.copysign(1.0, x):
