@@ -21,6 +21,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import _trees
+from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -76,6 +77,7 @@ class Path:
     lines: list[str]  # where each guard was read
     exact: bool
     rows: int = 0  # that took this path
+    gradient: Kernel | None = None  # of the last output, where it is wanted
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
 
@@ -232,6 +234,28 @@ class Place:
         return self.fixed if self.position < 0 else numbers[self.position]
 
 
+class Batch:
+    """The results of a batch as they come together: `out` has a row for each entry, a column for each row."""
+
+    def __init__(self, function: Any, n: int) -> None:
+        import numpy as np
+
+        self.function, self.n = function, n
+        self.results: list[Result] = []
+        self.out: Any = None
+        self.taken = np.full(n, -1)  # the number of the path that a row took; -1: it was run eagerly
+
+    def add(self, result: Result) -> None:
+        """Some rows have a result that is built like this one; TypeError: others have not."""
+        if not self.results:
+            import numpy as np
+
+            self.out = np.empty((len(result.entries), self.n))
+        elif not self.results[0].alike(result):
+            raise TypeError(f"{self.function!r} returns differently built results for rows of a batch; call it by rows")
+        self.results.append(result)
+
+
 class Compiled:
     """A function that is recorded and compiled as it is called; see `jit`."""
 
@@ -263,10 +287,10 @@ class Compiled:
                     return self._point(signature, args)
         numbers: list[Any] = []
         others: list[Any] = []  # Values and arrays
-        key = _scan((args, kwargs), numbers, others)
+        key = scan((args, kwargs), numbers, others)
         if any(isinstance(x, Value) for x in others):
             return self.function(*args, **kwargs)
-        signature = self._signature(args, kwargs, key, len(numbers))
+        signature = self.signature(args, kwargs, key, len(numbers))
         return self._batch(signature, numbers, others) if others else self._point(signature, numbers)
 
     # --- to look at -------------------------------------------------------------------------------------------------
@@ -301,7 +325,7 @@ class Compiled:
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, count: int) -> Signature:
+    def signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, count: int) -> Signature:
         """What is known of calls whose arguments are built like these."""
         try:
             signature = self._signatures.get(key)
@@ -355,7 +379,7 @@ class Compiled:
         return result.rebuilt(result.entries)
 
     def _batch(self, signature: Signature, given: list[Any], arrays: list[Any]) -> Any:
-        """One call on arrays: every row along its path."""
+        """One call on arrays, element by element."""
         import numpy as np
 
         for x in arrays:
@@ -366,45 +390,42 @@ class Compiled:
         except ValueError:
             shapes = ", ".join(str(x.shape) for x in arrays)
             raise ValueError(f"{self!r}: arrays of shapes {shapes} cannot be broadcast against each other") from None
-        n = math.prod(shape)
         full: list[Any] = [np.broadcast_to(np.asarray(x, float), shape) if np.ndim(x) else np.float64(x) for x in given]
         columns: list[Any] = [x.ravel() if x.ndim else x for x in full]
+        n = math.prod(shape)
+        if not n:
+            if not signature.paths:
+                self._record(signature, [0.0 if x.ndim else float(x) for x in columns])
+            result = signature.paths[0].result
+            return result.batched(np.empty((len(result.entries), 0)), shape, _kinds([result]))
+        batch = self.rows(signature, columns, n)
+        return batch.results[0].batched(batch.out, shape, _kinds(batch.results))
+
+    def rows(self, signature: Signature, columns: list[Any], n: int) -> Batch:
+        """Every row along its path; a column is an array, or a number for all rows."""
+        import numpy as np
 
         def row(i: int) -> list[float]:
             return [float(x[i]) if x.ndim else float(x) for x in columns]
 
-        if not n:
-            columns = [np.zeros(1) if x.ndim else x for x in columns]
-            result = signature.paths[0].result if signature.paths else self._record(signature, row(0))[0]
-            return result.batched(np.empty((len(result.entries), 0)), shape, _kinds([result]))
-        first: Result | None = None
-        out: Any = None
-        used: list[Result] = []
-
-        def store(result: Result, rows: Any, numbers: Any) -> None:
-            nonlocal first, out
-            if first is None:
-                first, out = result, np.empty((len(result.entries), n))
-            elif not first.alike(result):
-                raise TypeError(f"{self!r} returns differently built results for rows of one batch; call it row by row")
-            used.append(result)
-            if numbers is not None:
-                out[:, rows] = numbers
+        batch = Batch(self, n)
+        unfinished: list[int] = []
 
         def run(path: Path, pending: Any) -> Any:
             """Rows along a path; those that need another one."""
-            store(path.result, None, None)
+            batch.add(path.result)
             part = columns if len(pending) == n else [x[pending] if x.ndim else x for x in columns]
-            target = out if len(pending) == n else np.empty((len(out), len(pending)))
+            target = batch.out if len(pending) == n else np.empty((len(batch.out), len(pending)))
             odd, status = _run(path, part, len(pending), target)
             if len(pending) < n:
-                out[:, pending] = target
+                batch.out[:, pending] = target
             odd, status = np.asarray(odd, int), np.asarray(status)
+            batch.taken[pending] = signature.paths.index(path)
+            batch.taken[pending[odd]] = -1
             path.rows += len(pending) - len(odd)
             unfinished.extend(pending[odd[status == 2]].tolist())
             return pending[odd[status == 1]]
 
-        unfinished: list[int] = []
         pending: Any = np.arange(n)
         for path in sorted(signature.paths, key=lambda path: -path.rows):
             if len(pending):
@@ -415,19 +436,22 @@ class Compiled:
                     self._warn(signature)
                     unfinished += pending.tolist()
                     break
-                i, pending = int(pending[0]), pending[1:]
+                i, rest = int(pending[0]), pending[1:]
                 result, new = self._record(signature, row(i))
-            store(result, i, [x.data if isinstance(x, Value) else x for x in result.entries])
+            batch.add(result)
+            batch.out[:, i] = [x.data if isinstance(x, Value) else x for x in result.entries]
+            pending = rest
             if new is not None:
                 new.rows += 1
-                if len(pending):
-                    pending = run(new, pending)
+                batch.taken[i] = signature.paths.index(new)
+                if len(rest):
+                    pending = run(new, rest)
         for i in sorted(unfinished):
             result = self._eager(signature, row(i))
-            store(result, i, result.entries)
+            batch.add(result)
+            batch.out[:, i] = result.entries
             signature.eager += 1
-        assert first is not None
-        return first.batched(out, shape, _kinds(used))
+        return batch
 
     # --- recording --------------------------------------------------------------------------------------------------
 
@@ -485,7 +509,7 @@ def _is_number(leaf: Any) -> bool:
     return _trees.is_array(leaf) or (isinstance(leaf, Real) and not isinstance(leaf, bool))
 
 
-def _scan(tree: Any, numbers: list[Any], others: list[Any]) -> Any:
+def scan(tree: Any, numbers: list[Any], others: list[Any]) -> Any:
     """How arguments are built, as a key; their numbers and arrays are collected, and Values and arrays once more."""
     kind = type(tree)
     if kind is float:
@@ -495,9 +519,9 @@ def _scan(tree: Any, numbers: list[Any], others: list[Any]) -> Any:
         if all(type(x) is float for x in tree):
             numbers += tree
             return kind, len(tree)
-        return (kind, *[_scan(x, numbers, others) for x in tree])
+        return (kind, *[scan(x, numbers, others) for x in tree])
     if isinstance(tree, dict):
-        return (kind, *[(name, _scan(x, numbers, others)) for name, x in tree.items()])
+        return (kind, *[(name, scan(x, numbers, others)) for name, x in tree.items()])
     if _trees.is_array(tree) or isinstance(tree, Value):
         others.append(tree)
         numbers.append(tree)

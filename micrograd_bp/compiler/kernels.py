@@ -40,22 +40,21 @@ def kernel(
     [2.0, 12.5]
     """
     outputs = [output] if isinstance(output, Value) else list(output) if isinstance(output, (list, tuple)) else []
-    return Kernel(outputs, inputs, parameters, exact, output)
+    if not outputs or not all(isinstance(x, Value) for x in outputs):
+        raise TypeError(f"a kernel is made of recorded Values, not of {output!r}")
+    program, leaves = flatten(outputs, inputs, parameters)
+    return Kernel(program, [x.data for x in inputs], leaves, len(parameters), isinstance(output, Value), exact)
 
 
 class Kernel:
     """A compiled graph; see `kernel`. Safe to call from several threads; pickled with its program and parameters."""
 
     def __init__(
-        self, outputs: list[Value], inputs: Sequence[Value], parameters: Sequence[Value], exact: bool, output: Any
+        self, program: Program, at: list[float], leaves: list[Value], parameters: int, single: bool, exact: bool
     ) -> None:
-        if not outputs or not all(isinstance(x, Value) for x in outputs):
-            raise TypeError(f"a kernel is made of recorded Values, not of {output!r}")
-        self.exact = exact
-        self.single = isinstance(output, Value)
-        self.inputs, self.parameters = list(inputs), list(parameters)
-        self.program, self.leaves = flatten(outputs, inputs, parameters)
-        self._point = [[x.data for x in values] for values in (self.inputs, self.leaves)]
+        self.program, self.leaves, self.single, self.exact = program, leaves, single, exact
+        self.parameters = leaves[:parameters]
+        self._point = [at, [x.data for x in leaves]]  # where the graph was recorded
         self._made: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -236,8 +235,8 @@ class Kernel:
 
     def _single(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
         """The outputs for one row."""
-        if len(row) != len(self.inputs):
-            raise ValueError(f"{len(row)} numbers in a row for {len(self.inputs)} inputs")
+        if len(row) != len(self.program.inputs):
+            raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
         native = self._native("value")
         if native is not None:
             results, status = native.point(row, point if isinstance(point, list) else list(point))
@@ -267,8 +266,10 @@ class Kernel:
         if given.dtype.kind not in "fiub":
             raise TypeError(f"a batch is an array of real numbers, not of {given.dtype} (say, X.astype(float))")
         matrix = given.astype(float, copy=False)
-        if matrix.ndim not in ((dimensions,) if dimensions else (1, 2)) or matrix.shape[-1] != len(self.inputs):
-            raise ValueError(f"X has shape {matrix.shape}; it needs {len(self.inputs)} columns, one for each input")
+        if matrix.ndim not in ((dimensions,) if dimensions else (1, 2)) or matrix.shape[-1] != len(self.program.inputs):
+            raise ValueError(
+                f"X has shape {matrix.shape}; it needs {len(self.program.inputs)} columns, one for each input"
+            )
         return matrix
 
     def _check(self, matrix: np.ndarray[Any, Any]) -> None:
@@ -317,8 +318,8 @@ class Kernel:
             raise ValueError("X has no rows; a mean needs at least one")
         total = [0.0] * (1 + len(self.parameters))
         for k, row in enumerate(X):
-            if len(row) != len(self.inputs):
-                raise ValueError(f"{len(row)} numbers in a row for {len(self.inputs)} inputs")
+            if len(row) != len(self.program.inputs):
+                raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
             try:
                 results: Sequence[float] = function(*map(float, row), *point)
             except (ArithmeticError, ValueError):

@@ -69,6 +69,10 @@ class Program:
             self.operands.append(operands)
         return i
 
+    def with_outputs(self, outputs: list[int]) -> Program:
+        """The same nodes, with other outputs."""
+        return Program(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs, self.labels)
+
     @property
     def count(self) -> int:
         """The number of nodes that compute something."""
@@ -171,14 +175,15 @@ class Symbol:
 operators(Symbol, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 # What leaves a number as it is, by LLVM's instruction: (which operand, its value). Also x + 0.0, but for x = -0.0.
-NEUTRAL: dict[str, tuple[tuple[int, float], ...]] = {
+Neutral: TypeAlias = dict[str, tuple[tuple[int, float], ...]]
+NEUTRAL: Neutral = {
     "fadd": ((0, -0.0), (1, -0.0)),
     "fsub": ((1, 0.0),),
     "fmul": ((0, 1.0), (1, 1.0)),
     "fdiv": ((1, 1.0),),
     "pow": ((1, 1.0),),
 }
-NEUTRAL_BUT_FOR_SIGNED_ZERO = {"fadd": ((0, 0.0), (1, 0.0), *NEUTRAL["fadd"])}
+NEUTRAL_BUT_FOR_SIGNED_ZERO: Neutral = {"fadd": ((0, 0.0), (1, 0.0), *NEUTRAL["fadd"])}
 
 
 # Powers with these exponents as products, at most 2 ulp from the C library's `pow`; not where the bits count.
@@ -207,7 +212,7 @@ def lower(source: Program, native: Native, exact: bool) -> Program:
 class Lowering:
     """A program being rewritten."""
 
-    def __init__(self, source: Program, native: Native, exact: bool, neutral: dict[str, Any]) -> None:
+    def __init__(self, source: Program, native: Native, exact: bool, neutral: Neutral) -> None:
         self.program = program = Program()
         self.native, self.exact = native, exact
         self.neutral = neutral
@@ -231,7 +236,7 @@ class Lowering:
         """The node for the row on these operands, in rows that the machine has."""
         program = self.program
         constants = program.constants
-        known = [constants.get(i) for i in operands]
+        known: list[Any] = [constants.get(i) for i in operands]
         if None not in known:
             try:
                 return program.constant(op.forward(*known))
@@ -252,8 +257,7 @@ class Lowering:
             if native == "select" and (known[0] is not None or operands[1] == operands[2]):
                 return operands[1] if known[0] else operands[2]
             if native == "pow" and known[1] in POWERS and not self.exact:
-                power: Symbol = POWERS[known[1]](Symbol(self, operands[0]))
-                return power.index
+                return int(POWERS[known[1]](Symbol(self, operands[0])).index)
             for position, x in self.neutral.get(native, ()):
                 k = known[position]
                 if k is not None and k == x and math.copysign(1.0, k) == math.copysign(1.0, x):
