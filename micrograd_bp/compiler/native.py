@@ -111,12 +111,12 @@ class Native:
     def release(self, scratch: Scratch) -> None:
         self._idle.append(scratch)
 
-    def point(self, inputs: Sequence[float], parameters: Sequence[float]) -> tuple[list[float], int]:
+    def point(self, inputs: Sequence[float], parameters: Any) -> tuple[list[float], int]:
         """The results for one row, and its status."""
         scratch = self.scratch()
         try:
             scratch.point[:] = inputs
-            if parameters:
+            if len(parameters):
                 scratch.parameters[:] = parameters
             odd = self.run(scratch.one_row)
             return scratch.row.tolist(), int(scratch.status[0]) if odd else 0
