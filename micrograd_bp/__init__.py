@@ -10,6 +10,7 @@
 from micrograd_bp import datasets, losses, math, nn, ops, optim, training
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
+from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.drawing import draw
 from micrograd_bp.explain import backward_source, formula, paths, trace_table
 from micrograd_bp.explorer import explore
@@ -57,7 +58,9 @@ __all__ = [
     "hessian",
     "hvp",
     "jacobian",
+    "jit",
     "jvp",
+    "kernel",
     "leaky_relu",
     "log_sigmoid",
     "logaddexp",

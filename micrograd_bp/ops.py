@@ -195,7 +195,7 @@ atanh: Op = Op("atanh", "atanh", math.atanh, lambda out, x: (1.0 / ((1.0 - x) * 
 erf: Op = Op("erf", "erf", math.erf, lambda out, x: (2.0 / math.sqrt(math.pi) * exp(-x * x),), native="erf")
 erfc: Op = Op("erfc", "erfc", math.erfc, lambda out, x: (-2.0 / math.sqrt(math.pi) * exp(-x * x),), native="erfc")
 gamma: Op = Op("gamma", "gamma", math.gamma, lambda out, x: (out * digamma(x),), ((-170.0, 171.6),), native="~tgamma")
-lgamma: Op = Op("lgamma", "lgamma", math.lgamma, lambda out, x: (digamma(x),), native="~lgamma")
+lgamma: Op = Op("lgamma", "lgamma", math.lgamma, lambda out, x: (digamma(x),))
 digamma: Op = Op("digamma", "digamma", lambda x: _forward.polygamma(0, x), lambda out, x: (polygamma(1.0, x),))
 polygamma: Op = Op("polygamma", "polygamma", _forward.polygamma, lambda out, n, x: (math.nan, polygamma(n + 1.0, x)),
                    ((0.0, 0.0), ANY))
@@ -263,7 +263,8 @@ log_sigmoid: Op = Op("log_sigmoid", "log_sigmoid",
 
 # --- for rules: the chain rule's product (0 where g is 0, whatever p), and IEEE 754 arithmetic that never raises ---
 
-chain: Op = Op("chain", "*", lambda g, p: g * p if g else 0.0, lambda out, g, p: (p, g), TWO, native="fmul")
+chain: Op = Op("chain", "*", lambda g, p: g * p if g else 0.0, lambda out, g, p: (p, g), TWO, native="~fmul",
+               expansion=lambda g, p: where(g, g * p, 0.0))
 ieee_div: Op = Op("ieee_div", "/", _forward.ieee_div, lambda out, x, y: (ieee_div(1.0, y), -ieee_div(out, y)), TWO,
                   native="fdiv")
 ieee_log: Op = Op("ieee_log", "log", _forward.ieee_log, lambda out, x: (ieee_div(1.0, x),), POSITIVE, native="log")

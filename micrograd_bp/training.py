@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp import _files
+from micrograd_bp.compiler.sweeps import Sweep, compiled_sweep
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.value import Value
 
@@ -65,6 +66,7 @@ def fit(
     checkpoint: _files.Path | None = None,
     checkpoint_every: int = 1,
     progress: bool | None = None,
+    jit: bool = False,
 ) -> History:
     """Train the model: for every batch, one step of the optimizer down the gradient of the mean loss of its rows.
 
@@ -85,6 +87,8 @@ def fit(
     - `callbacks`: functions (epochs made, history), called after every epoch; True ends the training.
     - `checkpoint`: a file written after every `checkpoint_every` epochs. Where it exists, training continues from
       it, and ends with the same result to the last bit as if it had not been broken off.
+    - `jit`: record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
+      the history is the same to rounding. What the model draws at random or keeps between calls is recorded once.
     - `progress`: a bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
 
     KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
@@ -130,7 +134,9 @@ def fit(
     if saved is not None:
         run.restore(saved)
 
-    sweep = functools.partial(_sweep, model, loss)
+    sweep: Sweep = functools.partial(_sweep, model, loss)
+    if jit:
+        sweep = compiled_sweep(model, loss, sweep)
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
     whole = run.state()  # as it was after the last whole epoch
     try:
@@ -167,7 +173,7 @@ def fit(
 
 
 def _epoch(
-    sweep: Callable[[list[Any], list[Any]], tuple[float, list[Any]]],
+    sweep: Sweep,
     rows: list[Any],
     targets: list[Any],
     batches: list[list[int]],

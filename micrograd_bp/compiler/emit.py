@@ -1,0 +1,779 @@
+"""Programs as LLVM's text: the rows of a batch in vector lanes, straight-line code over frames of vectors.
+
+A kernel stages some vectors of rows in a frame, runs the code over them, and copies results out. What depends on
+parameters alone is computed once a call. Sums over the batch are kept in vectors, one a sum. Every row gets a status:
+0 done, 1 a guard failed (another path), 2 a number was not finite (to be run again eagerly).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from micrograd_bp.compiler.machine import INSTRUCTIONS, Host, address, loop, vector_function
+from micrograd_bp.compiler.program import Program, live
+from micrograd_bp.ops import Op
+
+FUSED = ("fmul", "fadd")
+# One function for all is compiled in quadratic time (7,000 nodes 7.5 s), so a program is cut into pieces. LLVM's code
+# generator takes 0.08 ms a node at level 1 and 0.035 at level 0, whose code takes 1.3 times as long; its other passes
+# would double the time for 5 %. Pieces of 800 nodes ran 10 % slower than one function of 1,600, or as fast.
+PIECE, OPTIMISED = 600, 20_000
+
+
+# What a call of the code is told, by a pointer to these words.
+CALL = {
+    "matrix": "ptr", "row_stride": "i64", "column_stride": "i64",  # the inputs, side by side
+    "table": "ptr",  # or, if this is not null, an address for each input, then its stride
+    "n": "i64", "parameters": "ptr",
+    "outs": "ptr",  # an address for each result
+    "status": "ptr", "totals": "ptr", "scale": "double", "shared": "ptr",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Finiteness:
+    """What an instruction or function does with numbers that are not finite."""
+
+    makes: bool = True  # from operands that are all finite
+    passes: tuple[int, ...] = ()  # the operands that make the result not finite by not being finite themselves
+
+
+_ALL = Finiteness(True, (0, 1, 2))
+_SAFE = Finiteness(False, ())
+FINITENESS = {
+    **dict.fromkeys(("fadd", "fsub", "fmul", "llvm.fma"), _ALL),
+    **dict.fromkeys(("fneg", "llvm.fabs", "llvm.copysign", "llvm.floor", "sin", "cos", "cbrt", "asinh"),
+                    Finiteness(False, (0,))),
+    **dict.fromkeys(("fdiv", "frem", "llvm.sqrt", "log", "log2", "log10", "log1p", "tan", "asin", "acos", "sinh",
+                     "cosh", "acosh", "atanh"), Finiteness(True, (0,))),
+    **dict.fromkeys(("select", "fcmp olt", "fcmp ole", "tanh", "atan", "atan2", "erf", "erfc"), _SAFE),
+}  # fmt: skip
+UNKNOWN = Finiteness()
+
+
+def hexadecimal(x: float) -> str:
+    return f"0x{struct.unpack('>Q', struct.pack('>d', x))[0]:016X}"
+
+
+class Writer:
+    """Straight-line LLVM code for nodes of a program, `width` rows at a time."""
+
+    def __init__(self, plan: Plan, width: int, load: Callable[[Writer, int], str]) -> None:
+        self.plan, self.width, self.load = plan, width, load
+        self.program = plan.program
+        self.vector = f"<{width} x double>"
+        self.flags = "" if plan.exact else "contract "
+        self.lines: list[str] = []
+        self.names: dict[int, str] = {}
+        self.conditions: dict[int, str] = {}  # the truth of a node whose number is 1.0 or 0.0, as bits
+        self.pending: dict[int, tuple[int, ...]] = {}  # products, to become part of a multiply-add
+        self.literals: dict[Any, str] = {}
+
+    def literal(self, x: float) -> str:
+        key = x or repr(x)  # 0.0 and -0.0 are two
+        text = self.literals.get(key)
+        if text is None:
+            text = self.literals[key] = self._literal(x)
+        return text
+
+    def _literal(self, x: float) -> str:
+        return "<" + ", ".join([f"double {hexadecimal(x)}"] * self.width) + ">"
+
+    def assign(self, text: str) -> str:
+        name = f"%t{len(self.lines)}"
+        self.lines.append(f"{name} = {text}")
+        return name
+
+    def at(self, pointer: str, offset: int) -> str:
+        return self.assign(f"getelementptr i8, ptr {pointer}, i64 {offset}") if offset else pointer
+
+    def read(self, pointer: str, offset: int) -> str:
+        return self.assign(f"load {self.vector}, ptr {self.at(pointer, offset)}, align {8 * self.width}")
+
+    def write(self, value: str, pointer: str, offset: int) -> None:
+        place = self.at(pointer, offset)
+        self.lines.append(f"store {self.vector} {value}, ptr {place}, align {8 * self.width}")
+
+    def value(self, i: int) -> str:
+        """The name of a node's vector; one that is not at hand is loaded."""
+        name = self.names.get(i)
+        if name is None:
+            if i in self.pending:
+                a, b = self.pending.pop(i)
+                name = self.assign(f"fmul {self.flags}{self.vector} {self.value(a)}, {self.value(b)}")
+            elif i in self.conditions:
+                bits = f"<{self.width} x i1> {self.conditions[i]}"
+                one, zero = self.literal(1.0), self.literal(0.0)
+                name = self.assign(f"select {bits}, {self.vector} {one}, {self.vector} {zero}")
+            elif i in self.program.constants:
+                return self.literal(self.program.constants[i])
+            else:
+                name = self.load(self, i)
+            self.names[i] = name
+        return name
+
+    def truth(self, i: int) -> str:
+        """The bits that say where a node is not 0."""
+        if i not in self.conditions:
+            self.conditions[i] = self.assign(f"fcmp une {self.vector} {self.value(i)}, {self.literal(0.0)}")
+        return self.conditions[i]
+
+    def multiply_add(self, product: int, addend: str) -> str:
+        """product + addend, in one instruction where the product is used here only."""
+        if product in self.pending:
+            a, b = self.pending.pop(product)
+            return self.intrinsic("llvm.fma", [self.value(a), self.value(b), addend])
+        return self.assign(f"fadd {self.flags}{self.vector} {self.value(product)}, {addend}")
+
+    def watch(self, i: int, bad: str) -> str:
+        """bad + 0 * node: nan from the first node that is not finite on."""
+        zero = self.literal(0.0)
+        if self.plan.fuses:
+            return self.intrinsic("llvm.fma", [self.value(i), zero, bad])
+        product = self.assign(f"fmul {self.flags}{self.vector} {self.value(i)}, {zero}")
+        return self.assign(f"fadd {self.flags}{self.vector} {product}, {bad}")
+
+    def intrinsic(self, name: str, operands: Sequence[str]) -> str:
+        full = f"{name}.v{self.width}f64"
+        self.plan.declare(full, self.vector, len(operands))
+        arguments = ", ".join(f"{self.vector} {x}" for x in operands)
+        return self.assign(f"call {self.vector} @{full}({arguments})")
+
+    def node(self, i: int) -> None:
+        """The code of one node."""
+        op, operands = self.program.rows[i], self.program.operands[i]
+        assert op is not None
+        plan, vector = self.plan, self.vector
+        native = plan.host.native(op, len(operands), plan.exact)
+        if native in INSTRUCTIONS and not (plan.fuses and native in FUSED):
+            values = ", ".join([self.value(k) for k in operands])
+            flags = self.flags if native != "frem" else ""
+            self.names[i] = self.assign(f"{native} {flags}{vector} {values}")
+        elif native.startswith("fcmp "):
+            a, b = map(self.value, operands)
+            self.conditions[i] = self.assign(f"{native} {vector} {a}, {b}")
+        elif native == "select":
+            bits = f"<{self.width} x i1> {self.truth(operands[0])}"
+            x, y = self.value(operands[1]), self.value(operands[2])
+            self.names[i] = self.assign(f"select {bits}, {vector} {x}, {vector} {y}")
+        elif native == "fmul":
+            a, b = map(self.value, operands)
+            if plan.uses[i] == 1:
+                self.pending[i] = operands
+            else:
+                self.names[i] = self.assign(f"fmul {self.flags}{vector} {a}, {b}")
+        elif native == "fadd":
+            product, other = operands if operands[0] in self.pending else operands[::-1]
+            self.names[i] = self.multiply_add(product, self.value(other))
+        else:
+            arguments = [self.value(k) for k in operands]
+            known = native.startswith("llvm.")
+            self.names[i] = self.intrinsic(native, arguments) if known else self.call(op, native, arguments)
+
+    def call(self, op: Op, native: str, values: list[str]) -> str:
+        """A function of one register's lanes, or of one lane, called as often as it takes."""
+        plan = self.plan
+        lanes = plan.host.lanes
+        vectorised = native and not plan.exact and self.width % lanes == 0
+        function = vector_function(plan.host, op, len(values)) if vectorised else ""
+        if function:
+            part = f"<{lanes} x double>"
+            plan.declare(function, part, len(values))
+            results = []
+            for start in range(0, self.width, lanes):
+                pieces = [self._lanes(value, start, lanes) for value in values]
+                results.append(self.assign(f"call {part} @{function}({', '.join(f'{part} {x}' for x in pieces)})"))
+            while len(results) > 1:
+                size = self.width // len(results)
+                mask = ", ".join(f"i32 {k}" for k in range(2 * size))
+                results = [
+                    self.assign(
+                        f"shufflevector <{size} x double> {a}, <{size} x double> {b}, <{2 * size} x i32> <{mask}>"
+                    )
+                    for a, b in zip(results[::2], results[1::2])
+                ]
+            return results[0]
+        function = plan.scalar(op, native, len(values))
+        result = "undef"
+        for lane in range(self.width):
+            parts = [self.assign(f"extractelement {self.vector} {value}, i64 {lane}") for value in values]
+            part = self.assign(f"call double {function}({', '.join(f'double {x}' for x in parts)})")
+            result = self.assign(f"insertelement {self.vector} {result}, double {part}, i64 {lane}")
+        return result
+
+    def _lanes(self, value: str, start: int, count: int) -> str:
+        if count == self.width:
+            return value
+        mask = ", ".join(f"i32 {k}" for k in range(start, start + count))
+        return self.assign(f"shufflevector {self.vector} {value}, {self.vector} undef, <{count} x i32> <{mask}>")
+
+
+ABREAST, LONG = 6, 8
+
+
+def abreast(program: Program, order: list[int], uses: list[int]) -> list[int]:
+    """The nodes in an order that takes long sums, a layer's neurons say, ABREAST at a time.
+
+    A sum waits for its last term at each step; others that are ready meanwhile fill the wait, and what they have in
+    common is loaded once. No result changes. 2-64-64-1: 1.5 times as fast.
+    """
+    position = [-1] * len(program)
+    for k, i in enumerate(order):
+        position[i] = k
+    natives = [row.native if row is not None else "" for row in program.rows]
+    sums: dict[int, list[int]] = {}  # by the addition that is the last so far
+    for i in order:
+        if natives[i] == "fadd":
+            before = next((k for k in program.operands[i] if k in sums and uses[k] == 1), None)
+            sums[i] = sums.pop(before) if before is not None else []
+            sums[i].append(i)
+    groups: dict[int, list[list[int]]] = {}  # where they start, and the nodes of each sum
+    start, size = -1, 0
+    found = []
+    for additions in sums.values():
+        if len(additions) >= LONG:
+            steps, ready = [], -1
+            inside = set(additions)
+            for i in additions:
+                for k in program.operands[i]:
+                    if natives[k].endswith("fmul") and uses[k] == 1 and position[k] >= 0:
+                        steps.append(k)
+                        ready = max(ready, *(position[j] for j in program.operands[k]))
+                    elif k not in inside:
+                        ready = max(ready, position[k])
+                steps.append(i)
+            first = min(position[i] for i in steps)
+            if ready < first:
+                found.append((first, ready, steps))
+    moved = set()
+    for first, ready, steps in sorted(found):
+        if start < 0 or ready >= start or size == ABREAST:
+            start, size = first, 0
+            groups[start] = []
+        groups[start].append(steps)
+        size += 1
+        moved.update(steps)
+    result = []
+    for k, i in enumerate(order):
+        if k in groups:
+            result += [node for step in zip_longest(*groups[k]) for node in step if node is not None]
+        if i not in moved:
+            result.append(i)
+    return result
+
+
+class Plan:
+    """What is computed where: once a call, or for every vector of rows; in one function, or in many.
+
+    `results` are stored row by row, `sums` are summed over the rows; a guard is a node and whether it must be true.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        results: Sequence[int],
+        sums: Sequence[int],
+        guards: Sequence[tuple[int, bool]],
+        exact: bool,
+        machine: Host,
+    ) -> None:
+        self.program, self.exact, self.host = program, exact, machine
+        self.results, self.guards = list(results), list(guards)
+        self.declarations: dict[str, str] = {}
+        self.callbacks: list[Any] = []
+        self.uniform = self._uniform()
+        inner = [*self.results, *(i for i, _ in self.guards)]
+        roots = [*inner, *sums]
+        needed = live(program, roots)
+        order = [i for i, row in enumerate(program.rows) if needed[i] and row is not None]
+        self.once = [i for i in order if self.uniform[i]]
+        self.every = [i for i in order if not self.uniform[i]]
+        self.uses = [0] * len(program)
+        for i in order:
+            for k in program.operands[i]:
+                self.uses[k] += 1
+        for k in roots:
+            self.uses[k] += 1
+        self.sums = [self._terms(i) for i in sums]
+        dropped = {i for i, terms in zip(sums, self.sums) if i not in (*terms[0], *terms[1])}
+        self.every = [i for i in self.every if i not in dropped]
+        for i in dropped:
+            needed[i] = False
+        self.uses = [0] * len(program)
+        terms = [k for pair in self.sums for part in pair for k in part]
+        for k in (*(k for i in (*self.once, *self.every) for k in program.operands[i]), *terms, *inner):
+            self.uses[k] += 1
+        self.every = abreast(program, self.every, self.uses)
+        self.checks = self._checks(needed)
+        self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
+        self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
+        self.width = 1 if exact and sums else machine.lanes
+        self.pieces = [self.every[k : k + PIECE] for k in range(0, max(1, len(self.every)), PIECE)]
+        self._frame()
+
+    def _uniform(self) -> list[bool]:
+        """Whether a node depends on parameters and constants alone."""
+        program = self.program
+        uniform = [True] * len(program)
+        for i in program.inputs:
+            uniform[i] = False
+        for i, row in enumerate(program.rows):
+            if row is not None:
+                uniform[i] = all(uniform[k] for k in program.operands[i])
+        return uniform
+
+    def _terms(self, i: int) -> tuple[list[int], list[int]]:
+        """What to add up over the batch for a node: terms that vary, and terms that do not (summed by a product)."""
+        if self.exact:  # as eager has it: one addition a row
+            return [i], []
+        varying: list[int] = []
+        uniform: list[int] = []
+        stack = [i]
+        while stack:
+            k = stack.pop()
+            row = self.program.rows[k]
+            if self.uniform[k]:
+                uniform.append(k)
+            elif row is not None and row.native == "fadd" and self.uses[k] == 1:
+                stack += reversed(self.program.operands[k])
+            else:
+                varying.append(k)
+        return (varying, uniform) if uniform else ([i], [])
+
+    def _checks(self, needed: list[bool]) -> list[bool]:
+        """Which nodes must be looked at, so that no number that is not finite goes unseen.
+
+        A sum that is not finite is seen; so is a node that makes another one not finite that is seen.
+        """
+        program = self.program
+        seen = [False] * len(program)
+        for varying, uniform in self.sums:
+            for i in (*varying, *uniform):
+                seen[i] = True
+        wild = not all(map(math.isfinite, program.constants.values()))
+        checks = [False] * len(program)
+        for i in range(len(program) - 1, -1, -1):
+            if not needed[i] or i in program.constants:
+                continue
+            row = program.rows[i]
+            native = "" if row is None else self.host.native(row, len(program.operands[i]), self.exact)
+            finiteness = FINITENESS.get(native, UNKNOWN)
+            if not seen[i] and (finiteness.makes or (wild and native not in ("select", "fcmp olt", "fcmp ole"))):
+                checks[i] = seen[i] = True
+            if seen[i]:
+                operands = program.operands[i]
+                for k in finiteness.passes[: len(operands)]:
+                    seen[operands[k]] = True
+        return checks
+
+    def _frame(self) -> None:
+        """Where everything stands in memory: (in bytes) shared vectors, sums, then a frame of rows."""
+        program, width = self.program, self.width
+        self.shared = {i: k for k, i in enumerate(program.parameters)}  # parameters, and what is computed once
+        wanted = {k for i in self.every for k in program.operands[i]}
+        wanted.update(self.results, (i for i, _ in self.guards), (i for varying, _ in self.sums for i in varying))
+        place = {i: k // PIECE for k, i in enumerate(self.once)}
+        wanted.update(k for i in self.once for k in program.operands[i] if place.get(k, place[i]) != place[i])
+        for i in self.once:
+            if i in wanted:
+                self.shared[i] = len(self.shared)
+        self.shared_bad = len(self.shared)  # nan where a parameter, or what is computed once, is not finite
+        self.slots = {i: k for k, i in enumerate(program.inputs)}
+        self.bad_slot = len(self.slots)
+        self.guard_slot = self.bad_slot + 1
+        self.result_slot = self.guard_slot + 1
+        free: list[int] = []
+        count = self.result_slot + len(self.results)
+        if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
+            born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
+            last: dict[int, int] = {}
+            for number, piece in enumerate(self.pieces):
+                for i in piece:
+                    for k in program.operands[i]:
+                        if born.get(k, number) < number:
+                            last[k] = number
+            dying: list[list[int]] = [[] for _ in self.pieces]
+            crossing = [[i for i in piece if i in last] for piece in self.pieces]
+            for number, piece in enumerate(crossing):
+                for i in piece:
+                    if not free:
+                        free.append(count)
+                        count += 1
+                    self.slots[i] = free.pop()
+                    dying[last[i]].append(self.slots[i])
+                free += dying[number]
+            self.crossing = [set(piece) for piece in crossing]
+        else:
+            self.crossing = [set()]
+        vectors = max(1, min(16, (1 << 17) // (8 * width * count)))
+        self.rows = vectors * width
+        # From slot to slot an odd number of vectors: a power of two would use few of the cache's places (7 % slower).
+        self.stride = (vectors | 1) * 8 * width
+        align = 64
+        shared_size = (self.shared_bad + 1) * width * 8
+        sums_size = len(self.sums) * width * 8
+        self.at_sums = -(-shared_size // align) * align
+        self.at_saved = self.at_sums + -(-sums_size // align) * align
+        self.at_shares = self.at_saved + -(-sums_size // align) * align
+        self.at_frame = self.at_shares + -(-len(self.sums) * 8 // align) * align
+        self.scratch_size = self.at_frame + count * self.stride + align
+
+    def declare(self, name: str, vector: str, arity: int) -> None:
+        self.declarations[name] = f"declare {vector} @{name}({', '.join([vector] * arity)})"
+
+    def scalar(self, op: Op, native: str, arity: int) -> str:
+        """What to call for one lane: the C library's function, or the row's `forward` in Python."""
+        if native:
+            self.declare(native, "double", arity)
+            self.host.llvm.add_symbol(native, address(native))
+            return f"@{native}"
+
+        def forward(*args: float) -> float:
+            try:
+                return float(op.forward(*args))
+            except Exception:  # the row is run again eagerly, which raises it
+                return math.nan
+
+        function = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * arity)(forward)
+        self.callbacks.append(function)
+        return f"inttoptr (i64 {ctypes.cast(function, ctypes.c_void_p).value} to ptr)"
+
+    # --- the text ---------------------------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        """The module: what is computed once, the pieces, and the driver that loops over the rows."""
+        pieces = [self._piece(number, piece) for number, piece in enumerate(self.pieces)]
+        singles = [self.once[k : k + PIECE] for k in range(0, max(1, len(self.once)), PIECE)]
+        once = [self._once(number, piece) for number, piece in enumerate(singles)]
+        calls = "\n".join(
+            f"call void @piece{k}(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to)" for k in range(len(pieces))
+        )
+        body = (
+            "define internal void @body(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to) noinline {\n"
+            f"%any = icmp ult i64 %from, %to\nbr i1 %any, label %go, label %stop\ngo:\n{calls}\nbr label %stop\n"
+            "stop:\nret void\n}"
+        )
+        driver = self._driver(len(once))
+        return "\n".join([*self.declarations.values(), *once, *pieces, body, driver])
+
+    def _once(self, number: int, nodes: Sequence[int]) -> str:
+        """The function that computes some of what parameters and constants determine, one number each."""
+        program, size = self.program, 8 * self.width
+
+        def load(writer: Writer, i: int) -> str:
+            return self._first_lane(writer, self.shared[i] * size)
+
+        writer = Writer(self, 1, load)
+        terms: dict[int, list[int]] = {}
+        for k, (_, uniform) in enumerate(self.sums):
+            for i in uniform:
+                terms.setdefault(i, []).append(k)
+        leaves: list[int] = []
+        bad = writer.literal(0.0)
+        if number:
+            bad = self._first_lane(writer, self.shared_bad * size)
+        else:
+            leaves = [i for i in dict.fromkeys((*program.parameters, *terms)) if program.rows[i] is None]
+        for i in (*leaves, *nodes):
+            if program.rows[i] is not None:
+                writer.node(i)
+                if i in self.shared:
+                    self._splat(writer, writer.value(i), self.shared[i] * size)
+            if self.checks[i]:
+                bad = writer.watch(i, bad)
+            for k in terms.get(i, ()):
+                writer.write(writer.multiply_add(i, writer.read("%shares", 8 * k)), "%shares", 8 * k)
+        self._splat(writer, bad, self.shared_bad * size)
+        lines = "\n".join(writer.lines)
+        arguments = "ptr noalias %shared, ptr noalias %shares"
+        return f"define internal void @once{number}({arguments}) noinline optnone {{\n{lines}\nret void\n}}"
+
+    def _first_lane(self, writer: Writer, offset: int) -> str:
+        scalar = writer.assign(f"load double, ptr {writer.at('%shared', offset)}, align 8")
+        return writer.assign(f"insertelement <1 x double> undef, double {scalar}, i64 0")
+
+    def _splat(self, writer: Writer, value: str, offset: int) -> None:
+        """Store the one lane of a value in all lanes of a vector."""
+        zeros = ", ".join(["i32 0"] * self.width)
+        vector = f"<{self.width} x double>"
+        whole = writer.assign(f"shufflevector <1 x double> {value}, <1 x double> undef, <{self.width} x i32> <{zeros}>")
+        writer.lines.append(f"store {vector} {whole}, ptr {writer.at('%shared', offset)}, align {8 * self.width}")
+
+    def _piece(self, number: int, nodes: Sequence[int]) -> str:
+        """The function that computes some of the nodes for the vectors `from` to `to` of the frame."""
+        size, slot_size = 8 * self.width, self.stride
+        first = number == 0
+
+        def load(writer: Writer, i: int) -> str:
+            if i in self.shared:
+                return writer.read("%shared", self.shared[i] * size)
+            return writer.read("%here", self.slots[i] * slot_size)
+
+        writer = Writer(self, self.width, load)
+        bad = guard = None
+        sums: dict[int, list[int]] = {}
+        for k, (varying, _) in enumerate(self.sums):
+            for i in varying:
+                sums.setdefault(i, []).append(k)
+        guards = dict(self.guards)
+        results: dict[int, list[int]] = {}
+        for k, i in enumerate(self.results):
+            results.setdefault(i, []).append(k)
+        program = self.program
+        leaves = [i for i in program.inputs if self.checks[i] or i in sums or i in guards or i in results]
+        leaves += dict.fromkeys(i for i in (*results, *guards, *sums) if self.uniform[i])
+        if first:
+            bad = writer.read("%shared", self.shared_bad * size)
+        for i in (*(leaves if first else ()), *nodes):
+            if program.rows[i] is not None and not self.uniform[i]:
+                writer.node(i)
+            if self.checks[i] and not self.uniform[i]:
+                if bad is None:
+                    bad = writer.read("%here", self.bad_slot * slot_size)
+                bad = writer.watch(i, bad)
+            if i in self.crossing[number]:
+                writer.write(writer.value(i), "%here", self.slots[i] * slot_size)
+            for k in results.get(i, ()):
+                writer.write(writer.value(i), "%here", (self.result_slot + k) * slot_size)
+            if i in guards:
+                truth = writer.truth(i)
+                bits = f"<{self.width} x i1>"
+                if guards[i]:
+                    truth = writer.assign(f"xor {bits} {truth}, <{', '.join(['i1 true'] * self.width)}>")
+                guard = truth if guard is None else writer.assign(f"or {bits} {guard}, {truth}")
+            for k in sums.get(i, ()):
+                total = writer.multiply_add(i, writer.read("%sums", k * size))
+                writer.write(total, "%sums", k * size)
+        if bad is not None:
+            writer.write(bad, "%here", self.bad_slot * slot_size)
+        if self.guards and (guard is not None or first):
+            offset = self.guard_slot * slot_size
+            before = writer.literal(0.0) if first else writer.read("%here", offset)
+            if guard is not None:
+                one = writer.literal(1.0)
+                bits, vector = f"<{self.width} x i1> {guard}", writer.vector
+                before = writer.assign(f"select {bits}, {vector} {one}, {vector} {before}")
+            writer.write(before, "%here", offset)
+        here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
+        body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
+        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
+        return f"define internal void @piece{number}({arguments}) noinline {{\n{body}\nret void\n}}"
+
+    def _driver(self, once: int) -> str:
+        """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""
+        width, rows = self.width, self.rows
+        vector = f"<{width} x double>"
+        size, slot, full = 8 * width, self.stride, 8 * rows
+        zeros = ", ".join(["i32 0"] * width)
+        lane_numbers = ", ".join(f"i64 {k}" for k in range(width))
+        splat = f"""%sp = getelementptr double, ptr %parameters, i64 %k
+%sx = load double, ptr %sp, align 8
+%s1 = insertelement {vector} undef, double %sx, i64 0
+%sv = shufflevector {vector} %s1, {vector} undef, <{width} x i32> <{zeros}>
+%sq = getelementptr {vector}, ptr %shared, i64 %k
+store {vector} %sv, ptr %sq, align {size}"""
+        clear = f"""%cq = getelementptr {vector}, ptr %sums, i64 %c
+store {vector} zeroinitializer, ptr %cq, align {size}"""
+        clear_share = "%zq = getelementptr double, ptr %shares, i64 %z\nstore double 0.0, ptr %zq, align 8"
+        element = """%l.last = sub i64 %count, 1
+%l.over = icmp ugt i64 %l, %l.last
+%l.row = select i1 %l.over, i64 %l.last, i64 %l
+%l.off = mul i64 %l.row, %stride
+%l.from = getelementptr i8, ptr %column, i64 %l.off
+%l.x = load double, ptr %l.from, align 1
+%l.to = getelementptr double, ptr %place, i64 %l
+store double %l.x, ptr %l.to, align 8"""
+        stage = f"""br i1 %tabled, label %j.table, label %j.matrix
+j.table:
+%j.tp = getelementptr ptr, ptr %table, i64 %j
+%j.base = load ptr, ptr %j.tp, align 8
+%j.sj = add i64 %j, {len(self.program.inputs)}
+%j.sp = getelementptr i64, ptr %table, i64 %j.sj
+%j.stride = load i64, ptr %j.sp, align 8
+br label %j.go
+j.matrix:
+%j.off = mul i64 %j, %column_stride
+%j.mbase = getelementptr i8, ptr %matrix, i64 %j.off
+br label %j.go
+j.go:
+%base = phi ptr [%j.base, %j.table], [%j.mbase, %j.matrix]
+%stride = phi i64 [%j.stride, %j.table], [%row_stride, %j.matrix]
+%j.skip = mul i64 %start, %stride
+%column = getelementptr i8, ptr %base, i64 %j.skip
+%j.place = mul i64 %j, {slot}
+%place = getelementptr i8, ptr %frame, i64 %j.place
+%j.dense = icmp eq i64 %stride, 8
+%j.fast = and i1 %j.dense, %full
+br i1 %j.fast, label %j.copy, label %j.each
+j.copy:
+call void @llvm.memcpy.p0.p0.i64(ptr align 8 %place, ptr %column, i64 {full}, i1 false)
+br label %j.end
+j.each:
+{loop("l", "%padded", element)}
+br label %j.end
+j.end:"""
+        unstage = f"""%m.tp = getelementptr ptr, ptr %outs, i64 %m
+%m.base = load ptr, ptr %m.tp, align 8
+%m.column = getelementptr double, ptr %m.base, i64 %start
+%m.slot = add i64 %m, {self.result_slot}
+%m.off = mul i64 %m.slot, {slot}
+%m.place = getelementptr i8, ptr %frame, i64 %m.off
+br i1 %full, label %m.copy, label %m.each
+m.copy:
+call void @llvm.memcpy.p0.p0.i64(ptr %m.column, ptr align 8 %m.place, i64 {full}, i1 false)
+br label %m.end
+m.each:
+{
+            loop(
+                "o",
+                "%count",
+                '''%o.from = getelementptr double, ptr %m.place, i64 %o
+%o.x = load double, ptr %o.from, align 8
+%o.to = getelementptr double, ptr %m.column, i64 %o
+store double %o.x, ptr %o.to, align 8''',
+            )
+        }
+br label %m.end
+m.end:"""
+        if self.guards:
+            guard = "%r.gp = getelementptr double, ptr %frame, i64 %r.g\n%r.gx = load double, ptr %r.gp, align 8\n"
+            guard += "%r.other = fcmp une double %r.gx, 0.0"
+            guards = f"""%e.g = add i64 %e.at, {self.guard_slot * slot}
+%e.gp = getelementptr i8, ptr %frame, i64 %e.g
+%e.gx = load {vector}, ptr %e.gp, align {size}
+%e.v = fadd {vector} %e.x, %e.gx"""
+        else:
+            guard, guards = "%r.other = icmp eq i64 0, 1", f"%e.v = fadd {vector} %e.x, zeroinitializer"
+        status = f"""%r.b = add i64 %r, {self.bad_slot * slot // 8}
+%r.g = add i64 %r, {self.guard_slot * slot // 8}
+%r.bp = getelementptr double, ptr %frame, i64 %r.b
+%r.x = load double, ptr %r.bp, align 8
+%r.bad = fcmp uno double %r.x, 0.0
+{guard}
+%r.c = select i1 %r.bad, i8 2, i8 0
+%r.code = select i1 %r.other, i8 1, i8 %r.c
+%r.at = add i64 %r, %start
+%r.to = getelementptr i8, ptr %status, i64 %r.at
+store i8 %r.code, ptr %r.to, align 1
+%r.not = icmp ne i8 %r.code, 0
+%r.one = zext i1 %r.not to i64
+%r.old = load i64, ptr %bad, align 8
+%r.new = add i64 %r.old, %r.one
+store i64 %r.new, ptr %bad, align 8"""
+        # Most blocks have nothing to report: a look at the vectors saves looking at the rows.
+        look = f"""%s.to = getelementptr i8, ptr %status, i64 %start
+call void @llvm.memset.p0.i64(ptr %s.to, i8 0, i64 %count, i1 false)
+store i64 0, ptr %odd, align 8
+{
+            loop(
+                "e",
+                "%p.vec",
+                f'''%e.at = mul i64 %e, {size}
+%e.b = add i64 %e.at, {self.bad_slot * slot}
+%e.bp = getelementptr i8, ptr %frame, i64 %e.b
+%e.x = load {vector}, ptr %e.bp, align {size}
+{guards}
+%e.c = fcmp une {vector} %e.v, zeroinitializer
+%e.i = bitcast <{width} x i1> %e.c to i{width}
+%e.n = zext i{width} %e.i to i64
+%e.old = load i64, ptr %odd, align 8
+%e.new = or i64 %e.old, %e.n
+store i64 %e.new, ptr %odd, align 8''',
+            )
+        }
+%s.odd = load i64, ptr %odd, align 8
+%s.any = icmp ne i64 %s.odd, 0
+%s.end = select i1 %s.any, i64 %count, i64 0
+{loop("r", "%s.end", status)}"""
+        ragged = f"""%whole = udiv i64 %count, {width}
+call void @body(ptr %frame, ptr %shared, ptr %sums, i64 0, i64 %whole)
+%rest = urem i64 %count, {width}
+%some = icmp ne i64 %rest, 0
+br i1 %some, label %blend, label %blended
+blend:
+call void @llvm.memcpy.p0.p0.i64(ptr %saved, ptr %sums, i64 {len(self.sums) * size}, i1 false)
+%after = add i64 %whole, 1
+call void @body(ptr %frame, ptr %shared, ptr %sums, i64 %whole, i64 %after)
+%rest1 = insertelement <{width} x i64> undef, i64 %rest, i64 0
+%restv = shufflevector <{width} x i64> %rest1, <{width} x i64> undef, <{width} x i32> <{zeros}>
+%mask = icmp ult <{width} x i64> <{lane_numbers}>, %restv
+{
+            loop(
+                "w",
+                str(len(self.sums)),
+                f'''%wp = getelementptr {vector}, ptr %sums, i64 %w
+%wx = load {vector}, ptr %wp, align {size}
+%wq = getelementptr {vector}, ptr %saved, i64 %w
+%wy = load {vector}, ptr %wq, align {size}
+%wz = select <{width} x i1> %mask, {vector} %wx, {vector} %wy
+store {vector} %wz, ptr %wp, align {size}''',
+            )
+        }
+br label %blended
+blended:"""
+        plain = f"""%up = add i64 %count, {width - 1}
+%vectors = udiv i64 %up, {width}
+call void @body(ptr %frame, ptr %shared, ptr %sums, i64 0, i64 %vectors)"""
+        outs = loop("m", str(len(self.results)), unstage) if self.results else ""
+        block = f"""%start = mul i64 %b, {rows}
+%left = sub i64 %n, %start
+%full = icmp uge i64 %left, {rows}
+%count = select i1 %full, i64 {rows}, i64 %left
+%p.up = add i64 %count, {width - 1}
+%p.vec = udiv i64 %p.up, {width}
+%padded = mul i64 %p.vec, {width}
+{loop("j", str(len(self.program.inputs)), stage)}
+{ragged if self.sums else plain}
+{outs}
+{look}"""
+        total = f"""%tp = getelementptr {vector}, ptr %sums, i64 %t
+%tv = load {vector}, ptr %tp, align {size}
+%tr = call double @llvm.vector.reduce.fadd.v{width}f64(double -0.0, {vector} %tv)
+%tsp = getelementptr double, ptr %shares, i64 %t
+%ts = load double, ptr %tsp, align 8
+%tn = fmul double %ts, %number
+%tt = fadd double %tr, %tn
+%tx = fmul double %tt, %scale
+%to = getelementptr double, ptr %totals, i64 %t
+store double %tx, ptr %to, align 8
+%tz = fmul double %tx, 0.0
+%ty = fcmp une double %tz, 0.0
+%t1 = zext i1 %ty to i64
+%t.old = load i64, ptr %bad, align 8
+%t.new = add i64 %t.old, %t1
+store i64 %t.new, ptr %bad, align 8"""
+        arguments = "\n".join(
+            f"%{name}.at = getelementptr i64, ptr %call, i64 {k}\n%{name} = load {kind}, ptr %{name}.at, align 8"
+            for k, (name, kind) in enumerate(CALL.items())
+        )
+        return f"""declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+declare double @llvm.vector.reduce.fadd.v{width}f64(double, {vector})
+define i64 @kernel(ptr %call) {{
+{arguments}
+%bad = alloca i64
+%odd = alloca i64
+store i64 0, ptr %bad, align 8
+%tabled = icmp ne ptr %table, null
+%sums = getelementptr i8, ptr %shared, i64 {self.at_sums}
+%saved = getelementptr i8, ptr %shared, i64 {self.at_saved}
+%shares = getelementptr i8, ptr %shared, i64 {self.at_shares}
+%frame = getelementptr i8, ptr %shared, i64 {self.at_frame}
+%number = uitofp i64 %n to double
+{loop("k", str(len(self.program.parameters)), splat)}
+{loop("c", str(len(self.sums)), clear)}
+{loop("z", str(len(self.sums)), clear_share)}
+{chr(10).join(f"call void @once{k}(ptr %shared, ptr %shares)" for k in range(once))}
+%blocks.up = add i64 %n, {rows - 1}
+%blocks = udiv i64 %blocks.up, {rows}
+{loop("b", "%blocks", block)}
+{loop("t", str(len(self.sums)), total)}
+%all = load i64, ptr %bad, align 8
+ret i64 %all
+}}"""

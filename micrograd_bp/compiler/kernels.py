@@ -1,0 +1,354 @@
+"""A recorded graph replayed over a batch: values row by row, or the sum over the rows with its gradient."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from micrograd_bp.compiler.machine import INSTALL, host
+from micrograd_bp.compiler.native import Native
+from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.source import python_source
+from micrograd_bp.value import Value, gradients
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COPIED = 8192  # numbers: a smaller batch is copied faster (0.5 us) than NumPy says where it stands (1.6 us)
+
+
+def kernel(
+    output: Value | Sequence[Value],
+    inputs: Sequence[Value],
+    parameters: Sequence[Value] = (),
+    *,
+    exact: bool = False,
+) -> Kernel:
+    """Compile a recorded graph for batches: the inputs, leaves of the graph, become the columns of a matrix.
+
+    output: a Value; or several, for a kernel that gives several values a row. parameters: leaves whose gradient
+    `value_and_grad` gives, in this order; like all leaves that are no inputs, they are read at each call. exact: no
+    multiply-add and no vector mathematics, so that every number is the eager engine's to the last bit. ValueError:
+    an input or parameter that is no leaf, or is given twice. A branch that the recording took is taken for every row;
+    `jit` finds out where another should be.
+
+    >>> x, w = Value(1.0, "x"), Value(3.0, "w")
+    >>> loss = kernel(0.5 * (w * x - 1.0) ** 2, inputs=[x], parameters=[w])
+    >>> [loss(row) for row in ([1.0], [2.0])]
+    [2.0, 12.5]
+    """
+    outputs = [output] if isinstance(output, Value) else list(output) if isinstance(output, (list, tuple)) else []
+    if not outputs or not all(isinstance(x, Value) for x in outputs):
+        raise TypeError(f"a kernel is made of recorded Values, not of {output!r}")
+    program, leaves = flatten(outputs, inputs, parameters)
+    return Kernel(program, [x.data for x in inputs], leaves, len(parameters), isinstance(output, Value), exact)
+
+
+class Kernel:
+    """A compiled graph; see `kernel`. Safe to call from several threads; pickled with its program and parameters."""
+
+    def __init__(
+        self, program: Program, at: list[float], leaves: list[Value], parameters: int, single: bool, exact: bool
+    ) -> None:
+        self.program, self.leaves, self.single, self.exact = program, leaves, single, exact
+        self.parameters = leaves[:parameters]
+        self._point = [at, [x.data for x in leaves]]  # where the graph was recorded
+        self._made: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: x for name, x in self.__dict__.items() if name != "_made"}
+        return _restored, (state,)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def __call__(self, X: Any, parameters: Any = None) -> Any:
+        """The values of all rows.
+
+        X: a matrix, a row for each row of results and a column for each input; or one row, for one result. parameters:
+        numbers to take in place of the parameters' data. Several outputs are columns. ValueError: another number of
+        columns. Where a number is not finite, the row is evaluated eagerly: what that gives or raises is the answer.
+        """
+        point = self._data(parameters)
+        if not _array_like(X) and (not len(X) or not hasattr(X[0], "__len__")):
+            results = self._single(X, point)[0]
+            return results[0] if self.single else results
+        native = self._native("value")
+        if native is None:
+            rows = [self._single(row, point)[0] for row in X]
+            return _like(X, [row[0] for row in rows] if self.single else rows)
+        import numpy as np
+
+        matrix = self._matrix(X)
+        if matrix.ndim == 1:
+            results, _ = self._single(matrix.tolist(), point)
+            return results[0] if self.single else np.array(results)
+        out = np.empty((len(self.program.outputs), len(matrix)))
+        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out)
+        for i in rows_odd:
+            out[:, i] = self._eager(matrix[i].tolist(), point)
+        return out[0] if self.single else out.T
+
+    def value_and_grad(
+        self,
+        X: Any,
+        parameters: Any = None,
+        *,
+        weights: Any = None,
+        reduction: str = "mean",
+    ) -> tuple[float, Any]:
+        """The mean over the rows and its gradient, an array with an entry for each parameter.
+
+        X: as in a call. parameters: an array of numbers to take in place of the parameters' data. reduction: "mean"
+        or "sum". weights: a number for each row; the value is then the sum of weight times output. ValueError: several
+        outputs, no rows, or shapes that do not fit. Rows with a number that is not finite are evaluated eagerly.
+
+        >>> x, w = Value(1.0), Value(3.0)
+        >>> value, slope = kernel((w * x) ** 2, [x], [w]).value_and_grad([[1.0], [2.0]])
+        >>> value, [float(x) for x in slope]
+        (22.5, [15.0])
+        """
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f'reduction is "mean" or "sum", not {reduction!r}')
+        point = self._data(parameters)
+        native = self._native("gradient")
+        if native is None or weights is not None or self.exact:
+            return self._weighted(X, point, weights, reduction)
+        matrix = X if type(X) is native.array and X.ndim == 2 and X.dtype.char == "d" else self._matrix(X, 2)
+        n, columns = matrix.shape
+        if columns != native.inputs or not n:
+            self._check(matrix)
+        scale = 1.0 / n if reduction == "mean" else 1.0
+        small = n <= native.block and n * columns <= COPIED
+        total = native.small_totals(matrix, n, point, scale) if small else None
+        if total is None:
+            total = scale * self._totals(native, matrix, point)
+        return float(total[0]), total[1:]
+
+    def backward(self, X: Any, *, weights: Any = None, reduction: str = "mean") -> float:
+        """The mean over the rows; its gradient is added to the `grad` of the parameters, as Value.backward does.
+
+        Arguments and errors as in `value_and_grad`.
+        """
+        value, slopes = self.value_and_grad(X, weights=weights, reduction=reduction)
+        for parameter, slope in zip(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist()):
+            parameter.grad += slope
+        return value
+
+    # --- to look at -------------------------------------------------------------------------------------------------
+
+    def source(self, language: str = "python") -> str:
+        """The program as text: "python", forward and backward pass, to read and to run; or "llvm", as compiled."""
+        kind = "gradient" if self.parameters and self.single else "value"
+        if language == "python":
+            return self._python(kind)[0]
+        if language == "llvm":
+            native = self._native(kind)
+            if native is None:
+                raise ImportError(f"LLVM's text needs llvmlite: {INSTALL}")
+            return native.text
+        raise ValueError(f'source is "python" or "llvm", not {language!r}')
+
+    @property
+    def constants(self) -> list[float]:
+        """The numbers that were plain floats when the graph was recorded, and stay what they were."""
+        return list(self.program.constants.values())
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Counts of nodes: as recorded, with the gradient's, and after simplification, a row and a call."""
+        counts = {"recorded": self.program.count}
+        for kind in ("value", "gradient") if self.parameters and self.single else ("value",):
+            program = self._graph(kind)
+            counts[f"{kind}: nodes"] = program.count
+            native = self._native(kind)
+            if native is not None:
+                counts[f"{kind}: compiled, for each row"] = len(native.plan.every)
+                counts[f"{kind}: compiled, once a call"] = len(native.plan.once)
+        return counts
+
+    # --- what is made at need ---------------------------------------------------------------------------------------
+
+    def _graph(self, kind: str) -> Program:
+        """The program of the values; of value and gradient; or of these times a weight, which is a further input."""
+        if kind == "value":
+            return self.program
+        if not self.single:
+            raise ValueError("the gradient is that of one output; this kernel has several")
+        program: Program | None = self._made.get(f"{kind} program")
+        if program is None:
+            program = self._made[f"{kind} program"] = flatten(*self._recorded(kind))[0]
+        return program
+
+    def _recorded(self, kind: str) -> tuple[list[Any], list[Value], list[Value]]:
+        """Outputs, inputs and parameters of the graph, recorded again."""
+        nodes = replay(self.program, *self._point)
+        outputs: list[Any] = [nodes[i] for i in self.program.outputs]
+        inputs = [nodes[i] for i in self.program.inputs]
+        leaves = [nodes[i] for i in self.program.parameters]
+        if kind == "weighted":
+            inputs.append(Value(1.0, "weight"))
+            outputs[0] = outputs[0] * inputs[-1]
+        if kind != "value":
+            known = {*inputs, *leaves}
+            slopes = gradients(outputs[0], leaves[: len(self.parameters)])
+            for x in slopes:
+                outputs.append(x.data if x.op is None and x not in known else x)  # a constant slope
+        return outputs, inputs, leaves
+
+    def _native(self, kind: str) -> Native | None:
+        """The compiled program; None where llvmlite or NumPy is missing."""
+        if kind not in self._made:
+            machine = host()
+            native = None
+            if machine is not None:
+                program = lower(self._graph(kind), machine.native, self.exact)
+                results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
+                native = Native(program, results, sums, exact=self.exact)
+            self._made[kind] = native
+        made: Native | None = self._made[kind]
+        return made
+
+    def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
+        """The program in Python: its source, and the function of inputs and parameters that it makes."""
+        name = f"{kind} python"
+        if name not in self._made:
+            outputs, inputs, leaves = self._recorded(kind)
+            values = [x if isinstance(x, Value) else Value(x) for x in outputs]
+            source = python_source(values, [*inputs, *leaves], name="value" if kind == "value" else "value_and_grad")
+            self._made[name] = source, source.function()
+        made: tuple[str, Callable[..., tuple[float, ...]]] = self._made[name]
+        return made
+
+    # --- rows -------------------------------------------------------------------------------------------------------
+
+    def _data(self, parameters: Any) -> Any:
+        """The numbers of all leaves that are no inputs: the parameters' first."""
+        if parameters is None:
+            return array("d", [x.data for x in self.leaves])  # NumPy copies a list in thrice the time
+        if len(parameters) != len(self.parameters):
+            raise ValueError(f"{len(parameters)} numbers for {len(self.parameters)} parameters")
+        if len(self.leaves) == len(self.parameters):
+            return parameters
+        return [*map(float, parameters), *(x.data for x in self.leaves[len(self.parameters) :])]
+
+    def _single(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
+        """The outputs for one row."""
+        if len(row) != len(self.program.inputs):
+            raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
+        native = self._native("value")
+        if native is not None:
+            results, status = native.point(row, point)
+            return (self._eager(row, point), status) if status else (results, 0)
+        try:
+            return list(self._python("value")[1](*map(float, row), *point)), 0
+        except (ArithmeticError, ValueError):
+            return self._eager(row, point), 2
+
+    def _eager(self, row: Sequence[float], point: Any) -> list[float]:
+        """The outputs for one row, by the eager engine, with its errors."""
+        nodes: list[Any] = replay(self.program, [float(x) for x in row], [float(x) for x in point])
+        return [x.data if isinstance(x, Value) else x for x in (nodes[i] for i in self.program.outputs)]
+
+    def _eager_gradient(self, row: Sequence[float], point: Any) -> list[float]:
+        """The output and the parameters' gradient for one row, by the eager engine."""
+        nodes = replay(self.program, [float(x) for x in row], [float(x) for x in point])
+        output = nodes[self.program.outputs[0]]
+        output.backward()
+        return [output.data, *(nodes[i].grad for i in self.program.parameters[: len(self.parameters)])]
+
+    def _matrix(self, X: Any, dimensions: int = 0) -> np.ndarray[Any, Any]:
+        """X as a matrix of floats with a column for each input."""
+        import numpy as np
+
+        given = np.asarray(X)
+        if given.dtype.kind not in "fiub":
+            raise TypeError(f"a batch is an array of real numbers, not of {given.dtype} (say, X.astype(float))")
+        matrix = given.astype(float, copy=False)
+        if matrix.ndim not in ((dimensions,) if dimensions else (1, 2)) or matrix.shape[-1] != len(self.program.inputs):
+            raise ValueError(
+                f"X has shape {matrix.shape}; it needs {len(self.program.inputs)} columns, one for each input"
+            )
+        return matrix
+
+    def _check(self, matrix: np.ndarray[Any, Any]) -> None:
+        self._matrix(matrix, 2)
+        raise ValueError("X has no rows; a mean needs at least one")
+
+    def _totals(self, native: Native, matrix: np.ndarray[Any, Any], point: Any, weights: Any = None) -> Any:
+        """The sums over the rows, block by block."""
+        import numpy as np
+
+        def again(start: int, stop: int) -> Any:
+            total = np.zeros(1 + len(self.parameters))
+            for i in range(start, stop):
+                scale = 1.0 if weights is None else float(weights[i])
+                total += scale * np.array(self._eager_gradient(matrix[i].tolist(), point))
+            return total
+
+        columns = _columns(matrix)
+        if weights is not None:
+            columns.append(_columns(weights[:, None])[0])
+        return native.totals(columns, len(matrix), point, again)
+
+    def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
+        """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""
+        n = len(X)
+        if weights is not None and len(weights) != n:
+            raise ValueError(f"{len(weights)} weights for {n} rows")
+        native = self._native("gradient" if weights is None else "weighted")
+        if native is None:
+            return self._in_python(X, point, weights, reduction)
+        import numpy as np
+
+        matrix = self._matrix(X, 2)
+        if not n:
+            self._check(matrix)
+        given = None if weights is None else np.ascontiguousarray(weights, float)
+        total = self._totals(native, matrix, point, given)
+        if weights is None and reduction == "mean":
+            total /= n
+        return float(total[0]), total[1:]
+
+    def _in_python(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
+        function = self._python("gradient")[1]
+        n = len(X)
+        if not n:
+            raise ValueError("X has no rows; a mean needs at least one")
+        total = [0.0] * (1 + len(self.parameters))
+        for k, row in enumerate(X):
+            if len(row) != len(self.program.inputs):
+                raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
+            try:
+                results: Sequence[float] = function(*map(float, row), *point)
+            except (ArithmeticError, ValueError):
+                results = [math.nan]
+            if not all(map(math.isfinite, results)):
+                results = self._eager_gradient(row, point)
+            scale = 1.0 if weights is None else weights[k]
+            total = [a + scale * b for a, b in zip(total, results)]
+        if weights is None and reduction == "mean":
+            total = [x / n for x in total]
+        return float(total[0]), _like(X, total[1:])
+
+
+def _restored(state: dict[str, Any]) -> Kernel:
+    made = Kernel.__new__(Kernel)
+    made.__dict__.update(state, _made={})
+    return made
+
+
+def _array_like(X: Any) -> bool:
+    return hasattr(X, "__array_interface__")
+
+
+def _like(X: Any, rows: list[Any]) -> Any:
+    """Results as an array where the batch was one."""
+    return importlib.import_module("numpy").array(rows) if _array_like(X) else rows
+
+
+def _columns(matrix: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
+    address, (down, across) = matrix.__array_interface__["data"][0], matrix.strides
+    return [(address + k * across, down) for k in range(matrix.shape[1])]

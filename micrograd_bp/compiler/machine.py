@@ -1,0 +1,168 @@
+"""The machine at hand: what LLVM and the C library can do for it, and text made into machine code."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import threading
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+from micrograd_bp.ops import Op
+
+INSTALL = "pip install 'micrograd-bp[jit]'"
+INSTRUCTIONS = {"fadd", "fsub", "fmul", "fdiv", "frem", "fneg"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine that code is made for."""
+
+    lanes: int  # doubles in a vector register
+    mangling: str  # of libmvec's functions for such a register
+    fma: bool
+    llvm: Any
+    _known: dict[Any, str] = field(default_factory=dict, compare=False)
+
+    def native(self, op: Op, count: int, exact: bool) -> str:
+        """The instruction or function that does the row on so many operands here; "" if there is none."""
+        known = self._known.get((op, count, exact))
+        if known is None:
+            known = self._known[op, count, exact] = self._find(op, count, exact)
+        return known
+
+    def _find(self, op: Op, count: int, exact: bool) -> str:
+        name = op.native
+        if not name or (exact and name[0] == "~") or (op.arity is None and count != len(op.domain)):
+            return ""
+        name = name.removeprefix("~")
+        is_instruction = name in INSTRUCTIONS or name == "select" or name.startswith(("llvm.", "fcmp "))
+        return name if is_instruction or address(name) else ""
+
+
+@functools.cache
+def address(function: str) -> int:
+    """Where the C library's function is; 0: it has none of that name."""
+    for name in (None, "libm.so.6", "ucrtbase"):
+        library = _library(name)
+        if hasattr(library, function):
+            return ctypes.cast(getattr(library, function), ctypes.c_void_p).value or 0
+    return 0
+
+
+@functools.cache
+def vector_function(machine: Host, op: Op, arity: int) -> str:
+    """The name of libmvec's function for the row, if there is one that agrees with `forward` to 4 ulp, else ""."""
+    library = _library("libmvec.so.1")
+    name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native.removeprefix('~')}"
+    if not machine.mangling or arity not in (1, 2) or not hasattr(library, name):
+        return ""
+    machine.llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    points = list(zip(*(_probes(*op.domain[min(k, len(op.domain) - 1)], k) for k in range(arity))))
+    points += points[: -len(points) % machine.lanes]
+    columns = [(ctypes.c_double * len(points))(*column) for column in zip(*points)]
+    out = (ctypes.c_double * len(points))()
+    vector = f"<{machine.lanes} x double>"
+    loads = "".join(
+        f"%p{k} = getelementptr {vector}, ptr %{'xy'[k]}, i64 %i\n%v{k} = load {vector}, ptr %p{k}, align 8\n"
+        for k in range(arity)
+    )
+    arguments = ", ".join(f"{vector} %v{k}" for k in range(arity))
+    body = f"""{loads}%r = call {vector} @{name}({arguments})
+%q = getelementptr {vector}, ptr %o, i64 %i
+store {vector} %r, ptr %q, align 8"""
+    code = Code(
+        f"""declare {vector} @{name}({", ".join([vector] * arity)})
+define void @probe(ptr %x, ptr %y, ptr %o, i64 %n) {{
+{loop("i", "%n", body)}
+ret void
+}}""",
+        0,
+    )
+    probe = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(code.address("probe"))
+    probe(columns[0], columns[-1], out, len(points) // machine.lanes)
+    for point, got in zip(points, out):
+        try:
+            want = op.forward(*point)
+        except (ArithmeticError, ValueError):
+            continue
+        if not abs(got - want) <= 4 * math.ulp(want):
+            return ""
+    return name
+
+
+def _library(name: str | None) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(name)
+    except (OSError, TypeError):
+        return None
+
+
+def _probes(low: float, high: float, place: int, count: int = 128) -> list[float]:
+    """Points of the domain, about evenly spaced in magnitude, in another order for every argument."""
+    sizes = [sign * 10.0 ** (k / 8.0 - 12.0) for k in range(count) for sign in (1.0, -1.0)]
+    points = [x for x in sizes if low <= x <= high] or [low]
+    middle = [low + (high - low) * k / 64.0 for k in range(1, 64)] if high - low < 1e4 else []
+    points += middle
+    return [points[(k * (1 + 6 * place)) % len(points)] for k in range(2 * count)]
+
+
+@functools.cache
+def host() -> Host | None:
+    """The machine at hand; None where llvmlite or NumPy is missing."""
+    try:
+        import numpy  # noqa: F401
+        from llvmlite import binding as llvm
+    except ImportError as error:
+        message = f"{error.name} is missing, so programs are compiled to Python; for machine code: {INSTALL}"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        return None
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    for feature, lanes, mangling in (("avx512f", 8, "e"), ("avx2", 4, "d"), ("sse2", 2, "b"), ("neon", 2, "n")):
+        if features.get(feature):
+            return Host(lanes, mangling, bool(features.get("fma")) or feature == "neon", llvm)
+    return Host(2, "", False, llvm)
+
+
+_compiling = threading.Lock()  # LLVM's global context is not for several threads at once
+
+
+class Code:
+    """LLVM's text made into machine code, at level 0 to 3 of the code generator; it lives as long as this object."""
+
+    def __init__(self, text: str, level: int) -> None:
+        machine = host()
+        assert machine is not None
+        llvm = machine.llvm
+        with _compiling:
+            module = llvm.parse_assembly(text)
+            target = llvm.Target.from_default_triple().create_target_machine(
+                cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
+            )
+            self.engine = llvm.create_mcjit_compiler(module, target)
+            self.engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        return int(self.engine.get_function_address(name))
+
+
+def loop(name: str, count: str, body: str, start: str = "0") -> str:
+    """LLVM's text for `for name in range(start, count)`."""
+    return f"""br label %{name}.before
+{name}.before:
+br label %{name}.test
+{name}.test:
+%{name} = phi i64 [{start}, %{name}.before], [%{name}.next, %{name}.latch]
+%{name}.more = icmp ult i64 %{name}, {count}
+br i1 %{name}.more, label %{name}.body, label %{name}.done
+{name}.body:
+{body}
+br label %{name}.latch
+{name}.latch:
+%{name}.next = add i64 %{name}, 1
+br label %{name}.test
+{name}.done:"""

@@ -1,0 +1,67 @@
+"""Training compiled has the history of training eagerly."""
+
+import random
+
+import pytest
+
+import micrograd_bp as mg
+from micrograd_bp import losses, nn, optim, training
+
+
+def problem(name: str, rng: random.Random) -> tuple[object, object, list, list]:
+    """A model, a loss, rows and targets."""
+    X = [[rng.gauss(0.0, 1.0), rng.gauss(0.0, 1.0)] for _ in range(24)]
+    model = nn.MLP(2, [5, 3 if name == "cross_entropy" else 1], activation="tanh", rng=rng)
+    if name == "hinge":
+        return model, losses.hinge, X, [1 if x * y > 0.0 else -1 for x, y in X]
+    if name == "cross_entropy":
+        return model, losses.cross_entropy, X, [int(x > 0.0) + int(y > 0.0) for x, y in X]
+    if name == "binary_cross_entropy":
+        return model, losses.binary_cross_entropy, X, [int(x > y) for x, y in X]
+    if name == "branches":  # the model and the loss look at the numbers
+        deep = lambda x: model([max(x[0], 0.25), x[1] if x[1] > x[0] else -x[1]])  # noqa: E731
+        deep.parameters = model.parameters
+        return deep, lambda y, t: abs(y - t) if y > t else 2.0 * (y - t) ** 2, X, [x - y for x, y in X]
+    if name == "classes":  # a target that must be known when the program is made
+        table = {"near": 0.0, "far": 1.0}
+        return model, lambda y, t: (y - table[t]) ** 2, X, ["near" if abs(x) < 0.7 else "far" for x, _ in X]
+    return model, getattr(losses, name), X, [x * y for x, y in X]
+
+
+@pytest.mark.parametrize(
+    "name", ["mse", "huber", "hinge", "binary_cross_entropy", "cross_entropy", "branches", "classes"]
+)
+def test_the_history_is_the_same_over_a_hundred_epochs(name):
+    histories = []
+    for jit in (False, True):
+        model, loss, X, y = problem(name, random.Random(1))
+        optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
+        settings = {"epochs": 100, "batch_size": 8, "rng": random.Random(0), "jit": jit}
+        if name == "cross_entropy":
+            settings["metrics"] = {"accuracy": training.accuracy}
+        history = training.fit(model, loss, X, y, optimizer, **settings)
+        histories.append((history, [p.data for p in model.parameters()]))
+    (eager, weights), (compiled, others) = histories
+    assert compiled.keys() == eager.keys()
+    for key in eager:
+        assert compiled[key] == pytest.approx(eager[key], rel=1e-9)
+    assert others == pytest.approx(weights, rel=1e-8)
+
+
+def test_a_loss_that_is_not_finite_ends_compiled_training_as_it_ends_eager_training():
+    for jit in (False, True):
+        line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
+        optimizer = optim.SGD(line.parameters(), lr=1e200)
+        with pytest.raises((FloatingPointError, OverflowError)):
+            training.fit(line, losses.mse, [[1e200], [2.0]], [0.0, 1.0], optimizer, epochs=5, jit=jit)
+
+
+def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too():
+    w, shift = mg.Value(1.0), mg.Value(0.5)
+    grads = []
+    for jit in (False, True):
+        shift.grad, w.data = 0.0, 1.0
+        optimizer = optim.SGD([w], lr=0.1)
+        training.fit(lambda x: w * x[0] + shift, losses.mse, [[1.0], [2.0]], [3.0, 1.0], optimizer, epochs=3, jit=jit)
+        grads.append((shift.grad, w.data))
+    assert grads[0] == pytest.approx(grads[1], rel=1e-12)
