@@ -99,7 +99,7 @@ cdef inline bint unary_rule(int code, double x, double *value, double *partial) 
     elif code == SQUARE: out = x * x; dx = 2.0 * x
     elif code == TANH: out = tanh(x); dx = 1.0 - out * out
     elif code == SIGMOID: out = sigmoid(x); dx = out * (1.0 - out)
-    elif code == SILU: s = sigmoid(x); out = x * s; dx = s + out * (1.0 - s)
+    elif code == SILU: s = sigmoid(x); out = x * s; dx = s + out * sigmoid(-x)
     elif code == SOFTPLUS: out = (x if x > 0.0 else 0.0) + log1p(exp(-fabs(x))); dx = sigmoid(x)
     elif code == LOG_SIGMOID: out = (x if x < 0.0 else 0.0) - log1p(exp(-fabs(x))); dx = sigmoid(-x)
     elif code == DEGREES: out = x * DEGREE; dx = DEGREE
@@ -114,7 +114,7 @@ cdef inline bint unary_rule(int code, double x, double *value, double *partial) 
     elif code == LOG10: out = log10(x); dx = 1.0 / LN10 / x
     elif code == LOG1P: out = log1p(x); dx = 1.0 / (1.0 + x)
     elif code == SQRT: out = sqrt(x); dx = 0.5 / out
-    elif code == CBRT: out = cbrt(x); dx = 1.0 / (3.0 * out * out)
+    elif code == CBRT: out = cbrt(x); dx = (1.0 / (out * out) + 2.0 * (out / x)) / 9.0
     elif code == RECIPROCAL: out = 1.0 / x; dx = -out * out
     elif code == SIN: out = sin(x); dx = cos(x)
     elif code == COS: out = cos(x); dx = -sin(x)
@@ -157,7 +157,7 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         else: return False
     elif code == ELU:
         if x > 0.0: out = x; dx = 1.0; dy = 0.0
-        elif x <= 0.0: dy = expm1(x); out = y * dy; dx = out + y
+        elif x <= 0.0: dy = expm1(x); out = y * dy; dx = y * exp(x)
         else: return False
     elif code == LOGADDEXP:
         out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
@@ -170,8 +170,8 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         if x > 0.0 or code == IEEE_POW and x != 0.0: out = pow(x, y)
         elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
         else: return False
-        dx = out / x if fmod(y, 0.5) != 0.0 else pow(x, y - 1.0)
-        dx = y * dx if y != 0.0 else 0.0
+        if y < 0.5 and fmod(y, 1.0) != 0.0 or fabs(y) > 9007199254740992.0: dx = y * out / x
+        else: dx = y * pow(x, y - 1.0) if y != 0.0 else 0.0
         dy = out * (log(x) if x > 0.0 else NAN)
         value[0], by_x[0], by_y[0] = out, dx, dy
         return isfinite(out)

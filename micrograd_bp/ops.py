@@ -133,11 +133,12 @@ mod: Op = Op("mod", "%", operator.mod, lambda out, x, y: (1.0, -(x // y)), TWO, 
 neg: Op = Op("neg", "-", operator.neg, lambda out, x: (-1.0,), native="fneg")
 pos: Op = Op("pos", "+", operator.pos, lambda out, x: (1.0,), expansion=lambda x: x)
 abs: Op = Op("abs", "abs", operator.abs, lambda out, x: (sign(x),), smooth=False, native="llvm.fabs")
-# x**(y - 1) is off by many ulp where y - 1 is rounded (0 < y < 1/2, say): out / x is not.
+# y * x**(y - 1) is off by many ulp where y - 1 is rounded; there y * out / x is not, and neither over- nor underflows.
 pow: Op = Op("pow", "**", _forward.real_pow,
-             lambda out, x, y: (chain(y, choose(y % 0.5, where(x, ieee_div(out, x), p := ieee_pow(x, y - 1.0)), p)),
+             lambda out, x, y: (choose(less(y, 0.5) * (y % 1.0) + less(2.0**53, abs(y)),
+                                       where(x, ieee_div(y * out, x), p := chain(y, ieee_pow(x, y - 1.0))), p),
                                 where(x, out * ieee_log(x), 0.0)),
-             ((0.0, MAX), (-400.0, 400.0)), native="pow")
+             ((0.0, MAX), ANY), native="pow")
 fma: Op = Op("fma", "fma", getattr(math, "fma", _forward.fma), lambda out, x, y, z: (y, x, 1.0), (ANY, ANY, ANY),
              native="llvm.fma")
 fsum: Op = Op("fsum", "fsum", lambda *args: math.fsum(args), lambda out, *args: (1.0,) * len(args), TWO)
@@ -146,25 +147,32 @@ sumprod: Op = Op("sumprod", "sumprod", _forward.sumprod,
 
 # --- exponentials, logarithms, roots ------------------------------------------------------------------------------
 
-exp: Op = Op("exp", "exp", math.exp, lambda out, x: (out,), ((-746.0, 709.78),), native="exp")
-exp2: Op = Op("exp2", "exp2", math.exp2, lambda out, x: (out * LN2,), ((-1076.0, 1023.99),), native="exp2")
-expm1: Op = Op("expm1", "expm1", math.expm1, lambda out, x: (exp(x),), ((-746.0, 709.78),), native="expm1")
+EXP = ((-MAX, 709.782712893384),)  # beyond, it overflows
+
+exp: Op = Op("exp", "exp", math.exp, lambda out, x: (out,), EXP, native="exp")
+exp2: Op = Op("exp2", "exp2", math.exp2, lambda out, x: (out * LN2,), ((-MAX, 1024.0 - 2.0**-43),), native="exp2")
+expm1: Op = Op("expm1", "expm1", math.expm1, lambda out, x: (exp(x),), EXP, native="expm1")
 log: Op = Op("log", "log", math.log, lambda out, x: (1.0 / x,), POSITIVE, native="log")
 log2: Op = Op("log2", "log2", math.log2, lambda out, x: (1.0 / LN2 / x,), POSITIVE, native="log2")
 log10: Op = Op("log10", "log10", math.log10, lambda out, x: (1.0 / LN10 / x,), POSITIVE, native="log10")
 log1p: Op = Op("log1p", "log1p", math.log1p, lambda out, x: (1.0 / (1.0 + x),), ((-1.0 + EPS, MAX),), native="log1p")
 sqrt: Op = Op("sqrt", "sqrt", math.sqrt, lambda out, x: (ieee_div(0.5, out),), ((0.0, MAX),), native="llvm.sqrt")
-cbrt: Op = Op("cbrt", "cbrt", math.cbrt, lambda out, x: (ieee_div(1.0, 3.0 * out * out),), native="cbrt")
+# C's cbrt may be off by 4 ulp: in this mean of 1 / (3 out**2) and out / (3 x) its error cancels to first order.
+cbrt: Op = Op("cbrt", "cbrt", math.cbrt,
+              lambda out, x: (where(x, (ieee_div(1.0, out * out) + 2.0 * ieee_div(out, x)) / 9.0, math.inf),),
+              native="cbrt")
 square: Op = Op("square", "square", lambda x: x * x, lambda out, x: (2.0 * x,))
 reciprocal: Op = Op("reciprocal", "reciprocal", lambda x: 1.0 / x, lambda out, x: (-out * out,))
 logaddexp: Op = Op("logaddexp", "logaddexp", _forward.logaddexp,
                    lambda out, x, y: (where(c := abs(compare(x, y)) + less(abs(x), math.inf), sigmoid(x - y), 0.5),
                                       where(c, sigmoid(y - x), 0.5)),  # c: not the same infinity twice
                    TWO, expansion=lambda x, y: where(compare(x, y), maximum(x, y) + log1p(exp(-abs(x - y))), x + LN2))
-ldexp: Op = Op("ldexp", "ldexp", lambda x, n: math.ldexp(x, int(n)), lambda out, x, n: (ieee_pow(2.0, n), out * LN2),
+ldexp: Op = Op("ldexp", "ldexp", _forward.ldexp, lambda out, x, n: (ieee_pow(2.0, n), out * LN2),
                (ANY, (-1000.0, 1000.0)), smooth=False)
 
 # --- trigonometry -------------------------------------------------------------------------------------------------
+
+COSH = ((-710.4758600739439, 710.4758600739439),)  # beyond, it overflows
 
 sin: Op = Op("sin", "sin", math.sin, lambda out, x: (cos(x),), native="sin")
 cos: Op = Op("cos", "cos", math.cos, lambda out, x: (-sin(x),), native="cos")
@@ -174,15 +182,12 @@ asin: Op = Op("asin", "asin", math.asin,
 acos: Op = Op("acos", "acos", math.acos,
                   lambda out, x: (-ieee_div(1.0, sqrt((1.0 - x) * (1.0 + x))),), UNIT, native="acos")
 atan: Op = Op("atan", "atan", math.atan, lambda out, x: (1.0 / (1.0 + x * x),), native="atan")
-atan2: Op = Op("atan2", "atan2", math.atan2,
-               lambda out, y, x: (where(h := hypot(x, y), ieee_div(ieee_div(x, h), h), 0.0),
-                                  where(h, ieee_div(ieee_div(-y, h), h), 0.0)), TWO, native="atan2")
-hypot: Op = Op("hypot", "hypot", math.hypot, lambda out, *args: tuple(where(out, ieee_div(x, out), 0.0) for x in args),
-                   TWO, native="~hypot")
+atan2: Op = Op("atan2", "atan2", math.atan2, lambda out, y, x: (_inverted(x, y), -_inverted(y, x)), TWO, native="atan2")
+hypot: Op = Op("hypot", "hypot", math.hypot, lambda out, *args: _normed(out, args), TWO, native="~hypot")
 degrees: Op = Op("degrees", "degrees", lambda x: x * (180.0 / math.pi), lambda out, x: (180.0 / math.pi,))
 radians: Op = Op("radians", "radians", lambda x: x * (math.pi / 180.0), lambda out, x: (math.pi / 180.0,))
-sinh: Op = Op("sinh", "sinh", math.sinh, lambda out, x: (cosh(x),), ((-710.4, 710.4),), native="sinh")
-cosh: Op = Op("cosh", "cosh", math.cosh, lambda out, x: (sinh(x),), ((-710.4, 710.4),), native="cosh")
+sinh: Op = Op("sinh", "sinh", math.sinh, lambda out, x: (cosh(x),), COSH, native="sinh")
+cosh: Op = Op("cosh", "cosh", math.cosh, lambda out, x: (sinh(x),), COSH, native="cosh")
 tanh: Op = Op("tanh", "tanh", math.tanh, lambda out, x: (1.0 - out * out,), native="tanh")
 asinh: Op = Op("asinh", "asinh", math.asinh, lambda out, x: (1.0 / hypot(1.0, x),), native="asinh")
 acosh: Op = Op("acosh", "acosh", math.acosh, lambda out, x: (ieee_div(1.0, sqrt(x - 1.0) * sqrt(x + 1.0)),),
@@ -194,11 +199,12 @@ atanh: Op = Op("atanh", "atanh", math.atanh, lambda out, x: (1.0 / ((1.0 - x) * 
 
 erf: Op = Op("erf", "erf", math.erf, lambda out, x: (2.0 / math.sqrt(math.pi) * exp(-x * x),), native="erf")
 erfc: Op = Op("erfc", "erfc", math.erfc, lambda out, x: (-2.0 / math.sqrt(math.pi) * exp(-x * x),), native="erfc")
-gamma: Op = Op("gamma", "gamma", math.gamma, lambda out, x: (out * digamma(x),), ((-170.0, 171.6),), native="~tgamma")
+gamma: Op = Op("gamma", "gamma", math.gamma, lambda out, x: (true_gamma(x) * digamma(x),),
+                ((-MAX, 171.6243769563027),), native="~tgamma")
 lgamma: Op = Op("lgamma", "lgamma", math.lgamma, lambda out, x: (digamma(x),))
 digamma: Op = Op("digamma", "digamma", lambda x: _forward.polygamma(0, x), lambda out, x: (polygamma(1.0, x),))
 polygamma: Op = Op("polygamma", "polygamma", _forward.polygamma, lambda out, n, x: (math.nan, polygamma(n + 1.0, x)),
-                   ((0.0, 0.0), ANY))
+                   ((0.0, 170.0), ANY))
 
 # --- comparison, choice, rounding; flat or kinked -----------------------------------------------------------------
 
@@ -231,10 +237,11 @@ copysign: Op = Op("copysign", "copysign", math.copysign,
                   lambda out, x, y: (copysign(1.0, x) * copysign(1.0, y), 0.0), TWO, smooth=False,
                   native="llvm.copysign")
 fmod: Op = Op("fmod", "fmod", math.fmod, lambda out, x, y: (1.0, ieee_div(out - x, y)), TWO, smooth=False,
-               native="frem")
-remainder: Op = Op("remainder", "remainder", math.remainder, lambda out, x, y: (1.0, ieee_div(out - x, y)), TWO,
-                   smooth=False, native="remainder")
-floor: Op = Op("floor", "floor", lambda x: x // 1.0, lambda out, x: (0.0,), smooth=False, native="llvm.floor")
+              native="frem")
+remainder: Op = Op("remainder", "remainder", math.remainder,  # out - x may overflow
+                   lambda out, x, y: (1.0, ieee_div(out * (s := rescale(abs(x))) - x * s, y * s)), TWO, smooth=False,
+                   native="remainder")
+floor: Op = Op("floor", "floor", _forward.floor, lambda out, x: (0.0,), smooth=False, native="llvm.floor")
 
 # --- activations --------------------------------------------------------------------------------------------------
 
@@ -242,17 +249,18 @@ relu: Op = Op("relu", "relu", lambda x: 0.0 if x <= 0.0 else x, lambda out, x: (
               expansion=lambda x: where(less_equal(x, 0.0), 0.0, x))
 leaky_relu: Op = Op("leaky_relu", "leaky_relu", lambda x, slope: x if x > 0.0 else slope * x,
                     lambda out, x, slope=0.01: (where(step(x), 1.0, slope), where(step(x), 0.0, x)),
-                    (ANY, (-2.0, 2.0)), smooth=False, expansion=lambda x, slope: where(less(0.0, x), x, slope * x))
+                    TWO, smooth=False, expansion=lambda x, slope: where(less(0.0, x), x, slope * x))
 elu: Op = Op("elu", "elu", lambda x, alpha: x if x > 0.0 else alpha * math.expm1(x),
-             lambda out, x, alpha=1.0: (where(step(x), 1.0, out + alpha), where(step(x), 0.0, expm1(minimum(x, 0.0)))),
-             (ANY, (0.0, 2.0)), smooth=False,
+             lambda out, x, alpha=1.0: (where(c := step(x), 1.0, alpha * exp(m := minimum(x, 0.0))),
+                                        where(c, 0.0, expm1(m))),
+             TWO, smooth=False,
              expansion=lambda x, alpha: where(less(0.0, x), x, alpha * expm1(minimum(x, 0.0))))
 gelu: Op = Op("gelu", "gelu", lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2.0)),
               lambda out, x: (0.5 * erfc(-x / math.sqrt(2.0)) + x * exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi),),
               expansion=lambda x: 0.5 * x * erfc(-x / math.sqrt(2.0)))
 sigmoid: Op = Op("sigmoid", "sigmoid", _forward.sigmoid, lambda out, x: (out * (1.0 - out),),
                  expansion=lambda x: where(less(x, 0.0), exp(-abs(x)), 1.0) / (1.0 + exp(-abs(x))))
-silu: Op = Op("silu", "silu", lambda x: x * _forward.sigmoid(x), lambda out, x: ((s := sigmoid(x)) + out * (1.0 - s),),
+silu: Op = Op("silu", "silu", lambda x: x * _forward.sigmoid(x), lambda out, x: (sigmoid(x) + out * sigmoid(-x),),
               expansion=lambda x: x * sigmoid(x))
 softplus: Op = Op("softplus", "softplus", lambda x: (x if x > 0.0 else 0.0) + math.log1p(math.exp(-builtins.abs(x))),
                   lambda out, x: (sigmoid(x),), expansion=lambda x: where(less(0.0, x), x, 0.0) + log1p(exp(-abs(x))))
@@ -261,7 +269,7 @@ log_sigmoid: Op = Op("log_sigmoid", "log_sigmoid",
                      lambda out, x: (sigmoid(-x),),
                      expansion=lambda x: where(less(x, 0.0), x, 0.0) - log1p(exp(-abs(x))))
 
-# --- for rules: the chain rule's product (0 where g is 0, whatever p), and IEEE 754 arithmetic that never raises ---
+# --- for rules: the chain rule's product (0 where g is 0, whatever p), IEEE 754 arithmetic that never raises, others -
 
 chain: Op = Op("chain", "*", lambda g, p: g * p if g else 0.0, lambda out, g, p: (p, g), TWO, native="~fmul",
                expansion=lambda g, p: where(g, g * p, 0.0))
@@ -269,7 +277,24 @@ ieee_div: Op = Op("ieee_div", "/", _forward.ieee_div, lambda out, x, y: (ieee_di
                   native="fdiv")
 ieee_log: Op = Op("ieee_log", "log", _forward.ieee_log, lambda out, x: (ieee_div(1.0, x),), POSITIVE, native="log")
 ieee_pow: Op = Op("ieee_pow", "**", _forward.ieee_pow, pow.partials, pow.domain, native="pow")
+true_gamma: Op = Op("true_gamma", "gamma", _forward.true_gamma, lambda out, x: (out * digamma(x),), gamma.domain)
+rescale: Op = Op("rescale", "rescale", lambda h: where(less(h, 2.0**-900), 2.0**600,
+                                                       where(less(2.0**900, h), 2.0**-600, 1.0)),
+                 lambda out, h: (0.0,), smooth=False)
 # fmt: on
+
+
+def _normed(h: Any, args: Any) -> Any:
+    """The arguments over their hypot h, by way of middling numbers: h may overflow, or be subnormal and inexact."""
+    scaled = [x * rescale(h) for x in args]
+    radius = where(h, hypot(*scaled), 1.0)
+    return tuple(ieee_div(x, radius) for x in scaled)
+
+
+def _inverted(x: Any, y: Any) -> Any:
+    """x / (x**2 + y**2) where neither square need be a float (R. L. Smith, 1962); 0 at the origin."""
+    steep = ieee_div(r := ieee_div(x, y), x * r + y)
+    return where(less(abs(x), abs(y)), steep, where(x, ieee_div(1.0, y * ieee_div(y, x) + x), 0.0))
 
 
 def _wraps(m: Any, y: Any) -> Any:
