@@ -168,6 +168,13 @@ def test_where_eager_raises_c_is_not_finite(compiled):
     assert call("kernel_value", [1000.0], [0.0], sizes=[5])[1][3] == math.inf
 
 
+def test_an_adjoint_of_zero_passes_nothing_on(compiled):
+    """0 * inf is 0 in the chain rule: relu is flat where sqrt is infinitely steep."""
+    w, v = Value(0.0), Value(2.0)
+    graph = mg.kernel((-w.sqrt()).relu() * v.tanh(), [], [w, v])
+    assert compiled(graph.source("c"))("kernel_value_and_grad", [], [0.0, 2.0], sizes=[2]) == (0.0, [0.0, 0.0])
+
+
 # --- odd graphs -------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,12 @@ INSTRUCTIONS = {
     "select": "{} != 0.0 ? {} : {}", "fcmp olt": "{} < {} ? 1.0 : 0.0", "fcmp ole": "{} <= {} ? 1.0 : 0.0",
 }  # fmt: skip
 
+# What makes of finite numbers a finite one, short of an overflow.
+TAME = {
+    "fadd", "fsub", "fmul", "fneg", "select", "fcmp olt", "fcmp ole", "llvm.fabs", "llvm.copysign", "llvm.floor",
+    "llvm.fma", "sin", "cos", "tanh", "atan", "atan2", "asinh", "erf", "erfc", "cbrt",
+}  # fmt: skip
+
 # Functions for rows that C's math.h lacks; `forward` is Python that asks for the numbers. A row of any arity gets an
 # array and its length. Sums are as if done in twice the precision (Ogita, Rump and Oishi, 2005), not exact.
 FUNCTIONS = {
@@ -194,9 +200,14 @@ class _Writer:
         needed = live(program, program.outputs)
         names = dict(zip(program.inputs, inputs)) | {i: f"w[{k}]" for k, i in enumerate(program.parameters)}
         names |= {i: self.literal(x) for i, x in program.constants.items()}
+        products = self.products(program)
         lines = []
         for i, row in enumerate(program.rows):
-            if row is not None and needed[i]:
+            if row is None or not needed[i]:
+                continue
+            if i in products:
+                names[i] = names[products[i]]
+            else:
                 names[i] = f"t{i}"
                 lines.append(f"const double t{i} = {self.expression(row, [names[k] for k in program.operands[i]])};")
         pairs = list(zip(results, [names[i] for i in program.outputs], strict=True))
@@ -216,6 +227,24 @@ class _Writer:
         if op.native and (op.arity is not None or count == len(op.domain)) and not (rough and op.expansion is not None):
             return op.native.removeprefix("~")
         return f"{op.name}_row" if op.name in FUNCTIONS else ""
+
+    def products(self, program: Program) -> dict[int, int]:
+        """Nodes `where(g, g * p, 0)`, the chain rule's product, whose p is finite, by the product that they equal."""
+        tame = [False] * len(program)
+        found = {}
+        for i, (row, operands) in enumerate(zip(program.rows, program.operands)):
+            native = self.native(row, len(operands), True) if row is not None else ""
+            known = [tame[k] for k in operands]
+            tame[i] = math.isfinite(program.constants.get(i, 0.0)) if row is None else native in TAME and all(known)
+            if native == "select" and program.constants.get(operands[2]) == 0.0:
+                condition, product, _ = operands
+                factors = program.operands[product]
+                of = program.rows[product]
+                if of is not None and of.native == "fmul" and condition in factors:
+                    other = factors[factors[0] == condition]
+                    if tame[other]:
+                        found[i], tame[i] = product, tame[product]
+        return found
 
     def expression(self, op: Op, operands: list[str]) -> str:
         native = self.native(op, len(operands), True)
@@ -275,7 +304,7 @@ def _comment(graph: Graph, name: str, several: bool) -> str:
             lines.append(f"const double *cotangent: {outputs} numbers: the derivatives of a loss by the outputs, say")
     lines += [
         "",
-        "Numbers are IEEE 754's: where Python raises an exception, the result is infinite or not a number.",
+        "x and w are finite. Where Python raises an exception, results are inf or nan, as IEEE 754 has it.",
         "A branch that the recording took is taken for every x.",
     ]
     return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */\n"
