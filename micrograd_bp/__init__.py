@@ -35,6 +35,7 @@ from micrograd_bp.ops import (
     step,
     where,
 )
+from micrograd_bp.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from micrograd_bp.value import Value, engine_name, gradients
 
@@ -71,6 +72,7 @@ __all__ = [
     "nn",
     "ops",
     "optim",
+    "parallel_value_and_grad",
     "paths",
     "reciprocal",
     "relu",

@@ -6,10 +6,23 @@ import argparse
 import importlib
 import pathlib
 import random
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from micrograd_bp import __version__, datasets, engine_name, expressions, losses, nn, optim, training
+from micrograd_bp import (
+    __version__,
+    _files,
+    datasets,
+    engine_name,
+    expressions,
+    kernel,
+    losses,
+    nn,
+    optim,
+    training,
+)
 from micrograd_bp.value import Value, topological_order
 
 DESCRIPTION = """Train a multi-layer perceptron to tell classes apart: by default the species of Fisher's 150 irises.
@@ -22,15 +35,16 @@ EPILOG = """examples:
   micrograd-bp --hidden 16 16 --epochs 100 --seed 1 --out run1
   micrograd-bp --csv wine.csv --target cultivar
 
-micrograd-bp draw "tanh(a*b + c)" a=2 b=-3 c=10 -o graph.svg draws an expression: see micrograd-bp draw --help"""
+micrograd-bp draw "tanh(a*b + c)" a=2 b=-3 c=10 -o graph.svg draws an expression: see micrograd-bp draw --help
+micrograd-bp export model.json -o model.c writes a saved model as C: see micrograd-bp export --help"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `micrograd-bp`, also `python -m micrograd_bp`; the exit code is 2 for an error of the user's."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments[:1] == ["draw"]:
-            return expressions.main(arguments[1:])
+        if arguments and arguments[0] in COMMANDS:
+            return COMMANDS[arguments[0]](arguments[1:])
         return train(_parser().parse_args(arguments))
     except (ValueError, ArithmeticError, ImportError, OSError) as error:
         place = f"{error.filename}: " if isinstance(error, OSError) and error.filename is not None else ""
@@ -167,6 +181,43 @@ def _picture(neuron: nn.Neuron, inputs: list[Value], stem: pathlib.Path) -> str:
         return f"{drawing.draw(loss).render(stem, format='svg', cleanup=True)}, the graph of one neuron's loss"
     except (ImportError, RuntimeError) as error:  # no package, or no program, that renders
         return f"none, for {str(error).splitlines()[0]}"
+
+
+def _export_parser() -> argparse.ArgumentParser:
+    description = "Write a saved model as one C99 file: its outputs, and their derivatives by its parameters."
+    parser = argparse.ArgumentParser("micrograd-bp export", description=description)
+    parser.add_argument("model", metavar="MODEL.json", type=pathlib.Path, help="a feedforward model that save() wrote")
+    parser.add_argument("-o", "--out", metavar="FILE", type=pathlib.Path, help="default: MODEL.c beside the model")
+    parser.add_argument("--name", help="what the functions' names begin with (default: the name of the C file)")
+    parser.add_argument("--float", action="store_true", help="single precision, for small machines")
+    return parser
+
+
+def export(argv: Sequence[str]) -> int:
+    """`micrograd-bp export`: a saved model as C; ValueError or OSError: it cannot be read, written, or be C."""
+    arguments = _export_parser().parse_args(argv)
+    model = nn.load(arguments.model)
+    if not isinstance(model, nn.Neuron | nn.Feedforward):
+        raise ValueError(f"{arguments.model}: {model!r} is no function of a row of numbers; export takes those only")
+    inputs = [Value(0.0) for _ in range(_inputs(model))]
+    path = arguments.out or arguments.model.with_suffix(".c")
+    name = arguments.name or re.sub(r"\W", "_", path.stem, flags=re.ASCII)
+    title = f"{arguments.model.name}, {model!r}"
+    program = kernel(model(inputs), inputs, model.parameters())
+    _files.write(path, program.source("c", name=name, real="float" if arguments.float else "double", title=title))
+    print(f"{path}: C99, {len(inputs)} inputs; its first lines say how to call it")
+    return 0
+
+
+def _inputs(model: nn.Module) -> int:
+    """How many numbers a model takes."""
+    first: Any = model
+    while isinstance(first, nn.Sequential) and first.parts:
+        first = first.parts[0]
+    return len(first.means) if isinstance(first, nn.Standardize) else getattr(first, "nin", 0)
+
+
+COMMANDS = {"draw": expressions.main, "export": export}  # by the first argument; without one, the main job
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ True
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -23,12 +24,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp import _files
+from micrograd_bp import _files, parallel
 from micrograd_bp.compiler.sweeps import Sweep, compiled_sweep
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from tqdm import tqdm
 
 Metric: TypeAlias = Callable[[list[Any], list[Any]], float]
@@ -67,6 +70,8 @@ def fit(
     checkpoint_every: int = 1,
     progress: bool | None = None,
     jit: bool = False,
+    executor: Executor | None = None,
+    shards: int | None = None,
 ) -> History:
     """Train the model: for every batch, one step of the optimizer down the gradient of the mean loss of its rows.
 
@@ -90,10 +95,15 @@ def fit(
     - `jit`: record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
       the history is the same to rounding. What the model draws at random or keeps between calls is recorded once.
     - `progress`: a bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
+    - `executor`: who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
+      `MPIPoolExecutor`, or another; every batch is cut into so many `shards` (8), on whose number alone the bits of
+      the result depend. Workers compute on copies of the model and the loss: only losses, predictions and gradients of
+      the optimizer's parameters come back. A worker that dies costs a retry and a RuntimeWarning.
 
     KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
-    returned. Any other error leaves it so too. ValueError: X and y differ in length, there are no rows, or the
-    checkpoint is damaged or of another run. FloatingPointError: the loss of a batch is infinite or nan.
+    returned. Any other error leaves it so too, and one of the model's or the loss's has a note that names the row.
+    ValueError: X and y differ in length, there are no rows, or the checkpoint is damaged or of another run.
+    FloatingPointError: the loss of a batch is infinite or nan. TypeError: model or loss cannot be sent to a worker.
 
     >>> from micrograd_bp import losses, nn, optim
     >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
@@ -110,6 +120,11 @@ def fit(
     ):
         if not isinstance(count, int) or count < least:
             raise ValueError(f"{name} is a whole number, {least} or more, not {count!r}")
+    if shards is not None and executor is None:
+        raise ValueError("shards are for an executor; pass one, such as concurrent.futures.ProcessPoolExecutor()")
+    if jit and executor is not None:
+        raise ValueError("jit and executor do not go together; a compiled program uses several cores by itself")
+    shards = parallel.SHARDS if shards is None else shards
     rows, targets = _pairs(X, y)
     held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
     if not isinstance(validation, float | tuple | None):
@@ -122,6 +137,8 @@ def fit(
         "shuffle": bool(shuffle),
         "validation": share,
     }
+    if executor is not None:
+        identity["shards"] = shards
     saved = None
     if checkpoint is not None:
         identity["data"] = hashlib.sha256(repr((rows, targets, held)).encode()).hexdigest()
@@ -134,7 +151,11 @@ def fit(
     if saved is not None:
         run.restore(saved)
 
-    sweep: Sweep = functools.partial(_sweep, model, loss)
+    resources = contextlib.ExitStack()
+    sweep_rows: Callable[..., parallel.Found] = _here
+    if executor is not None:
+        sweep_rows = resources.enter_context(parallel.team(executor, shards))
+    sweep: Sweep = functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
     if jit:
         sweep = compiled_sweep(model, loss, sweep)
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
@@ -167,6 +188,7 @@ def fit(
             _write(checkpoint, identity, whole)
     finally:
         bar.close()
+        resources.close()
     if patience is not None:
         run.put_best()
     return run.history
@@ -206,22 +228,31 @@ def _epoch(
 
 
 def _sweep(
-    model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], rows: list[Any], targets: list[Any]
+    sweep_rows: Callable[..., parallel.Found],
+    model: Callable[[Any], Any],
+    loss: Callable[[Any, Any], Any],
+    parameters: list[Value],
+    rows: list[Any],
+    targets: list[Any],
 ) -> tuple[float, list[Any]]:
-    """Add the gradient of the mean loss of the rows to the grads; the mean loss, and the predictions as numbers.
+    """Add the gradient of the mean loss of the rows to the grads; the mean loss, and the predictions as numbers."""
+    measure = functools.partial(_row_loss, model, loss)
+    found = sweep_rows(measure, parameters, list(zip(rows, targets)), 1.0 / len(rows))
+    return math.fsum([error for error, _ in found]) / len(rows), [prediction for _, prediction in found]
 
-    Row by row, so that no more than one row's graph is in memory.
-    """
-    errors, predictions = [], []
-    for x, target in zip(rows, targets):
-        prediction = model(x)
-        error = loss(prediction, target)
-        if not isinstance(error, Value):
-            raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
-        error.backward(1.0 / len(rows))
-        errors.append(error.data)
-        predictions.append(_data(prediction))
-    return math.fsum(errors) / len(rows), predictions
+
+def _here(measure: parallel.Measure, parameters: list[Value], rows: list[Any], scale: float) -> parallel.Found:
+    return parallel.sweep_rows(measure, rows, scale)
+
+
+def _row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row: tuple[Any, Any]) -> tuple[Value, Any]:
+    """The loss of one row, and the prediction as plain numbers."""
+    x, target = row
+    prediction = model(x)
+    error = loss(prediction, target)
+    if not isinstance(error, Value):
+        raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
+    return error, _data(prediction)
 
 
 def evaluate(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
+import operator
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from micrograd_bp.compiler import c99
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -139,8 +142,33 @@ class Kernel:
 
     # --- to look at -------------------------------------------------------------------------------------------------
 
-    def source(self, language: str = "python") -> str:
-        """The program as text: "python", forward and backward pass, to read and to run; or "llvm", as compiled."""
+    def source(
+        self,
+        language: str = "python",
+        *,
+        name: str = "kernel",
+        real: str = "double",
+        title: str = "A recorded graph",
+    ) -> str:
+        r"""The program as text, to read and to run.
+
+        - "python": value, or value and gradient, in Python; "llvm": as compiled.
+        - "c": one self-contained C99 file, value and gradient, that needs math.h and nothing else; its functions begin
+          with `name`, its numbers are of type `real`, "double" or "float". For several outputs the gradient is that of
+          their sum with given weights (`value_and_vjp`), so that it goes with any loss. At its top stands how to call
+          them, and which graph it is: `title` and a formula, or counts and a fingerprint.
+
+        ValueError: there is no such language, no C for a row of the graph, or name or real cannot be.
+
+        >>> x, w = Value(1.0, "x"), Value(3.0, "w")
+        >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
+        double kernel_value(const double *x, const double *w)
+        {
+            const double t2 = w[0] * x[0];
+            const double t3 = tanh(t2);
+            return t3;
+        }
+        """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
             return self._python(kind)[0]
@@ -149,7 +177,17 @@ class Kernel:
             if native is None:
                 raise ImportError(f"LLVM's text needs llvmlite: {INSTALL}")
             return native.text
-        raise ValueError(f'source is "python" or "llvm", not {language!r}')
+        if language == "c":
+            return c99.source(self._c_graph(title), name, real)
+        raise ValueError(f'source is "python", "llvm" or "c", not {language!r}')
+
+    def _c_graph(self, title: str) -> c99.Graph:
+        gradient = None
+        if self.parameters:
+            gradient = self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
+        labels = [self.program.labels.get(i, "") for i in (*self.program.inputs, *self.program.parameters)]
+        leaves = [x.data for x in self.leaves]
+        return c99.Graph(self.program, gradient, labels, leaves, len(self.parameters), self.single, title)
 
     @property
     def constants(self) -> list[float]:
@@ -191,9 +229,14 @@ class Kernel:
         if kind == "weighted":
             inputs.append(Value(1.0, "weight"))
             outputs[0] = outputs[0] * inputs[-1]
+        total = outputs[0]
+        if kind == "cotangents":
+            cotangents = [Value(1.0, f"cotangent {k}") for k in range(len(outputs))]
+            inputs += cotangents
+            total = functools.reduce(operator.add, map(operator.mul, cotangents, outputs))
         if kind != "value":
             known = {*inputs, *leaves}
-            slopes = gradients(outputs[0], leaves[: len(self.parameters)])
+            slopes = gradients(total, leaves[: len(self.parameters)])
             for x in slopes:
                 outputs.append(x.data if x.op is None and x not in known else x)  # a constant slope
         return outputs, inputs, leaves

@@ -1,0 +1,126 @@
+"""`python -m benchmarks.scale`: what a node, an edge and a million of them cost, in memory and time, on each engine.
+
+Chains of nodes with one operand, with two, and one node with very many; recorded and swept back. Memory is what the
+process grows by, time is the processor's; every row is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import engines
+from benchmarks.memory import _resident
+
+
+def unary(mg: Any, count: int) -> Any:
+    """A chain of nodes with one operand each."""
+    node = mg.Value(0.5)
+    for _ in range(count):
+        node = -node
+    return node
+
+
+def binary(mg: Any, count: int) -> Any:
+    """A chain of nodes with two operands each."""
+    node = x = mg.Value(0.5)
+    for _ in range(count):
+        node = node + x
+    return node
+
+
+def product(mg: Any, count: int) -> Any:
+    """The same, with partials that are numbers of their own."""
+    node, x = mg.Value(0.5), mg.Value(0.999)
+    for _ in range(count):
+        node = node * x
+    return node
+
+
+def fan(mg: Any, count: int) -> Any:
+    """One node with so many operands, twice each leaf."""
+    leaves = [mg.Value(1.0) for _ in range(8)]
+    return mg.math.fsum(leaves * (count // 8))
+
+
+SHAPES: dict[str, Callable[[Any, int], Any]] = {
+    "a node of one operand": unary,
+    "a node of two operands, x + y": binary,
+    "a node of two operands, x * y": product,
+    "an operand more, of fsum": fan,
+}
+
+
+def measured(mg: Any, make: Callable[[Any, int], Any], count: int) -> tuple[float, float, float]:
+    """Bytes that the process grew by, nanoseconds of recording, and nanoseconds of backward, each for one."""
+    make(mg, 100).backward()
+    before = _resident()
+    output = make(mg, count)
+    output.backward()
+    size = _resident() - before
+    del output
+    times = []
+    for _ in range(5):
+        gc.collect()
+        start = time.process_time()
+        output = make(mg, count)
+        middle = time.process_time()
+        output.backward()
+        times.append((middle - start, time.process_time() - middle))
+        del output
+    record, back = (min(column) / count * 1e9 for column in zip(*times))
+    return size / count, record, back
+
+
+def compiled(mg: Any, count: int, rows: int = 4096) -> tuple[float, float, float]:
+    """Of a network's loss with about so many nodes: their number, seconds to compile, nanoseconds a node and row."""
+    np = importlib.import_module("numpy")
+    width = round((count / 6) ** 0.5)
+    model = mg.nn.MLP(width, [width, 1], activation="tanh", rng=random.Random(0))
+    inputs = [mg.Value(0.5) for _ in range(width)]
+    kernel = mg.kernel(model(inputs) ** 2, inputs, model.parameters())
+    start = time.process_time()
+    X = np.random.default_rng(0).normal(size=(rows, width))
+    kernel.value_and_grad(X)
+    compiling = time.process_time() - start
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        kernel.value_and_grad(X)
+        times.append(time.process_time() - start)
+    nodes = kernel.stats["gradient: nodes"]
+    return nodes, compiling, min(times) / nodes / rows * 1e9
+
+
+def main() -> None:
+    """Print a table for each engine, and one for compiled programs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--count", type=int, default=500_000)
+    parser.add_argument("--only", nargs=2, metavar=("ENGINE", "SHAPE"), help="one row of a table")
+    options = parser.parse_args()
+    if options.only:
+        engine, shape = options.only
+        print("| {:.0f} | {:.0f} | {:.0f} |".format(*measured(engines.load(engine), SHAPES[shape], options.count)))
+        return
+    for engine in ("pure", "accelerated"):
+        print(f"\n**{engine}**\n\n| | bytes | ns to record | ns to sweep |\n|---|---:|---:|---:|")
+        for shape in SHAPES:
+            command = [sys.executable, "-m", "benchmarks.scale", "--count", str(options.count), "--only", engine, shape]
+            row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            print(f"| {shape} {row}", flush=True)
+    print("\n**compiled**\n\n| nodes | ms a node to compile | ns a node and row |\n|---:|---:|---:|")
+    mg = engines.load("accelerated")
+    for count in (1_000, 10_000, 50_000):
+        nodes, compiling, run = compiled(mg, count)
+        print(f"| {nodes:.0f} | {compiling / nodes * 1e3:.3f} | {run:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Programs as C99: one self-contained file with straight-line functions, for microcontrollers and other languages."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import math
+import re
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from micrograd_bp._version import __version__
+from micrograd_bp.compiler.program import Program, live, lower
+from micrograd_bp.names import Name
+from micrograd_bp.ops import Op
+
+# What LLVM's instructions are in C; whatever else a row's `native` names is a function of math.h.
+INSTRUCTIONS = {
+    "fadd": "{} + {}", "fsub": "{} - {}", "fmul": "{} * {}", "fdiv": "{} / {}", "frem": "fmod({}, {})", "fneg": "-{}",
+    "select": "{} != 0.0 ? {} : {}", "fcmp olt": "{} < {} ? 1.0 : 0.0", "fcmp ole": "{} <= {} ? 1.0 : 0.0",
+}  # fmt: skip
+
+# What makes of finite numbers a finite one, short of an overflow.
+TAME = {
+    "fadd", "fsub", "fmul", "fneg", "select", "fcmp olt", "fcmp ole", "llvm.fabs", "llvm.copysign", "llvm.floor",
+    "llvm.fma", "sin", "cos", "tanh", "atan", "atan2", "asinh", "erf", "erfc", "cbrt",
+}  # fmt: skip
+
+# Functions for rows that C's math.h lacks; `forward` is Python that asks for the numbers. A row of any arity gets an
+# array and its length. Sums are as if done in twice the precision (Ogita, Rump and Oishi, 2005), not exact.
+FUNCTIONS = {
+    "lgamma": "static double lgamma_row(double x)\n{\n    return lgamma(x);\n}\n",
+    "ldexp": "static double ldexp_row(double x, double n)\n{\n    return ldexp(x, (int)n);\n}\n",
+    "hypot": """static double hypot_row(int n, const double *x)
+{
+    double length = 0.0;
+    for (int i = 0; i < n; i++)
+        length = hypot(length, x[i]);
+    return length;
+}
+""",
+    "fsum": """static double fsum_row(int n, const double *x)
+{
+    double sum = 0.0, rest = 0.0;
+    for (int i = 0; i < n; i++) {
+        const double next = sum + x[i], part = next - sum;
+        rest += (sum - (next - part)) + (x[i] - part);
+        sum = next;
+    }
+    return isfinite(rest) ? sum + rest : sum;
+}
+""",
+    "sumprod": """static double sumprod_row(int n, const double *x)
+{
+    double sum = 0.0, rest = 0.0;
+    for (int i = 0; i < n / 2; i++) {
+        const double product = x[i] * x[n / 2 + i], next = sum + product, part = next - sum;
+        rest += fma(x[i], x[n / 2 + i], -product) + ((sum - (next - part)) + (product - part));
+        sum = next;
+    }
+    return isfinite(rest) ? sum + rest : sum;
+}
+""",
+    "polygamma": """static double polygamma_row(double order, double x)
+{
+    static const double bernoulli[10] = {
+        1.0 / 6.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 5.0 / 66.0,
+        -691.0 / 2730.0, 7.0 / 6.0, -3617.0 / 510.0, 43867.0 / 798.0, -174611.0 / 330.0
+    };
+    const int n = (int)order;
+    const double sign = n % 2 ? -1.0 : 1.0, scale = tgamma(order + 1.0);
+    double sum = 0.0;
+    if (n == 0 && x < -20.0) { /* reflected; at higher orders the recurrence goes all the way */
+        const double pi = 3.141592653589793;
+        return polygamma_row(0.0, 1.0 - x) - pi / tan(pi * (x - floor(x + 0.5)));
+    }
+    for (; x < 20.0 + order; x += 1.0)
+        sum -= sign * scale * pow(x, -1.0 - order);
+    if (n == 0)
+        sum += log(x) - 0.5 / x;
+    else
+        sum -= sign * scale * (pow(x, -order) / order + 0.5 * pow(x, -1.0 - order));
+    for (int k = 1; k <= 10; k++) {
+        const double ratio = tgamma(2.0 * k + order) / tgamma(2.0 * k + 1.0);
+        sum -= sign * bernoulli[k - 1] * ratio * pow(x, -2.0 * k - order);
+    }
+    return sum;
+}
+""",
+    "digamma": "static double digamma_row(double x)\n{\n    return polygamma_row(0.0, x);\n}\n",
+}
+NEEDS = {"digamma": ("polygamma",)}
+KEYWORDS = [
+    "auto",
+    "break",
+    "case",
+    "char",
+    "const",
+    "continue",
+    "default",
+    "do",
+    "double",
+    "else",
+    "enum",
+    "extern",
+    "float",
+    "for",
+    "goto",
+    "if",
+    "inline",
+    "int",
+    "long",
+    "register",
+    "restrict",
+    "return",
+    "short",
+    "signed",
+    "sizeof",
+    "static",
+    "struct",
+    "switch",
+    "typedef",
+    "union",
+    "unsigned",
+    "void",
+    "volatile",
+    "while",
+]
+
+
+@dataclass
+class Graph:
+    """What there is to write: the values of a graph, and, where it has parameters, value and gradient."""
+
+    value: Program
+    gradient: Program | None  # its outputs: those of `value`, then the slopes; its last inputs: the cotangents
+    labels: Sequence[str]  # of the inputs, then of all other leaves
+    leaves: Sequence[float]  # the numbers of all leaves that are no inputs
+    parameters: int  # how many of these leaves, the first ones, are differentiated by
+    single: bool  # one value, to be returned; else a list of them
+    title: str = "a recorded graph"
+
+
+def source(graph: Graph, name: str = "kernel", real: str = "double") -> str:
+    """The C99 file; see `Kernel.source`.
+
+    ValueError: the name is no identifier of C, real is neither "double" nor "float", or there is no C for a row.
+    """
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name in KEYWORDS:
+        raise ValueError(f"functions are named after {name!r}, which is no identifier of C")
+    if real not in ("double", "float"):
+        raise ValueError(f'real is "double" or "float", not {real!r}')
+    writer = _Writer(name, real == "float")
+    several = not graph.single
+    results = [f"out[{k}]" for k in range(len(graph.value.outputs))] if several else ["return"]
+    inputs = [f"x[{k}]" for k in range(len(graph.value.inputs))]
+    functions = [writer.function(graph.value, "value", inputs, results, ["out"] if several else [])]
+    if graph.gradient is not None:
+        slopes = [f"gradient[{k}]" for k in range(graph.parameters)]
+        if several:
+            cotangents = [f"cotangent[{k}]" for k in range(len(results))]
+            wanted = (inputs + cotangents, results + slopes, ["out", "gradient"])
+            functions.append(writer.function(graph.gradient, "value_and_vjp", *wanted))
+        else:
+            functions.append(writer.function(graph.gradient, "value_and_grad", inputs, results + slopes, ["gradient"]))
+    parts = [_comment(graph, name, several), "#include <math.h>\n"]
+    if graph.leaves:
+        lines = [f"    {writer.literal(x)}," for x in graph.leaves]
+        labels = graph.labels[len(inputs) :]
+        lines = [f"{line} /* w[{k}] {_plain(label)} */" for k, (line, label) in enumerate(zip(lines, labels))]
+        parts.append(f"const double {name}_parameters[{len(lines)}] = {{\n" + "\n".join(lines) + "\n};\n")
+    parts += [text for row, text in FUNCTIONS.items() if row in writer.used]
+    text = "\n".join([*parts, *functions])
+    return _single(text) if writer.single else text
+
+
+class _Writer:
+    """Functions of one file."""
+
+    def __init__(self, name: str, single: bool) -> None:
+        self.name, self.single = name, single
+        self.used: set[str] = set()  # the rows among FUNCTIONS
+
+    def literal(self, x: float) -> str:
+        """The number as C has it; a float is written with all the digits that it has."""
+        if self.single:
+            try:
+                x = struct.unpack("f", struct.pack("f", x))[0]
+            except OverflowError:
+                x = math.copysign(math.inf, x)
+        if x != x:
+            return "(double)NAN"
+        text = "(double)INFINITY" if math.isinf(x) else repr(abs(x))
+        return f"(-{text})" if math.copysign(1.0, x) < 0.0 else text
+
+    def function(self, source: Program, suffix: str, inputs: list[str], results: list[str], written: list[str]) -> str:
+        """A function of one row x and the parameters w; the first result is returned, or all go where they say."""
+        program = lower(source, self.native, exact=True)
+        needed = live(program, program.outputs)
+        names = dict(zip(program.inputs, inputs)) | {i: f"w[{k}]" for k, i in enumerate(program.parameters)}
+        names |= {i: self.literal(x) for i, x in program.constants.items()}
+        products = self.products(program)
+        lines = []
+        for i, row in enumerate(program.rows):
+            if row is None or not needed[i]:
+                continue
+            if i in products:
+                names[i] = names[products[i]]
+            else:
+                names[i] = f"t{i}"
+                lines.append(f"const double t{i} = {self.expression(row, [names[k] for k in program.operands[i]])};")
+        pairs = list(zip(results, [names[i] for i in program.outputs], strict=True))
+        lines += [f"{place} = {number};" for place, number in pairs if place != "return"]
+        lines += [f"return {number};" for place, number in pairs if place == "return"]
+        read = ["x", "w"] + (["cotangent"] if inputs and inputs[-1].startswith("cotangent") else [])
+        text = "\n".join(lines)
+        unused = [f"(void){array};" for array in read if f"{array}[" not in text]
+        arguments = ", ".join([f"const double *{array}" for array in read] + [f"double *{array}" for array in written])
+        kind = "double" if "return" in results else "void"
+        body = "\n".join(f"    {line}" for line in [*unused, *lines])
+        return f"{kind} {self.name}_{suffix}({arguments})\n{{\n{body}\n}}\n"
+
+    def native(self, op: Op, count: int, exact: bool) -> str:
+        """The name of what does the row on so many operands in C; "": nothing, or its equal program is closer to it."""
+        rough = op.native.startswith("~")
+        if op.native and (op.arity is not None or count == len(op.domain)) and not (rough and op.expansion is not None):
+            return op.native.removeprefix("~")
+        return f"{op.name}_row" if op.name in FUNCTIONS else ""
+
+    def products(self, program: Program) -> dict[int, int]:
+        """Nodes `where(g, g * p, 0)`, the chain rule's product, whose p is finite, by the product that they equal."""
+        tame = [False] * len(program)
+        found = {}
+        for i, (row, operands) in enumerate(zip(program.rows, program.operands)):
+            native = self.native(row, len(operands), True) if row is not None else ""
+            known = [tame[k] for k in operands]
+            tame[i] = math.isfinite(program.constants.get(i, 0.0)) if row is None else native in TAME and all(known)
+            if native == "select" and program.constants.get(operands[2]) == 0.0:
+                condition, product, _ = operands
+                factors = program.operands[product]
+                of = program.rows[product]
+                if of is not None and of.native == "fmul" and condition in factors:
+                    other = factors[factors[0] == condition]
+                    if tame[other]:
+                        found[i], tame[i] = product, tame[product]
+        return found
+
+    def expression(self, op: Op, operands: list[str]) -> str:
+        native = self.native(op, len(operands), True)
+        if not native:
+            raise ValueError(f"there is no C for {op.name}: give its Op native=, a function of math.h, or expansion=")
+        if native in INSTRUCTIONS:
+            return INSTRUCTIONS[native].format(*operands)
+        arguments = ", ".join(operands)
+        if native == f"{op.name}_row":
+            self.used.update((op.name, *NEEDS.get(op.name, ())))
+            if op.arity is None:
+                arguments = f"{len(operands)}, (const double[]){{{arguments}}}"
+        return f"{native.removeprefix('llvm.')}({arguments})"
+
+
+def _single(text: str) -> str:
+    """The file in single precision: types, literals, and math.h's functions."""
+    head, hash_include, code = text.partition("#include <math.h>")
+    code = re.sub(r"\bdouble\b", "float", code)
+    code = re.sub(r"(?<![\w.])(\d+\.\d*(?:e[-+]?\d+)?|\d+e[-+]?\d+)(?![\w.])", r"\1f", code)
+    code = re.sub(r"(?<!\w)([a-z][a-z0-9]*)\((?!void)", _suffixed, code)
+    return head.replace("double", "float") + hash_include + code
+
+
+def _suffixed(match: re.Match[str]) -> str:
+    name = match[1]
+    return match[0] if name in ("for", "if", "isfinite", "float", "int") else f"{name}f("
+
+
+def _comment(graph: Graph, name: str, several: bool) -> str:
+    """Which graph the file is of, and how it is called."""
+    program = graph.value
+    counts = collections.Counter(row.name for row in program.rows if row is not None)
+    made = ", ".join(f"{count} {row}" for row, count in counts.most_common())
+    rows = [row.name if row is not None else None for row in program.rows]
+    recorded = (rows, program.operands, sorted(program.constants.items()), program.inputs, program.parameters)
+    fingerprint = hashlib.sha256(repr((*recorded, program.outputs)).encode()).hexdigest()[:16]
+    inputs, leaves, outputs = len(program.inputs), len(graph.leaves), len(program.outputs)
+    lines = [
+        f"{_plain(graph.title)}, as C99; written by micrograd_bp {__version__}.",
+        "",
+        f"Recorded: {program.count} operations ({made or 'none'}); fingerprint {fingerprint}.",
+    ]
+    if program.count <= 8:
+        lines += [f"out[{k}] = {formula}" for k, formula in enumerate(_formulas(program))]
+    lines += ["", f"const double *x: {inputs} inputs"]
+    lines += [f"  x[{k}]: {_plain(label)}" for k, label in enumerate(graph.labels[:inputs]) if label]
+    lines.append(f"const double *w: {leaves} numbers, such as {name}_parameters" if leaves else "w: unused, may be 0")
+    if several:
+        lines.append(f"double *out: {outputs} outputs")
+        slope = "the sum of cotangent[j] * out[j]"
+    else:
+        slope = "the value"
+    if graph.gradient is not None:
+        lines.append(f"double *gradient: {graph.parameters} numbers; gradient[k] is the derivative of {slope} by w[k]")
+        if several:
+            lines.append(f"const double *cotangent: {outputs} numbers: the derivatives of a loss by the outputs, say")
+    lines += [
+        "",
+        "x and w are finite. Where Python raises an exception, results are inf or nan, as IEEE 754 has it.",
+        "A branch that the recording took is taken for every x.",
+    ]
+    return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */\n"
+
+
+def _formulas(program: Program) -> list[str]:
+    names = {i: Name(f"x[{k}]") for k, i in enumerate(program.inputs)}
+    names |= {i: Name(f"w[{k}]") for k, i in enumerate(program.parameters)}
+    names |= {i: Name.of(x) for i, x in program.constants.items()}
+    for i, row in enumerate(program.rows):
+        if row is not None:
+            names[i] = row(*[names[k] for k in program.operands[i]])
+    return [names[i].text for i in program.outputs]
+
+
+def _plain(text: str) -> str:
+    """A label or title, unable to end the comment that it stands in."""
+    return re.sub(r"[^\w .,:;()\[\]=+-]", "_", text, flags=re.ASCII)[:120]

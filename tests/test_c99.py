@@ -1,0 +1,287 @@
+"""C sources: compiled as strict C99 without a warning, they are the eager engine's values and gradients."""
+
+import ctypes
+import math
+import random
+import re
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import micrograd_bp as mg
+from micrograd_bp import Value, losses, nn, ops
+from micrograd_bp import __main__ as command
+
+STRICT = ["cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wshadow"]
+REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
+
+
+@pytest.fixture
+def compiled(tmp_path):
+    """A function of the source and the type of its numbers: calls of its functions, with lists for arrays."""
+
+    def build(source, real="double", flags=("-O1",)):
+        path, library = tmp_path / "source.c", tmp_path / f"lib{len(list(tmp_path.iterdir()))}.so"
+        path.write_text(source)
+        done = subprocess.run(
+            [*STRICT, *flags, "-shared", "-fPIC", "-o", library, path, "-lm"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        loaded, kind = ctypes.CDLL(str(library)), REALS[real]
+
+        def call(name, *given, sizes=()):
+            """The result, then what the function wrote into its last arrays, of these sizes."""
+            written = [(kind * size)() for size in sizes]
+            function = getattr(loaded, name)
+            function.restype = kind if re.search(rf"^{real} {name}\(", source, re.M) else None
+            result = function(*[(kind * len(numbers))(*numbers) for numbers in given], *written)
+            return result, *map(list, written)
+
+        return call
+
+    return build
+
+
+def network(*sizes, activation="tanh"):
+    rng = random.Random(1)
+    model = nn.MLP(sizes[0], sizes[1:], activation=activation, init="xavier_uniform", rng=rng)
+    inputs = [Value(rng.uniform(-1, 1), f"x{k}") for k in range(sizes[0])]
+    return model, inputs, rng
+
+
+def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled):
+    """One translation unit of plain C: to the bit, but for 4 ulp of the mathematical functions, which tests allow."""
+    model, inputs, rng = network(3, 5, 2)
+    loss = losses.mse(model(inputs), [0.25, -0.5])
+    call = compiled(mg.kernel(loss, inputs, model.parameters()).source("c"))
+    for _ in range(5):
+        row = [rng.uniform(-2, 2) for _ in inputs]
+        weights = [rng.gauss(0, 1) for _ in model.parameters()]
+        for parameter, weight in zip(model.parameters(), weights, strict=True):
+            parameter.data = weight
+        model.zero_grad()
+        eager = losses.mse(model(row), [0.25, -0.5])
+        eager.backward()
+        value, gradient = call("kernel_value_and_grad", row, weights, sizes=[len(weights)])
+        assert value == pytest.approx(eager.data, rel=1e-14)
+        assert gradient == pytest.approx([p.grad for p in model.parameters()], rel=1e-12, abs=1e-15)
+        assert call("kernel_value", row, weights) == (value,)
+
+
+def test_single_precision(compiled):
+    """Everything is a float: -Wdouble-promotion finds no double. The value is the eager one to single precision."""
+    model, inputs, _ = network(3, 5, 2)
+    loss = losses.cross_entropy(model(inputs), 1)
+    loss.backward()
+    source = mg.kernel(loss, inputs, model.parameters()).source("c", name="net", real="float")
+    assert "double" not in source
+    weights = [p.data for p in model.parameters()]
+    value, gradient = compiled(source, "float")(
+        "net_value_and_grad", [x.data for x in inputs], weights, sizes=[len(weights)]
+    )
+    assert value == pytest.approx(loss.data, rel=1e-6)
+    assert gradient == pytest.approx([p.grad for p in model.parameters()], rel=1e-4, abs=1e-6)
+
+
+def test_several_outputs_are_pulled_back_by_any_cotangent(compiled):
+    model, inputs, rng = network(2, 4, 3)
+    outputs, parameters = model(inputs), model.parameters()
+    call = compiled(mg.kernel(outputs, inputs, parameters).source("c"))
+    row, weights = [x.data for x in inputs], [p.data for p in parameters]
+    assert call("kernel_value", row, weights, sizes=[3])[1] == pytest.approx([y.data for y in outputs], rel=1e-14)
+    for cotangent in ([1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [rng.gauss(0, 1) for _ in range(3)]):
+        model.zero_grad()
+        for y, c in zip(outputs, cotangent, strict=True):
+            y.backward(c)
+        _, out, gradient = call("kernel_value_and_vjp", row, weights, cotangent, sizes=[3, len(weights)])
+        assert out == pytest.approx([y.data for y in outputs], rel=1e-14)
+        assert gradient == pytest.approx([p.grad for p in parameters], rel=1e-12, abs=1e-15)
+
+
+# --- every row of the table -------------------------------------------------------------------------------------------
+
+ROWS = list(ops.TABLE.values())
+
+
+def point(op, rng):
+    """Somewhere in the row's domain."""
+    count = op.arity or 4
+    bounds = [op.domain[min(k, len(op.domain) - 1)] for k in range(count)]
+    if op is ops.polygamma:
+        return [float(rng.randrange(4)), rng.uniform(0.1, 30.0)]
+    if op in (ops.gamma, ops.lgamma, ops.digamma):
+        return [rng.choice([rng.uniform(-19.9, 30.0), rng.uniform(-300.0, -20.1) if op is ops.digamma else 2.5])]
+    return [
+        rng.choice([-1.0, 0.0, 0.5, 1.0, 2.0]) if rng.random() < 0.1 else rng.uniform(max(low, -20.0), min(high, 20.0))
+        for low, high in bounds
+    ]
+
+
+def close(got, want):
+    return got == want or (got != got and want != want) or abs(got - want) <= 1e-11 * max(abs(want), 1e-3)
+
+
+def derived(op, row, order):
+    """The row's value at a point, or its derivatives; None where the eager engine raises."""
+    own = [Value(x) for x in row]
+    try:
+        value = op(*own)
+        outputs = mg.gradients(value, own[op is ops.polygamma :]) if order else [value]  # none by polygamma's order
+    except (ArithmeticError, ValueError):
+        return None
+    return own, outputs
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_every_row_of_the_table(compiled, order):
+    """All rows in one file, each with inputs of its own; or all their derivatives."""
+    rng = random.Random(3)
+    made = [next(filter(None, (derived(op, point(op, rng), order) for _ in range(100)))) for op in ROWS]
+    inputs = [x for own, _ in made for x in own]
+    outputs = [y.pos() for _, outputs in made for y in outputs]
+    kernel = mg.kernel(outputs, inputs)
+    call, rest = compiled(kernel.source("c"), flags=["-O0"]), [x.data for x in kernel.leaves]  # derivatives of 1, say
+    seen = dict.fromkeys(ROWS, 0)
+    for _ in range(60):
+        rows = [point(op, rng) for op in ROWS]
+        found = iter(call("kernel_value", [x for row in rows for x in row], rest, sizes=[len(outputs)])[1])
+        for op, row, (_, slots) in zip(ROWS, rows, made, strict=True):
+            got = [next(found) for _ in slots]
+            eager = derived(op, row, order)
+            if eager is not None:  # where it raises, C has what IEEE 754 says
+                want = [y.data for y in eager[1]]
+                assert all(map(close, got, want)), (op, row, got, want)
+                seen[op] += 1
+    assert min(seen.values()) > 10, seen
+
+
+def test_where_eager_raises_c_is_not_finite(compiled):
+    x = Value(2.0)
+    call = compiled(mg.kernel([x.log(), 1.0 / x, x.sqrt(), x.exp(), x**-1.5], [x]).source("c"))
+    _, out = call("kernel_value", [-1.0], [0.0], sizes=[5])
+    assert math.isnan(out[0])
+    assert math.isnan(out[2])
+    assert math.isnan(out[4])
+    assert call("kernel_value", [0.0], [0.0], sizes=[5])[1][1] == math.inf
+    assert call("kernel_value", [1000.0], [0.0], sizes=[5])[1][3] == math.inf
+
+
+def test_an_adjoint_of_zero_passes_nothing_on(compiled):
+    """0 * inf is 0 in the chain rule: relu is flat where sqrt is infinitely steep."""
+    w, v = Value(0.0), Value(2.0)
+    graph = mg.kernel((-w.sqrt()).relu() * v.tanh(), [], [w, v])
+    assert compiled(graph.source("c"))("kernel_value_and_grad", [], [0.0, 2.0], sizes=[2]) == (0.0, [0.0, 0.0])
+
+
+# --- odd graphs -------------------------------------------------------------------------------------------------------
+
+
+def test_graphs_without_inputs_or_parameters_or_operations(compiled):
+    x, w = Value(2.0), Value(3.0)
+    assert compiled(mg.kernel(w * w, [], [w]).source("c"))("kernel_value_and_grad", [], [4.0], sizes=[1]) == (
+        16.0,
+        [8.0],
+    )
+    assert compiled(mg.kernel(x * x, [x]).source("c"))("kernel_value", [4.0], []) == (16.0,)
+    assert compiled(mg.kernel(x, [x], [w]).source("c"))("kernel_value_and_grad", [4.0], [1.0], sizes=[1]) == (
+        4.0,
+        [0.0],
+    )
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+def test_numbers_that_c_writes_otherwise(compiled, real):
+    x = Value(1.0)
+    numbers = [math.inf, -math.inf, math.nan, 1e300, -5e-324, -0.0, 1e22, 0.1, 3.0, -2.5]
+    terms = [ops.where(x, c, 1.0) for c in numbers]
+    _, out = compiled(mg.kernel(terms, [x]).source("c", real=real), real)("kernel_value", [1.0], [], sizes=[10])
+    wanted = [float(REALS[real](c).value) for c in numbers]
+    assert str(out) == str(wanted)
+
+
+@settings(max_examples=25)
+@given(st.text(max_size=30))
+def test_no_label_ends_its_comment(label):
+    """A label cannot turn into code: the comments removed, the source is that of any other label."""
+    x, w = Value(1.0, label), Value(2.0, label)
+    plain, shown = (
+        re.sub(r"/\*.*?\*/", "", mg.kernel(a * b, [a], [b]).source("c"), flags=re.S)
+        for a, b in ((Value(1.0), Value(2.0)), (x, w))
+    )
+    assert shown == plain
+    assert mg.kernel(x * w, [x], [w]).source("c").isascii()
+
+
+def test_what_cannot_be_written():
+    x = Value(1.0)
+    own = mg.Op("bessel", "J", lambda x: float(round(x)), lambda out, x: (1.0,))
+    for graph, options, message in (
+        (own(x), {}, "there is no C for bessel: give its Op native="),
+        (x * x, {"name": "a b"}, "'a b', which is no identifier of C"),
+        (x * x, {"name": "while"}, "'while', which is no identifier of C"),
+        (x * x, {"real": "half"}, 'real is "double" or "float", not \'half\''),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            mg.kernel(graph, [x]).source("c", **options)
+    with pytest.raises(ValueError, match='source is "python", "llvm" or "c", not \'go\''):
+        mg.kernel(x * x, [x]).source("go")
+
+
+def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled):
+    softsign = mg.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
+    w = Value(1.5)
+    call = compiled(mg.kernel(softsign(w), [], [w]).source("c"))
+    assert call("kernel_value_and_grad", [], [-3.0], sizes=[1]) == (-0.75, [0.0625])
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def run(capsys, *arguments):
+    return command.main([str(argument) for argument in arguments]), *capsys.readouterr()
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real):
+    """The model of the main job: raw measurements in, logits out."""
+    scaling = nn.Standardize([5.0, 3.0], [2.0, 0.5])
+    model = nn.Sequential(scaling, nn.MLP(2, [3, 2], activation="relu", rng=random.Random(0)))
+    path, out = tmp_path / "my model.json", tmp_path / "my model.c"
+    model.save(path)
+    code, said, _ = run(capsys, "export", path, *(["--float"] if real == "float" else []))
+    assert (code, said) == (0, f"{out}: C99, 2 inputs; its first lines say how to call it\n")
+    source = out.read_text()
+    assert "my model.json, Sequential(Standardize([5.0, 3.0], [2.0, 0.5]), MLP of [Layer of [ReLUNeuron(2)" in source
+    weights = [p.data for p in model.parameters()]
+    _, logits = compiled(source, real)("my_model_value", [6.0, 2.0], weights, sizes=[2])
+    assert logits == pytest.approx(model.freeze()([6.0, 2.0]), rel=1e-12 if real == "double" else 1e-5)
+
+
+def test_export_of_a_neuron_returns_its_value(compiled, capsys, tmp_path):
+    neuron = nn.Neuron(2, activation="sigmoid", rng=random.Random(0))
+    neuron.save(tmp_path / "n.json")
+    assert run(capsys, "export", tmp_path / "n.json", "-o", tmp_path / "unit.c", "--name", "unit")[0] == 0
+    value, gradient = compiled((tmp_path / "unit.c").read_text())(
+        "unit_value_and_grad", [1.0, 2.0], [p.data for p in neuron.parameters()], sizes=[3]
+    )
+    out = neuron([1.0, 2.0])
+    out.backward()
+    assert value == pytest.approx(out.data, rel=1e-14)
+    assert gradient == pytest.approx([p.grad for p in neuron.parameters()], rel=1e-12)
+
+
+def test_export_says_what_is_wrong_in_one_line(capsys, tmp_path):
+    nn.RNNCell(1, 2).save(tmp_path / "cell.json")
+    nn.Neuron(1).save(tmp_path / "n.json")
+    for arguments, message in (
+        (["export", tmp_path / "none.json"], "No such file"),
+        (["export", tmp_path / "cell.json"], "RNNCell(1, 2) is no function of a row of numbers"),
+        (["export", tmp_path / "n.json", "--name", "9"], "'9', which is no identifier of C"),
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
+    assert not list(tmp_path.glob("*.c"))
