@@ -452,7 +452,7 @@ class _Labels:
             for key, text in rows.items()
         )
         head = f'<tr><td colspan="2" align="left">{title}</td></tr>'
-        return f'<<table {frame} cellborder="0" cellspacing="0" cellpadding="3">{head}{cells}</table>>'
+        return f'<<table {frame} cellborder="0" cellspacing="0" cellpadding="4">{head}{cells}</table>>'
 
     def _shade(self, nodes: list[Value]) -> str:
         grad = max(abs(node.grad) for node in nodes)

@@ -264,6 +264,8 @@ def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g")
     sum of the products: -46.7283
     the gradient, from one sweep over 3 nodes: -46.7283
     """
+    if limit < 0:
+        raise ValueError(f"limit is a count of paths, 0 or more; not {limit}")
     trace = Trace(output)
     reaching = {x}  # the nodes that depend on x: no other leads there
     for node in trace.interior:
