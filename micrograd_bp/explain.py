@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 from collections import Counter
@@ -263,6 +264,8 @@ def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g")
     sum of the products: -46.7283
     the gradient, from one sweep over 3 nodes: -46.7283
     """
+    if limit < 0:
+        raise ValueError(f"limit is a count of paths, 0 or more; not {limit}")
     trace = Trace(output)
     reaching = {x}  # the nodes that depend on x: no other leads there
     for node in trace.interior:
@@ -275,12 +278,7 @@ def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g")
             for operand in node.operands:
                 if operand in reaching and isinstance(operand, Value):
                     counts[operand] = counts.get(operand, 0) + count
-    listed: list[Path] = []
-    if x in counts:
-        for path in _walk(output, x, reaching):
-            if len(listed) == limit:
-                break
-            listed.append(path)
+    listed = list(itertools.islice(_walk(output, x, reaching), limit)) if x in counts else []
     return Paths(trace, x, counts.get(x, 0), listed, number_format)
 
 
@@ -453,8 +451,9 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
     The function takes a float for every input and gives `output, [d output / d input, ...]`: the numbers that recording
     and backward() give. v_bar is the adjoint of v; each of its terms has a line, in backward()'s order, and the rules
     are those of the table, run on names. Where a rule may give inf at a finite point, `chain` stands for the product:
-    0 passes nothing on. The text runs as it is, a user's own rows excepted; `.function()` runs in any case. ValueError:
-    an input given twice, or a name that is none.
+    0 passes nothing on. (Elsewhere a plain product does, so that a forward value which overflows to inf may make nan of
+    an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any case.
+    ValueError: an input given twice, or a name that is none.
 
     >>> a, b, c = Value(2.0, "a"), Value(-3.0, "b"), Value(10.0, "c")
     >>> source = backward_source((a * b + c).tanh(), [a, b, c])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from micrograd_bp import _files
-from micrograd_bp.drawing import picture_class
+from micrograd_bp.drawing import ease, picture_class, tangle
 from micrograd_bp.explain import Trace, formula
 from micrograd_bp.names import Name
 from micrograd_bp.ops import mul
@@ -136,11 +136,7 @@ def _steps(trace: Trace, spec: str) -> Iterator[dict[str, Any]]:
             sent[operand] += 1
             if uses[operand] > 1:
                 shared[operand] = f"{name} is used {uses[operand]} times: {sent[operand]} of its terms are in."
-        note = " ".join(shared.values())
-        if not any(isinstance(x, Value) for x in node.operands):
-            note = "Its operands are plain numbers."
-        elif not lines:
-            note = f"{names[node]}.grad is 0, so it passes nothing on."
+        note = " ".join(shared.values()) if lines else f"{names[node]}.grad is 0, so it passes nothing on."
         lit = [numbers[node, term.place] for term in trace.contributions[node]]
         yield step("backward", node, f"Backward: {names[node]}", note, edges=lit, lines=lines, set=changes)
     leaves = [("", f"{names[leaf]}.grad = {trace.adjoints[leaf]:{spec}}", "") for leaf in trace.leaves[:8]]
@@ -183,6 +179,9 @@ def _graph(trace: Trace, direction: str, spec: str) -> str:
     picture.attr("edge", arrowhead="none", fontname="DejaVu Sans Mono,monospace", fontsize="12")
     index = {node: place for place, node in enumerate(trace.nodes)}
     edges = _edges(trace)
+    operands = [(node.operands[place], node) for node, place in edges]
+    # a label on each edge doubles the ranks
+    ease(picture, 2 * tangle([(x, node) for x, node in operands if isinstance(x, Value)]) + len(trace.nodes))
     between: dict[tuple[str, str], list[int]] = {}  # parallel edges come back in the order in which they are given
     letters = {node: len(format(node.data, spec)) for node in trace.nodes}  # of the longest number in a box
     for node, number in [(t.operand, t.total) for sent in trace.contributions.values() for t in sent]:

@@ -64,8 +64,8 @@ class Writer:
     """
 
     def __init__(self, outputs: Sequence[Value], inputs: Sequence[Value], name: str) -> None:
-        if not usable(name):
-            raise ValueError(f"{name!r} is no name for a function")
+        if not usable(name) or name in TABLE or name in NUMBERS:
+            raise ValueError(f"{name!r} is no name for a function, or that of a row")
         if len(set(inputs)) != len(inputs):
             raise ValueError("the inputs are not distinct; pass each Value once")
         self.name, self.inputs = name, tuple(inputs)
@@ -74,7 +74,7 @@ class Writer:
         self.functions: dict[tuple[Op, str], str] = {}
         self.text = _text(self)
         names = node_names(self.order, inputs, usable, {*TABLE, *NUMBERS})
-        self.taken = {*TABLE, *NUMBERS, *names.values()}
+        self.taken = {*TABLE, *NUMBERS, *names.values(), name}
         self.variables = {node: self.text(name) for node, name in names.items()}
 
     def call(self, op: Op, part: str, args: Sequence[Name | float]) -> str:
@@ -109,10 +109,8 @@ class Writer:
         `results`: what follows `return`, up to an opening bracket, within the brackets, and from there on.
         """
         before, inside, after = results
-        lines = [f"    {line}" for line in body]
-        lines.insert(
-            0, _wrapped(f"def {self.name}(", ", ".join(self.variables[node].text for node in self.inputs), "):")
-        )
+        arguments = ", ".join(self.variables[node].text for node in self.inputs)
+        lines = [_wrapped(f"def {self.name}(", arguments, "):"), *(f"    {line}" for line in body)]
         lines.append(_wrapped(f"    return {before}", inside, after))
         written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called rows for what was not needed
         namespace = {name: x for name, x in self.namespace.items() if name in written}

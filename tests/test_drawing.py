@@ -75,7 +75,7 @@ def test_the_text_of_a_picture():
     a, b = Value(2.0, "a"), Value(-3.0, "b")
     output = a * b + 1.5
     output.backward()
-    frame = 'style="rounded" cellborder="0" cellspacing="0" cellpadding="3"'
+    frame = 'style="rounded" cellborder="0" cellspacing="0" cellpadding="4"'
     row = '<tr><td align="left"><font color="#57606a" point-size="10">{}</font></td><td align="right">{}</td></tr>'
 
     def box(border, color, fill, title, data, grad):

@@ -110,8 +110,9 @@ def test_equal_labels_and_rows_of_equal_names_stay_apart():
     triple = Op("twice", "twice", lambda x: 3 * x, lambda out, x: (3.0,))
     own_tanh = Op("tanh", "tanh", lambda x: x, lambda out, x: (1.0,))
     odd = Op("x); import os #", "odd", lambda x: -x, lambda out, x: (-1.0,))
+    own_f = Op("f", "f", lambda x: x / 4, lambda out, x: (0.25,))
     a, b = Value(1.0, "twice"), Value(5.0, "twice")
-    output = double(a) + triple(b) + odd(a) + own_tanh(b) + b.tanh()
+    output = double(a) + triple(b) + odd(a) + own_tanh(b) + b.tanh() + own_f(a)
     assert python_source([output], [a, b]).function()(1.0, 5.0) == (output.data,)
 
 
@@ -133,8 +134,9 @@ def test_source_refuses_inputs_given_twice_and_names_that_are_none():
     x = Value(1.0)
     with pytest.raises(ValueError, match="not distinct"):
         python_source([x], [x, x])
-    with pytest.raises(ValueError, match="'a b' is no name"):
-        python_source([x], [x], name="a b")
+    for name in ("a b", "tanh", "nan", "def"):
+        with pytest.raises(ValueError, match=f"'{name}' is no name"):
+            python_source([x], [x], name=name)
 
 
 def test_source_of_a_hundred_thousand_nodes():
@@ -371,6 +373,13 @@ def test_paths_from_a_node_to_itself_and_to_a_stranger():
     assert mg.paths(x, x).total == mg.paths(x, x).gradient == 1.0
     assert mg.paths(x * 2.0, Value(5.0)).count == 0
     assert str(mg.paths(x * 2.0, Value(5.0, "y"))).startswith("0 paths from v1 to y\n")
+
+
+def test_a_limit_of_paths_is_a_count():
+    x = Value(2.0)
+    assert mg.paths(x * x, x, limit=0).listed == []
+    with pytest.raises(ValueError, match="limit is a count of paths"):
+        mg.paths(x * x, x, limit=-1)
 
 
 def test_paths_to_a_node_within_the_graph():
