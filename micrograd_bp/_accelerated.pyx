@@ -47,10 +47,14 @@ cdef extern from *:
     void keep "Py_INCREF"(PyObject *object) noexcept
     void let_go "Py_DECREF"(PyObject *object) noexcept
     Py_ssize_t references "Py_REFCNT"(PyObject *object) noexcept
+    void set_references "Py_SET_REFCNT"(PyObject *object, Py_ssize_t count) noexcept
     PyObject *item_of "PyTuple_GET_ITEM"(PyObject *tuple, Py_ssize_t i) noexcept
     Py_ssize_t size_of "PyTuple_GET_SIZE"(PyObject *tuple) noexcept
     void set_item "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t i, PyObject *item) noexcept
     PyTypeObject *type_of "Py_TYPE"(PyObject *object) noexcept
+    ctypedef struct TypeSlots "PyTypeObject":
+        PyObject *(*tp_alloc)(TypeSlots *type, Py_ssize_t n) except NULL
+        void (*tp_free)(void *memory) noexcept
 
 
 # --- the rows computed here ---------------------------------------------------------------------------------------
@@ -378,19 +382,31 @@ cdef int set_label(Value self, object label) except -1:
 
 
 
+# --- memory -------------------------------------------------------------------------------------------------------
+
+cdef inline void push(PyObject **stack, PyObject *node) noexcept:
+    (<Value>node).next = stack[0]
+    stack[0] = node
+
+
+cdef inline PyObject *pop(PyObject **stack) noexcept:
+    cdef PyObject *node = stack[0]
+    stack[0] = (<Value>node).next
+    return node
+
+
 # Freed nodes, kept for the next graph, up to POOL of them (12 MB): to give the memory back to the system and have it
 # mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack is
 # used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking back
-# took twice as long. Only recorded nodes come here, as only they are taken from here.
+# took twice as long.
 cdef enum:
     STACKS = 256
 cdef PyObject *pool[STACKS]
 cdef size_t pooled = 0, current = 0
 
 
-# --- recording ----------------------------------------------------------------------------------------------------
-
 cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except NULL:
+    """A node without a label; its operands and partials are still to be filled in."""
     global pooled, current
     cdef PyObject *node
     if pooled:
@@ -400,7 +416,8 @@ cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except N
         pooled -= 1
     else:
         node = new_object(<PyTypeObject *>Value)
-    keep(row)
+    if row != NULL:
+        keep(row)
     (<Value>node).row = row
     (<Value>node).primal = out
     (<Value>node).adjoint = 0.0
@@ -408,6 +425,34 @@ cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except N
     (<Value>node).name = NULL
     return node
 
+
+cdef inline void free_node(PyObject *node) noexcept:
+    """Free an empty node, with the last reference to it and its own to its type."""
+    global pooled, current
+    if pooled < POOL:
+        current = (<size_t>node >> 16) % STACKS
+        push(&pool[current], node)
+        pooled += 1
+    else:
+        free_object(node)
+        let_go(<PyObject *>Value)
+
+
+cdef PyObject *allocate(TypeSlots *type, Py_ssize_t n) except NULL:
+    return new_node(NULL, 0.0, LEAF)
+
+
+cdef void deallocate(void *memory) noexcept:  # the caller has taken the last reference, and is about to take the type's
+    set_references(<PyObject *>memory, 1)
+    keep(<PyObject *>Value)
+    free_node(<PyObject *>memory)
+
+
+(<TypeSlots *>Value).tp_alloc = allocate  # not for subclasses: theirs are Python's own
+(<TypeSlots *>Value).tp_free = deallocate
+
+
+# --- recording ----------------------------------------------------------------------------------------------------
 
 cdef inline PyObject *new_unary(PyObject *row, double out, Value x, double dx) except NULL:
     cdef PyObject *node = new_node(row, out, LEFT)
@@ -492,8 +537,10 @@ cdef int take_other(int code, object operand, double *x) except -1:
 
 cdef object record_any(op, tuple args):
     """The node for op(*args), whatever the operation and its arity."""
-    code = CODE_OF.get(op)
-    if code is not None:
+    found = CODE_OF.get(op)
+    cdef int code
+    if found is not None:
+        code = found
         if len(args) == 1 and code < ADD and isinstance(args[0], Value):
             return unary(code, <Value>args[0])
         if len(args) == 2 and code >= ADD:
@@ -535,17 +582,6 @@ cdef object record(op, tuple args):
 
 
 # --- walking ------------------------------------------------------------------------------------------------------
-
-cdef inline void push(PyObject **stack, PyObject *node) noexcept:
-    (<Value>node).next = stack[0]
-    stack[0] = node
-
-
-cdef inline PyObject *pop(PyObject **stack) noexcept:
-    cdef PyObject *node = stack[0]
-    stack[0] = (<Value>node).next
-    return node
-
 
 cdef inline Py_ssize_t arity(PyObject *node) noexcept:
     cdef size_t state = (<Value>node).state
@@ -672,22 +708,13 @@ cdef inline void drop(PyObject *child, PyObject **dying) noexcept:
 
 cdef void clear(Value self) noexcept:
     """Make a leaf of a node, without a label, and free what only it held: by a list, since recursion overflows."""
-    global pooled, current
     cdef PyObject *dying = NULL
     cdef PyObject *node = <PyObject *>self
-    cdef bint recorded
     empty(node, &dying)
     while dying != NULL:
         node = pop(&dying)
-        recorded = (<Value>node).row != NULL
         empty(node, &dying)
-        if recorded and pooled < POOL:
-            current = (<size_t>node >> 16) % STACKS
-            push(&pool[current], node)
-            pooled += 1
-        else:
-            free_object(node)
-            let_go(<PyObject *>Value)
+        free_node(node)
 
 
 cdef inline void empty(PyObject *node, PyObject **dying) noexcept:

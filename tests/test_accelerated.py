@@ -11,6 +11,7 @@ import math
 import operator
 import os
 import pickle
+import random
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -257,6 +258,37 @@ def test_random_programs(leaves: list[float], steps: list[tuple[str, list[float]
         return seen
 
     same(run)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_gradients_are_summed_in_one_order(seed: int) -> None:
+    """Numbers with all their digits, nodes with many uses: another order would round otherwise."""
+
+    def run(mg: ModuleType) -> Any:
+        rng = random.Random(seed)
+        made = [mg.Value(rng.uniform(-1.0, 1.0), f"x{i}") for i in range(5)]
+        for i in range(300):
+            x, y, z = (rng.choice(made[-rng.choice([8, 300]) :]) for _ in range(3))
+            row = rng.choice(["add", "mul", "sub", "tanh", "sin", "fma", "sumprod"])
+            node = mg.ops.TABLE[row](
+                *{"tanh": (x,), "sin": (x,), "fma": (x, y, z), "sumprod": (x, y, z, x)}.get(row, (x, y))
+            )
+            node.label = f"v{i}"
+            made.append(node)
+        total = sum(made)
+        total.backward()
+        return [made, [x.label for x in mg.value.topological_order(total)]]
+
+    same(run)
+
+
+def test_an_adjoint_of_0_passes_nothing_on() -> None:
+    def run(mg: ModuleType) -> Any:
+        x = mg.Value(0.0, "x")
+        (x.sqrt() * 0.0 + mg.ops.fsum(x.sqrt(), x) * -0.0).backward()
+        return x
+
+    assert same(run)[4] == bits(0.0)
 
 
 @settings(max_examples=100, deadline=None)
