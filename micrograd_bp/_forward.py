@@ -110,8 +110,6 @@ def polygamma(order: float, x: float) -> float:
         return 0.0 if n else x
     if x <= 0.0 and x == math.floor(x):
         raise ValueError("polygamma has a pole at every integer from 0 downwards")
-    if n > 1000:
-        raise OverflowError("polygamma of an order above 1000 is out of range")  # and its factorial takes for ever
     with localcontext(_DECIMALS, prec=_DIGITS + 2 * n):  # midway between poles a high order cancels more
         if x > -10.0:
             return float(_polygamma(n, Decimal(x)))

@@ -22,7 +22,8 @@ def point(op, rng):
     """Arguments inside the domain of a row, of moderate size."""
     count = op.arity or 4
     bounds = [op.domain[min(i, len(op.domain) - 1)] for i in range(count)]
-    return [rng.uniform(max(low, -3.0), min(high, 3.0)) for low, high in bounds]
+    args = [rng.uniform(max(low, -3.0), min(high, 3.0)) for low, high in bounds]
+    return [args[0], float(round(args[1]))] if op is ops.ldexp else args
 
 
 def program(rng, size=12):

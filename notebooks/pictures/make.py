@@ -1,4 +1,4 @@
-"""The pictures of the README and the notebooks: python notebooks/images/make.py (the page's takes chromium)."""
+"""The pictures of the README and the notebooks: python notebooks/pictures/make.py (the page's takes chromium)."""
 
 import random
 import shutil
