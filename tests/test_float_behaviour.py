@@ -1,0 +1,142 @@
+"""A Value behaves as a float: arithmetic on Values gives the floats' value to the bit, or their type of exception."""
+
+import fractions
+import math
+import operator
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import micrograd_bp as mg
+from micrograd_bp import testing
+from micrograd_bp.testing import Program
+
+# fmt: off
+AWKWARD = [0.0, 5e-324, 2.2250738585072014e-308, 1e-308, 1e-16, 0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 7.25, 2.0**52 + 0.5,
+           2.0**53, 1e16, 1e308, 1.7976931348623157e308, math.inf]
+# fmt: on
+floats = st.one_of(st.sampled_from([*AWKWARD, *(-x for x in AWKWARD), math.nan]), st.floats())
+plain = st.one_of(
+    floats,
+    st.booleans(),
+    st.integers(-5, 5),
+    st.sampled_from([2**53 + 1, 2**1023, 2**1024, -(10**400)]),
+    st.fractions(),
+    st.sampled_from([fractions.Fraction(10**400, 3), fractions.Fraction(1, 10**400)]),
+)
+BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
+UNARY = [operator.neg, operator.pos, operator.abs]
+COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge]
+READINGS = [bool, int, round, math.floor, math.ceil, math.trunc]
+
+
+def outcome(f, *args):
+    """The bits of a float, another value with its type, or the type of exception."""
+    try:
+        result = f(*args)
+    except Exception as error:
+        return type(error)
+    if isinstance(result, tuple):
+        return tuple(outcome(lambda x=x: x) for x in result)
+    if isinstance(result, mg.Value):
+        result = result.data
+    if isinstance(result, float):
+        return "nan" if math.isnan(result) else struct.pack("<d", result)
+    return type(result), result
+
+
+def expected(f, *args):
+    """What floats do; the one exception is that a power which turns complex is a ValueError."""
+    result = outcome(f, *args)
+    return ValueError if isinstance(result, tuple) and result[0] is complex else result
+
+
+@st.composite
+def float_programs(draw):
+    """Straight-line arithmetic on awkward floats: a program that runs on floats as on Values."""
+    point = draw(st.lists(floats, min_size=1, max_size=4))
+    steps = []
+    for _ in range(draw(st.integers(1, 8))):
+        operand = st.integers(0, len(point) + len(steps) - 1)
+        function = draw(st.sampled_from([*BINARY, *BINARY, *UNARY]))
+        operands = (draw(operand), draw(st.one_of(operand, floats)))
+        steps.append((function, operands if function in BINARY else operands[:1]))
+    return Program(tuple(steps), tuple(point))
+
+
+def real(function, operands):
+    """A float's operator, with ValueError where floats turn complex."""
+    result = function(*operands)
+    if isinstance(result, complex):
+        raise ValueError("complex")
+    return result
+
+
+@given(float_programs())
+@settings(max_examples=600)
+def test_a_program_on_values_does_what_it_does_on_floats(program):
+    steps = tuple((lambda *args, f=function: real(f, args), operands) for function, operands in program.steps)
+    on_floats = outcome(Program(steps, program.point), *program.point)
+    assert outcome(program, *map(mg.Value, program.point)) == on_floats
+
+
+@pytest.mark.parametrize("operate", [*BINARY, divmod, *COMPARISONS], ids=lambda f: f.__name__)
+@given(x=floats, y=plain)
+@settings(max_examples=100)
+def test_any_real_number_beside_a_value(operate, x, y):
+    """Ints (too large for a float, as well), bools and fractions, on either side."""
+    assert outcome(operate, mg.Value(x), y) == expected(operate, x, y)
+    assert outcome(operate, y, mg.Value(x)) == expected(operate, y, x)
+    if isinstance(y, float):
+        assert outcome(operate, mg.Value(x), mg.Value(y)) == expected(operate, x, y)
+
+
+@pytest.mark.parametrize("read", [*UNARY, *READINGS], ids=lambda f: f.__name__)
+@given(x=floats)
+@settings(max_examples=60)
+def test_signs_and_readings(read, x):
+    assert outcome(read, mg.Value(x)) == outcome(read, x)
+
+
+@given(x=floats, digits=st.one_of(st.none(), st.integers(-400, 400)))
+@settings(max_examples=100)
+def test_rounding_to_digits(x, digits):
+    assert outcome(round, mg.Value(x), digits) == outcome(round, x, digits)
+
+
+@given(x=floats, spec=st.sampled_from([".3f", "+.2e", "10.4g", "%", "08.2f", "n", ",.1f", "d", "zz"]))
+@settings(max_examples=60)
+def test_formatting(x, spec):
+    assert outcome(format, mg.Value(x), spec) == outcome(format, x, spec)
+
+
+@given(x=plain)
+def test_a_value_of_any_real_number_is_its_float(x):
+    assert outcome(mg.Value, x) == outcome(float, x)
+
+
+@pytest.mark.parametrize("function", [sum, min, max, lambda xs: sorted(xs)[0]], ids=["sum", "min", "max", "sorted"])
+@given(xs=st.lists(floats, min_size=1, max_size=5))
+@settings(max_examples=40)
+def test_what_only_adds_and_compares(function, xs):
+    assert outcome(function, [mg.Value(x) for x in xs]) == outcome(function, xs)
+
+
+@given(x=st.floats(max_value=-1e-300, allow_infinity=False), y=st.floats(0.01, 0.99))
+def test_the_one_exception(x, y):
+    """A negative base with a fractional exponent: complex for floats, ValueError here."""
+    assert isinstance(x**y, complex)
+    with pytest.raises(ValueError, match="pow"):
+        mg.Value(x) ** y
+    with pytest.raises(ValueError, match="pow"):
+        x ** mg.Value(y)
+
+
+@given(program=testing.programs(kinks=True, max_steps=4), wild=st.lists(floats, min_size=3, max_size=3))
+@settings(max_examples=100)
+def test_rows_do_on_values_what_they_do_on_floats(program, wild):
+    point = wild[: len(program.point)]
+    steps = tuple((lambda *args, f=function: f(*args), operands) for function, operands in program.steps)
+    assert outcome(program, *map(mg.Value, point)) == outcome(Program(steps, program.point), *point)
