@@ -1,4 +1,5 @@
-# cython: language_level=3, cdivision=True, c_api_binop_methods=True, auto_pickle=False, binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: language_level=3, cdivision=True, c_api_binop_methods=True, auto_pickle=False, binding=False
+# cython: embedsignature=True, embedsignature.format=clinic
 """The Value of value.py, compiled: the same results to the bit, at little more than the price of plain floats.
 
 A node is 96 bytes: operands, local derivatives and a plain number beside a Value lie in it. The commonest rows are
@@ -69,13 +70,13 @@ cpdef enum Code:  # the rows' names in capitals
     IEEE_DIV, TRUEDIV, IEEE_POW, POW, FLOORDIV, MOD
 
 cdef dict CODE_OF = {TABLE[name.lower()]: int(code) for name, code in Code.__members__.items()}
-cdef PyObject *ROWS[64]
+cdef PyObject *ROWS[64]  # there are fewer
 for row, code in CODE_OF.items():
     ROWS[<int>code] = <PyObject *>row  # CODE_OF holds it
 
 cdef double LN2 = ops.LN2, LN10 = ops.LN10, NAN = math.nan
-cdef double DEGREE = 180.0 / math.pi, RADIAN = math.pi / 180.0, SQRT2 = math.sqrt(2.0), SQRT_2PI = math.sqrt(2.0 * math.pi)
-cdef double SQRT_PI = math.sqrt(math.pi)
+cdef double DEGREE = 180.0 / math.pi, RADIAN = math.pi / 180.0
+cdef double SQRT2 = math.sqrt(2.0), SQRT_PI = math.sqrt(math.pi), SQRT_2PI = math.sqrt(2.0 * math.pi)
 
 
 cdef inline double sigmoid(double x) noexcept:
@@ -380,8 +381,6 @@ cdef int set_label(Value self, object label) except -1:
     return 0
 
 
-
-
 # --- memory -------------------------------------------------------------------------------------------------------
 
 cdef inline void push(PyObject **stack, PyObject *node) noexcept:
@@ -396,9 +395,9 @@ cdef inline PyObject *pop(PyObject **stack) noexcept:
 
 
 # Freed nodes, kept for the next graph, up to POOL of them (12 MB): to give the memory back to the system and have it
-# mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack is
-# used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking back
-# took twice as long.
+# mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack
+# is used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking
+# back took twice as long.
 cdef enum:
     STACKS = 256
 cdef PyObject *pool[STACKS]
@@ -606,7 +605,7 @@ cdef inline double partial(PyObject *node, Py_ssize_t i) noexcept:
 
 
 cdef void count_uses(PyObject *output, bint clear) noexcept:
-    """Count in every node that the output depends on how often it is an operand; clear: set all but leaves' grad to 0."""
+    """Count how often every node that the output depends on is an operand; clear: set all grads but leaves' to 0."""
     cdef PyObject *found = NULL
     cdef PyObject *node
     cdef PyObject *child
@@ -625,7 +624,7 @@ cdef void count_uses(PyObject *output, bint clear) noexcept:
 
 
 cdef void walk_back(PyObject *output, double seed) noexcept:
-    """The chain rule, in the reference's order: a node is ready when all its uses are done; the last one ready is next."""
+    """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next."""
     cdef PyObject *ready = NULL
     cdef PyObject *node
     cdef PyObject *child
@@ -723,7 +722,7 @@ cdef inline void empty(PyObject *node, PyObject **dying) noexcept:
     cdef Operand left = (<Value>node).terms[0], right = (<Value>node).terms[1]
     cdef PyObject *row = (<Value>node).row
     cdef PyObject *name = (<Value>node).name
-    (<Value>node).state = LEAF  # before any reference is given up: that may call a destructor, which may look at the node
+    (<Value>node).state = LEAF  # before any reference is given up: that may call a destructor, and it may see the node
     (<Value>node).row = NULL
     (<Value>node).name = NULL
     if state & MANY:
@@ -772,7 +771,7 @@ def call(self, *args):
     return record_any(self, args) if taker else self.forward(*args)
 
 
-# --- what the table gives beside -----------------------------------------------------------------------------------
+# --- what the table gives beside ----------------------------------------------------------------------------------
 
 @cython.binding(True)
 def _method(op):
