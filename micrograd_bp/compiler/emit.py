@@ -289,26 +289,14 @@ class Plan:
         self.callbacks: list[Any] = []
         self.uniform = self._uniform()
         inner = [*self.results, *(i for i, _ in self.guards)]
-        roots = [*inner, *sums]
+        self.uses = self._uses(live(program, [*inner, *sums]), [*inner, *sums])
+        self.sums = [self._terms(i) for i in sums]
+        roots = [*inner, *(k for pair in self.sums for part in pair for k in part)]
         needed = live(program, roots)
+        self.uses = self._uses(needed, roots)
         order = [i for i, row in enumerate(program.rows) if needed[i] and row is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
-        self.uses = [0] * len(program)
-        for i in order:
-            for k in program.operands[i]:
-                self.uses[k] += 1
-        for k in roots:
-            self.uses[k] += 1
-        self.sums = [self._terms(i) for i in sums]
-        dropped = {i for i, terms in zip(sums, self.sums) if i not in (*terms[0], *terms[1])}
-        self.every = [i for i in self.every if i not in dropped]
-        for i in dropped:
-            needed[i] = False
-        self.uses = [0] * len(program)
-        terms = [k for pair in self.sums for part in pair for k in part]
-        for k in (*(k for i in (*self.once, *self.every) for k in program.operands[i]), *terms, *inner):
-            self.uses[k] += 1
         self.every = abreast(program, self.every, self.uses)
         self.checks = self._checks(needed)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
@@ -327,6 +315,17 @@ class Plan:
             if row is not None:
                 uniform[i] = all(uniform[k] for k in program.operands[i])
         return uniform
+
+    def _uses(self, needed: list[bool], roots: list[int]) -> list[int]:
+        """How often each node is read."""
+        uses = [0] * len(needed)
+        for i, operands in enumerate(self.program.operands):
+            if needed[i]:
+                for k in operands:
+                    uses[k] += 1
+        for i in roots:
+            uses[i] += 1
+        return uses
 
     def _terms(self, i: int) -> tuple[list[int], list[int]]:
         """What to add up over the batch for a node: terms that vary, and terms that do not (summed by a product)."""

@@ -25,7 +25,7 @@ from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
-from micrograd_bp.ops import READERS, less, less_equal, number
+from micrograd_bp.ops import MAX, READERS, less, less_equal, number
 from micrograd_bp.source import python_source
 from micrograd_bp.transforms import recording
 from micrograd_bp.value import Value
@@ -592,6 +592,8 @@ def _conditions(how: Callable[..., Any], operands: tuple[Any, ...], result: Any)
         low, high, low_belongs, high_belongs = BOUNDS[how](result)
         inside = ((less_equal if low_belongs else less)(low, x), (less_equal if high_belongs else less)(x, high))
         return [(condition, True) for condition in inside]
+    if how in (math.isnan, math.isinf, math.isfinite) and math.isfinite(x.data):
+        return [(less_equal(abs(x), MAX), True)]
     values = [x for x in operands if isinstance(x, Value)]
     return [(row, True) for x in values for row in (less_equal(x, x.data), less_equal(x.data, x))]
 

@@ -90,12 +90,12 @@ def flatten(
     program = Program()
     place: dict[Value, int] = {}
     leaves = list(parameters)
-    for kind, places, values in (("input", program.inputs, inputs), ("parameter", program.parameters, leaves)):
+    for kind, places, values in (("an input", program.inputs, inputs), ("a parameter", program.parameters, leaves)):
         for x in values:
             if not isinstance(x, Value):
-                raise TypeError(f"an {kind} is a Value, not {x!r} ({type(x).__name__})".replace("an p", "a p"))
+                raise TypeError(f"{kind} is a Value, not {x!r} ({type(x).__name__})")
             if x.op is not None:
-                raise ValueError(f"{x!r}, among the {kind}s, is the result of {x.op.name}; pass leaves of the graph")
+                raise ValueError(f"{x!r} is the result of {x.op.name}; {kind} is one of the leaves of the graph")
             if x in place:
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             place[x] = program.leaf()
