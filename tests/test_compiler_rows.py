@@ -48,8 +48,8 @@ def sampled(op: mg.Op, count: int, rng: random.Random) -> np.ndarray:
 
 
 def graph(op: mg.Op, arity: int) -> tuple[mg.Value, list[mg.Value]]:
-    for start in (0.5, 1.5):
-        inputs = [mg.Value(start + k / 8.0) for k in range(arity)]
+    for start, step in ((0.5, 0.125), (1.5, 0.125), (1.0, 1.0)):
+        inputs = [mg.Value(start + k * step) for k in range(arity)]
         try:
             return op(*inputs), inputs
         except ValueError:
