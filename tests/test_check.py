@@ -29,9 +29,10 @@ def located(op: Op, seed: int = 0) -> tuple[Callable[[Op], Callable[..., Any]], 
     """A point of sensible size in the row's domain, and what makes a row of the same arguments a function there."""
     rng = random.Random(f"{op.name} {seed}")
     domains = [op.domain[min(i, len(op.domain) - 1)] for i in range(op.arity or 4)]
-    fixed = [low for low, high in domains if low == high]  # the order of polygamma
-    point = [rng.uniform(max(low, -4.0), min(high, 4.0)) for low, high in domains if low != high]
-    return lambda op: lambda *x: op(*fixed, *x), point
+    if op is ops.polygamma:  # a function of its second argument: the order is a whole number
+        return lambda op: lambda x: op(1.0, x), [rng.uniform(-4.0, 4.0)]
+    point = [rng.uniform(max(low, -4.0), min(high, 4.0)) for low, high in domains]
+    return lambda op: lambda *x: op(*x), point
 
 
 # --- right derivatives ---
