@@ -106,7 +106,7 @@ MISTAKES = [
     ("a + 1/0", 4, r"truediv\(1\.0, 0\.0\): float division by zero"),
     ("a + 9**9**9**9", 7, r"pow\(9\.0, 387420489\.0\): .*out of range"),
     ("a**1000000000", 0, r"pow\(a=2\.0, 1000000000\.0\)"),
-    ("a + polygamma(10**9, a)", 4, "order above 170"),
+    ("a + polygamma(10**9, a)", 4, "order above 200"),
     (f"a + 1{'0' * 400}", 4, "too large"),
     ("é + a", 0, "no value for é"),
     ("a + é + q", 4, "no value for é"),
