@@ -7,7 +7,7 @@
 0.393224
 """
 
-from micrograd_bp import datasets, losses, math, nn, ops, optim, training
+from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
@@ -82,6 +82,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "testing",
     "trace_table",
     "training",
     "value_and_grad",

@@ -40,10 +40,8 @@ def real_pow(x: float, y: float) -> float:
 
 
 def ldexp(x: float, n: float) -> float:
-    """x * 2**n for a whole number n; ValueError for any other."""
-    if not n.is_integer():
-        raise ValueError(f"ldexp's exponent is a whole number, not {n!r}")
-    return math.ldexp(x, int(n))
+    """x * 2**n: exact for whole n, as math.ldexp has it, and smooth between."""
+    return math.ldexp(x, int(n)) if n.is_integer() else x * 2.0**n
 
 
 def floor(x: float) -> float:
@@ -99,9 +97,11 @@ def polygamma(order: float, x: float) -> float:
     """The derivative of that order of digamma (order 0: digamma itself).
 
     Recurrence upwards and the asymptotic series; the reflection formula below -10 (Abramowitz and Stegun 6.3.18 to
-    6.4.11). ValueError: a pole, or no such order.
+    6.4.11). ValueError: a pole, or no such order; OverflowError: an order above 200.
     """
-    if not (0.0 <= order <= 200.0 and order == int(order)):  # 171! is no float any more, and the time is cubic in it
+    if order > 200.0:  # the time is cubic in the order, and 171! is no float any more
+        raise OverflowError("polygamma of an order above 200 is out of range")
+    if not order >= 0.0 or order % 1.0:
         raise ValueError(f"polygamma's order is a whole number from 0 to 200, not {order!r}")
     n = int(order)
     if math.isnan(x) or x == -math.inf:

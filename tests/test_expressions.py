@@ -56,7 +56,7 @@ def _leaves(output):
 
 @pytest.mark.parametrize("op", [op for op in ops.TABLE.values() if op.arity], ids=lambda op: op.name)
 def test_every_row_of_the_table_can_be_called(op):
-    values = dict(zip("abc", [min(1.0, op.domain[0][1]), 2.0 if op is ops.ldexp else 0.5, 2.0][: op.arity]))
+    values = dict(zip("abc", [min(1.0, op.domain[0][1]), 0.5, 2.0][: op.arity]))
     assert expressions.record(f"{op.name}({', '.join(values)})", values).data == op(*values.values())
 
 
@@ -106,7 +106,7 @@ MISTAKES = [
     ("a + 1/0", 4, r"truediv\(1\.0, 0\.0\): float division by zero"),
     ("a + 9**9**9**9", 7, r"pow\(9\.0, 387420489\.0\): .*out of range"),
     ("a**1000000000", 0, r"pow\(a=2\.0, 1000000000\.0\)"),
-    ("a + polygamma(10**9, a)", 4, "whole number from 0 to 200"),
+    ("a + polygamma(10**9, a)", 4, "order above 200"),
     (f"a + 1{'0' * 400}", 4, "too large"),
     ("é + a", 0, "no value for é"),
     ("a + é + q", 4, "no value for é"),

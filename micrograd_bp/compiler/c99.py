@@ -31,7 +31,8 @@ TAME = {
 # array and its length. Sums are as if done in twice the precision (Ogita, Rump and Oishi, 2005), not exact.
 FUNCTIONS = {
     "lgamma": "static double lgamma_row(double x)\n{\n    return lgamma(x);\n}\n",
-    "ldexp": "static double ldexp_row(double x, double n)\n{\n    return ldexp(x, (int)n);\n}\n",
+    "ldexp": "static double ldexp_row(double x, double n)\n{\n"
+    "    return n == floor(n) ? ldexp(x, (int)fmax(-4200.0, fmin(n, 4200.0))) : x * pow(2.0, n);\n}\n",
     "hypot": """static double hypot_row(int n, const double *x)
 {
     double length = 0.0;
