@@ -280,6 +280,8 @@ def test_bad_arguments():
             mg.parallel_value_and_grad(logarithm, 1.0, [1.0], executor=pool, reduction="max")
         with pytest.raises(TypeError, match="Value cannot hold 'a'"):
             mg.parallel_value_and_grad(logarithm, "a", [1.0], executor=pool)
+        with pytest.raises(ValueError, match="jit and executor do not go together"):
+            training.fit(model, losses.mse, X, y, optimizer, executor=pool, jit=True)
     with pytest.raises(ValueError, match="shards are for an executor"):
         training.fit(model, losses.mse, X, y, optimizer, shards=2)
     with pytest.raises(TypeError, match="an executor has a method submit"):
@@ -315,6 +317,17 @@ def test_kernels_pickle():
     kernel = mg.kernel((w * x - 1.0) ** 2, [x], [w])
     copy = pickle.loads(pickle.dumps(kernel))
     assert [list(copy([[1.0], [2.0]])), copy.value_and_grad([[1.0], [2.0]])[0]] == [[4.0, 25.0], 14.5]
+
+
+@mg.jit
+def cubed(x):
+    return x**3
+
+
+def test_compiled_functions_pickle():
+    """A decorated one by its name, as functions are; another with the function that it was made of."""
+    assert pickle.loads(pickle.dumps(cubed)) is cubed
+    assert pickle.loads(pickle.dumps(mg.jit(mg.math.sin)))(0.5) == mg.math.sin(0.5)
 
 
 def kernel_error(kernel, w, row):

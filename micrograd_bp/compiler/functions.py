@@ -256,6 +256,10 @@ class Batch:
         self.results.append(result)
 
 
+def _attribute(x: Any, name: str) -> Any:
+    return getattr(x, name, None)
+
+
 class Compiled:
     """A function that is recorded and compiled as it is called; see `jit`."""
 
@@ -270,7 +274,10 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<jit of {getattr(self.function, '__qualname__', repr(self.function))}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        name, module = getattr(self, "__qualname__", ""), getattr(self, "__module__", "")
+        if module != "__main__" and functools.reduce(_attribute, name.split("."), sys.modules.get(module)) is self:
+            return str(name)  # decorated: pickled by name, as functions are
         return jit_of, (self.function, self.exact, self.limit)  # its graphs are recorded again where it is read
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
