@@ -101,9 +101,9 @@ def fit(
       the optimizer's parameters come back. A worker that dies costs a retry and a RuntimeWarning.
 
     KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
-    returned. Any other error leaves it so too, and one of the model's or the loss's has a note that names the row.
-    ValueError: X and y differ in length, there are no rows, or the checkpoint is damaged or of another run.
-    FloatingPointError: the loss of a batch is infinite or nan. TypeError: model or loss cannot be sent to a worker.
+    returned. Any other error leaves it so too; one of the model's or the loss's has a note that names the row, counted
+    in its batch. ValueError: X and y differ in length, there are no rows, or the checkpoint is damaged or of another
+    run. FloatingPointError: the loss of a batch is not finite. TypeError: model or loss cannot be sent to a worker.
 
     >>> from micrograd_bp import losses, nn, optim
     >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
