@@ -285,7 +285,8 @@ def _comment(graph: Graph, name: str, several: bool) -> str:
     fingerprint = hashlib.sha256(repr((*recorded, program.outputs)).encode()).hexdigest()[:16]
     inputs, leaves, outputs = len(program.inputs), len(graph.leaves), len(program.outputs)
     lines = [
-        f"{_plain(graph.title)}, as C99; written by micrograd_bp {__version__}.",
+        _plain(graph.title),
+        f"C99, written by micrograd_bp {__version__}.",
         "",
         f"Recorded: {program.count} operations ({made or 'none'}); fingerprint {fingerprint}.",
     ]
@@ -323,4 +324,5 @@ def _formulas(program: Program) -> list[str]:
 
 def _plain(text: str) -> str:
     """A label or title, unable to end the comment that it stands in."""
-    return re.sub(r"[^\w .,:;()\[\]=+-]", "_", text, flags=re.ASCII)[:120]
+    plain = re.sub(r"[^\w .,:;()\[\]=+-]", "_", text, flags=re.ASCII)
+    return plain if len(plain) <= 110 else f"{plain[:107]}..."

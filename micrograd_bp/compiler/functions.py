@@ -276,7 +276,8 @@ class Compiled:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         name, module = getattr(self, "__qualname__", ""), getattr(self, "__module__", "")
-        if module != "__main__" and functools.reduce(_attribute, name.split("."), sys.modules.get(module)) is self:
+        named: Any = functools.reduce(_attribute, name.split("."), sys.modules.get(module))
+        if named is self and module != "__main__":
             return str(name)  # decorated: pickled by name, as functions are
         return jit_of, (self.function, self.exact, self.limit)  # its graphs are recorded again where it is read
 
