@@ -695,6 +695,27 @@ def slopes(Value output, inputs):
     return found.tolist()
 
 
+def gather(values):
+    """The data of the Values, as an array of doubles: what a compiled program reads."""
+    cdef array numbers = array("d", bytes(8 * len(values)))
+    cdef Py_ssize_t i = 0, size = len(numbers)
+    cdef Value node
+    for node in values:
+        if i == size:
+            raise RuntimeError("the values changed while they were read")
+        numbers.data.as_doubles[i] = node.primal
+        i += 1
+    return numbers
+
+
+def scatter(values, slopes):
+    """Add to the grad of each Value its slope: what a compiled program leaves behind."""
+    cdef Value node
+    cdef double slope
+    for node, slope in zip(values, slopes):
+        node.adjoint += slope
+
+
 # --- freeing ------------------------------------------------------------------------------------------------------
 
 cdef inline void drop(PyObject *child, PyObject **dying) noexcept:
@@ -791,4 +812,7 @@ Op.__call__ = call
 Value.__hash__ = object.__hash__
 Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
-exports = {"Value": Value, "topological_order": topological_order, "slopes": slopes, "ENGINE": "accelerated"}
+exports = {
+    "Value": Value, "topological_order": topological_order, "slopes": slopes, "gather": gather, "scatter": scatter,
+    "ENGINE": "accelerated",
+}

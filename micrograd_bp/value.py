@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import os
 import reprlib
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -195,6 +196,17 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
                 if isinstance(operand, Value):
                     adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
     return [adjoints.get(x, 0.0) for x in inputs]
+
+
+def gather(values: Sequence[Value]) -> array[float]:
+    """The data of the Values, as an array of doubles: what a compiled program reads."""
+    return array("d", [x.data for x in values])
+
+
+def scatter(values: Sequence[Value], slopes: Sequence[float]) -> None:
+    """Add to the grad of each Value its slope: what a compiled program leaves behind."""
+    for x, slope in zip(values, slopes):
+        x.grad += slope
 
 
 def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:

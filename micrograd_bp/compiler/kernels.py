@@ -6,7 +6,6 @@ import functools
 import importlib
 import math
 import operator
-from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.source import python_source
-from micrograd_bp.value import Value, gradients
+from micrograd_bp.value import Value, gather, gradients, scatter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,8 +135,7 @@ class Kernel:
         Arguments and errors as in `value_and_grad`.
         """
         value, slopes = self.value_and_grad(X, weights=weights, reduction=reduction)
-        for parameter, slope in zip(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist()):
-            parameter.grad += slope
+        scatter(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist())
         return value
 
     # --- to look at -------------------------------------------------------------------------------------------------
@@ -270,7 +268,7 @@ class Kernel:
     def _data(self, parameters: Any) -> Any:
         """The numbers of all leaves that are no inputs: the parameters' first."""
         if parameters is None:
-            return array("d", [x.data for x in self.leaves])  # NumPy copies a list in thrice the time
+            return gather(self.leaves)
         if len(parameters) != len(self.parameters):
             raise ValueError(f"{len(parameters)} numbers for {len(self.parameters)} parameters")
         if len(self.leaves) == len(self.parameters):
