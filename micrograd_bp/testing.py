@@ -501,7 +501,8 @@ def programs(
                 operands[0], operands[1] = operands[1], operands[0]
             fitting = []
             for op in table:
-                chosen = tuple(operands[: op.arity or 2])
+                limits = domains(op)
+                chosen = tuple(low if low == high else x for x, (low, high) in zip(operands, limits))
                 if any(isinstance(x, int) for x in chosen) and _tame(op, chosen, values):
                     fitting.append((op, chosen))
             if fitting:
