@@ -13,7 +13,8 @@ from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from benchmarks import engines
+from benchmarks import engines, minimal_value
+from benchmarks.gpt import Trainer
 
 Step = Callable[[], object]
 
@@ -91,6 +92,38 @@ def scalar_chain(name: str) -> Step:
         x.backward()
 
     return step
+
+
+def scalar_floats(name: str) -> Step:
+    """Weighted sums, 2-16-16-1, of 100 points, squared and added up: the arithmetic of a network without activations.
+
+    On Values recorded, walked back and freed; on plain floats just computed.
+    """
+    number = float if name == "plain floats" else scalar_engine(name).Value
+    rng = random.Random(0)
+    points = [[rng.gauss(0.0, 1.0), rng.gauss(0.0, 1.0)] for _ in range(100)]
+    layers = [
+        [([number(rng.uniform(-0.3, 0.3)) for _ in range(n)], number(0.1)) for _ in range(m)]
+        for n, m in ((2, 16), (16, 16), (16, 1))
+    ]
+
+    def step() -> None:
+        total = number(0.0)
+        for x in points:
+            for layer in layers:
+                x = [sum((wi * xi for wi, xi in zip(w, x)), b) for w, b in layer]
+            total = total + x[0] * x[0]
+        if name != "plain floats":
+            total.backward()
+
+    return step
+
+
+def scalar_gpt(name: str) -> Step:
+    """One training step of the GPT of benchmarks/gpt.py on a name of eight letters."""
+    minimal = name == "slots and tuples, pure Python"
+    trainer = Trainer(minimal_value.Value if minimal else scalar_engine(name).Value, random.Random(0))
+    return lambda: trainer.step("isabella")
 
 
 def iris() -> tuple[list[list[float]], list[int]]:
@@ -209,9 +242,9 @@ OURS = ("accelerated", "pure")
 SCALAR = ("micrograd", *OURS)
 
 
-def scalar(make: Callable[[str], Step]) -> dict[str, Callable[[], Step]]:
+def scalar(make: Callable[[str], Step], names: tuple[str, ...] = SCALAR) -> dict[str, Callable[[], Step]]:
     """The rivals of a workload that scalar engines do."""
-    return {f"micrograd_bp, {name}" if name in OURS else name: lambda name=name: make(name) for name in SCALAR}  # type: ignore[misc]
+    return {f"micrograd_bp, {name}" if name in OURS else name: lambda name=name: make(name) for name in names}  # type: ignore[misc]
 
 
 WORKLOADS: dict[str, dict[str, Callable[[], Step]]] = {
@@ -222,6 +255,14 @@ WORKLOADS: dict[str, dict[str, Callable[[], Step]]] = {
         "JAX, jit": jax_moons,
         "autograd, arrays": autograd_moons,
         "CasADi, SX": casadi_moons,
+    },
+    "GPT of one layer: one training step on a name of eight letters": {
+        "slots and tuples, pure Python": lambda: scalar_gpt("slots and tuples, pure Python"),
+        **scalar(scalar_gpt, OURS),
+    },
+    "plain floats: the sums of a network 2-16-16-1, and what their derivatives add": {
+        "plain floats": lambda: scalar_floats("plain floats"),
+        **scalar(scalar_floats, OURS),
     },
     "dot product of 1,000": scalar(scalar_dot),
     "chain of 15,000 operations": scalar(scalar_chain),
