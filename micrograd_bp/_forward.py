@@ -41,7 +41,10 @@ def real_pow(x: float, y: float) -> float:
 
 def ldexp(x: float, n: float) -> float:
     """x * 2**n: exact for whole n, as math.ldexp has it, and smooth between."""
-    return math.ldexp(x, int(n)) if n.is_integer() else x * 2.0**n
+    power: float = math.ldexp(x, math.floor(n)) * 2.0 ** (n % 1.0)
+    if math.isinf(power) and math.isfinite(x):
+        raise OverflowError("math range error")
+    return power
 
 
 def floor(x: float) -> float:

@@ -20,7 +20,6 @@ import math
 import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,13 +51,6 @@ def arithmetic() -> Any:
     mp = _needs("mpmath").mp.clone()
     mp.dps = DIGITS
     return mp
-
-
-@contextmanager
-def _digits(count: int) -> Iterator[Any]:
-    mp = arithmetic()
-    with mp.workdps(count):
-        yield mp
 
 
 class Precise:
@@ -151,9 +143,14 @@ def _functions() -> dict[str, Callable[..., Any]]:
         with mp.extradps(int(mp.log10(abs(y) + 1))):
             return turn * exp(y * mp.ln(abs(x)))
 
+    def fmod(x: Any, y: Any) -> Any:
+        if not y:
+            raise ZeroDivisionError("a remainder by zero")
+        return mp.sign(x) * (abs(x) % abs(y))
+
     def remainder(x: Any, y: Any) -> Any:
         if not y:
-            raise ZeroDivisionError("remainder by zero")
+            raise ZeroDivisionError("a remainder by zero")
         rest, y = abs(x) % abs(y), abs(y)
         odd = abs(x) % (2 * y) >= y
         return mp.sign(x) * (rest - y if (2 * rest, odd) > (y, False) else rest)
@@ -196,7 +193,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "fcmp olt": lambda x, y: mp.one if x < y else mp.zero,
         "fcmp ole": lambda x, y: mp.one if x <= y else mp.zero,
         "copysign": lambda x, y: abs(x) if y >= 0 else -abs(x),
-        "frem": lambda x, y: mp.sign(x) * (abs(x) % abs(y)),
+        "frem": fmod,
         "remainder": remainder,
     }
 
@@ -465,10 +462,10 @@ _SAMPLERS: tuple[Callable[[random.Random, float, float, list[float]], float], ..
 def arguments(op: Op) -> SearchStrategy[tuple[float, ...]]:
     """A Hypothesis strategy: points of the domain of a row; two arguments for a variadic row."""
     st = _needs("hypothesis").strategies
-    each = [
-        st.one_of(st.integers(math.ceil(max(low, -400)), math.floor(min(high, 400))).map(float), st.floats(low, high))
-        for low, high in domains(op)
-    ]
+    each = []
+    for low, high in domains(op):
+        whole = st.integers(math.ceil(max(low, -400)), math.floor(min(high, 400))).map(float)
+        each.append(st.one_of(whole, st.floats(low, high)).map(lambda x: x + 0.0))  # no -0.0
     strategy: SearchStrategy[tuple[float, ...]] = st.tuples(*each)
     return strategy
 

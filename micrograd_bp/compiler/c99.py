@@ -32,7 +32,7 @@ TAME = {
 FUNCTIONS = {
     "lgamma": "static double lgamma_row(double x)\n{\n    return lgamma(x);\n}\n",
     "ldexp": "static double ldexp_row(double x, double n)\n{\n"
-    "    return n == floor(n) ? ldexp(x, (int)fmax(-4200.0, fmin(n, 4200.0))) : x * pow(2.0, n);\n}\n",
+    "    return ldexp(x, (int)fmax(-4200.0, fmin(floor(n), 4200.0))) * exp2(n - floor(n));\n}\n",
     "hypot": """static double hypot_row(int n, const double *x)
 {
     double length = 0.0;
