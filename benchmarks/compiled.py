@@ -147,7 +147,7 @@ def jax_network(name: str) -> Step:
     if SIZES[name][2] == "cross entropy":
         targets = targets.astype(int)
     space = type("xp", (), {n: staticmethod(getattr(xp, n)) for n in ("tanh", "maximum", "zeros_like", "arange")})
-    space.logsumexp = staticmethod(library.nn.logsumexp)  # type: ignore[attr-defined]
+    space.logsumexp = staticmethod(library.nn.logsumexp)
     function = library.jit(library.value_and_grad(lambda arrays, x, t: array_loss(space, name, arrays, x, t)))
     arrays, x, t = library.device_put((matrices(name), points, targets))
     return lambda: library.block_until_ready(function(arrays, x, t))
@@ -209,7 +209,7 @@ def c_moons() -> Step:
     def step() -> Any:
         return function(*arguments), gradient
 
-    step.kept = rows, values  # type: ignore[attr-defined]
+    step.kept = rows, values
     return step
 
 
@@ -275,7 +275,7 @@ def compiled_black_scholes(rows: int) -> Step:
 def jax_black_scholes(rows: int) -> Step:
     library = jax()
     space = type("xp", (), {n: staticmethod(getattr(library.numpy, n)) for n in ("sqrt", "log", "exp")})
-    space.erfc = staticmethod(library.scipy.special.erfc)  # type: ignore[attr-defined]
+    space.erfc = staticmethod(library.scipy.special.erfc)
 
     def price(x: Any) -> Any:
         return black_scholes(space, *x)
@@ -359,7 +359,7 @@ def large_graphs(sizes: Sequence[int] = (10_000, 100_000, 1_000_000)) -> str:
         kernel(rows)
         compiled = time.perf_counter() - start
         count = kernel.program.count
-        run = race({"run": lambda kernel=kernel, rows=rows: kernel(rows)}, rounds=2)["run"].best  # type: ignore[misc]
+        run = race({"run": lambda kernel=kernel, rows=rows: kernel(rows)}, rounds=2)["run"].best
         lines.append(f"| {count:,} | {unit(compiled / count)} | {unit(run / count / 64)} |")
     return "\n".join(lines)
 

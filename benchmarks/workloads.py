@@ -216,7 +216,7 @@ class ModuleProxy:
     """A module without `relu`, whatever it grows later."""
 
     def __init__(self, module: ModuleType) -> None:
-        self.maximum = module.maximum  # type: ignore[attr-defined]
+        self.maximum = module.maximum
 
 
 def casadi_moons() -> Step:
@@ -244,7 +244,7 @@ SCALAR = ("micrograd", *OURS)
 
 def scalar(make: Callable[[str], Step], names: tuple[str, ...] = SCALAR) -> dict[str, Callable[[], Step]]:
     """The rivals of a workload that scalar engines do."""
-    return {f"micrograd_bp, {name}" if name in OURS else name: lambda name=name: make(name) for name in names}  # type: ignore[misc]
+    return {f"micrograd_bp, {name}" if name in OURS else name: lambda name=name: make(name) for name in names}
 
 
 WORKLOADS: dict[str, dict[str, Callable[[], Step]]] = {
