@@ -166,7 +166,8 @@ def find_parts(model: Any) -> Part:
             return
         seen.add(id(x))
         if isinstance(x, Value):
-            part.parameters.append(x)
+            if x.op is None:  # else an output that the model keeps
+                part.parameters.append(x)
         elif isinstance(x, Mapping):
             for key, item in x.items():
                 inner = Part(str(key), item, part) if top else part
