@@ -21,6 +21,7 @@ import math
 import os
 import random
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -76,7 +77,7 @@ def fit(
     """Train the model: for every batch, one step of the optimizer down the gradient of the mean loss of its rows.
 
     `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
-    optimizer's.
+    optimizer's; a UserWarning says so where these are not the model's, as of an optimizer made for another model.
 
     - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
       in every epoch where `shuffle` is set (by default seeded with 0).
@@ -124,6 +125,7 @@ def fit(
         raise ValueError("shards are for an executor; pass one, such as concurrent.futures.ProcessPoolExecutor()")
     if jit and executor is not None:
         raise ValueError("jit and executor do not go together; a compiled program uses several cores by itself")
+    _check_parameters(model, optimizer)
     shards = parallel.SHARDS if shards is None else shards
     rows, targets = _pairs(X, y)
     held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
@@ -192,6 +194,18 @@ def fit(
     if patience is not None:
         run.put_best()
     return run.history
+
+
+def _check_parameters(model: Callable[[Any], Any], optimizer: Optimizer) -> None:
+    """Warn where optimizer and model each have parameters that the other lacks: only part of a model may be trained."""
+    if callable(parameters := getattr(model, "parameters", None)):
+        own, trained = {id(x) for x in parameters()}, {id(x) for x in optimizer.parameters}
+        strange, left = len(trained - own), len(own - trained)
+        if strange and left:
+            text = (
+                f"{strange} of the optimizer's {len(trained)} parameters are not the model's, and {left} of the model's"
+            )
+            warnings.warn(f"{text} will not be trained; pass the optimizer model.parameters()", stacklevel=3)
 
 
 def _epoch(

@@ -12,7 +12,7 @@ import textwrap
 
 import pytest
 
-from micrograd_bp import datasets, losses, nn, optim, training
+from micrograd_bp import Value, datasets, losses, nn, optim, training
 
 ACCURACY = {"accuracy": training.accuracy}
 
@@ -358,6 +358,18 @@ def test_rows_and_targets_go_in_pairs():
         fit(model, [], [])
     with pytest.raises(ValueError, match="no parameters"):
         optim.Adam(model.freeze().parameters())
+
+
+def test_an_optimizer_of_another_model_is_said():
+    (model, X, y), (other, _, _) = small(), small()
+    mixed = [*other.parameters()[:3], *model.parameters()[3:]]
+    for parameters, counts in ((other.parameters(), "13 of the optimizer's 13"), (mixed, "3 of the optimizer's 13")):
+        with pytest.warns(UserWarning, match=f"{counts} parameters are not the model's") as caught:
+            fit(model, X, y, optim.SGD(parameters), epochs=1)
+        assert caught[0].filename == __file__
+    extra = Value(0.0)
+    fit(model, X, y, optim.SGD(model.parameters()[:3]), epochs=1)  # the other parameters are left alone on purpose
+    fit(model, X, y, optim.SGD([*model.parameters(), extra]), epochs=1)  # and a loss may have some of its own
 
 
 def test_arrays_are_rows_too():
