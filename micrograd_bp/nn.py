@@ -142,13 +142,18 @@ class Module:
     def save(self, path: _files.Path) -> None:
         """Write architecture and parameters, to the last bit, to a JSON file; it is written whole or not at all.
 
-        ValueError: an activation is a function that is no row of the table, or there are no parameters.
+        ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
+        nested to more than 100 levels. OSError: it cannot be written; what stood at the path stays.
         """
         state = self.state_dict()
         if not state:
             name = type(self).__name__
             raise ValueError(f"{name} has no parameters to save; where it is frozen, save the model it was frozen from")
-        content = {"format": FORMAT, "version": VERSION, "architecture": self.architecture(), "parameters": state}
+        try:
+            architecture = self.architecture()
+        except RecursionError:
+            raise ValueError(f"{path}: modules within modules to so many levels cannot be saved") from None
+        content = {"format": FORMAT, "version": VERSION, "architecture": architecture, "parameters": state}
         _files.write_json(path, content)
 
     def load(self, path: _files.Path) -> None:
