@@ -834,6 +834,8 @@ class Compiled:
         if code is not None:
             held += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
             held += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+            held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        held += [getattr(x, "__self__", None) for x in held]  # whose method it is
         held += [y for x in held for y in getattr(x, "__dict__", {}).values() if not isinstance(x, types.ModuleType)]
         return [x for x in held if isinstance(x, random.Random) and type(x) is not random.SystemRandom]
 

@@ -96,7 +96,8 @@ class Recording:
 
     def finish(self) -> None:
         """See whether random numbers were drawn."""
-        if any(source.getstate() != state for source, state in self._sources) or self._numpy != _numpy_state():
+        drawn = self._numpy is not None and self._numpy != _numpy_state()
+        if drawn or any(source.getstate() != state for source, state in self._sources):
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
 
     def checks(self, needed: Iterator[Value]) -> list[Value]:
@@ -126,10 +127,10 @@ def _is_internal() -> bool:
 
 def _numpy_state() -> Any:
     """The state of NumPy's global generator, if anybody uses it."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is None:
+    get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)  # missing while another thread imports it
+    if get_state is None:
         return None
-    name, keys, *rest = numpy_random.get_state()
+    name, keys, *rest = get_state()
     return name, keys.tobytes(), *rest
 
 
