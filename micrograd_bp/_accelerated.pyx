@@ -168,7 +168,7 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
         dx = 0.5 if x == y else sigmoid(x - y)
         dy = 0.5 if x == y else sigmoid(y - x)
-    elif code == CHAIN: out = x * y if x != 0.0 else 0.0; dx = y; dy = x
+    elif code == CHAIN: out = x * y if x != 0.0 and y != 0.0 else 0.0; dx = y; dy = x
     elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
     elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
     elif code == POW or code == IEEE_POW:
@@ -629,7 +629,7 @@ cdef void walk_back(PyObject *output, double seed) noexcept:
     cdef PyObject *node
     cdef PyObject *child
     cdef Py_ssize_t i
-    cdef double adjoint
+    cdef double adjoint, slope
     count_uses(output, True)
     (<Value>output).adjoint += seed
     push(&ready, output)
@@ -639,8 +639,9 @@ cdef void walk_back(PyObject *output, double seed) noexcept:
         for i in range(arity(node)):
             child = operand(node, i)
             if child != NULL:
-                if adjoint != 0.0:  # 0 passes nothing on, so 0 * inf never becomes nan
-                    (<Value>child).adjoint += adjoint * partial(node, i)
+                slope = partial(node, i)
+                if adjoint != 0.0 and slope != 0.0:  # 0 times anything is 0, so 0 * inf never becomes nan
+                    (<Value>child).adjoint += adjoint * slope
                 (<Value>child).state -= USE
                 if (<Value>child).state < USE and (<Value>child).state & SHAPE:
                     push(&ready, child)

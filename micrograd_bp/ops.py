@@ -269,10 +269,10 @@ log_sigmoid: Op = Op("log_sigmoid", "log_sigmoid",
                      lambda out, x: (sigmoid(-x),),
                      expansion=lambda x: where(less(x, 0.0), x, 0.0) - log1p(exp(-abs(x))))
 
-# --- for rules: the chain rule's product (0 where g is 0, whatever p), IEEE 754 arithmetic that never raises, others -
+# --- for rules: the chain rule's product (0 where g or p is, whatever the other), IEEE 754 arithmetic that never raises, others -
 
-chain: Op = Op("chain", "*", lambda g, p: g * p if g else 0.0, lambda out, g, p: (p, g), TWO, native="~fmul",
-               expansion=lambda g, p: where(g, g * p, 0.0))
+chain: Op = Op("chain", "*", lambda g, p: g * p if g and p else 0.0, lambda out, g, p: (p, g), TWO, native="~fmul",
+               expansion=lambda g, p: where(g, where(p, g * p, 0.0), 0.0))
 ieee_div: Op = Op("ieee_div", "/", _forward.ieee_div, lambda out, x, y: (ieee_div(1.0, y), -ieee_div(out, y)), TWO,
                   native="fdiv")
 ieee_log: Op = Op("ieee_log", "log", _forward.ieee_log, lambda out, x: (ieee_div(1.0, x),), POSITIVE, native="log")

@@ -253,20 +253,20 @@ class _Call:
             if node in adjoints:
                 for operand, partial in zip(operands, partials):
                     term = _product(adjoints[node], partial)
-                    if term != 0.0:  # as a Value always is
+                    if isinstance(term, Value) or term:
                         adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
         return _finished([adjoints.get(x, 0.0) for x in self.variables], graph)
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
-        product = _gated_product if graph else _gated
+        product = _product if graph else _float_product
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
-                tangent = known.get(operand, 0.0)
-                if tangent != 0.0:
+                tangent = known.get(operand)
+                if tangent is not None:
                     term = product(tangent, partial)
-                    if term != 0.0:
+                    if type(term) is not float or term:
                         known[node] = known[node] + term if node in known else term
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
 
@@ -312,15 +312,9 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
     return tape
 
 
-def _gated(tangent: float, partial: float) -> float:
-    """The product, 0 where the partial is exactly 0: a branch not taken adds nothing, though its slope be infinite."""
-    return tangent * partial if partial else 0.0
-
-
-def _gated_product(tangent: Number, partial: Number) -> Number:
-    """The same for Values: the factor that is 0, if one is, first, as `chain` has it."""
-    first = partial.data if isinstance(partial, Value) else partial
-    return _product(tangent, partial) if first else _product(partial, tangent)
+def _float_product(tangent: float, partial: float) -> float:
+    """The chain rule's product: 0 times anything is 0."""
+    return tangent * partial if tangent and partial else 0.0
 
 
 def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:

@@ -92,7 +92,7 @@ class Value(Arithmetic):
             adjoint = node.grad
             for operand, partial in zip(node.operands, node.partials):
                 if isinstance(operand, Value):
-                    if adjoint:  # 0 passes nothing on, so 0 * inf never becomes nan
+                    if adjoint and partial:  # 0 times anything is 0, so 0 * inf never becomes nan
                         operand.grad += adjoint * partial
                     uses[operand] = left = uses[operand] - 1
                     if not left and operand.op is not None:
@@ -176,7 +176,7 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
         for operand, partial in zip(node.operands, _partials(node, node.op), strict=True):
             if operand in relevant:
                 term = _product(adjoints[node], partial)
-                if term != 0.0:
+                if isinstance(term, Value) or term:
                     adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
     return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
 
@@ -193,7 +193,7 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
         adjoint = adjoints.get(node, 0.0)
         if adjoint:
             for operand, partial in zip(node.operands, node.partials):
-                if isinstance(operand, Value):
+                if partial and isinstance(operand, Value):
                     adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
     return [adjoints.get(x, 0.0) for x in inputs]
 

@@ -230,22 +230,33 @@ class _Writer:
         return f"{op.name}_row" if op.name in FUNCTIONS else ""
 
     def products(self, program: Program) -> dict[int, int]:
-        """Nodes `where(g, g * p, 0)`, the chain rule's product, whose p is finite, by the product that they equal."""
+        """Nodes `where(g, ..., 0)` of a product g * p whose p is finite, by the product, which they equal.
+
+        The chain rule's product is `where(g, where(p, g * p, 0), 0)`: either choice, or both, may go.
+        """
         tame = [False] * len(program)
         found = {}
         for i, (row, operands) in enumerate(zip(program.rows, program.operands)):
             native = self.native(row, len(operands), True) if row is not None else ""
             known = [tame[k] for k in operands]
             tame[i] = math.isfinite(program.constants.get(i, 0.0)) if row is None else native in TAME and all(known)
-            if native == "select" and program.constants.get(operands[2]) == 0.0:
-                condition, product, _ = operands
+            if self.is_choice(program, i):
+                condition, chosen, _ = operands
+                chosen = product = found.get(chosen, chosen)
+                if self.is_choice(program, product):
+                    product = program.operands[product][1]
                 factors = program.operands[product]
                 of = program.rows[product]
                 if of is not None and of.native == "fmul" and condition in factors:
                     other = factors[factors[0] == condition]
                     if tame[other]:
-                        found[i], tame[i] = product, tame[product]
+                        found[i], tame[i] = chosen, tame[chosen]
         return found
+
+    def is_choice(self, program: Program, i: int) -> bool:
+        """Whether the node is `where(c, x, 0)`."""
+        row = program.rows[i]
+        return row is not None and row.native == "select" and program.constants.get(program.operands[i][2]) == 0.0
 
     def expression(self, op: Op, operands: list[str]) -> str:
         native = self.native(op, len(operands), True)
