@@ -153,6 +153,12 @@ def _log(x: Decimal) -> Decimal:
     return y + x * (-y).exp() - 1
 
 
+def true_cbrt(x: float) -> float:
+    """The cube root by a step of Newton's method from C's, which may be off by 4 ulp."""
+    root = math.cbrt(x)
+    return root - (root - x / (root * root)) / 3.0 if x and math.isfinite(x) else x
+
+
 def true_gamma(x: float) -> float:
     """The gamma function to the last bit, inf where it overflows: math.gamma may be off by 10 ulp.
 

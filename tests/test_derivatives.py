@@ -112,6 +112,44 @@ def test_second_derivatives(op):
     assert proved >= 10
 
 
+@pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
+def test_a_second_derivative_is_a_number_only_where_there_is_one(op):
+    """At 0, at 1, at the ends of the domain: the truth, or inf or nan; and the order of differentiation is no matter."""
+    looked_at = 0
+    for point in itertools.product(*[nearby(*ends) for ends in testing.domains(op)]):
+        inputs = [mg.Value(x) for x in point]
+        try:
+            slopes = mg.gradients(op(*inputs), inputs)
+        except NO_VALUE:
+            continue
+        axes = [i for i, slope in enumerate(slopes) if not math.isnan(slope.data)]
+        hessian = {(i, j): mg.gradients(slopes[i], inputs)[j].data for i in axes for j in axes}
+        for (i, j), curvature in hessian.items():
+            looked_at += 1
+            assert curvature == pytest.approx(hessian[j, i], rel=1e-15, nan_ok=True) or by_convention(op, point)
+            if not math.isfinite(curvature) or by_convention(op, point):
+                continue
+            assert not any(testing.kinked(op, point, axis) for axis in axes), (point, i, j)
+            assert abs(curvature - testing.derivative(op, point, i, j)) <= 2.0**-45 * max(1.0, abs(curvature))
+    assert looked_at
+
+
+def nearby(low, high):
+    return [x for x in (low, high, 0.0, 1.0, -1.0, 2.0) if low <= x <= high and abs(x) <= 1000.0]
+
+
+def by_convention(op, point):
+    """0**y counts as a constant, but for its slope by the base; the angle is the same on both sides of the cut; x / 0 has a value in rules."""
+    if op is ops.ieee_div:
+        return point[1] == 0.0
+    return (op.native == "pow" and point[0] == 0.0) or (op is ops.atan2 and point[0] == 0.0 > point[1])
+
+
+@pytest.mark.parametrize("x", [5e-324, -5e-324, 1e-310, 2.0**-1022, 1e-200])
+def test_the_second_derivative_of_cbrt_overflows_to_infinity(x):
+    assert mg.hessian(mg.math.cbrt)(x) == math.copysign(math.inf, -x)
+
+
 # fmt: off
 AWKWARD = [0.0, 5e-324, 1e-310, 2.0**-1022, 1e-20, 0.1, 0.5, 1.0, 1.5, 2.0, 3.0, 36.9, 710.0, 2.0**53, 1e300, ops.MAX]
 # fmt: on
