@@ -452,8 +452,8 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
     and backward() give. v_bar is the adjoint of v; each of its terms has a line, in backward()'s order, and the rules
     are those of the table, run on names. Where a rule may give inf at a finite point, and behind it, `chain` stands for
     the product: 0 times anything is 0. (Elsewhere a plain product does, so that a forward value which overflows to inf
-    may make nan of an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any case.
-    ValueError: an input given twice, or a name that is none.
+    may make nan of an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any
+    case. ValueError: an input given twice, or a name that is none.
 
     >>> a, b, c = Value(2.0, "a"), Value(-3.0, "b"), Value(10.0, "c")
     >>> source = backward_source((a * b + c).tanh(), [a, b, c])

@@ -283,7 +283,7 @@ true_gamma: Op = Op("true_gamma", "gamma", _forward.true_gamma, lambda out, x: (
 rescale: Op = Op("rescale", "rescale", lambda h: where(less(h, 2.0**-900), 2.0**600,
                                                        where(less(2.0**900, h), 2.0**-600, 1.0)),
                  lambda out, h: (0.0,), smooth=False)
-# Added to a slope that is 0 by convention at a tip, as hypot's is at the origin, to say that it has no derivative there.
+# Added to a slope that is 0 by convention at a tip, as hypot's at the origin: it has no derivative there.
 corner: Op = Op("corner", "corner", lambda h, *args: 0.0,
                 lambda out, h, *args: (0.0, *[ieee_div(0.0, h) for _ in args]), (POSITIVE[0], ANY),
                 expansion=lambda h, *args: 0.0)
@@ -299,10 +299,10 @@ def _normed(h: Any, args: Any) -> Any:
 
 
 def _inverted(x: Any, y: Any) -> Any:
-    """x / (x**2 + y**2) where neither square need be a float (R. L. Smith, 1962); 0 at the origin."""
-    steep = ieee_div(r := ieee_div(x, y), x * r + y)
-    flat = where(x, ieee_div(1.0, y * ieee_div(y, x) + x), corner(abs(x) + abs(y), x, y))
-    return where(less(abs(x), abs(y)), steep, flat)
+    """x / (x**2 + y**2) by way of the smaller ratio, since a square may be no float; 0 at the origin."""
+    steep = ieee_div((r := ieee_div(x, y)) / (1.0 + r * r), y)
+    flat = ieee_div(1.0 / (1.0 + (t := ieee_div(y, x)) * t), x)
+    return where(less(abs(x), abs(y)), steep, where(x, flat, corner(abs(x) + abs(y), x, y)))
 
 
 def _newton(root: Any, x: Any) -> Any:

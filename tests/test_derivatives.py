@@ -78,6 +78,45 @@ def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op):
     assert proved >= 10
 
 
+def zeros(order):
+    """The zeros of polygamma as the floats next to them, found by halving."""
+    brackets = [(1.0, 2.0)] if order == 0 else []
+    for k in (*range(30), 100, 1000, 10**6):
+        brackets.append((-k - 1 + 1e-6, -k - 1e-6))
+    for low, high in brackets:
+        rising = ops.polygamma(float(order), high) > 0.0
+        while (middle := (low + high) / 2) not in (low, high):
+            low, high = (low, middle) if (ops.polygamma(float(order), middle) > 0.0) is rising else (middle, high)
+        yield from (low, high, math.nextafter(low, -math.inf), math.nextafter(high, math.inf))
+
+
+@pytest.mark.parametrize("order", [0, 2, 4])
+def test_values_of_polygamma_to_4_ulp_near_its_zeros(order):
+    for x in zeros(order):
+        assert testing.errors(ops.polygamma, float(order), x).value <= 4.0, x
+        assert order or testing.errors(ops.digamma, x).value <= 4.0, x
+
+
+@pytest.mark.parametrize("point", [(100.0, -200.5), (170.0, -50.5), (40.0, -1000.5), (100.0, -200.25), (101.0, -200.5)])
+def test_values_of_polygamma_to_4_ulp_midway_between_poles(point):
+    """Where nearly all of the sum over the poles cancels: held to that sum, pole by pole, in 600 digits."""
+    mp = testing.arithmetic()
+    n, x = int(point[0]), mp.mpf(point[1])
+    with mp.workdps(600):
+        far = mp.psi(n, x + 1200)  # by the recurrence; there no terms cancel
+        exact = far - (-1) ** n * mp.factorial(n) * mp.fsum(1 / (x + k) ** (n + 1) for k in range(1200))
+    assert abs(ops.polygamma(*point) - exact) <= 4.0 * math.ulp(float(exact))
+    assert testing.errors(ops.polygamma, *point).value <= 4.0
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-310, 2.0**-1022, 1e-300, 1e300])
+def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size):
+    rng = random.Random(size)
+    for _ in range(60):
+        point = [rng.randrange(-99, 100) * size * rng.choice((1.0, 2.0**20)) + 0.0 for _ in range(2)]
+        assert all(partial <= 4.0 for partial in testing.errors(ops.atan2, *point).partials), point
+
+
 @every_row
 @given(data=st.data())
 @settings(max_examples=20)
@@ -114,7 +153,7 @@ def test_second_derivatives(op):
 
 @pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
 def test_a_second_derivative_is_a_number_only_where_there_is_one(op):
-    """At 0, at 1, at the ends of the domain: the truth, or inf or nan; and the order of differentiation is no matter."""
+    """At 0, at 1, at the ends of the domain: the truth, or inf or nan; and the order of differentiating is no matter."""
     looked_at = 0
     for point in itertools.product(*[nearby(*ends) for ends in testing.domains(op)]):
         inputs = [mg.Value(x) for x in point]
@@ -139,7 +178,7 @@ def nearby(low, high):
 
 
 def by_convention(op, point):
-    """0**y counts as a constant, but for its slope by the base; the angle is the same on both sides of the cut; x / 0 has a value in rules."""
+    """0**y is a constant but for its slope by the base; an angle is the same on both sides of the cut; rules divide by 0."""
     if op is ops.ieee_div:
         return point[1] == 0.0
     return (op.native == "pow" and point[0] == 0.0) or (op is ops.atan2 and point[0] == 0.0 > point[1])
