@@ -137,7 +137,7 @@ def _reflected(n: int, x: float, terms: int) -> Decimal:
     if x > -10.0:
         return _polygamma(n, Decimal(x), terms)
     # Reflection at x less reflection at r, whole periods of the cotangent away: no trigonometry is left.
-    r, turn = Decimal(x - round(x)), (-1) ** n
+    r, turn = Decimal(x - round(x)), Decimal((-1) ** n)
     return _polygamma(n, r, terms) + turn * (_polygamma(n, 1 - Decimal(x), terms) - _polygamma(n, 1 - r, terms))
 
 

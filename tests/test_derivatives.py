@@ -153,7 +153,7 @@ def test_second_derivatives(op):
 
 @pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
 def test_a_second_derivative_is_a_number_only_where_there_is_one(op):
-    """At 0, at 1, at the ends of the domain: the truth, or inf or nan; and the order of differentiating is no matter."""
+    """At 0, at 1, at the ends of the domain: the truth, inf or nan; and the order of differentiating is no matter."""
     looked_at = 0
     for point in itertools.product(*[nearby(*ends) for ends in testing.domains(op)]):
         inputs = [mg.Value(x) for x in point]
@@ -178,7 +178,7 @@ def nearby(low, high):
 
 
 def by_convention(op, point):
-    """0**y is a constant but for its slope by the base; an angle is the same on both sides of the cut; rules divide by 0."""
+    """0**y is constant but for its slope by the base; an angle is one on both sides of the cut; rules divide by 0."""
     if op is ops.ieee_div:
         return point[1] == 0.0
     return (op.native == "pow" and point[0] == 0.0) or (op is ops.atan2 and point[0] == 0.0 > point[1])
