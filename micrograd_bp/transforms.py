@@ -16,16 +16,18 @@ The `grad` of a Value is never touched.
 from __future__ import annotations
 
 import functools
+import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from numbers import Real
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
-from micrograd_bp.value import Value, _partials, _product, slopes
+from micrograd_bp.value import Value, _partials, _product, slopes, topological_order
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -33,6 +35,9 @@ Number: TypeAlias = Any  # a float; or a Value, where the result is to be differ
 Tape: TypeAlias = list[tuple[Value, Sequence[Number], Sequence[Number]]]  # (node, operands, partials), operands first
 
 _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
+# The recordings of all threads: each one's thread and variables. No lock, since a fork might leave it locked: an entry
+# is put in, taken out and listed by single operations of a dict.
+_UNDERWAY: dict[object, tuple[int, Sequence[Value]]] = {}
 
 
 def grad(f: Function, argnums: Argnums = 0) -> Function:
@@ -129,16 +134,30 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwarg
 
 
 @contextmanager
-def recording() -> Iterator[None]:
+def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     """While it lasts, in this thread, every transform gives Values, as inside a function that is differentiated.
 
-    For whoever records a function: a derivative may depend on a variable that is not among its arguments.
+    For whoever records a function: a derivative may depend on a variable that is not among its arguments. In other
+    threads those transforms give Values whose function has come upon one of the variables.
     """
-    token = _RECORDING.set(True)
+    token, key = _RECORDING.set(True), object()
+    _UNDERWAY[key] = get_ident(), variables
     try:
         yield
     finally:
+        _UNDERWAY.pop(key, None)
         _RECORDING.reset(token)
+
+
+def _forked() -> None:
+    """Forget the recordings of threads that a fork has left behind."""
+    for key, (thread, _) in list(_UNDERWAY.items()):
+        if thread != get_ident():
+            del _UNDERWAY[key]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Call:
@@ -163,8 +182,15 @@ class _Call:
             variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
             replaced[i] = _trees.shaped(args[i], variables)
             self.variables += variables
-        with recording():
+        with recording(self.variables):
             self.result = f(*replaced, **kwargs)
+        if _UNDERWAY and not self.graph:
+            self.graph = self.depends_on([x for _, variables in list(_UNDERWAY.values()) for x in variables])
+
+    def depends_on(self, others: list[Value]) -> bool:
+        """Whether an output was made of one of these variables, of recordings in other threads."""
+        values = [x for x in _trees.entries(self.result) if isinstance(x, Value)] if others else []
+        return bool(values) and not set(topological_order(sum(values[1:], start=values[0]))).isdisjoint(others)
 
     def positions(self, argnums: Argnums | None, count: int) -> list[int]:
         """Which of so many positional arguments are differentiated; all of them for None."""

@@ -469,7 +469,7 @@ class Compiled:
         inputs = [Value(x, label) for x, label in zip(point, signature.labels, strict=True)]
         args, kwargs = signature.arguments(inputs)
         guards: list[tuple[Value, bool, str]] = []
-        with _watched(guards), recording():
+        with _watched(guards), recording(inputs):
             result = Result.of(self.function(*args, **kwargs), point)
         entries = [x if isinstance(x, Value) else number(x, "a jitted function's result") for x in result.entries]
         program, leaves = flatten([*entries, *(condition for condition, _, _ in guards)], inputs)
@@ -486,7 +486,7 @@ class Compiled:
         """The function's own answer for these numbers."""
         inputs = [Value(x, label) for x, label in zip(numbers, signature.labels, strict=True)]
         args, kwargs = signature.arguments(inputs)
-        with recording():
+        with recording(inputs):
             result = Result.of(self.function(*args, **kwargs), list(numbers))
         result.entries = [getattr(x, "data", x) for x in result.entries]
         return result
