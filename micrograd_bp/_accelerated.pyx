@@ -96,6 +96,10 @@ cdef inline double compare(double x, double y) noexcept:
     return 1.0 if x > y else -1.0 if x < y else 0.0 if x == y else NAN
 
 
+cdef inline double chain(double g, double p) noexcept:
+    return g * p if g != 0.0 and p != 0.0 else 0.0
+
+
 cdef inline bint unary_rule(int code, double x, double *value, double *partial) noexcept:
     """The row's value and derivative at x; false where the Op must do it: it may raise there."""
     cdef double out, dx, s
@@ -123,7 +127,7 @@ cdef inline bint unary_rule(int code, double x, double *value, double *partial) 
     elif code == LOG10: out = log10(x); dx = 1.0 / LN10 / x
     elif code == LOG1P: out = log1p(x); dx = 1.0 / (1.0 + x)
     elif code == SQRT: out = sqrt(x); dx = 0.5 / out
-    elif code == CBRT: out = cbrt(x); dx = (1.0 / (out * out) + 2.0 * (out / x)) / 9.0
+    elif code == CBRT: out = cbrt(x); s = out - (out - x / (out * out)) / 3.0; dx = 1.0 / 3.0 / s / s
     elif code == RECIPROCAL: out = 1.0 / x; dx = -out * out
     elif code == SIN: out = sin(x); dx = cos(x)
     elif code == COS: out = cos(x); dx = -sin(x)
@@ -172,7 +176,7 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
         dx = 0.5 if x == y else sigmoid(x - y)
         dy = 0.5 if x == y else sigmoid(y - x)
-    elif code == CHAIN: out = x * y if x != 0.0 else 0.0; dx = y; dy = x
+    elif code == CHAIN: out = chain(x, y); dx = y; dy = x
     elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
     elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
     elif code == POW or code == IEEE_POW:
@@ -180,8 +184,8 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
         else: return False
         if y < 0.5 and fmod(y, 1.0) != 0.0 or fabs(y) > 9007199254740992.0: dx = y * out / x
-        else: dx = y * pow(x, y - 1.0) if y != 0.0 else 0.0
-        dy = out * (log(x) if x > 0.0 else NAN)
+        else: dx = chain(y, pow(x, y - 1.0))
+        dy = chain(out, log(x) if x > 0.0 else NAN)
         value[0], by_x[0], by_y[0] = out, dx, dy
         return isfinite(out)
     else: return False
@@ -787,7 +791,7 @@ cdef bint walk_back(PyObject *output, double seed) noexcept:
     cdef PyObject *node
     cdef PyObject *child
     cdef Py_ssize_t i
-    cdef double adjoint
+    cdef double adjoint, slope
     cdef bint by_hand = count_uses(output, True) != 0
     if not by_hand:
         (<Value>output).adjoint += seed
@@ -798,8 +802,9 @@ cdef bint walk_back(PyObject *output, double seed) noexcept:
         for i in range(arity(node)):
             child = operand(node, i)
             if child != NULL:
-                if adjoint != 0.0 and not by_hand:  # 0 passes nothing on, so 0 * inf never becomes nan
-                    (<Value>child).adjoint += adjoint * partial(node, i)
+                slope = partial(node, i)
+                if adjoint != 0.0 and slope != 0.0 and not by_hand:  # 0 times anything is 0, so 0 * inf never becomes nan
+                    (<Value>child).adjoint += adjoint * slope
                 (<Value>child).state -= USE
                 if (<Value>child).state < USE and (<Value>child).state & SHAPE:
                     push(&ready, child)

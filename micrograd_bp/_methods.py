@@ -183,7 +183,7 @@ def copied(node: Any, cls: Any, memo: dict[int, Any] | None = None) -> Any:
     The variables that a transform or `jit` hands to a function stay themselves, though they are leaves. memo: of a
     deep copy.
     """
-    if node.op is not None or any(node is x for known in [*VARIABLES.values()] for x in known):
+    if node.op is not None or any(node is x for _, known in [*VARIABLES.values()] for x in known):
         return node
     kind: Any = type(node)
     new: Any = kind.__new__(kind)

@@ -16,17 +16,19 @@ The `grad` of a Value is never touched.
 from __future__ import annotations
 
 import functools
+import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from numbers import Real
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
 from micrograd_bp.ops import VARIABLES, number
-from micrograd_bp.value import Value, _partials, _product, slopes
+from micrograd_bp.value import Value, _partials, _product, slopes, topological_order
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -130,15 +132,18 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwarg
 
 
 @contextmanager
-def recording() -> Iterator[None]:
+def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     """While it lasts, in this thread, every transform gives Values, as inside a function that is differentiated.
 
-    For whoever records a function: a derivative may depend on a variable that is not among its arguments.
+    For whoever records a function: a derivative may depend on a variable that is not among its arguments. In other
+    threads those transforms give Values whose function has come upon one of the variables.
     """
-    token = _RECORDING.set(True)
+    token, key = _RECORDING.set(True), object()
+    VARIABLES[key] = get_ident(), variables
     try:
         yield
     finally:
+        VARIABLES.pop(key, None)
         _RECORDING.reset(token)
 
 
@@ -250,6 +255,17 @@ def is_recording() -> bool:
     return _RECORDING.get()
 
 
+def _forked() -> None:
+    """Forget the recordings of threads that a fork has left behind."""
+    for key, (thread, _) in list(VARIABLES.items()):
+        if thread != get_ident():
+            del VARIABLES[key]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class _Call:
     """One call of f, recorded between variables of its own and its outputs; and the sweeps over that graph.
 
@@ -272,12 +288,15 @@ class _Call:
             variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
             replaced[i] = _trees.shaped(args[i], variables)
             self.variables += variables
-        VARIABLES[self] = self.variables
-        try:
-            with recording():
-                self.result = f(*replaced, **kwargs)
-        finally:
-            del VARIABLES[self]
+        with recording(self.variables):
+            self.result = f(*replaced, **kwargs)
+        if VARIABLES and not self.graph:
+            self.graph = self.depends_on([x for _, variables in list(VARIABLES.values()) for x in variables])
+
+    def depends_on(self, others: list[Value]) -> bool:
+        """Whether an output was made of one of these variables, of recordings in other threads."""
+        values = [x for x in _trees.entries(self.result) if isinstance(x, Value)] if others else []
+        return bool(values) and not set(topological_order(sum(values[1:], start=values[0]))).isdisjoint(others)
 
     def positions(self, argnums: Argnums | None, count: int) -> list[int]:
         """Which of so many positional arguments are differentiated; all of them for None."""
@@ -372,14 +391,14 @@ class _Call:
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
-        product: Callable[[Any, Any], Number] = _gated_product if graph else _gated
+        product = _product if graph else _float_product
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
-                tangent = known.get(operand, 0.0)
-                if isinstance(tangent, Value) or tangent:
+                tangent = known.get(operand)
+                if tangent is not None:
                     term = product(tangent, partial)
-                    if isinstance(term, Value) or term:
+                    if type(term) is not float or term:
                         known[node] = known[node] + term if node in known else term
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
 
@@ -425,15 +444,9 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
     return tape
 
 
-def _gated(tangent: float, partial: float) -> float:
-    """The product, 0 where the partial is exactly 0: a branch not taken adds nothing, though its slope be infinite."""
-    return tangent * partial if partial else 0.0
-
-
-def _gated_product(tangent: Number, partial: Number) -> Number:
-    """The same for Values: the factor that is 0, if one is, first, as `chain` has it."""
-    first = partial._data if isinstance(partial, Value) else partial
-    return _product(tangent, partial) if first else _product(partial, tangent)
+def _float_product(tangent: float, partial: float) -> float:
+    """The chain rule's product: 0 times anything is 0."""
+    return tangent * partial if tangent and partial else 0.0
 
 
 def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:

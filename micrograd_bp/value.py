@@ -137,7 +137,7 @@ class Value(Arithmetic):
             adjoint = node._grad
             for operand, partial in zip(node.operands, node._partials):
                 if isinstance(operand, Value):
-                    if adjoint:  # 0 passes nothing on, so 0 * inf never becomes nan
+                    if adjoint and partial:  # 0 times anything is 0, so 0 * inf never becomes nan
                         operand._grad += adjoint * partial
                     uses[operand] = left = uses[operand] - 1
                     if not left and operand.op is not None:
@@ -259,7 +259,7 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
         adjoint = adjoints.get(node, 0.0)
         if adjoint:
             for operand, partial in zip(node.operands, node._partials):
-                if isinstance(operand, Value):
+                if partial and isinstance(operand, Value):
                     adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
     return [adjoints.get(x, 0.0) for x in inputs]
 

@@ -31,7 +31,7 @@ from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.compiler.recording import Recording
-from micrograd_bp.ops import VARIABLES, Op, number
+from micrograd_bp.ops import Op, number
 from micrograd_bp.source import python_source
 from micrograd_bp.transforms import Vmap, is_recording, recording
 from micrograd_bp.value import Value, gradients, topological_order
@@ -730,12 +730,8 @@ class Compiled:
             if not alone:
                 return self._eager(numbers, args, kwargs, signature.labels), None
             inputs = [Value(x, label=label) for x, label in zip(numbers, signature.labels, strict=True)]
-            VARIABLES[recorded] = inputs
-            try:
-                with recording():
-                    raw = self._called(inputs, args, kwargs)
-            finally:
-                del VARIABLES[recorded]
+            with recording(inputs):
+                raw = self._called(inputs, args, kwargs)
             recorded.finish()
         signature.used += 1
         given = self._given(raw, inputs, recorded.owns, args, kwargs)
