@@ -343,7 +343,7 @@ ARROWS = {
     "optim": BELOW | {"value"},
     "datasets": BELOW | {"nn", "losses", "optim", "compiler"},
     "parallel": BELOW | {"value"},
-    "training": BELOW | {"value", "nn", "losses", "optim", "datasets", "compiler", "parallel"},
+    "training": BELOW | {"value", "_parameters", "nn", "losses", "optim", "datasets", "compiler", "parallel"},
     "estimators": BELOW | {"nn", "losses", "optim", "datasets", "training"},
     "drawing": BELOW | {"value", "source"},
     "explain": BELOW | {"value", "source"},
