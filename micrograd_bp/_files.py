@@ -45,6 +45,7 @@ def _replace(target: str, data: bytes) -> bool:
     try:
         _lock(file)
         if not os.path.exists(temporary):
+            file.close()
             return False
         file.write(data)
         file.flush()
@@ -53,12 +54,12 @@ def _replace(target: str, data: bytes) -> bool:
             file.close()
         os.replace(temporary, target)
     except BaseException:
-        file.close()
+        with contextlib.suppress(OSError):  # which tries to write what is left
+            file.close()
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    finally:
-        file.close()
+    file.close()
     return True
 
 
