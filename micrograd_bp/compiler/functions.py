@@ -208,7 +208,7 @@ class Path:
         nodes: list[Any] = replay(self.program, self.at, self.parameters())
         program = self.program
         wanted = [nodes[i] for i in (*program.outputs, *program.guards, *program.checks)]
-        values = [x if isinstance(x, Value) else Value(x) for x in wanted]
+        values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
         return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
@@ -216,8 +216,8 @@ class Path:
         if self.replayed is None:
             assert self.native is not None
             return self.native.point(data, self.parameters())
-        if self.program.raised:
-            return [], 2
+        if self.program.raised:  # what Python raises here is the answer
+            return [], 1
         try:
             results = self.replayed(*data, *self.parameters())
         except (ArithmeticError, ValueError):
