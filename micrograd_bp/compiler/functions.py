@@ -44,6 +44,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
 HEAVY, PAYS = 2_000, 300
+LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
 
 
 @overload
@@ -721,7 +722,7 @@ class Compiled:
         wait: float = 0.0,
     ) -> tuple[Any, Path | None]:
         """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be."""
-        if signature.heavy and signature.used < self.pays:
+        if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
             signature.eager += 1
             signature.used += 1
             return self._eager(numbers, args, kwargs, signature.labels), None
@@ -786,6 +787,8 @@ class Compiled:
         self, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any], labels: Sequence[str] = ()
     ) -> Any:
         """The function's own answer for these numbers."""
+        if len(numbers) > HEAVY and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
+            return self.function(*args, **kwargs)  # NumPy's own arithmetic
         inputs = [Value(x, label=label) for x, label in zip(numbers, itertools.chain(labels, itertools.repeat("")))]
         raw = self._called(inputs, args, kwargs)
         mine = set(inputs)
