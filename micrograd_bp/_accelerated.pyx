@@ -22,6 +22,7 @@ from libc.math cimport (
     acos, acosh, asin, atan, atanh, cbrt, copysign, cos, cosh, erf, erfc, exp, exp2, expm1, fabs, floor, fmod, isfinite,
     log, log1p, log2, log10, pow, sin, sinh, sqrt, tan, tanh,
 )
+from libc.stdlib cimport free, malloc, realloc
 
 import math
 import operator
@@ -628,13 +629,18 @@ cdef void count_uses(PyObject *output, bint clear) noexcept:
 
 
 cdef void walk_back(PyObject *output, double seed) noexcept:
+    """`sweep` over a graph whose uses are not counted yet; the grads of all nodes but leaves start from 0."""
+    count_uses(output, True)
+    sweep(output, seed)
+
+
+cdef void sweep(PyObject *output, double seed) noexcept:
     """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next."""
     cdef PyObject *ready = NULL
     cdef PyObject *node
     cdef PyObject *child
     cdef Py_ssize_t i
     cdef double adjoint, slope
-    count_uses(output, True)
     (<Value>output).adjoint += seed
     push(&ready, output)
     while ready != NULL:
@@ -680,24 +686,101 @@ def topological_order(Value output):
     return order
 
 
-def slopes(Value output, inputs):
+cdef struct Saved:
+    PyObject *node
+    double adjoint
+
+
+def slopes(Value output not None, inputs):
     """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched."""
-    cdef list nodes = topological_order(output)
-    cdef Py_ssize_t i, start = len(nodes)
-    cdef Value node
-    for node in inputs:
-        nodes.append(node)
-    cdef array kept = array("d", bytes(8 * len(nodes)))
-    cdef array found = array("d", bytes(8 * (len(nodes) - start)))
-    for i in range(len(nodes)):  # from here to the last loop nothing calls Python
-        kept.data.as_doubles[i] = (<Value>nodes[i]).adjoint
-        (<Value>nodes[i]).adjoint = 0.0
-    walk_back(<PyObject *>output, 1.0)
-    for i in range(start, len(nodes)):
-        found.data.as_doubles[i - start] = (<Value>nodes[i]).adjoint
-    for i in reversed(range(len(nodes))):  # an input stands twice: its first entry counts
-        (<Value>nodes[i]).adjoint = kept.data.as_doubles[i]
+    cdef list wanted = list(inputs)
+    cdef Py_ssize_t i, count = 0
+    for x in wanted:
+        if not isinstance(x, Value):
+            raise TypeError(f"slopes takes Values, not {x!r} ({type(x).__name__})")
+    cdef array found = array("d", bytes(8 * len(wanted)))
+    cdef Saved *saved = put_aside(<PyObject *>output, wanted, &count)
+    if saved == NULL:
+        raise MemoryError
+    sweep(<PyObject *>output, 1.0)
+    for i in range(len(wanted)):
+        found.data.as_doubles[i] = (<Value>wanted[i]).adjoint
+    restore(saved, count)
     return found.tolist()
+
+
+cdef Saved *put_aside(PyObject *output, list inputs, Py_ssize_t *count) noexcept:
+    """Put the grads of the inputs, and of all that the output depends on, aside, set them to 0, and count uses.
+
+    NULL: there is not enough memory; all is as it was.
+    """
+    cdef PyObject *found = NULL
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef Py_ssize_t i, room = 2 * len(inputs) + 8192
+    cdef Saved *saved = <Saved *>malloc(room * sizeof(Saved))
+    cdef Saved *larger
+    cdef bint complete = saved != NULL
+    push(&found, output)
+    if complete:
+        put(saved, count, output)
+    while found != NULL:
+        node = pop(&found)
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                if (<Value>child).state < USE:
+                    if (<Value>child).state & SHAPE:
+                        push(&found, child)
+                    if complete and count[0] + len(inputs) >= room:
+                        room *= 2
+                        larger = <Saved *>realloc(saved, room * sizeof(Saved))
+                        complete = larger != NULL
+                        saved = larger if complete else saved
+                    if complete:
+                        put(saved, count, child)
+                (<Value>child).state += USE
+    if complete:
+        for i in range(len(inputs)):
+            node = <PyObject *>inputs[i]
+            if (<Value>node).state < USE and node != output:  # nothing is made of it
+                put(saved, count, node)
+        return saved
+    push(&found, output)
+    while found != NULL:  # the counts go back to 0
+        node = pop(&found)
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                (<Value>child).state -= USE
+                if (<Value>child).state < USE:
+                    push(&found, child)
+    restore(saved, count[0])
+    return NULL
+
+
+cdef inline void put(Saved *saved, Py_ssize_t *count, PyObject *node) noexcept:
+    saved[count[0]].node = node
+    saved[count[0]].adjoint = (<Value>node).adjoint
+    (<Value>node).adjoint = 0.0
+    count[0] += 1
+
+
+cdef void restore(Saved *saved, Py_ssize_t count) noexcept:
+    """Give the grads back, the last first: an input stands twice, and its first entry counts."""
+    cdef Py_ssize_t i
+    if saved != NULL:
+        for i in range(count - 1, -1, -1):
+            (<Value>saved[i].node).adjoint = saved[i].adjoint
+        free(saved)
+
+
+def variables(numbers):
+    """A new leaf for each of the numbers."""
+    cdef list nodes = []
+    for x in numbers:
+        nodes.append(take_over(new_node(NULL, as_double(x), LEAF)))
+    return nodes
 
 
 def gather(values):
@@ -818,6 +901,6 @@ Value.__hash__ = object.__hash__
 Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
-    "Value": Value, "topological_order": topological_order, "slopes": slopes, "gather": gather, "scatter": scatter,
-    "ENGINE": "accelerated",
+    "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
+    "scatter": scatter, "ENGINE": "accelerated",
 }

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import os
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,7 +28,7 @@ from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
-from micrograd_bp.value import Value, _partials, _product, slopes, topological_order
+from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -115,7 +116,7 @@ def vjp(f: Function, /, *primals: Any, **kwargs: Any) -> tuple[Any, Function]:
     def pull(cotangent: Any = 1.0) -> Any:
         cotangents = call.matched(call.result, cotangent, "cotangent")
         graph = call.graph or _RECORDING.get() or _holds_value(cotangents)
-        return _trees.shaped(call.inputs, call.pull(cotangents, graph))
+        return call.rebuild(iter(call.pull(cotangents, graph)))
 
     return call.value(), pull
 
@@ -171,17 +172,23 @@ class _Call:
         self, title: str, f: Function, args: Sequence[Any], kwargs: dict[str, Any], argnums: Argnums | None = None
     ) -> None:
         self.title, self.name = title, _name(f)
-        self.graph = _RECORDING.get() or _holds_value((args, kwargs))  # whether the derivatives are Values
         chosen = self.positions(argnums, len(args))
         self.inputs: Any = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
-        self.variables: list[Value] = []
+        entries, kinds, self.rebuild = _trees.taken_apart(self.inputs)
+        others = [x for i, x in enumerate(args) if i not in chosen], kwargs
+        self.graph = _RECORDING.get() or _of_values(kinds) or _holds_value(others)  # whether derivatives are Values
+        if kinds == {float}:
+            self.variables = variables(entries)
+        else:
+            numbers = []
+            for i in chosen:
+                numbers += self.numbers(_trees.entries(args[i]), args[i], f"args[{i}]")
+            self.variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
         self.tapes: dict[bool, Tape] = {}
+        inputs = self.rebuild(iter(self.variables))
         replaced = list(args)
-        for i in chosen:
-            numbers = self.numbers(_trees.entries(args[i]), args[i], f"args[{i}]")
-            variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
-            replaced[i] = _trees.shaped(args[i], variables)
-            self.variables += variables
+        for i, x in zip(chosen, [inputs] if isinstance(argnums, int) else inputs):
+            replaced[i] = x
         with recording(self.variables):
             self.result = f(*replaced, **kwargs)
         if _UNDERWAY and not self.graph:
@@ -239,7 +246,7 @@ class _Call:
     def value_and_gradient(self) -> tuple[Number, Any]:
         """The only output, and its derivatives in the shape of the inputs."""
         (value,) = _finished([self.output], self.graph)
-        return value, _trees.shaped(self.inputs, self.pull([1.0], self.graph))
+        return value, self.rebuild(iter(self.pull([1.0], self.graph)))
 
     def jacobian(self) -> Any:
         """The derivatives of all outputs by all inputs, in the shape of the result, each in the shape of the inputs."""
@@ -357,11 +364,14 @@ def _units(n: int) -> list[list[float]]:
 
 def _holds_value(tree: Any) -> bool:
     """Whether a Value is in it."""
-    return any(
-        isinstance(x, Value)
-        for leaf in _trees.leaves(tree)
-        for x in (_trees.elements(leaf) if _trees.is_array(leaf) and leaf.dtype.hasobject else (leaf,))
-    )
+    leaves = _trees.leaves(tree)
+    arrays = [x for x in leaves if _trees.is_array(x) and x.dtype.hasobject] if "numpy" in sys.modules else []
+    return any(_of_values(set(map(type, entries))) for entries in (leaves, *map(_trees.elements, arrays)))
+
+
+def _of_values(kinds: set[type]) -> bool:
+    """Whether one of these types is Value: of all entries there are few types, so to look at these is quick."""
+    return any(issubclass(kind, Value) for kind in kinds)
 
 
 def _name(f: Function) -> str:
