@@ -15,12 +15,12 @@ from typing import Any
 CONTAINERS = (list, tuple, dict)
 
 
-def _children(tree: Any) -> list[Any] | tuple[Any, ...]:
+def children_of(tree: Any) -> list[Any] | tuple[Any, ...]:
     """What a list, tuple or dict holds."""
     return list(tree.values()) if isinstance(tree, dict) else tree
 
 
-def _keys(tree: Any) -> list[Any]:
+def keys(tree: Any) -> list[Any]:
     """The indices or keys of a list, tuple or dict."""
     return list(tree if isinstance(tree, dict) else range(len(tree)))
 
@@ -45,7 +45,7 @@ def leaves(tree: Any) -> list[Any]:
     """The leaves, in order."""
     if not isinstance(tree, CONTAINERS):
         return [tree]
-    children = _children(tree)
+    children = children_of(tree)
     if not any(issubclass(kind, CONTAINERS) for kind in set(map(type, children))):
         return list(children)
     found = []
@@ -79,23 +79,23 @@ def taken_apart(tree: Any) -> tuple[list[Any], set[type], Callable[[Iterator[Any
         return found, set(map(type, found)), lambda new: array(list(islice(new, size)), dimensions)
     if not isinstance(tree, CONTAINERS):
         return [tree], {type(tree)}, next
-    children = _children(tree)
+    children = children_of(tree)
     kinds = set(map(type, children))
     numpy = sys.modules.get("numpy")
     nested = CONTAINERS if numpy is None else (*CONTAINERS, numpy.ndarray)
     if not any(issubclass(kind, nested) for kind in kinds):
         size = len(children)
-        return list(children), kinds, lambda new: _like(tree, list(islice(new, size)))
+        return list(children), kinds, lambda new: like(tree, list(islice(new, size)))
     parts = [taken_apart(child) for child in children]
     builders = [build for _, _, build in parts]
     found = [x for part, _, _ in parts for x in part]
-    return found, set().union(*[kinds for _, kinds, _ in parts]), lambda new: _like(tree, [f(new) for f in builders])
+    return found, set().union(*[kinds for _, kinds, _ in parts]), lambda new: like(tree, [f(new) for f in builders])
 
 
 def paths(tree: Any, at: str) -> Iterator[str]:
     """Where the entries stand, as Python would index them: at['w'][0], and at[1, 2] in an array."""
     if isinstance(tree, CONTAINERS):
-        for key, child in zip(_keys(tree), _children(tree)):
+        for key, child in zip(keys(tree), children_of(tree)):
             yield from paths(child, f"{at}[{key!r}]")
     elif shape(tree):
         for index in sys.modules["numpy"].ndindex(tree.shape):
@@ -111,11 +111,11 @@ def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
         raise ValueError(f"{at} is {reprlib.repr(other)}; it must be built like {reprlib.repr(tree)}")
     if not nested:
         yield from elements(other)
-    elif set(_keys(tree)) != set(_keys(other)):
-        raise ValueError(f"{at} has the keys {_keys(other)}; it must be built like {reprlib.repr(tree)}")
+    elif set(keys(tree)) != set(keys(other)):
+        raise ValueError(f"{at} has the keys {keys(other)}; it must be built like {reprlib.repr(tree)}")
     else:
-        others = dict(zip(_keys(other), _children(other)))
-        for key, child in zip(_keys(tree), _children(tree)):
+        others = dict(zip(keys(other), children_of(other)))
+        for key, child in zip(keys(tree), children_of(tree)):
             yield from matched(child, others[key], f"{at}[{key!r}]")
 
 
@@ -138,18 +138,18 @@ def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
     """The same lists, tuples (named ones too) and dicts around other leaves."""
     if not isinstance(tree, CONTAINERS):
         return next(new)
-    return _like(
-        tree, [rebuilt(child, new) if isinstance(child, CONTAINERS) else next(new) for child in _children(tree)]
+    return like(
+        tree, [rebuilt(child, new) if isinstance(child, CONTAINERS) else next(new) for child in children_of(tree)]
     )
 
 
-def _like(tree: Any, children: list[Any]) -> Any:
+def like(tree: Any, children: list[Any]) -> Any:
     """A list, tuple or dict of the same class around these children."""
     if type(tree) is list:
         return children
     if isinstance(tree, dict):
         result = copy.copy(tree)  # of its own class, a defaultdict with its default
-        for key, child in zip(_keys(tree), children):
+        for key, child in zip(keys(tree), children):
             result[key] = child
         return result
     return tree._make(children) if hasattr(tree, "_make") else type(tree)(children)

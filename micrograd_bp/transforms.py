@@ -16,6 +16,7 @@ The `grad` of a Value is never touched.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import reprlib
 import sys
@@ -45,8 +46,8 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     """The gradient of a scalar function, as a function of the same arguments.
 
     argnums: the positional argument to differentiate by, or a sequence of them, for a tuple of gradients; negative
-    ones count from the end. Keyword arguments are passed on. TypeError: f returns anything but one number, or an
-    argument holds something that is no number.
+    ones count from the end. Keyword arguments are passed on. TypeError: f returns anything but one number (an array
+    of one number, of whatever shape, is one), or an argument holds something that is no number.
 
     >>> grad(lambda p: p["a"] * p["b"][0])({"a": 2.0, "b": [3.0, 4.0]})
     {'a': 3.0, 'b': [2.0, 0.0]}
@@ -66,11 +67,20 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
 def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
-    Where one of the two is an array, an entry is an array of shape output.shape + input.shape. f is recorded once and
-    swept once for each output or once for each input, whichever are fewer. Arguments and errors as in `grad`.
+    So lists give a list of rows, a row for each output; where output or input is an array, an entry is an array of
+    shape output.shape + input.shape, and an array of outputs by a list of inputs gives a list of columns. f is
+    recorded once and swept once for each output or once for each input, whichever are fewer. Arguments and errors as in
+    `grad`.
 
-    >>> jacobian(lambda x: [x[0] * x[1], 5 * x[0]])([2.0, 3.0])
+    >>> import numpy as np
+    >>> f = lambda x: [x[0] * x[1], 5 * x[0]]
+    >>> jacobian(f)([2.0, 3.0])  # [by output][by input]
     [[3.0, 2.0], [5.0, 0.0]]
+    >>> jacobian(lambda x: np.array(f(x)))(np.array([2.0, 3.0]))  # [by output, by input]
+    array([[3., 2.],
+           [5., 0.]])
+    >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # of the list's entries, each the array's derivatives by one
+    [array([3., 5.]), array([2., 0.])]
     """
     return _transform("jacobian", f, argnums, _Call.jacobian)
 
@@ -132,6 +142,123 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwarg
     """
     products = _jvp(f"hvp({_name(f)})", _gradient("hvp", f, None), primals, tangents, kwargs)[1]
     return products[0] if len(products) == 1 else products
+
+
+def vmap(f: Function, in_axes: Any = 0) -> Vmap:
+    """f for every row of its arguments, as a function of all rows at once; what it gives is stacked into arrays.
+
+    in_axes: along which axis of each argument the rows lie. An int for all arguments, or a tuple with an entry for
+    each: an int, None for an argument that is the same for every row, or, as the argument, a tuple or dict of these.
+    An array's rows lie along that axis; a list is a list of rows; a tuple or dict has a row of each of its entries.
+    Keyword arguments are passed on as they are. What f gives for a row, a number, an array, or lists, tuples and dicts
+    of them, comes back in that shape with an array for each number or array: of floats, or of Values, so that it nests
+    with every transform, inside and outside. No rows give an empty array.
+
+    TypeError: f gives something that is no number. ValueError: arguments have different numbers of rows, or no axis
+    to map over, or rows give results of different shapes.
+
+    >>> vmap(lambda x, a: a * x[0] + x[1], in_axes=(0, None))([[1.0, 2.0], [3.0, 4.0]], 10.0)
+    array([12., 34.])
+    >>> vmap(grad(lambda x: x**3))([1.0, 2.0])
+    array([ 3., 12.])
+    >>> grad(lambda a: vmap(lambda x: a * x)([1.0, 2.0]).sum())(5.0)
+    3.0
+    """
+    return Vmap(f, in_axes)
+
+
+class Vmap:
+    """What `vmap` gives: called with all rows, it calls `function` row by row."""
+
+    function: Function
+    in_axes: Any
+
+    def __init__(self, function: Function, in_axes: Any = 0) -> None:
+        if not callable(function):
+            raise TypeError(f"vmap takes a function, not {reprlib.repr(function)} ({type(function).__name__})")
+        functools.update_wrapper(self, function, updated=())
+        self.function, self.in_axes = function, in_axes
+        self.__name__ = self.__qualname__ = f"vmap({_name(function)})"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function gives for every row, stacked."""
+        axes = self.in_axes if isinstance(self.in_axes, (tuple, list)) else (self.in_axes,) * len(args)
+        if len(axes) != len(args):
+            raise ValueError(f"{self.__name__}: in_axes={self.in_axes!r} is for {len(axes)} arguments, not {len(args)}")
+        sizes: dict[str, int] = {}
+        rows = [self.rows(arg, axis, f"args[{i}]", sizes) for i, (arg, axis) in enumerate(zip(args, axes))]
+        if not sizes:
+            raise ValueError(f"{self.__name__}: there is no argument to map over; in_axes={self.in_axes!r}")
+        if len(set(sizes.values())) > 1:
+            given = ", ".join(f"{at} has {size}" for at, size in sizes.items())
+            raise ValueError(f"{self.__name__}: the arguments must have the same number of rows, but {given}")
+        (count,) = set(sizes.values())
+        results = [self.function(*[row(i) for row in rows], **kwargs) for i in range(count)]
+        return self.stacked(results, "") if results else _numpy().empty(0)
+
+    def rows(self, tree: Any, axes: Any, at: str, sizes: dict[str, int]) -> Callable[[int], Any]:
+        """The function that gives row i of an argument; the numbers of rows found are noted in sizes."""
+        if axes is None:
+            return lambda i: tree
+        if isinstance(axes, _trees.CONTAINERS):
+            if not isinstance(tree, _trees.CONTAINERS) or set(_trees.keys(axes)) != set(_trees.keys(tree)):
+                raise ValueError(f"{self.__name__}: in_axes={axes!r} is not built like {at}, {reprlib.repr(tree)}")
+            each = {key: axes[key] for key in _trees.keys(axes)}
+        elif isinstance(tree, (tuple, dict)):
+            each = dict.fromkeys(_trees.keys(tree), axes)
+        else:
+            found = self.along(tree, axes, at)
+            sizes[at] = len(found)
+            return found.__getitem__
+        parts = [self.rows(tree[key], each[key], f"{at}[{key!r}]", sizes) for key in _trees.keys(tree)]
+        return lambda i: _trees.like(tree, [part(i) for part in parts])
+
+    def along(self, leaf: Any, axis: Any, at: str) -> list[Any]:
+        """The rows of an array or of a list along an axis."""
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise TypeError(f"{self.__name__}: an axis is an int or None, not {axis!r} ({type(axis).__name__})")
+        if _trees.is_array(leaf) and -leaf.ndim <= axis < leaf.ndim:
+            moved = _numpy().moveaxis(leaf, axis, 0)
+            return moved.tolist() if leaf.ndim == 1 else list(moved)  # plain floats, which raise as floats do
+        if isinstance(leaf, list) and axis == 0:
+            return leaf
+        if isinstance(leaf, list) and axis > 0:
+            columns = [self.along(row, axis - 1, f"{at}[{i}]") for i, row in enumerate(leaf)]
+            if len(set(map(len, columns))) > 1:
+                raise ValueError(f"{self.__name__}: the rows of {at} differ in length along axis {axis}")
+            return list(map(list, zip(*columns)))
+        shown = f"{reprlib.repr(leaf)} ({type(leaf).__name__})"
+        raise ValueError(f"{self.__name__}: {at} has no axis {axis}: {shown}; in_axes=None passes it to every row")
+
+    def stacked(self, results: list[Any], at: str) -> Any:
+        """What the rows gave, as one: an array for every number or array."""
+        numpy, first = _numpy(), results[0]
+        nested = isinstance(first, _trees.CONTAINERS)
+        for i, other in enumerate(results):
+            alike = _trees.keys(other) == _trees.keys(first) if nested and type(other) is type(first) else not nested
+            if (
+                not alike
+                or isinstance(other, _trees.CONTAINERS) != nested
+                or _trees.shape(other) != _trees.shape(first)
+            ):
+                given = f"{reprlib.repr(first)} for row 0 and {reprlib.repr(other)} for row {i}"
+                raise ValueError(f"{self.__name__}: every row must give the same shape, not {given}")
+            if not nested and not _trees.is_array(other) and not isinstance(other, (Value, Real, numpy.generic)):
+                given = f"{reprlib.repr(other)} ({type(other).__name__})"
+                raise TypeError(f"{self.__name__}: the function must give numbers; row {i} gives {given}{at}")
+        if nested:
+            keys = _trees.keys(first)
+            return _trees.like(first, [self.stacked([x[key] for x in results], f" at [{key!r}]") for key in keys])
+        if _trees.is_array(first):
+            return numpy.stack(results)
+        return numpy.array(results, object if any(isinstance(x, Value) for x in results) else None)
+
+
+def _numpy() -> Any:
+    try:
+        return importlib.import_module("numpy")
+    except ImportError as error:
+        raise ImportError("vmap stacks its results in NumPy arrays: pip install numpy") from error
 
 
 @contextmanager
@@ -233,7 +360,7 @@ class _Call:
     @functools.cached_property
     def output(self) -> Value:
         """The one number that f returned; TypeError where it returned anything else."""
-        x = self.result[()] if _trees.is_array(self.result) and not self.result.shape else self.result
+        x = self.result.item() if _trees.is_array(self.result) and self.result.size == 1 else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"
             raise TypeError(f"{self.title}: {self.name} must return one number, not {kind}; for several, take jacobian")
