@@ -27,8 +27,8 @@ def keys(tree: Any) -> list[Any]:
 
 def is_array(leaf: Any) -> bool:
     """Whether the leaf is a NumPy array, found out without importing NumPy."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(leaf, numpy.ndarray)
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
+    return ndarray is not None and isinstance(leaf, ndarray)
 
 
 def shape(leaf: Any) -> tuple[int, ...]:
@@ -55,6 +55,13 @@ def leaves(tree: Any) -> list[Any]:
         else:
             found.append(child)
     return found
+
+
+def has_list(tree: Any) -> bool:
+    """Whether it is a list, or has one among the entries of its tuples and dicts."""
+    if isinstance(tree, (tuple, dict)):
+        return any(map(has_list, children_of(tree)))
+    return isinstance(tree, list)
 
 
 def elements(leaf: Any) -> list[Any]:

@@ -28,7 +28,10 @@ TINY = 5e-324  # the smallest
 EPS = 2.0**-53  # between 1 and the float below it
 ANY = (-MAX, MAX)
 TWO, POSITIVE, UNIT = (ANY, ANY), ((TINY, MAX),), ((-1.0, 1.0),)
-READERS: list[Callable[..., None]] = []  # told of every number read off a Value: (how, operands, result)
+RECORDINGS: list[Any] = []  # of a function that `jit` records now: one at most; see micrograd_bp._tracing
+# The variables of the functions that transforms and `jit` record now, in all threads: each one's thread and variables.
+# No lock, since a fork might leave it locked: an entry is put in, taken out and listed by single operations of a dict.
+VARIABLES: dict[object, tuple[int, Any]] = {}
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
 
@@ -86,8 +89,10 @@ class Op:
 
     def failure(self, error: Exception, operands: tuple[Any, ...]) -> Exception:
         """The same exception, saying which operation failed on which numbers (and labels)."""
+        for recording in RECORDINGS:
+            recording.raised(self, operands, error)
         labels = (f"{x.label}=" if getattr(x, "label", "") else "" for x in operands)
-        shown = ", ".join(f"{label}{getattr(x, 'data', x)!r}" for label, x in zip(labels, operands))
+        shown = ", ".join(f"{label}{getattr(x, '_data', x)!r}" for label, x in zip(labels, operands))
         if type(error) in (ZeroDivisionError, OverflowError, ValueError):
             return type(error)(f"{self.name}({shown}): {''.join(map(str, error.args[-1:]))}")
         error.add_note(f"raised by {self.name}({shown})")
@@ -107,9 +112,10 @@ def number(x: Any, taker: str = "Value") -> float:
     """x as a float; TypeError where it is no real number."""
     if type(x) is float:
         return x
-    if type(x) is int or isinstance(x, Real) or type(x).__name__ in ("bool", "bool_"):  # NumPy's bool is no Real
-        return float(x)
-    advice = "take its .data for the number, or use it as it is" if hasattr(x, "_record") else "pass a real number"
+    recorded = hasattr(type(x), "_record")  # a Value is registered as a Real, too
+    if type(x) is int or (isinstance(x, Real) and not recorded) or type(x).__name__ in ("bool", "bool_"):
+        return float(x)  # NumPy's bool is no Real
+    advice = "take its .data for the number, or use it as it is" if recorded else "pass a real number"
     verb = "hold" if taker == "Value" else "take"
     raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")
 

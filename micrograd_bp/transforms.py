@@ -29,6 +29,7 @@ from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
+from micrograd_bp.ops import VARIABLES, number
 from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
@@ -37,9 +38,6 @@ Number: TypeAlias = Any  # a float; or a Value, where the result is to be differ
 Tape: TypeAlias = list[tuple[Value, Sequence[Number], Sequence[Number]]]  # (node, operands, partials), operands first
 
 _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
-# The recordings of all threads: each one's thread and variables. No lock, since a fork might leave it locked: an entry
-# is put in, taken out and listed by single operations of a dict.
-_UNDERWAY: dict[object, tuple[int, Sequence[Value]]] = {}
 
 
 def grad(f: Function, argnums: Argnums = 0) -> Function:
@@ -152,10 +150,11 @@ def vmap(f: Function, in_axes: Any = 0) -> Vmap:
     An array's rows lie along that axis; a list is a list of rows; a tuple or dict has a row of each of its entries.
     Keyword arguments are passed on as they are. What f gives for a row, a number, an array, or lists, tuples and dicts
     of them, comes back in that shape with an array for each number or array: of floats, or of Values, so that it nests
-    with every transform, inside and outside. No rows give an empty array.
+    with every transform, inside and outside. What is no number must be the same for all rows. No rows give an empty
+    array. `jit(vmap(f))` is the batch, compiled.
 
-    TypeError: f gives something that is no number. ValueError: arguments have different numbers of rows, or no axis
-    to map over, or rows give results of different shapes.
+    TypeError: an argument has no such axis. ValueError: arguments have different numbers of rows, or there is none to
+    map over, or rows give results that are built differently.
 
     >>> vmap(lambda x, a: a * x[0] + x[1], in_axes=(0, None))([[1.0, 2.0], [3.0, 4.0]], 10.0)
     array([12., 34.])
@@ -188,13 +187,13 @@ class Vmap:
         sizes: dict[str, int] = {}
         rows = [self.rows(arg, axis, f"args[{i}]", sizes) for i, (arg, axis) in enumerate(zip(args, axes))]
         if not sizes:
-            raise ValueError(f"{self.__name__}: there is no argument to map over; in_axes={self.in_axes!r}")
+            raise ValueError(f"{self.__name__}: no argument is mapped; in_axes={self.in_axes!r}")
         if len(set(sizes.values())) > 1:
             given = ", ".join(f"{at} has {size}" for at, size in sizes.items())
-            raise ValueError(f"{self.__name__}: the arguments must have the same number of rows, but {given}")
+            raise ValueError(f"{self.__name__}: {given} rows; they must be equally many")
         (count,) = set(sizes.values())
         results = [self.function(*[row(i) for row in rows], **kwargs) for i in range(count)]
-        return self.stacked(results, "") if results else _numpy().empty(0)
+        return self.stacked(results) if results else _numpy().empty(0)
 
     def rows(self, tree: Any, axes: Any, at: str, sizes: dict[str, int]) -> Callable[[int], Any]:
         """The function that gives row i of an argument; the numbers of rows found are noted in sizes."""
@@ -228,30 +227,34 @@ class Vmap:
                 raise ValueError(f"{self.__name__}: the rows of {at} differ in length along axis {axis}")
             return list(map(list, zip(*columns)))
         shown = f"{reprlib.repr(leaf)} ({type(leaf).__name__})"
-        raise ValueError(f"{self.__name__}: {at} has no axis {axis}: {shown}; in_axes=None passes it to every row")
+        raise TypeError(f"{self.__name__}: {at} has no axis {axis}: {shown}; in_axes=None leaves an argument as it is")
 
-    def stacked(self, results: list[Any], at: str) -> Any:
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+    def stacked(self, results: list[Any]) -> Any:
         """What the rows gave, as one: an array for every number or array."""
         numpy, first = _numpy(), results[0]
-        nested = isinstance(first, _trees.CONTAINERS)
         for i, other in enumerate(results):
-            alike = _trees.keys(other) == _trees.keys(first) if nested and type(other) is type(first) else not nested
-            if (
-                not alike
-                or isinstance(other, _trees.CONTAINERS) != nested
-                or _trees.shape(other) != _trees.shape(first)
-            ):
+            if _build(other) != _build(first):
                 given = f"{reprlib.repr(first)} for row 0 and {reprlib.repr(other)} for row {i}"
-                raise ValueError(f"{self.__name__}: every row must give the same shape, not {given}")
-            if not nested and not _trees.is_array(other) and not isinstance(other, (Value, Real, numpy.generic)):
-                given = f"{reprlib.repr(other)} ({type(other).__name__})"
-                raise TypeError(f"{self.__name__}: the function must give numbers; row {i} gives {given}{at}")
-        if nested:
-            keys = _trees.keys(first)
-            return _trees.like(first, [self.stacked([x[key] for x in results], f" at [{key!r}]") for key in keys])
+                raise ValueError(f"{self.__name__} gives differently built results: {given}; map it with a loop")
+        if isinstance(first, _trees.CONTAINERS):
+            return _trees.like(first, [self.stacked([x[key] for x in results]) for key in _trees.keys(first)])
         if _trees.is_array(first):
             return numpy.stack(results)
+        if not isinstance(first, (Real, numpy.bool_)):
+            return first
         return numpy.array(results, object if any(isinstance(x, Value) for x in results) else None)
+
+
+def _build(result: Any) -> Any:
+    """What must be the same for all rows of what a function gives, for them to be stacked."""
+    if isinstance(result, _trees.CONTAINERS):
+        return type(result), _trees.keys(result)
+    if _trees.is_array(result):
+        return "array", result.shape
+    return "number" if isinstance(result, Real) or type(result).__name__ in ("bool_", "bool") else result
 
 
 def _numpy() -> Any:
@@ -269,19 +272,24 @@ def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     threads those transforms give Values whose function has come upon one of the variables.
     """
     token, key = _RECORDING.set(True), object()
-    _UNDERWAY[key] = get_ident(), variables
+    VARIABLES[key] = get_ident(), variables
     try:
         yield
     finally:
-        _UNDERWAY.pop(key, None)
+        VARIABLES.pop(key, None)
         _RECORDING.reset(token)
+
+
+def is_recording() -> bool:
+    """Whether this thread is inside a function that is being differentiated or recorded."""
+    return _RECORDING.get()
 
 
 def _forked() -> None:
     """Forget the recordings of threads that a fork has left behind."""
-    for key, (thread, _) in list(_UNDERWAY.items()):
+    for key, (thread, _) in list(VARIABLES.items()):
         if thread != get_ident():
-            del _UNDERWAY[key]
+            del VARIABLES[key]
 
 
 if hasattr(os, "register_at_fork"):
@@ -318,8 +326,8 @@ class _Call:
             replaced[i] = x
         with recording(self.variables):
             self.result = f(*replaced, **kwargs)
-        if _UNDERWAY and not self.graph:
-            self.graph = self.depends_on([x for _, variables in list(_UNDERWAY.values()) for x in variables])
+        if VARIABLES and not self.graph:
+            self.graph = self.depends_on([x for _, variables in list(VARIABLES.values()) for x in variables])
 
     def depends_on(self, others: list[Value]) -> bool:
         """Whether an output was made of one of these variables, of recordings in other threads."""
@@ -342,7 +350,7 @@ class _Call:
         numbers: list[Number] = []
         for x in entries:
             try:
-                numbers.append(x if isinstance(x, Value) else Value(x).data)
+                numbers.append(x if isinstance(x, Value) else number(x))
             except TypeError as error:
                 raise TypeError(f"{self.title}, {list(_trees.paths(tree, at))[len(numbers)]}: {error}") from None
         return numbers
@@ -462,7 +470,7 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
                         ready.append(operand)
     order.reverse()
     if not graph:
-        return [(node, node.operands, node.partials) for node in order]
+        return [(node, node.operands, node._partials) for node in order]
     tape: Tape = []
     for node in order:
         if node.op is not None and not reached.isdisjoint(node.operands):
@@ -481,7 +489,7 @@ def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:
     """All of them as Values, or all of them as floats."""
     if graph:
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
-    return [float(x.data if isinstance(x, Value) else x) for x in numbers]
+    return [float(x._data if isinstance(x, Value) else x) for x in numbers]
 
 
 def _units(n: int) -> list[list[float]]:
