@@ -292,7 +292,7 @@ rescale: Op = Op("rescale", "rescale", lambda h: where(less(h, 2.0**-900), 2.0**
 # Added to a slope that is 0 by convention at a tip, as hypot's at the origin: it has no derivative there.
 corner: Op = Op("corner", "corner", lambda h, *args: 0.0,
                 lambda out, h, *args: (0.0, *[ieee_div(0.0, h) for _ in args]), (POSITIVE[0], ANY),
-                expansion=lambda h, *args: 0.0)
+                smooth=False, expansion=lambda h, *args: 0.0)
 # fmt: on
 
 

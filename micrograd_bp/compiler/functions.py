@@ -613,8 +613,10 @@ class Compiled:
                 scan.key(arg)
                 if scan.values:
                     return None
-                numbers += [np.float64(x) for x in scan.numbers]
+                numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory; np.float64 lends it
                 continue
+            if _trees.has_list(arg):  # a list of rows, though they be arrays
+                return None
             for leaf in _trees.leaves(arg):
                 if not _trees.is_array(leaf) or leaf.dtype.kind not in "fiub" or not -leaf.ndim <= axis < leaf.ndim:
                     return None
