@@ -50,7 +50,7 @@ class Job:
     anywhere, even while it waits for that, the job itself keeps what they read and write.
     """
 
-    def __init__(self, plan: Plan, block: Callable[[Job, int], Any], starts: range, keep: Any) -> None:
+    def __init__(self, plan: Plan, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
         self.plan, self.block, self.starts, self.keep = plan, block, starts, keep
         self.results: list[Any] = [None] * len(starts)
         self.error: BaseException | None = None
@@ -77,7 +77,7 @@ class Job:
         jobs[thread] = self
         try:
             while not self.word.value and (k := self.take()) < len(self.starts):
-                self.results[k] = self.block(self, self.starts[k])
+                self.results[k] = self.block(self.stop, self.starts[k])
                 self.done.append(k)
                 if not threading.main_thread().is_alive():
                     raise RuntimeError("the interpreter is shutting down: the batch was not finished")
@@ -212,21 +212,18 @@ class Native:
     def release(self, scratch: Scratch) -> None:
         self._idle.append(scratch)
 
-    def point(self, inputs: Sequence[float], parameters: Any) -> tuple[list[float], int]:
-        """The results for one row, and its status."""
-        if self.calls_python:
-            job = Job(self.plan, lambda job, _: self._point(inputs, parameters, job.stop), range(1), None)
+    def point(self, inputs: Sequence[float], parameters: Any, stop: int = 0) -> tuple[list[float], int]:
+        """The results for one row, and its status; stop: where the word is that ends the call."""
+        if self.calls_python and not stop:
+            job = Job(self.plan, lambda stop, _: self.point(inputs, parameters, stop), range(1), None)
             done: tuple[list[float], int] = job.run(1)[0]
             return done
-        return self._point(inputs, parameters, 0)
-
-    def _point(self, inputs: Sequence[float], parameters: Any, stop: int) -> tuple[list[float], int]:
         scratch = self.scratch()
         try:
             scratch.point[:] = inputs
             if len(parameters):
                 scratch.parameters[:] = parameters
-            odd = self.run(scratch.call(scratch.addresses[6], 0, 8, 1, stop=stop) if stop else scratch.one_row)
+            odd = self.run(scratch.one_row if not stop else scratch.call(scratch.addresses[6], 0, 8, 1, stop=stop))
             return scratch.row.tolist(), int(scratch.status[0]) if odd else 0
         finally:
             self.release(scratch)
@@ -243,7 +240,7 @@ class Native:
         base, width = out.__array_interface__["data"][0], 8 * out.shape[1]
         count = len(self.plan.results)
 
-        def block(job: Job, start: int) -> Odd:
+        def block(word: int, start: int) -> Odd:
             size = min(self.block, n - start)
             scratch = self.scratch()
             try:
@@ -251,7 +248,7 @@ class Native:
                 scratch.table[:] = self._table(columns, start)
                 outs = np.arange(base + 8 * start, base + 8 * start + width * count, width, dtype=np.int64)
                 address = outs.__array_interface__["data"][0]
-                if not self.run(scratch.call(0, 0, 0, size, scratch.addresses[3], address, stop=job.stop)):
+                if not self.run(scratch.call(0, 0, 0, size, scratch.addresses[3], address, stop=word)):
                     return _NONE
                 status = scratch.status[:size]
                 odd = np.nonzero(status)[0]
@@ -288,7 +285,7 @@ class Native:
 
         size = n if self.plan.exact else self.block
 
-        def block(job: Job, start: int) -> Any:
+        def block(word: int, start: int) -> Any:
             stop = min(n, start + size)
             scratch = self.scratch()
             try:
@@ -296,7 +293,7 @@ class Native:
                 scratch.table[:] = self._table(columns, start)
                 status = np.empty(size, np.int8)
                 at = status.__array_interface__["data"][0]
-                words = scratch.call(0, 0, 0, stop - start, scratch.addresses[3], status=at, stop=job.stop)
+                words = scratch.call(0, 0, 0, stop - start, scratch.addresses[3], status=at, stop=word)
                 odd = self.run(words)
                 return None if odd else scratch.totals.copy()
             finally:
@@ -311,7 +308,7 @@ class Native:
     def _table(self, columns: Sequence[Column], start: int) -> list[int]:
         return [address + start * stride for address, stride in columns] + [stride for _, stride in columns]
 
-    def _blocks(self, block: Callable[[Job, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
+    def _blocks(self, block: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
         """The blocks' results in order, from as many threads as there are processors where that pays.
 
         Code that calls Python never runs in the main thread, where a signal may raise in a callback before its first
@@ -320,7 +317,6 @@ class Native:
         workers = 1 if self.calls_python else min(len(starts), os.cpu_count() or 1)
         big = workers > 1 and n * len(self.plan.every) >= 2 * BLOCK
         exact = self.plan.exact and bool(self.plan.sums) and n * len(self.plan.every) >= 2 * BLOCK  # one long block
-        job = Job(self.plan, block, starts, keep)
         if big or exact or self.calls_python:
-            return job.run(workers)
-        return [block(job, start) for start in starts]
+            return Job(self.plan, block, starts, keep).run(workers)
+        return [block(0, start) for start in starts]
