@@ -4,15 +4,20 @@ import ast
 import copy
 import gc
 import math
+import operator
 import pickle
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
+from micrograd_bp._tracing import watched
+from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.value import gather, scatter, slopes, topological_order
 
 PACKAGE = Path(mg.__file__).parent
@@ -172,16 +177,26 @@ def test_a_chain_of_a_million_operations():
 # --- records and copies ---
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
-def test_a_copy_is_a_leaf(duplicate):
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_cuts_no_derivative(duplicate):
+    x = Value(2.0, "x")
+    y = x * x
+    y.backward()
+    assert duplicate(y) is y
+    twin = duplicate(x)
+    assert twin is not x
+    assert type(twin) is type(x)
+    assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (2.0, 4.0, "x", None, ())
+
+
+def test_what_is_unpickled_is_a_leaf():
     x = Value(2.0, "x")
     y = x * x
     y.label = "y"
     y.backward()
-    twin = duplicate(y)
+    twin = pickle.loads(pickle.dumps(y))
     assert type(twin) is type(y)
     assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (4.0, 1.0, "y", None, ())
-    assert twin is not y
 
 
 def test_constants_make_no_nodes():
@@ -192,27 +207,79 @@ def test_constants_make_no_nodes():
     assert len(topological_order(y)) == 3
 
 
-def test_equality_is_identity():
+def test_equality_compares_data_and_hash_is_identity():
     x, y = Value(1.0), Value(1.0)
-    assert x != y
+    assert x == y == 1 == x
+    assert operator.ne(x, y) is False
+    assert Value(math.nan) != Value(math.nan)
     assert len({x, y, x}) == 2
-    assert x in [y, x]
+    assert {x: "x"}.get(y) is None
+    assert 1.0 in [Value(2.0), y]
+    assert [y, x].index(x) == 0
+    assert (x == "1", x == None, x != [1.0]) == (False, False, True)  # noqa: E711
 
 
-def test_readers_are_told_of_every_number_read_off_a_value():
-    x, y, told = Value(2.5), Value(1.0), []
-    ops.READERS.append(lambda how, operands, result: told.append((how.__name__, operands, result)))
-    try:
+class Listener:
+    """A recording that writes down what it is told."""
+
+    def __init__(self):
+        self.heard, self.nodes = [], []
+
+    def note(self, node):
+        self.nodes.append(node)
+
+    def read(self, how, operands, result):
+        self.heard.append((how.__name__, operands, result))
+
+    def raised(self, how, operands, error):
+        self.heard.append((getattr(how, "name", how), operands, type(error)))
+
+    def noticed(self, what, node):
+        self.heard.append((what, (node,), None))
+
+
+def test_a_recording_is_told_what_is_read_off_a_value():
+    x, y, listener = Value(2.5), Value(1.0), Listener()
+    with watched(listener) as alone:
+        assert alone
         assert x > y
         assert not x <= 2.0
         assert x
         assert (int(x), math.floor(x), round(x, 1)) == (2, 2, 2.5)
         assert max(x, y) is x
-    finally:
-        ops.READERS.pop()
-    assert [how for how, _, _ in told] == ["gt", "le", "bool", "int", "floor", "round", "gt"]
-    assert told[0] == ("gt", (x, y), True)
-    assert told[-1] == ("gt", (y, x), False)
+        assert (x == y, x != 2.5, x.is_integer(), (4 * y).as_integer_ratio()) == (False, False, False, (4, 1))
+        with watched(Listener()) as alone:
+            assert not alone
+        with pytest.raises(ValueError, match="log"):
+            (y - 1.0).log()
+        with pytest.raises(ValueError, match="NaN"):
+            int(y * math.nan)
+        assert (x.data, x.grad, f"{x:.1f}", {x: 1}[x]) == (2.5, 0.0, "2.5", 1)
+    how = [how for how, _, _ in listener.heard]
+    assert how[:11] == [
+        *["gt", "le", "bool", "int", "floor", "round", "gt", "eq", "ne", "is_integer", "as_integer_ratio"]
+    ]
+    assert how[11:] == ["log", int, "data", "grad", "data", "hash()", "hash()"]
+    assert [node.op.name for node in listener.nodes] == ["mul", "sub", "mul"]
+    assert listener.heard[0] == ("gt", (x, y), True)
+    assert x > y
+    assert len(listener.heard) == 18
+
+
+def test_a_recording_hears_other_threads_of_its_own_values_only():
+    x, listener = Value(2.0), Recording()
+    with watched(listener):
+        y = x * x
+
+        def work():
+            return (y > 1.0, x > 1.0, y.data, (x * 3.0) > 5.0, y * 2.0 > 7.0)
+
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(work).result() == (True, True, 4.0, True, True)
+    assert [guard.truth for guard in listener.guards] == [True, True]
+    assert "data" in listener.unfaithful
+    assert any(node.op is ops.mul and node.operands == (y, 2.0) for node in listener.nodes)
+    assert not any(node.op is ops.mul and node.operands == (x, 3.0) for node in listener.nodes)
 
 
 # --- operations of one's own ---
@@ -254,63 +321,71 @@ def test_rows_pickle_as_themselves():
 
 # --- the architecture ---
 
-BELOW = {"_forward", "_methods", "_typing", "_trees", "_files", "_version", "names", "ops"}  # private lower rooms
-ARROWS = {
-    "_forward": set(),
-    "_typing": {"value"},  # for type checkers only
+ARROWS = {  # every arrow that is used and no other; each room stands after those that it imports
     "_files": set(),
+    "_forward": set(),
+    "_trees": set(),
+    "_typing": set(),
     "_version": set(),
+    "datasets": set(),
     "ops": {"_forward"},
     "_methods": {"ops"},
+    "_accelerated": {"_methods", "ops"},
     "names": {"_methods", "ops"},
-    "value": BELOW,
-    "_accelerated": BELOW,
-    "_trees": {"value"},
-    "source": BELOW | {"value"},
-    "math": BELOW | {"value"},
-    "transforms": BELOW | {"value"},
-    "check": BELOW | {"value", "transforms"},
-    "testing": BELOW | {"value", "check"},
-    "nn": BELOW | {"value"},
-    "losses": BELOW | {"value"},
-    "optim": BELOW | {"value"},
-    "datasets": BELOW | {"nn", "losses", "optim", "compiler"},
-    "parallel": BELOW | {"value"},
-    "training": BELOW | {"value", "nn", "losses", "optim", "datasets", "compiler", "parallel"},
-    "estimators": BELOW | {"nn", "losses", "optim", "datasets", "training"},
-    "drawing": BELOW | {"value", "source"},
-    "explain": BELOW | {"value", "source"},
-    "explorer": BELOW | {"value", "source", "drawing", "explain"},
-    "expressions": BELOW | {"value", "drawing", "explain", "explorer"},
-    "compiler": BELOW | {"value", "transforms", "source", "compiler"},
+    "value": {"_methods", "_typing", "ops"},
+    "losses": {"ops", "value"},
+    "math": {"_methods", "names", "ops", "value"},
+    "nn": {"_files", "ops", "value"},
+    "optim": {"_files", "ops", "value"},
+    "parallel": {"_trees", "value"},
+    "source": {"names", "ops", "value"},
+    "testing": {"_methods", "names", "ops", "value"},
+    "_tracing": {"_methods", "ops", "value"},
+    "transforms": {"_trees", "ops", "value"},
+    "check": {"_trees", "transforms"},
+    "compiler": {
+        *("_methods", "_trees", "_tracing", "_version", "losses", "names", "ops", "source", "transforms", "value"),
+    },
+    "drawing": {"_files", "names", "source", "value"},
+    "explain": {"names", "ops", "source", "value"},
+    "explorer": {"_files", "drawing", "explain", "names", "ops", "value"},
+    "training": {"_files", "compiler", "optim", "parallel", "value"},
+    "estimators": {"datasets", "losses", "nn", "optim", "training"},
+    "expressions": {"_files", "drawing", "explain", "explorer", "ops", "value"},
 }
+TYPES = "TYPE_CHECKING"  # what stands under it is not imported when a program runs
+IMPORT = re.compile(r"^[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?c?import[ \t]+(?:\([^)]*\)|.*))", re.MULTILINE)
 
 
 def imports(path: Path) -> set[str]:
-    """The rooms of the package that a module names in an import, anywhere in it."""
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """The rooms of the package that a module names in an import, anywhere in it; `.pyx` is read line by line."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".pyx":
+        text = "\n".join(IMPORT.findall(text)).replace("cimport", "import")
+    rooms, nodes = set(), [ast.parse(text)]
+    for node in nodes:  # the list grows meanwhile
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "micrograd_bp":
             parts = node.module.split(".")
             rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             rooms |= {name.name.split(".")[1] for name in node.names if name.name.startswith("micrograd_bp.")}
         assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path.name}: relative import"
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == TYPES):
+            nodes += ast.iter_child_nodes(node)
     return rooms
 
 
 def rooms() -> list[str]:
-    modules = {path.stem for path in PACKAGE.glob("*.py")} | {
-        path.parent.name for path in PACKAGE.glob("*/__init__.py")
-    }
-    return sorted(modules - {"__init__", "__main__"})
+    modules = {path.stem for path in PACKAGE.glob("*.py*") if path.suffix in (".py", ".pyx")}
+    return sorted((modules | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}) - {"__init__", "__main__"})
 
 
 @pytest.mark.parametrize("room", rooms())
-def test_a_room_imports_only_what_stands_below_it(room):
-    for path in [PACKAGE / f"{room}.py", *sorted(PACKAGE.glob(f"{room}/*.py"))]:
-        if path.exists():
-            assert imports(path) <= ARROWS[room], path.name
+def test_a_room_imports_what_the_map_says_and_all_of_it_stands_below(room):
+    files = [*PACKAGE.glob(f"{room}.py"), *PACKAGE.glob(f"{room}.pyx"), *PACKAGE.glob(f"{room}/*.py")]
+    assert set().union(*map(imports, files)) - {room} == ARROWS[room]
+    below = list(ARROWS)[: list(ARROWS).index(room)]
+    assert ARROWS[room] <= {*below}
 
 
 def test_importing_the_package_imports_nothing_outside_the_standard_library():

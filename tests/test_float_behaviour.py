@@ -1,9 +1,12 @@
 """A Value behaves as a float: arithmetic on Values gives the floats' value to the bit, or their type of exception."""
 
 import fractions
+import functools
 import math
+import numbers
 import operator
 import struct
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -24,11 +27,11 @@ plain = st.one_of(
     st.integers(-5, 5),
     st.sampled_from([2**53 + 1, 2**1023, 2**1024, -(10**400)]),
     st.fractions(),
-    st.sampled_from([fractions.Fraction(10**400, 3), fractions.Fraction(1, 10**400)]),
+    st.sampled_from([fractions.Fraction(10**400, 3), fractions.Fraction(1, 10**400), fractions.Fraction(1, 3)]),
 )
 BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
 UNARY = [operator.neg, operator.pos, operator.abs]
-COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge]
+COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
 READINGS = [bool, int, round, math.floor, math.ceil, math.trunc]
 
 
@@ -110,11 +113,29 @@ def test_a_value_of_any_real_number_is_its_float(x):
     assert outcome(mg.Value, x) == outcome(float, x)
 
 
-@pytest.mark.parametrize("function", [sum, min, max, lambda xs: sorted(xs)[0]], ids=["sum", "min", "max", "sorted"])
+@pytest.mark.parametrize("function", [min, max, lambda xs: sorted(xs)[0]], ids=["min", "max", "sorted"])
 @given(xs=st.lists(floats, min_size=1, max_size=5))
 @settings(max_examples=40)
-def test_what_only_adds_and_compares(function, xs):
+def test_what_only_compares(function, xs):
     assert outcome(function, [mg.Value(x) for x in xs]) == outcome(function, xs)
+
+
+@given(xs=st.lists(floats, min_size=1, max_size=5), plain=st.integers(0, 4))
+@settings(max_examples=100)
+def test_a_sum_of_values_adds_from_left_to_right(xs, plain):
+    """On every version; so does that of floats before 3.12, plain numbers among the terms or not."""
+    added = outcome(functools.reduce, operator.add, xs, 0)
+    assert outcome(sum, [mg.Value(x) for x in xs]) == added
+    if sys.version_info < (3, 12):
+        assert outcome(sum, [x if i == plain else mg.Value(x) for i, x in enumerate(xs)]) == outcome(sum, xs) == added
+
+
+def test_a_sum_of_floats_is_compensated_from_3_12_on():
+    """There fsum is what gives both the same bits."""
+    terms = [0.1] * 10
+    assert sum(map(mg.Value, terms)).data == 0.9999999999999999
+    assert sum(terms) == (1.0 if sys.version_info >= (3, 12) else 0.9999999999999999)
+    assert mg.math.fsum(map(mg.Value, terms)).data == mg.math.fsum(terms) == 1.0
 
 
 @given(x=st.floats(max_value=-1e-300, allow_infinity=False), y=st.floats(0.01, 0.99))
@@ -133,3 +154,65 @@ def test_rows_do_on_values_what_they_do_on_floats(program, wild):
     point = wild[: len(program.point)]
     steps = tuple((lambda *args, f=function: f(*args), operands) for function, operands in program.steps)
     assert outcome(program, *map(mg.Value, point)) == outcome(Program(steps, program.point), *point)
+
+
+@pytest.mark.parametrize("compare", COMPARISONS, ids=lambda f: f.__name__)
+@given(x=floats, y=st.one_of(st.decimals(), st.complex_numbers(), st.text(max_size=1), st.none()))
+@settings(max_examples=100)
+def test_comparisons_with_what_is_no_real_number(compare, x, y):
+    assert outcome(compare, mg.Value(x), y) == outcome(compare, x, y)
+    assert outcome(compare, y, mg.Value(x)) == outcome(compare, y, x)
+
+
+METHODS = ["is_integer", "as_integer_ratio", "hex", "conjugate", "real", "imag", "__trunc__", "__floor__", "__ceil__"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(x=floats)
+@settings(max_examples=60)
+def test_methods_of_floats(name, x):
+    def ask(x):
+        found = getattr(x, name)
+        return found() if callable(found) else found
+
+    assert outcome(ask, mg.Value(x)) == outcome(ask, x)
+
+
+def test_the_real_part_and_the_conjugate_keep_the_derivative():
+    assert mg.grad(lambda x: x.real**2 + x.conjugate() + x.imag)(3.0) == 7.0
+
+
+def test_a_value_is_registered_as_a_real_number():
+    assert isinstance(mg.Value(1.0), numbers.Real)
+    assert issubclass(mg.Value, numbers.Number)
+
+
+def branchy(x, y):
+    """Branches by equality, in all the ways that Python asks for it."""
+    found = []
+    match x:
+        case 0:
+            found.append("zero")
+        case 1.0 | 2.0:
+            found.append("small")
+        case _:
+            found.append("other")
+    while y != 0 and y == y and len(found) < 3:
+        x, y = y, x % y
+        found.append("step")
+    found += [x in (0.0, 1, 2.5), [x, y, x].count(x), (x, y) == (y, x), (x, 1) < (y, 0), [x, y].index(y)]
+    found += [x is x, sorted([(x, 1), (y, 0), (x, 0)])[0][1], max((y, 2), (x, 3))[1], {True: 1}.get(x == y, 0)]
+    return (x, y, *found)
+
+
+@given(x=floats, y=floats)
+@settings(max_examples=300)
+def test_equality_takes_the_branch_that_floats_take(x, y):
+    def run(x, y):
+        result = branchy(x, y)
+        return (*map(plain_bits, result[:2]), *result[2:])
+
+    def plain_bits(x):
+        return outcome(lambda: x)
+
+    assert outcome(lambda: run(mg.Value(x), mg.Value(y))) == outcome(lambda: run(x * 1.0, y * 1.0))

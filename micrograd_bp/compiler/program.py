@@ -97,11 +97,13 @@ def flatten(
     guards: Sequence[Value | float] = (),
     checks: Sequence[Value] = (),
     raised: Sequence[Value] = (),
+    within: Callable[[Value], bool] | None = None,
 ) -> tuple[Program, list[Value]]:
     """The program that computes the outputs from the inputs, and its parameters: those given, then all other leaves.
 
     Nodes stand in the order in which the outputs need them, first output first, which keeps a gradient next to the
-    values that it is made of. ValueError: an input or parameter is given twice, or is no leaf.
+    values that it is made of. within: whether a node was made by the function that was recorded: others are leaves, and
+    its own leaves are constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
     program = Program()
     place: dict[Value, int] = {}
@@ -118,12 +120,18 @@ def flatten(
             places.append(place[x])
     wanted = (program.outputs, outputs), (program.guards, guards), (program.checks, checks), (program.raised, raised)
     for places, nodes in wanted:
-        places += [_placed(x, program, place, leaves) for x in nodes]
+        places += [_placed(x, program, place, leaves, within) for x in nodes]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
 
 
-def _placed(output: Value | float, program: Program, place: dict[Value, int], leaves: list[Value]) -> int:
+def _placed(
+    output: Value | float,
+    program: Program,
+    place: dict[Value, int],
+    leaves: list[Value],
+    within: Callable[[Value], bool] | None,
+) -> int:
     """Where the output stands in the program, after whatever it needs has been added."""
     if not isinstance(output, Value):
         return program.constant(number(output, "a program's output"))
@@ -133,9 +141,12 @@ def _placed(output: Value | float, program: Program, place: dict[Value, int], le
         if node in place:
             stack.pop()
             continue
-        op = node.op
+        op = node.op if within is None or within(node) else None  # what was made before is a leaf, whatever its op
         if op is None:
             stack.pop()
+            if within is not None and within(node):  # made by the function, as a constant
+                place[node] = program.constant(node._data)
+                continue
             place[node] = leaf = program.leaf()
             program.parameters.append(leaf)
             leaves.append(node)
@@ -153,15 +164,15 @@ def _placed(output: Value | float, program: Program, place: dict[Value, int], le
     return place[output]
 
 
-def replay(program: Program, inputs: Sequence[float], parameters: Sequence[float]) -> list[Any]:
-    """The graph that the program was made of, recorded again with these numbers: a Value for each of its nodes.
+def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:
+    """The graph that the program was made of, recorded again with these numbers (or Values): a Value for each node.
 
     None for what is expected to raise, and for what is computed from it.
     """
     nodes: list[Any] = [program.constants.get(i) for i in range(len(program))]
     for places, data in ((program.inputs, inputs), (program.parameters, parameters)):
         for i, x in zip(places, data, strict=True):
-            nodes[i] = Value(x, program.labels.get(i, ""))
+            nodes[i] = x if isinstance(x, Value) else Value(x, label=program.labels.get(i, ""))
     missing = above(program, program.raised) if program.raised else ()
     for i, row in enumerate(program.rows):
         if row is not None and not (missing and missing[i]):
