@@ -939,7 +939,7 @@ def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> t
         for x in columns:
             interface = x.__array_interface__
             places.append((interface["data"][0], x.strides[0] if x.ndim else 0))
-        return path.native.rows(places, n, path.parameters(), out)
+        return path.native.rows(places, n, path.parameters(), out, columns)
     odd, statuses = [], []
     for i in range(n):
         results, status = path.point([float(x[i]) if x.ndim else float(x) for x in columns])
