@@ -36,7 +36,7 @@ from micrograd_bp.ops import (
     where,
 )
 from micrograd_bp.parallel import parallel_value_and_grad
-from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from micrograd_bp.value import Value, engine_name, gradients
 
 __all__ = [
@@ -87,5 +87,6 @@ __all__ = [
     "training",
     "value_and_grad",
     "vjp",
+    "vmap",
     "where",
 ]

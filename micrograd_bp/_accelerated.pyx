@@ -17,7 +17,7 @@ cimport cython
 from cpython.array cimport array
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
-from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
+from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
 from libc.math cimport (
     acos, acosh, asin, atan, atanh, cbrt, copysign, cos, cosh, erf, erfc, exp, exp2, expm1, fabs, floor, fmod, isfinite,
     log, log1p, log2, log10, pow, sin, sinh, sqrt, tan, tanh,
@@ -27,7 +27,9 @@ import math
 import operator
 
 from micrograd_bp import ops
-from micrograd_bp._methods import NUMPY_NAMES, READINGS, _give, _operand, _reading
+from micrograd_bp._methods import (
+    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, micrograd_arguments, noticed,
+)
 from micrograd_bp.ops import TABLE, Op, number
 
 cdef extern from "<fenv.h>":
@@ -53,6 +55,8 @@ cdef extern from *:
     Py_ssize_t size_of "PyTuple_GET_SIZE"(PyObject *tuple) noexcept
     void set_item "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t i, PyObject *item) noexcept
     PyTypeObject *type_of "Py_TYPE"(PyObject *object) noexcept
+    unsigned long PyThread_get_thread_ident() noexcept
+    int set_attribute "PyObject_GenericSetAttr"(object owner, object name, PyObject *value) except -1
     ctypedef struct TypeSlots "PyTypeObject":
         PyObject *(*tp_alloc)(TypeSlots *type, Py_ssize_t n) except NULL
         void (*tp_free)(void *memory) noexcept
@@ -92,6 +96,10 @@ cdef inline double compare(double x, double y) noexcept:
     return 1.0 if x > y else -1.0 if x < y else 0.0 if x == y else NAN
 
 
+cdef inline double chain(double g, double p) noexcept:
+    return g * p if g != 0.0 and p != 0.0 else 0.0
+
+
 cdef inline bint unary_rule(int code, double x, double *value, double *partial) noexcept:
     """The row's value and derivative at x; false where the Op must do it: it may raise there."""
     cdef double out, dx, s
@@ -119,7 +127,7 @@ cdef inline bint unary_rule(int code, double x, double *value, double *partial) 
     elif code == LOG10: out = log10(x); dx = 1.0 / LN10 / x
     elif code == LOG1P: out = log1p(x); dx = 1.0 / (1.0 + x)
     elif code == SQRT: out = sqrt(x); dx = 0.5 / out
-    elif code == CBRT: out = cbrt(x); dx = (1.0 / (out * out) + 2.0 * (out / x)) / 9.0
+    elif code == CBRT: out = cbrt(x); s = out - (out - x / (out * out)) / 3.0; dx = 1.0 / 3.0 / s / s
     elif code == RECIPROCAL: out = 1.0 / x; dx = -out * out
     elif code == SIN: out = sin(x); dx = cos(x)
     elif code == COS: out = cos(x); dx = -sin(x)
@@ -168,7 +176,7 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
         dx = 0.5 if x == y else sigmoid(x - y)
         dy = 0.5 if x == y else sigmoid(y - x)
-    elif code == CHAIN: out = x * y if x != 0.0 else 0.0; dx = y; dy = x
+    elif code == CHAIN: out = chain(x, y); dx = y; dy = x
     elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
     elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
     elif code == POW or code == IEEE_POW:
@@ -176,8 +184,8 @@ cdef inline bint binary_rule(int code, double x, double y, double *value, double
         elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
         else: return False
         if y < 0.5 and fmod(y, 1.0) != 0.0 or fabs(y) > 9007199254740992.0: dx = y * out / x
-        else: dx = y * pow(x, y - 1.0) if y != 0.0 else 0.0
-        dy = out * (log(x) if x > 0.0 else NAN)
+        else: dx = chain(y, pow(x, y - 1.0))
+        dy = chain(out, log(x) if x > 0.0 else NAN)
         value[0], by_x[0], by_y[0] = out, dx, dy
         return isfinite(out)
     else: return False
@@ -199,14 +207,19 @@ cdef enum:
     PAIR = 4  # there are two
     MANY = 8  # in place of operands: a tuple of them, of any length, and a tuple of partials
     SHAPE = 15
-    USE = 16
+    TRACED = 16  # a recording is told what is read off it; so are the nodes made of it
+    BY_HAND = 32  # it passes its grad on by a function of its own
+    OWNER = 64  # it has attributes of a program's own, in ATTRIBUTES
+    USE = 128
 
 
 cdef class Value:
     """A number in a computation graph: arithmetic on it records a new Value.
 
     `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
-    float `data` does: the same results, the same types of exception; only `==` and `hash` go by identity.
+    float `data` does: the same results and branches, the same types of exception. `hash` alone goes by identity, so
+    that a set or dict of nodes holds nodes. (`_children` and `_op` are there for programs that make nodes as
+    micrograd does.)
     """
 
     cdef double primal, adjoint
@@ -217,34 +230,91 @@ cdef class Value:
     cdef PyObject *row  # NULL on a leaf
     cdef PyObject *name  # NULL: no label
 
-    def __init__(self, data, label=""):
-        if not isinstance(label, str):
-            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
+    def __init__(self, data, _children=(), _op="", label=""):
         cdef double primal = as_double(data)
+        operands = ()
+        if type(_children) is str and not label and not _op:
+            label = _children
+        elif type(_children) is not tuple or _children or _op or type(label) is not str:
+            operands, _op, label = micrograd_arguments(_children, _op, label)
         clear(self)
         self.primal = primal
         self.adjoint = 0.0
         if label:
             set_label(self, label)
+        if operands:
+            set_op(self, ByHand.of(_op), operands)
+        if watched and is_own():
+            note(<PyObject *>self)
 
     def __dealloc__(self):
         clear(self)
 
     @property
     def data(self):
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("data", self)
         return self.primal
 
     @data.setter
     def data(self, data):
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("an assignment to data", self)
         self.primal = as_double(data)
 
     @property
     def grad(self):
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("grad", self)
         return self.adjoint
 
     @grad.setter
     def grad(self, grad):
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("an assignment to grad", self)
         self.adjoint = as_double(grad)
+
+    @property
+    def _data(self):
+        return self.primal
+
+    @property
+    def _grad(self):
+        return self.adjoint
+
+    @_grad.setter
+    def _grad(self, grad):
+        self.adjoint = as_double(grad)
+
+    def _set_op(self, op, operands):
+        set_op(self, op, tuple(operands))
+
+    def _attributes(self):
+        own = ATTRIBUTES.get(id(self), {}) if self.state & OWNER else {}
+        return own if is_value(self) else getattr(self, "__dict__", own)
+
+    def __setattr__(self, str name, x):
+        """An attribute of a program's own costs memory for the nodes that have one, and nothing for the others."""
+        try:
+            set_attribute(self, name, <PyObject *>x)
+        except AttributeError:
+            if hasattr(type(self), name):  # there is one of that name, to be read only
+                raise
+            ATTRIBUTES.setdefault(id(self), {})[name] = x
+            self.state |= OWNER
+
+    def __getattr__(self, str name):
+        if self.state & OWNER:
+            found = ATTRIBUTES.get(id(self))
+            if found is not None and name in found:
+                return found[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}", name=name, obj=self)
+
+    def __delattr__(self, str name):
+        if self.state & OWNER and name in ATTRIBUTES[id(self)]:
+            del ATTRIBUTES[id(self)][name]
+        else:
+            set_attribute(self, name, NULL)
 
     @property
     def label(self):
@@ -273,6 +343,12 @@ cdef class Value:
 
     @property
     def partials(self):
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("partials", self)
+        return self._partials
+
+    @property
+    def _partials(self):
         if self.state & MANY:
             return <object>self.terms[1].node
         if not self.state & SHAPE:
@@ -295,7 +371,14 @@ cdef class Value:
 
     def backward(self, seed=1.0):
         """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to."""
-        walk_back(<PyObject *>self, as_double(seed, "backward"))
+        cdef double first = as_double(seed, "backward")
+        if not walk_back(<PyObject *>self, first):  # a node has a _backward of its own
+            for node in topological_order(self):
+                if node.op is not None:
+                    node._grad = 0.0
+            self.adjoint += first
+            for node in reversed(topological_order(self)):
+                node._backward()
 
     def __add__(x, y): return binary(ADD, x, y)
     def __sub__(x, y): return binary(SUB, x, y)
@@ -329,38 +412,50 @@ cdef class Value:
 
     def __richcmp__(self, other, int how):
         cdef double x = (<Value>self).primal, y
-        if how == Py_EQ or how == Py_NE:
-            return NotImplemented  # identity
-        if not READERS and (is_value(other) or PyFloat_CheckExact(other)):
+        if not RECORDINGS and (is_value(other) or PyFloat_CheckExact(other)):
             y = (<Value>other).primal if is_value(other) else PyFloat_AS_DOUBLE(other)
-            return x < y if how == Py_LT else x <= y if how == Py_LE else x > y if how == Py_GT else x >= y
-        return COMPARISONS[how](self, other)
+            if how == Py_LT: return x < y
+            if how == Py_LE: return x <= y
+            if how == Py_EQ: return x == y
+            if how == Py_NE: return x != y
+            return x > y if how == Py_GT else x >= y
+        return READ[how](self, other)
 
     def __bool__(self):
-        cdef bint result = self.primal != 0.0
-        for reader in READERS:
-            reader(bool, (self,), result)
-        return result
+        if RECORDINGS:
+            return READ_BOOL(self)
+        return self.primal != 0.0
+
+    def __hash__(self):
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("hash()", self)
+        return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
     def __float__(self):
         raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
 
     def __format__(self, spec):
-        return format(self.primal, spec) if spec else repr(self)
+        return format(self.data, spec) if spec else repr(self)
 
     def __repr__(self):
         label = f", label={self.label!r}" if self.label else ""
-        return f"Value(data={self.primal!r}, grad={self.adjoint!r}{label})"
+        return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
 
     def __reduce__(self):
-        return type(self), (self.primal, self.label), (None, {"grad": self.adjoint})  # the copy is a leaf
+        attributes = {"grad": self.grad, **self._attributes()}
+        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
+
+    def __copy__(self):
+        return copied(self, Value)
+
+    def __deepcopy__(self, memo):
+        return copied(self, Value, memo)
 
 
-cdef list READERS = ops.READERS
-cdef dict COMPARISONS = {
-    how: _reading(read, Value)
-    for how, read in ((Py_LT, operator.lt), (Py_LE, operator.le), (Py_GT, operator.gt), (Py_GE, operator.ge))
-}
+cdef list RECORDINGS = ops.RECORDINGS
+cdef dict ATTRIBUTES = {}  # of programs' own, by the id of the node
+cdef tuple READ = tuple([_reading(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
+cdef object READ_BOOL = _reading(bool, Value)
 
 
 cdef inline bint is_value(object x) noexcept:
@@ -370,6 +465,30 @@ cdef inline bint is_value(object x) noexcept:
 
 cdef inline double as_double(object x, taker="Value") except? -1.0:
     return PyFloat_AS_DOUBLE(x) if PyFloat_CheckExact(x) else number(x, taker)
+
+
+cdef int set_op(Value self, object op, tuple operands) except -1:
+    """Make the node the result of another operation, whose partials are unknown."""
+    cdef double primal = self.primal, adjoint = self.adjoint
+    cdef size_t kept = self.state & (TRACED | OWNER)
+    cdef PyObject *name = self.name
+    partials = (NAN,) * len(operands)
+    if name != NULL:
+        keep(name)
+    attributes = ATTRIBUTES.get(id(self))
+    clear(self)
+    if attributes is not None:
+        ATTRIBUTES[id(self)] = attributes
+    self.primal, self.adjoint = primal, adjoint
+    self.name = name
+    keep(<PyObject *>op)
+    self.row = <PyObject *>op
+    keep(<PyObject *>operands)
+    self.terms[0].node = <PyObject *>operands
+    keep(<PyObject *>partials)
+    self.terms[1].node = <PyObject *>partials
+    self.state = MANY | kept | (BY_HAND if isinstance(op, ByHand) else 0)
+    return 0
 
 
 cdef int set_label(Value self, object label) except -1:
@@ -453,11 +572,35 @@ cdef void deallocate(void *memory) noexcept:  # the caller has taken the last re
 
 # --- recording ----------------------------------------------------------------------------------------------------
 
+cdef unsigned long watched = 0  # the thread that a recording listens to
+
+
+def watch(unsigned long thread):
+    """Tell the recording under way what this thread does to Values; 0: no longer."""
+    global watched
+    watched = thread
+
+
+cdef inline bint is_own() noexcept:
+    """Whether this is the thread that a recording listens to."""
+    return PyThread_get_thread_ident() == watched
+
+
+cdef int note(PyObject *node) except -1:
+    """Tell the recording of a new node."""
+    (<Value>node).state |= TRACED
+    for recording in RECORDINGS:
+        (<list>recording.nodes).append(<object>node)
+    return 0
+
+
 cdef inline PyObject *new_unary(PyObject *row, double out, Value x, double dx) except NULL:
-    cdef PyObject *node = new_node(row, out, LEFT)
+    cdef PyObject *node = new_node(row, out, LEFT | (x.state & TRACED))
     keep(<PyObject *>x)
     (<Value>node).terms[0].node = <PyObject *>x
     (<Value>node).slopes[0] = dx
+    if x.state & TRACED or watched and is_own():
+        note(node)
     return node
 
 
@@ -468,15 +611,19 @@ cdef inline PyObject *new_binary(
     if shape & LEFT:
         keep(<PyObject *>left)
         (<Value>node).terms[0].node = <PyObject *>left
+        (<Value>node).state |= (<Value>left).state & TRACED
     else:
         (<Value>node).terms[0].number = x
     if shape & RIGHT:
         keep(<PyObject *>right)
         (<Value>node).terms[1].node = <PyObject *>right
+        (<Value>node).state |= (<Value>right).state & TRACED
     else:
         (<Value>node).terms[1].number = y
     (<Value>node).slopes[0] = dx
     (<Value>node).slopes[1] = dy
+    if (<Value>node).state & TRACED or watched and is_own():
+        note(node)
     return node
 
 
@@ -577,7 +724,13 @@ cdef object record(op, tuple args):
     keep(<PyObject *>partials)
     (<Value>node).terms[0].node = <PyObject *>operands
     (<Value>node).terms[1].node = <PyObject *>partials
-    return take_over(node)
+    for arg in operands:
+        if isinstance(arg, Value):
+            (<Value>node).state |= (<Value>arg).state & TRACED
+    made = take_over(node)
+    if (<Value>node).state & TRACED or watched and is_own():
+        note(node)
+    return made
 
 
 # --- walking ------------------------------------------------------------------------------------------------------
@@ -604,8 +757,12 @@ cdef inline double partial(PyObject *node, Py_ssize_t i) noexcept:
     return (<Value>node).slopes[i]
 
 
-cdef void count_uses(PyObject *output, bint clear) noexcept:
-    """Count how often every node that the output depends on is an operand; clear: set all grads but leaves' to 0."""
+cdef size_t count_uses(PyObject *output, bint clear) noexcept:
+    """Count how often every node that the output depends on is an operand; clear: set all grads but leaves' to 0.
+
+    The result has BY_HAND if one of them passes its grad on by a function of its own.
+    """
+    cdef size_t states = 0
     cdef PyObject *found = NULL
     cdef PyObject *node
     cdef PyObject *child
@@ -613,6 +770,7 @@ cdef void count_uses(PyObject *output, bint clear) noexcept:
     push(&found, output)
     while found != NULL:
         node = pop(&found)
+        states |= (<Value>node).state
         if clear and (<Value>node).state & SHAPE:
             (<Value>node).adjoint = 0.0
         for i in range(arity(node)):
@@ -621,17 +779,22 @@ cdef void count_uses(PyObject *output, bint clear) noexcept:
                 if (<Value>child).state < USE and (<Value>child).state & SHAPE:
                     push(&found, child)
                 (<Value>child).state += USE
+    return states & BY_HAND
 
 
-cdef void walk_back(PyObject *output, double seed) noexcept:
-    """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next."""
+cdef bint walk_back(PyObject *output, double seed) noexcept:
+    """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next.
+
+    False: a node passes its grad on by a function of its own, and no grad is set but for those that are cleared.
+    """
     cdef PyObject *ready = NULL
     cdef PyObject *node
     cdef PyObject *child
     cdef Py_ssize_t i
-    cdef double adjoint
-    count_uses(output, True)
-    (<Value>output).adjoint += seed
+    cdef double adjoint, slope
+    cdef bint by_hand = count_uses(output, True) != 0
+    if not by_hand:
+        (<Value>output).adjoint += seed
     push(&ready, output)
     while ready != NULL:
         node = pop(&ready)
@@ -639,14 +802,16 @@ cdef void walk_back(PyObject *output, double seed) noexcept:
         for i in range(arity(node)):
             child = operand(node, i)
             if child != NULL:
-                if adjoint != 0.0:  # 0 passes nothing on, so 0 * inf never becomes nan
-                    (<Value>child).adjoint += adjoint * partial(node, i)
+                slope = partial(node, i)
+                if adjoint != 0.0 and slope != 0.0 and not by_hand:  # 0 times anything is 0, so 0 * inf never becomes nan
+                    (<Value>child).adjoint += adjoint * slope
                 (<Value>child).state -= USE
                 if (<Value>child).state < USE and (<Value>child).state & SHAPE:
                     push(&ready, child)
+    return not by_hand
 
 
-def topological_order(Value output):
+def topological_order(Value output not None):
     """Every node that the output depends on, each after its operands, the output last; found without recursion."""
     cdef list order = []
     cdef PyObject *ready = NULL
@@ -675,45 +840,53 @@ def topological_order(Value output):
     return order
 
 
-def slopes(Value output, inputs):
+def slopes(Value output not None, inputs):
     """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched."""
     cdef list nodes = topological_order(output)
     cdef Py_ssize_t i, start = len(nodes)
-    cdef Value node
-    for node in inputs:
-        nodes.append(node)
+    nodes += checked(inputs)
     cdef array kept = array("d", bytes(8 * len(nodes)))
     cdef array found = array("d", bytes(8 * (len(nodes) - start)))
-    for i in range(len(nodes)):  # from here to the last loop nothing calls Python
+    for i in range(len(nodes)):  # from here to the last loop nothing calls Python, but for a _backward
         kept.data.as_doubles[i] = (<Value>nodes[i]).adjoint
         (<Value>nodes[i]).adjoint = 0.0
-    walk_back(<PyObject *>output, 1.0)
-    for i in range(start, len(nodes)):
-        found.data.as_doubles[i - start] = (<Value>nodes[i]).adjoint
-    for i in reversed(range(len(nodes))):  # an input stands twice: its first entry counts
-        (<Value>nodes[i]).adjoint = kept.data.as_doubles[i]
+    try:
+        if not walk_back(<PyObject *>output, 1.0):
+            output.backward()
+        for i in range(start, len(nodes)):
+            found.data.as_doubles[i - start] = (<Value>nodes[i]).adjoint
+    finally:
+        for i in reversed(range(len(nodes))):  # an input stands twice: its first entry counts
+            (<Value>nodes[i]).adjoint = kept.data.as_doubles[i]
     return found.tolist()
+
+
+cdef list checked(values):
+    """The Values as a list; TypeError: one is none."""
+    cdef list nodes = list(values)
+    for node in nodes:
+        if not isinstance(node, Value):
+            raise TypeError(f"expected a Value, not {node!r} ({type(node).__name__})")
+    return nodes
 
 
 def gather(values):
     """The data of the Values, as an array of doubles: what a compiled program reads."""
-    cdef array numbers = array("d", bytes(8 * len(values)))
-    cdef Py_ssize_t i = 0, size = len(numbers)
-    cdef Value node
-    for node in values:
-        if i == size:
-            raise RuntimeError("the values changed while they were read")
-        numbers.data.as_doubles[i] = node.primal
-        i += 1
+    cdef list nodes = checked(values)
+    cdef array numbers = array("d", bytes(8 * len(nodes)))
+    cdef Py_ssize_t i
+    for i in range(len(nodes)):
+        numbers.data.as_doubles[i] = (<Value>nodes[i]).primal
     return numbers
 
 
 def scatter(values, slopes):
     """Add to the grad of each Value its slope: what a compiled program leaves behind."""
-    cdef Value node
-    cdef double slope
-    for node, slope in zip(values, slopes):
-        node.adjoint += slope
+    cdef list nodes = checked(values)
+    cdef array numbers = array("d", slopes)
+    cdef Py_ssize_t i
+    for i in range(min(len(nodes), len(numbers))):
+        (<Value>nodes[i]).adjoint += numbers.data.as_doubles[i]
 
 
 # --- freeing ------------------------------------------------------------------------------------------------------
@@ -737,12 +910,19 @@ cdef void clear(Value self) noexcept:
         free_node(node)
 
 
+cdef void forget(PyObject *node) noexcept:
+    """Give up the attributes that a program gave to a node."""
+    ATTRIBUTES.pop(<size_t>node, None)
+
+
 cdef inline void empty(PyObject *node, PyObject **dying) noexcept:
     """Make a leaf of a node, without a label; those of its operands that only it held are dying."""
     cdef size_t state = (<Value>node).state
     cdef Operand left = (<Value>node).terms[0], right = (<Value>node).terms[1]
     cdef PyObject *row = (<Value>node).row
     cdef PyObject *name = (<Value>node).name
+    if state & OWNER:
+        forget(node)
     (<Value>node).state = LEAF  # before any reference is given up: that may call a destructor, and it may see the node
     (<Value>node).row = NULL
     (<Value>node).name = NULL
@@ -805,14 +985,12 @@ for name, op in TABLE.items():
 for read in READINGS:
     if not hasattr(Value, f"__{read.__name__}__"):
         _give(Value, f"__{read.__name__}__", _reading(read, Value))
-for alias, name in NUMPY_NAMES.items():
-    setattr(Value, alias, getattr(Value, name))
+give_others(Value)
 
 Op.__call__ = call
-Value.__hash__ = object.__hash__
 Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "gather": gather, "scatter": scatter,
-    "ENGINE": "accelerated",
+    "watch": watch, "ENGINE": "accelerated",
 }

@@ -3,7 +3,7 @@
 import functools
 import math
 import sys
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, getcontext, localcontext
 from fractions import Fraction
 
 
@@ -88,8 +88,11 @@ def sumprod(*args: float) -> float:
 # The Bernoulli numbers B_2, B_4, ... as numerators and denominators
 _BERNOULLI = (
     *((1, (1, 6)), (2, (-1, 30)), (3, (1, 42)), (4, (-1, 30)), (5, (5, 66))),
-    *((6, (-691, 2730)), (7, (7, 6)), (8, (-3617, 510)), (9, (43867, 798))),
+    *((6, (-691, 2730)), (7, (7, 6)), (8, (-3617, 510)), (9, (43867, 798)), (10, (-174611, 330))),
+    *((11, (854513, 138)), (12, (-236364091, 2730)), (13, (8553103, 6)), (14, (-23749461029, 870))),
+    *((15, (8615841276005, 14322)), (16, (-7709321041217, 510))),
 )
+_TERMS = 9  # of them where nothing cancels
 _HALF_LOG_TAU = Decimal("0.91893853320467274178032973640561763986")
 # Digits enough that sums which cancel, near a zero or beside a pole, are right to the last bit of a float.
 _DIGITS = 34
@@ -113,31 +116,51 @@ def polygamma(order: float, x: float) -> float:
         return 0.0 if n else x
     if x <= 0.0 and x == math.floor(x):
         raise ValueError("polygamma has a pole at every integer from 0 downwards")
-    with localcontext(_DECIMALS, prec=_DIGITS + 2 * n):  # midway between poles a high order cancels more
-        if x > -10.0:
-            return float(_polygamma(n, Decimal(x)))
-        # Reflection at x less reflection at r, whole periods of the cotangent away: no trigonometry is left.
-        r, turn = Decimal(x - round(x)), (-1) ** n
-        return float(_polygamma(n, r) + turn * (_polygamma(n, 1 - Decimal(x)) - _polygamma(n, 1 - r)))
+    digits = _DIGITS + 2 * n
+    with localcontext(_DECIMALS, prec=digits):
+        value = _reflected(n, x, _TERMS)
+        if n and x > 0.0:
+            return float(value)
+        size = math.factorial(n) / Decimal(min(abs(x - round(x)), 1.0) if x < 0.0 else 1.0) ** (n + 1)
+    if abs(value) > size / 100:
+        return float(value)
+    while True:  # near a zero, or midway between poles, it cancels
+        digits *= 2
+        with localcontext(_DECIMALS, prec=digits):
+            value = _reflected(n, x, len(_BERNOULLI))
+            if abs(value).scaleb(digits - _DIGITS) > size:
+                return float(value)
 
 
-def _polygamma(n: int, x: Decimal) -> Decimal:
-    """-(-1)**n times the sum over the steps up to x >= 10 + 2 n and the asymptotic series there."""
+def _reflected(n: int, x: float, terms: int) -> Decimal:
+    """polygamma, to as many terms of the asymptotic series and the current number of digits."""
+    if x > -10.0:
+        return _polygamma(n, Decimal(x), terms)
+    # Reflection at x less reflection at r, whole periods of the cotangent away: no trigonometry is left.
+    r, turn = Decimal(x - round(x)), Decimal((-1) ** n)
+    return _polygamma(n, r, terms) + turn * (_polygamma(n, 1 - Decimal(x), terms) - _polygamma(n, 1 - r, terms))
+
+
+def _polygamma(n: int, x: Decimal, terms: int) -> Decimal:
+    """-(-1)**n times the sum over the steps up to x >= 10 + 2 n, or 45 + 2 n, and the asymptotic series there."""
     total = Decimal(0)
-    while x < 10 + 2 * n:
+    start = (10 if terms == _TERMS else 45) + 2 * n
+    while x < start:
         total += x ** (-n - 1)
         x += 1
     total = math.factorial(n) * (total + x ** (-n - 1) / 2) + (math.factorial(n - 1) / x**n if n else -_log(x))
-    total += _horner(_coefficients(n), 1 / (x * x)) / x**n
+    total += _horner(_coefficients(n, terms), 1 / (x * x)) / x**n
     return total if n % 2 else -total
 
 
 @functools.cache
-def _coefficients(n: int) -> list[Decimal]:
+def _coefficients(n: int, terms: int) -> list[Decimal]:
     """Of the asymptotic series of polygamma n, from the last term to the first, in 1 / x**2."""
-    with localcontext(_DECIMALS, prec=_DIGITS + 2 * n):
-        terms = [Decimal(b * math.factorial(2 * k + n - 1)) / (c * math.factorial(2 * k)) for k, (b, c) in _BERNOULLI]
-    return terms[::-1]
+    with localcontext(_DECIMALS, prec=2 * _DIGITS + 2 * n):
+        series = [
+            Decimal(b * math.factorial(2 * k + n - 1)) / (c * math.factorial(2 * k)) for k, (b, c) in _BERNOULLI[:terms]
+        ]
+    return series[::-1]
 
 
 def _horner(coefficients: list[Decimal], x: Decimal) -> Decimal:
@@ -148,9 +171,17 @@ def _horner(coefficients: list[Decimal], x: Decimal) -> Decimal:
 
 
 def _log(x: Decimal) -> Decimal:
-    """log(x) by a step of Newton's method from the float: a quarter of the time of Decimal.ln."""
+    """log(x) by a step of Newton's method from the float: a quarter of the time of Decimal.ln, for as many digits."""
+    if getcontext().prec > _DIGITS:
+        return x.ln()
     y = Decimal(math.log(x))
     return y + x * (-y).exp() - 1
+
+
+def true_cbrt(x: float) -> float:
+    """The cube root by a step of Newton's method from C's, which may be off by 4 ulp."""
+    root = math.cbrt(x)
+    return root - (root - x / (root * root)) / 3.0 if x and math.isfinite(x) else x
 
 
 def true_gamma(x: float) -> float:
@@ -167,6 +198,6 @@ def true_gamma(x: float) -> float:
         while z < 10:
             product *= z
             z += 1
-        series = [c / (2 * k - 1) for k, c in zip(range(9, 0, -1), _coefficients(0))]
+        series = [c / (2 * k - 1) for k, c in zip(range(_TERMS, 0, -1), _coefficients(0, _TERMS))]
         power = (z - Decimal("0.5")) * _log(z) - z + _HALF_LOG_TAU + _horner(series, 1 / (z * z)) * z
         return float(power.exp() / product)

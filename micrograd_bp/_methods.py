@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 from collections.abc import Callable
-from numbers import Real
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Number, Real
 from typing import Any
 
-from micrograd_bp.ops import READERS, TABLE, Op, number
+from micrograd_bp.ops import RECORDINGS, TABLE, VARIABLES, Op, number
 
 # The methods that NumPy's functions look for on the elements of an object array, where the table has another name.
 NUMPY_NAMES = {
@@ -16,8 +19,9 @@ NUMPY_NAMES = {
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "deg2rad": "radians", "rad2deg": "degrees",
     "conjugate": "pos", "rint": "__round__",
 }  # fmt: skip
-COMPARISONS = (operator.lt, operator.le, operator.gt, operator.ge)
-READINGS = (*COMPARISONS, bool, int, math.trunc, math.floor, math.ceil, round)
+COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)  # as C numbers them
+READINGS = (bool, int, math.trunc, math.floor, math.ceil, round)
+FLOAT_METHODS = (float.is_integer, float.as_integer_ratio, float.hex)
 
 
 def operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], Any]) -> None:
@@ -34,12 +38,22 @@ def give_operations(cls: Any) -> None:
     operators(cls, lambda op: _method(op, cls), lambda op: _reflected(op, cls))
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
-    for read in READINGS:
+    for read in (*COMPARISONS, *READINGS):
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
-    for alias, name in NUMPY_NAMES.items():
-        setattr(cls, alias, getattr(cls, name))
+    give_others(cls)
     _give(cls, "__divmod__", lambda self, other: (self // other, self % other))
     _give(cls, "__rdivmod__", lambda self, other: (other // self, other % self))
+
+
+def give_others(cls: Any) -> None:
+    """Give a class of nodes what floats have beside operators, and NumPy's names."""
+    for read in FLOAT_METHODS:
+        _give(cls, read.__name__, _reading(read, cls))
+    for alias, name in NUMPY_NAMES.items():
+        setattr(cls, alias, getattr(cls, name))
+    cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)
+    cls._backward = property(backward_step, set_backward_step)
+    Real.register(cls)
 
 
 def _give(cls: Any, name: str, function: Any) -> None:
@@ -50,9 +64,9 @@ def _give(cls: Any, name: str, function: Any) -> None:
 
 def _operand(op: Op, other: Any) -> Any:
     """A number beside a Value, as a float; NotImplemented where its type may know better, as an array does."""
-    if type(other) is int or isinstance(other, Real) or type(other).__module__ == "builtins":
+    if type(other) is int or type(other).__module__ == "builtins":
         return number(other, op.name)
-    return NotImplemented
+    return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
 
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
@@ -60,37 +74,37 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
     forward, partials, new = op.forward, op.partials, cls.__new__
 
     def unary(self: Any) -> Any:
-        x = self.data
+        x = self._data
         node: Any = new(cls)
         try:
-            node.data = out = forward(x)
-            node.partials = partials(out, x)
+            node._data = out = forward(x)
+            node._partials = partials(out, x)
         except Exception as error:
             raise op.failure(error, (self,)) from error
-        node.grad = 0.0
-        node.label = ""
+        node._grad = 0.0
+        node._label = ""
         node.op = op
         node.operands = (self,)
         return node
 
     def binary(self: Any, other: Any) -> Any:
         if isinstance(other, cls):
-            y = other.data
+            y = other._data
         elif type(other) is float:
             y = other
         else:
             other = y = _operand(op, other)
             if y is NotImplemented:
                 return y
-        x = self.data
+        x = self._data
         node: Any = new(cls)
         try:
-            node.data = out = forward(x, y)
-            node.partials = partials(out, x, y)
+            node._data = out = forward(x, y)
+            node._partials = partials(out, x, y)
         except Exception as error:
             raise op.failure(error, (self, other)) from error
-        node.grad = 0.0
-        node.label = ""
+        node._grad = 0.0
+        node._label = ""
         node.op = op
         node.operands = (self, other)
         return node
@@ -107,15 +121,15 @@ def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
             other = _operand(op, other)
             if other is NotImplemented:
                 return other
-        y = self.data
+        y = self._data
         node: Any = new(cls)
         try:
-            node.data = out = forward(other, y)
-            node.partials = partials(out, other, y)
+            node._data = out = forward(other, y)
+            node._partials = partials(out, other, y)
         except Exception as error:
             raise op.failure(error, (other, self)) from error
-        node.grad = 0.0
-        node.label = ""
+        node._grad = 0.0
+        node._label = ""
         node.op = op
         node.operands = (other, self)
         return node
@@ -124,24 +138,123 @@ def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
 
 
 def _reading(read: Callable[..., Any], cls: Any) -> Callable[..., Any]:
-    """A comparison or a rounding: a plain result, read off the data; READERS are told."""
+    """A comparison or a rounding: a plain result, read off the data. A recording is told of it, or of its exception."""
 
     comparison = read in COMPARISONS
+    known = (Real, Decimal) if read not in (operator.eq, operator.ne) else Number
 
     def method(self: Any, *others: Any) -> Any:
-        data = [self.data]
+        data = [self._data]
         for other in others:
             if isinstance(other, cls):
-                other = other.data
-            elif comparison and type(other) is not float and not isinstance(other, Real):
+                other = other._data
+            elif comparison and type(other) is not float and not isinstance(other, known):
                 return NotImplemented
             data.append(other)
-        result = read(*data)
-        if comparison:
-            result = bool(result)  # a comparison with a NumPy number gives NumPy's own kind of bool
-        if READERS:
-            for reader in READERS:
-                reader(read, (self, *others), result)
-        return result
+        return reading(read, (self, *others), data)
 
     return method
+
+
+def reading(read: Callable[..., Any], operands: tuple[Any, ...], data: list[Any]) -> Any:
+    """read(*data), the data being that of the operands. A recording is told of it, or of its exception."""
+    try:
+        result = read(*data)
+    except Exception as error:
+        for recording in RECORDINGS:
+            recording.raised(read, operands, error)
+        raise
+    if read in COMPARISONS:
+        result = bool(result)  # a comparison with a NumPy number gives NumPy's own kind of bool
+    for recording in RECORDINGS:
+        recording.read(read, operands, result)
+    return result
+
+
+def noticed(what: str, node: Any) -> None:
+    """Tell a recording that something was read off a node of its own that no guard can stand for."""
+    for recording in RECORDINGS:
+        recording.noticed(what, node)
+
+
+def copied(node: Any, cls: Any, memo: dict[int, Any] | None = None) -> Any:
+    """A copy that cuts no derivative: a new node for a leaf; the node itself, as an immutable float, for any other.
+
+    The variables that a transform or `jit` hands to a function stay themselves, though they are leaves. memo: of a
+    deep copy.
+    """
+    if node.op is not None or any(node is x for _, known in [*VARIABLES.values()] for x in known):
+        return node
+    kind: Any = type(node)
+    new: Any = kind.__new__(kind)
+    cls.__init__(new, node._data, label=node.label)
+    new.grad = node._grad
+    if memo is not None:
+        memo[id(node)] = new
+    for name, x in node._attributes().items():
+        setattr(new, name, x if memo is None else copy.deepcopy(x, memo))
+    return new
+
+
+# --- nodes made by hand, as programs for micrograd make them ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ByHand(Op):
+    """The operation of one node whose derivative is a function of its own, in `_backward`."""
+
+    step: Callable[[], object] | None = None  # adds to the grads of the operands
+
+    @classmethod
+    def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
+        """The operation that shows as this symbol."""
+
+        def refuse(*args: Any) -> Any:
+            raise TypeError(
+                f"the derivative of {symbol or 'this node'} is known to its _backward alone: backward() uses it, but "
+                "second derivatives, transforms and jit need an Op"
+            )
+
+        return cls(symbol or "by hand", symbol, refuse, refuse, step=step)
+
+
+def backward_step(node: Any) -> Callable[[], object]:
+    """What `node._backward` is: a function that passes the node's grad on to its operands, as in micrograd.
+
+    >>> from micrograd_bp import Value
+    >>> a, b = Value(2.0), Value(-3.0)
+    >>> product = a * b
+    >>> product.grad = 1.0
+    >>> product._backward()
+    >>> a.grad, b.grad
+    (-3.0, 2.0)
+    """
+    if isinstance(node.op, ByHand):
+        return node.op.step or (lambda: None)
+
+    def step() -> None:
+        adjoint = node.grad
+        for operand, partial in zip(node.operands, node._partials):
+            if hasattr(operand, "_record") and adjoint and partial:
+                operand.grad += adjoint * partial
+
+    return step
+
+
+def set_backward_step(node: Any, step: Callable[[], object]) -> None:
+    """Give the node a function of one's own to pass its grad on; `backward()` calls it in its turn."""
+    if not callable(step):
+        raise TypeError(f"_backward is a function of no arguments, not {step!r} ({type(step).__name__})")
+    node._set_op(ByHand.of(node._op, step), node.operands)
+
+
+def micrograd_arguments(children: Any, op: Any, label: Any) -> tuple[tuple[Any, ...], str, str]:
+    """What Value(data, _children, _op, label) means: operands, symbol and label; the second may be the label alone."""
+    if isinstance(children, str) and not label:
+        children, label = (), children
+    if not isinstance(children, (tuple, list, set, frozenset)):
+        children, label = (), children
+    for name, text in (("label", label), ("_op", op)):
+        if not isinstance(text, str):
+            raise TypeError(f"a Value's {name} is a str, not {text!r} ({type(text).__name__})")
+    return tuple([x if hasattr(type(x), "_record") else number(x) for x in children]), op, label

@@ -27,8 +27,8 @@ def _keys(tree: Any) -> list[Any]:
 
 def is_array(leaf: Any) -> bool:
     """Whether the leaf is a NumPy array, found out without importing NumPy."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(leaf, numpy.ndarray)
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
+    return ndarray is not None and isinstance(leaf, ndarray)
 
 
 def shape(leaf: Any) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ class Trace(Listing):
             self.contributions[node] = sent = []
             for place, (operand, partial) in enumerate(zip(node.operands, node.partials)):
                 if adjoint and isinstance(operand, Value):  # 0 passes nothing on, as in backward()
-                    self.adjoints[operand] = total = self.adjoints[operand] + adjoint * partial
+                    self.adjoints[operand] = total = self.adjoints[operand] + chain(adjoint, partial)
                     sent.append(Contribution(operand, place, adjoint, partial, total))
 
     def terms(self, node: Value, adjoint: str = "{}'") -> list[str]:
@@ -450,10 +450,10 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
 
     The function takes a float for every input and gives `output, [d output / d input, ...]`: the numbers that recording
     and backward() give. v_bar is the adjoint of v; each of its terms has a line, in backward()'s order, and the rules
-    are those of the table, run on names. Where a rule may give inf at a finite point, `chain` stands for the product:
-    0 passes nothing on. (Elsewhere a plain product does, so that a forward value which overflows to inf may make nan of
-    an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any case.
-    ValueError: an input given twice, or a name that is none.
+    are those of the table, run on names. Where a rule may give inf at a finite point, and behind it, `chain` stands for
+    the product: 0 times anything is 0. (Elsewhere a plain product does, so that a forward value which overflows to inf
+    may make nan of an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any
+    case. ValueError: an input given twice, or a name that is none.
 
     >>> a, b, c = Value(2.0, "a"), Value(-3.0, "b"), Value(10.0, "c")
     >>> source = backward_source((a * b + c).tanh(), [a, b, c])
@@ -483,6 +483,7 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
         if not relevant.isdisjoint(node._prev):
             relevant.add(node)
     bars: dict[Value, Name] = {}  # the adjoints that have a value so far
+    wild: set[Value] = set()  # the nodes whose adjoints may be infinite at a finite point
 
     def bar(node: Value) -> Name:
         return writer.text(fresh(f"{writer.variables[node].text}_bar", writer.taken))
@@ -502,7 +503,9 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
             for operand, partial in zip(node.operands, partials):
                 if isinstance(operand, Value) and operand in relevant and partial != 0.0:
                     text = writer.text.of(partial).text
-                    infinite = any(word in text for word in ("inf", "nan", "ieee_", "partials("))  # may be
+                    infinite = node in wild or any(word in text for word in ("inf", "nan", "ieee_", "partials("))
+                    if infinite:
+                        wild.add(operand)
                     term = product(bars[node], partial, chain if infinite else mul).text
                     equals = "+=" if operand in bars else "="
                     if operand not in bars:

@@ -177,9 +177,9 @@ def _bernoulli(z: Any, t: Any) -> Any:
 
 
 def _bounded(delta: float, y: Any, t: Any) -> Any:
-    distance = abs(y - t)
-    inside = ops.minimum(distance, delta)
-    return inside * inside * 0.5 + (distance - inside) * delta
+    difference = y - t
+    inside = ops.minimum(ops.maximum(difference, -delta), delta)
+    return inside * (difference - inside * 0.5)
 
 
 def _categorical(logits: Sequence[Any], target: Any) -> Any:

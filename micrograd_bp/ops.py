@@ -28,7 +28,10 @@ TINY = 5e-324  # the smallest
 EPS = 2.0**-53  # between 1 and the float below it
 ANY = (-MAX, MAX)
 TWO, POSITIVE, UNIT = (ANY, ANY), ((TINY, MAX),), ((-1.0, 1.0),)
-READERS: list[Callable[..., None]] = []  # told of every number read off a Value: (how, operands, result)
+RECORDINGS: list[Any] = []  # of a function that `jit` records now: one at most; see micrograd_bp._tracing
+# The variables of the functions that transforms and `jit` record now, in all threads: each one's thread and variables.
+# No lock, since a fork might leave it locked: an entry is put in, taken out and listed by single operations of a dict.
+VARIABLES: dict[object, tuple[int, Any]] = {}
 LN2, LN10 = math.log(2.0), math.log(10.0)
 
 
@@ -86,8 +89,10 @@ class Op:
 
     def failure(self, error: Exception, operands: tuple[Any, ...]) -> Exception:
         """The same exception, saying which operation failed on which numbers (and labels)."""
+        for recording in RECORDINGS:
+            recording.raised(self, operands, error)
         labels = (f"{x.label}=" if getattr(x, "label", "") else "" for x in operands)
-        shown = ", ".join(f"{label}{getattr(x, 'data', x)!r}" for label, x in zip(labels, operands))
+        shown = ", ".join(f"{label}{getattr(x, '_data', x)!r}" for label, x in zip(labels, operands))
         if type(error) in (ZeroDivisionError, OverflowError, ValueError):
             return type(error)(f"{self.name}({shown}): {''.join(map(str, error.args[-1:]))}")
         error.add_note(f"raised by {self.name}({shown})")
@@ -107,16 +112,17 @@ def number(x: Any, taker: str = "Value") -> float:
     """x as a float; TypeError where it is no real number."""
     if type(x) is float:
         return x
-    if type(x) is int or isinstance(x, Real) or type(x).__name__ in ("bool", "bool_"):  # NumPy's bool is no Real
-        return float(x)
-    advice = "take its .data for the number, or use it as it is" if hasattr(x, "_record") else "pass a real number"
+    recorded = hasattr(type(x), "_record")  # a Value is registered as a Real, too
+    if type(x) is int or (isinstance(x, Real) and not recorded) or type(x).__name__ in ("bool", "bool_"):
+        return float(x)  # NumPy's bool is no Real
+    advice = "take its .data for the number, or use it as it is" if recorded else "pass a real number"
     verb = "hold" if taker == "Value" else "take"
     raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")
 
 
-def choose(c: Any, x: Any, y: Any) -> Any:
-    """`where`, settled at once where the condition is a plain number: a constant exponent, say."""
-    return (x if c else y) if isinstance(c, float) else where(c, x, y)
+def choose(c: Any, f: Callable[[Any], Any], x: Any) -> Any:
+    """f(x) where c, else x; settled at once where the condition is a plain number: a constant exponent, say."""
+    return (f(x) if c else x) if isinstance(c, float) else where(c, f(x), x)
 
 
 # fmt: off
@@ -136,8 +142,8 @@ abs: Op = Op("abs", "abs", operator.abs, lambda out, x: (sign(x),), smooth=False
 # y * x**(y - 1) is off by many ulp where y - 1 is rounded; there y * out / x is not, and neither over- nor underflows.
 pow: Op = Op("pow", "**", _forward.real_pow,
              lambda out, x, y: (choose(less(y, 0.5) * (y % 1.0) + less(2.0**53, abs(y)),
-                                       where(x, ieee_div(y * out, x), p := chain(y, ieee_pow(x, y - 1.0))), p),
-                                where(x, out * ieee_log(x), 0.0)),
+                                       lambda p: where(x, ieee_div(y * out, x), p), chain(y, ieee_pow(x, y - 1.0))),
+                                chain(where(x, out, where(step(y), out, -x)), ieee_log(x))),  # 0**0 by y: 0
              ((0.0, MAX), ANY), native="pow")
 fma: Op = Op("fma", "fma", getattr(math, "fma", _forward.fma), lambda out, x, y, z: (y, x, 1.0), (ANY, ANY, ANY),
              native="llvm.fma")
@@ -157,9 +163,7 @@ log2: Op = Op("log2", "log2", math.log2, lambda out, x: (1.0 / LN2 / x,), POSITI
 log10: Op = Op("log10", "log10", math.log10, lambda out, x: (1.0 / LN10 / x,), POSITIVE, native="log10")
 log1p: Op = Op("log1p", "log1p", math.log1p, lambda out, x: (1.0 / (1.0 + x),), ((-1.0 + EPS, MAX),), native="log1p")
 sqrt: Op = Op("sqrt", "sqrt", math.sqrt, lambda out, x: (ieee_div(0.5, out),), ((0.0, MAX),), native="llvm.sqrt")
-# C's cbrt may be off by 4 ulp: in this mean of 1 / (3 out**2) and out / (3 x) its error cancels to first order.
-cbrt: Op = Op("cbrt", "cbrt", math.cbrt,
-              lambda out, x: (where(x, (ieee_div(1.0, out * out) + 2.0 * ieee_div(out, x)) / 9.0, math.inf),),
+cbrt: Op = Op("cbrt", "cbrt", math.cbrt, lambda out, x: (ieee_div(ieee_div(1.0 / 3.0, r := true_cbrt(x)), r),),
               native="cbrt")
 square: Op = Op("square", "square", lambda x: x * x, lambda out, x: (2.0 * x,))
 reciprocal: Op = Op("reciprocal", "reciprocal", lambda x: 1.0 / x, lambda out, x: (-out * out,))
@@ -269,19 +273,26 @@ log_sigmoid: Op = Op("log_sigmoid", "log_sigmoid",
                      lambda out, x: (sigmoid(-x),),
                      expansion=lambda x: where(less(x, 0.0), x, 0.0) - log1p(exp(-abs(x))))
 
-# --- for rules: the chain rule's product (0 where g is 0, whatever p), IEEE 754 arithmetic that never raises, others -
+# --- for rules: the chain rule's product, in which 0 wins; IEEE 754 arithmetic that never raises; others ------------
 
-chain: Op = Op("chain", "*", lambda g, p: g * p if g else 0.0, lambda out, g, p: (p, g), TWO, native="~fmul",
-               expansion=lambda g, p: where(g, g * p, 0.0))
+chain: Op = Op("chain", "*", lambda g, p: g * p if g and p else 0.0, lambda out, g, p: (p, g), TWO,
+               native="~fmul", expansion=lambda g, p: where(g, where(p, g * p, 0.0), 0.0))
 ieee_div: Op = Op("ieee_div", "/", _forward.ieee_div, lambda out, x, y: (ieee_div(1.0, y), -ieee_div(out, y)), TWO,
                   native="fdiv")
 ieee_log: Op = Op("ieee_log", "log", _forward.ieee_log, lambda out, x: (ieee_div(1.0, x),), POSITIVE, native="log")
-ieee_pow: Op = Op("ieee_pow", "**", _forward.ieee_pow, pow.partials, pow.domain, native="pow")
+ieee_pow: Op = Op("ieee_pow", "**", _forward.ieee_pow,
+                  lambda out, x, y: (pow.partials(out, x, y)[0], chain(out, ieee_log(x))), pow.domain, native="pow")
+true_cbrt: Op = Op("true_cbrt", "cbrt", _forward.true_cbrt, lambda out, x: (ieee_div(ieee_div(1.0 / 3.0, out), out),),
+                   expansion=lambda x: where(x, where(less(abs(x), math.inf), _newton(cbrt(x), x), x), x))
 true_gamma: Op = Op("true_gamma", "gamma", _forward.true_gamma, lambda out, x: (out * digamma(x),), gamma.domain,
                     native="~tgamma")
 rescale: Op = Op("rescale", "rescale", lambda h: where(less(h, 2.0**-900), 2.0**600,
                                                        where(less(2.0**900, h), 2.0**-600, 1.0)),
                  lambda out, h: (0.0,), smooth=False)
+# Added to a slope that is 0 by convention at a tip, as hypot's at the origin: it has no derivative there.
+corner: Op = Op("corner", "corner", lambda h, *args: 0.0,
+                lambda out, h, *args: (0.0, *[ieee_div(0.0, h) for _ in args]), (POSITIVE[0], ANY),
+                expansion=lambda h, *args: 0.0)
 # fmt: on
 
 
@@ -289,13 +300,20 @@ def _normed(h: Any, args: Any) -> Any:
     """The arguments over their hypot h, by way of middling numbers: h may overflow, or be subnormal and inexact."""
     scaled = [x * rescale(h) for x in args]
     radius = where(h, hypot(*scaled), 1.0)
-    return tuple(ieee_div(x, radius) for x in scaled)
+    tip = corner(h, *args)
+    return tuple(ieee_div(x, radius) + tip for x in scaled)
 
 
 def _inverted(x: Any, y: Any) -> Any:
-    """x / (x**2 + y**2) where neither square need be a float (R. L. Smith, 1962); 0 at the origin."""
-    steep = ieee_div(r := ieee_div(x, y), x * r + y)
-    return where(less(abs(x), abs(y)), steep, where(x, ieee_div(1.0, y * ieee_div(y, x) + x), 0.0))
+    """x / (x**2 + y**2) by way of the smaller ratio, since a square may be no float; 0 at the origin."""
+    steep = ieee_div((r := ieee_div(x, y)) / (1.0 + r * r), y)
+    flat = ieee_div(1.0 / (1.0 + (t := ieee_div(y, x)) * t), x)
+    return where(less(abs(x), abs(y)), steep, where(x, flat, corner(abs(x) + abs(y), x, y)))
+
+
+def _newton(root: Any, x: Any) -> Any:
+    """A cube root of x by a step of Newton's method."""
+    return root - (root - ieee_div(x, root * root)) / 3.0
 
 
 def _wraps(m: Any, y: Any) -> Any:

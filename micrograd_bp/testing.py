@@ -161,7 +161,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         n, turn, rest = int(n), (-1) ** int(n), x - mp.nint(x)
         if x > 0.5:
             return mp.psi(n, x)
-        with mp.extradps(2 * n):
+        with mp.extradps(int(n * (2 + mp.log10(1 - x)))):  # midway between poles nearly all of it cancels
             # The reflection formula at x less the one at x's distance from a whole number: no psi below 1/2.
             near = mp.psi(n, 1 + rest) - turn * mp.factorial(n) / rest ** (n + 1)
             return near + turn * (mp.psi(n, 1 - x) - mp.psi(n, 1 - rest))

@@ -16,16 +16,19 @@ The `grad` of a Value is never touched.
 from __future__ import annotations
 
 import functools
+import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from numbers import Real
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
-from micrograd_bp.value import Value, _partials, _product, slopes
+from micrograd_bp.ops import VARIABLES, number
+from micrograd_bp.value import Value, _partials, _product, slopes, topological_order
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -129,16 +132,138 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwarg
 
 
 @contextmanager
-def recording() -> Iterator[None]:
+def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     """While it lasts, in this thread, every transform gives Values, as inside a function that is differentiated.
 
-    For whoever records a function: a derivative may depend on a variable that is not among its arguments.
+    For whoever records a function: a derivative may depend on a variable that is not among its arguments. In other
+    threads those transforms give Values whose function has come upon one of the variables.
     """
-    token = _RECORDING.set(True)
+    token, key = _RECORDING.set(True), object()
+    VARIABLES[key] = get_ident(), variables
     try:
         yield
     finally:
+        VARIABLES.pop(key, None)
         _RECORDING.reset(token)
+
+
+def vmap(f: Function, in_axes: Any = 0) -> Vmap:
+    """f for each row of arrays: the function that maps f over an axis of its arguments and stacks what it returns.
+
+    in_axes: the axis of every argument along which its rows lie, None for an argument that is the same for all rows,
+    or a tuple with an entry for each argument. An argument is an array, a list of rows, or a tuple or dict of these;
+    each is mapped. Results are stacked along a first axis: numbers to an array of shape (n,), arrays of shape s to
+    (n, *s), and lists, tuples and dicts part by part; they hold Values where f gives Values. Keyword arguments are
+    the same for all rows. No rows give an empty array. `jit(vmap(f))` is the batch, compiled. ValueError: arguments of
+    different lengths, rows with results that are built differently. TypeError: an argument has no such axis.
+
+    >>> import numpy as np
+    >>> vmap(lambda x, y: x * y + 1.0)(np.array([1.0, 2.0]), np.array([3.0, 4.0])).tolist()
+    [4.0, 9.0]
+    >>> vmap(grad(lambda v, a: a * (v * v).sum()), in_axes=(0, None))(np.eye(2), 0.5).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return Vmap(f, in_axes)
+
+
+class Vmap:
+    """A function over a batch; see `vmap`."""
+
+    def __init__(self, function: Function, in_axes: Any) -> None:
+        if not callable(function):
+            raise TypeError(f"vmap takes a function, not {function!r}")
+        functools.update_wrapper(self, function, updated=())
+        self.function, self.in_axes = function, in_axes
+
+    def __repr__(self) -> str:
+        return f"<vmap of {_name(self.function)}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        title = f"vmap({_name(self.function)})"
+        axes = self.in_axes
+        axes = tuple(axes) if isinstance(axes, (tuple, list)) else (axes,) * len(args)
+        if len(axes) != len(args):
+            raise ValueError(f"{title}: in_axes has {len(axes)} entries for {len(args)} arguments")
+        sizes = {f"args[{k}]": n for k, (arg, axis) in enumerate(zip(args, axes)) for n in _sizes(arg, axis, title, k)}
+        if not sizes:
+            raise ValueError(f"{title}: no argument is mapped; in_axes is {self.in_axes!r}")
+        if len(set(sizes.values())) > 1:
+            said = ", ".join(f"{name} has {n} rows" for name, n in sizes.items())
+            raise ValueError(f"{title}: {said}; they must be equally many")
+        n = next(iter(sizes.values()))
+        results = [self.function(*[_row(arg, axis, i) for arg, axis in zip(args, axes)], **kwargs) for i in range(n)]
+        return _stacked(results, title)
+
+
+def _sizes(tree: Any, axis: int | None, title: str, k: int) -> list[int]:
+    """How many rows each array or list of an argument has; at most two different ones are told."""
+    if axis is None:
+        return []
+    if isinstance(tree, (tuple, dict)):
+        return [n for x in (tree.values() if isinstance(tree, dict) else tree) for n in _sizes(x, axis, title, k)]
+    if isinstance(tree, list) and axis == 0:
+        return [len(tree)]
+    if not _trees.is_array(tree) or not -tree.ndim <= axis < tree.ndim:
+        kind = f"{reprlib.repr(tree)} ({type(tree).__name__})"
+        raise TypeError(f"{title}: args[{k}] has no axis {axis}: {kind}; in_axes=None leaves an argument as it is")
+    return [tree.shape[axis]]
+
+
+def _row(tree: Any, axis: int | None, i: int) -> Any:
+    """Row i of an argument: a number, not NumPy's kind of it, where the row is one."""
+    if axis is None:
+        return tree
+    if isinstance(tree, (tuple, dict)):
+        parts = [_row(x, axis, i) for x in (tree.values() if isinstance(tree, dict) else tree)]
+        if isinstance(tree, dict):
+            return dict(zip(tree, parts))
+        return tree._make(parts) if hasattr(tree, "_make") else tuple(parts)
+    if isinstance(tree, list):
+        return tree[i]
+    row = tree.take(i, axis)
+    return row if row.ndim else row.item()
+
+
+def _stacked(results: list[Any], title: str) -> Any:
+    """The results of the rows, part by part as arrays."""
+    import numpy as np
+
+    if not results:
+        return np.empty(0)
+    first = results[0]
+    shapes = [[_trees.shape(x) for x in _trees.leaves(result)] for result in results]
+    kinds = {type(x) if isinstance(x, _trees.CONTAINERS) else None for x in results}
+    if any(shape != shapes[0] for shape in shapes) or len(kinds) > 1:
+        raise ValueError(f"{title} returns differently built results for its rows; map it with a loop")
+    columns = zip(*[_trees.leaves(result) for result in results])
+
+    def stacked(column: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+        if not all(isinstance(x, Real) or _trees.is_array(x) for x in column):
+            if all(x is column[0] or x == column[0] for x in column):
+                return column[0]
+            raise ValueError(f"{title} returns {column[0]!r} and others that cannot be stacked; map it with a loop")
+        if any(isinstance(x, Value) or (_trees.is_array(x) and x.dtype.hasobject) for x in column):
+            numbers = [y for x in column for y in _trees.elements(x)]
+            return _trees.array([float(y) if not isinstance(y, Value) else y for y in numbers], (len(column), *shape))
+        return np.array(column)
+
+    return _trees.rebuilt(first, iter([stacked(c, shape) for c, shape in zip(columns, shapes[0])]))
+
+
+def is_recording() -> bool:
+    """Whether this thread is inside a function that is being differentiated or recorded."""
+    return _RECORDING.get()
+
+
+def _forked() -> None:
+    """Forget the recordings of threads that a fork has left behind."""
+    for key, (thread, _) in list(VARIABLES.items()):
+        if thread != get_ident():
+            del VARIABLES[key]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Call:
@@ -163,8 +288,15 @@ class _Call:
             variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
             replaced[i] = _trees.shaped(args[i], variables)
             self.variables += variables
-        with recording():
+        with recording(self.variables):
             self.result = f(*replaced, **kwargs)
+        if VARIABLES and not self.graph:
+            self.graph = self.depends_on([x for _, variables in list(VARIABLES.values()) for x in variables])
+
+    def depends_on(self, others: list[Value]) -> bool:
+        """Whether an output was made of one of these variables, of recordings in other threads."""
+        values = [x for x in _trees.entries(self.result) if isinstance(x, Value)] if others else []
+        return bool(values) and not set(topological_order(sum(values[1:], start=values[0]))).isdisjoint(others)
 
     def positions(self, argnums: Argnums | None, count: int) -> list[int]:
         """Which of so many positional arguments are differentiated; all of them for None."""
@@ -182,7 +314,7 @@ class _Call:
         numbers: list[Number] = []
         for x in entries:
             try:
-                numbers.append(x if isinstance(x, Value) else Value(x).data)
+                numbers.append(x if isinstance(x, Value) else number(x))
             except TypeError as error:
                 raise TypeError(f"{self.title}, {list(_trees.paths(tree, at))[len(numbers)]}: {error}") from None
         return numbers
@@ -253,20 +385,20 @@ class _Call:
             if node in adjoints:
                 for operand, partial in zip(operands, partials):
                     term = _product(adjoints[node], partial)
-                    if term != 0.0:  # as a Value always is
+                    if isinstance(term, Value) or term:
                         adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
         return _finished([adjoints.get(x, 0.0) for x in self.variables], graph)
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
-        product = _gated_product if graph else _gated
+        product = _product if graph else _float_product
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
-                tangent = known.get(operand, 0.0)
-                if tangent != 0.0:
+                tangent = known.get(operand)
+                if tangent is not None:
                     term = product(tangent, partial)
-                    if term != 0.0:
+                    if type(term) is not float or term:
                         known[node] = known[node] + term if node in known else term
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
 
@@ -302,7 +434,7 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
                         ready.append(operand)
     order.reverse()
     if not graph:
-        return [(node, node.operands, node.partials) for node in order]
+        return [(node, node.operands, node._partials) for node in order]
     tape: Tape = []
     for node in order:
         if node.op is not None and not reached.isdisjoint(node.operands):
@@ -312,22 +444,16 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
     return tape
 
 
-def _gated(tangent: float, partial: float) -> float:
-    """The product, 0 where the partial is exactly 0: a branch not taken adds nothing, though its slope be infinite."""
-    return tangent * partial if partial else 0.0
-
-
-def _gated_product(tangent: Number, partial: Number) -> Number:
-    """The same for Values: the factor that is 0, if one is, first, as `chain` has it."""
-    first = partial.data if isinstance(partial, Value) else partial
-    return _product(tangent, partial) if first else _product(partial, tangent)
+def _float_product(tangent: float, partial: float) -> float:
+    """The chain rule's product: 0 times anything is 0."""
+    return tangent * partial if tangent and partial else 0.0
 
 
 def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:
     """All of them as Values, or all of them as floats."""
     if graph:
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
-    return [float(x.data if isinstance(x, Value) else x) for x in numbers]
+    return [float(x._data if isinstance(x, Value) else x) for x in numbers]
 
 
 def _units(n: int) -> list[list[float]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import reprlib
 from array import array
@@ -18,41 +19,75 @@ from collections.abc import Sequence
 from typing import Any
 
 from micrograd_bp import ops
-from micrograd_bp._methods import give_operations
+from micrograd_bp._methods import ByHand, copied, give_operations, micrograd_arguments
 from micrograd_bp._typing import Arithmetic
-from micrograd_bp.ops import Op, number
+from micrograd_bp.ops import RECORDINGS, Op, number
 
 
 class Value(Arithmetic):
     """A number in a computation graph: arithmetic on it records a new Value.
 
     `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
-    float `data` does: the same results, the same types of exception; only `==` and `hash` go by identity.
+    float `data` does: the same results and branches, the same types of exception. `hash` alone goes by identity, so
+    that a set or dict of nodes holds nodes. (`_children` and `_op` are there for programs that make nodes as
+    micrograd does.)
     """
 
-    __slots__ = ("data", "grad", "label", "op", "operands", "partials")
+    __slots__ = ("__dict__", "_data", "_grad", "_label", "_partials", "op", "operands")
 
-    data: float
-    grad: float  # the derivative of the outputs, summed over the calls of backward()
-    label: str
     op: Op | None  # None on a leaf
     operands: tuple[Value | float, ...]  # in order, duplicates kept; a plain number stays a plain float
-    partials: tuple[float, ...]  # d self / d operand, taken when recorded: a later change of data cannot corrupt it
 
-    def __init__(self, data: float, label: str = "") -> None:
-        if not isinstance(label, str):
-            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
-        self.data = number(data)
-        self.grad = 0.0
-        self.label = label
+    def __init__(self, data: float, _children: Any = (), _op: str = "", label: str = "") -> None:
+        self._data = number(data)
+        self._grad = 0.0
+        self._label = label
         self.op = None
         self.operands = ()
-        self.partials = ()
+        self._partials: tuple[float, ...] = ()
+        if type(_children) is not tuple or _children or _op or type(label) is not str:
+            operands, symbol, self._label = micrograd_arguments(_children, _op, label)
+            if operands:
+                self._set_op(ByHand.of(symbol), operands)
+
+    @property
+    def data(self) -> float:
+        """The number itself."""
+        return self._data
+
+    @data.setter
+    def data(self, data: float) -> None:
+        self._data = number(data)
+
+    @property
+    def grad(self) -> float:
+        """The derivative of the outputs by this node, summed over the calls of `backward()` if it is a leaf."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: float) -> None:
+        self._grad = number(grad)
+
+    @property
+    def partials(self) -> tuple[float, ...]:
+        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it."""
+        return self._partials
+
+    @property
+    def label(self) -> str:
+        """A name for pictures and messages."""
+        return self._label
+
+    @label.setter
+    def label(self, label: str) -> None:
+        if not isinstance(label, str):
+            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
+        self._label = label
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Value:
         """The node for op(*args), whatever the operation and its arity."""
-        data = [arg.data if isinstance(arg, Value) else arg for arg in args]
+        data = [arg._data if isinstance(arg, Value) else arg for arg in args]
         node = Value.__new__(Value)
         try:
             out = op.forward(*data)
@@ -64,13 +99,19 @@ class Value(Arithmetic):
         for partial in partials:
             if type(partial) is not float:
                 partials = tuple([number(partial, op.name) for partial in partials])
-        node.data = number(out, op.name)
-        node.grad = 0.0
-        node.label = ""
+        node._data = number(out, op.name)
+        node._grad = 0.0
+        node._label = ""
         node.op = op
         node.operands = args
-        node.partials = partials
+        node._partials = partials
+        for recording in RECORDINGS:
+            recording.note(node)
         return node
+
+    def _set_op(self, op: Op, operands: tuple[Any, ...]) -> None:
+        """Make it the result of another operation, whose partials are unknown."""
+        self.op, self.operands, self._partials = op, operands, (math.nan,) * len(operands)
 
     def backward(self, seed: float = 1.0) -> None:
         """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to.
@@ -82,21 +123,26 @@ class Value(Arithmetic):
         """
         seed = number(seed, "backward")
         uses = _uses(self)
+        by_hand = False
         for node in uses:
             if node.op is not None:
-                node.grad = 0.0
-        self.grad += seed
+                node._grad = 0.0
+                by_hand |= type(node.op) is ByHand
+        self._grad += seed
+        if by_hand:
+            return _step_back(self)
         ready = [self]
         while ready:  # of the nodes all of whose uses are done, so that their adjoints are complete
             node = ready.pop()
-            adjoint = node.grad
-            for operand, partial in zip(node.operands, node.partials):
+            adjoint = node._grad
+            for operand, partial in zip(node.operands, node._partials):
                 if isinstance(operand, Value):
-                    if adjoint:  # 0 passes nothing on, so 0 * inf never becomes nan
-                        operand.grad += adjoint * partial
+                    if adjoint and partial:  # 0 times anything is 0, so 0 * inf never becomes nan
+                        operand._grad += adjoint * partial
                     uses[operand] = left = uses[operand] - 1
                     if not left and operand.op is not None:
                         ready.append(operand)
+        return None
 
     def __float__(self) -> float:
         raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
@@ -109,7 +155,18 @@ class Value(Arithmetic):
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.data, self.label), (None, {"grad": self.grad})  # the copy is a leaf
+        attributes = {"grad": self.grad, **self._attributes()}
+        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
+
+    def __copy__(self) -> Any:
+        return copied(self, Value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return copied(self, Value, memo)
+
+    def _attributes(self) -> dict[str, Any]:
+        """What a program gave to this node beside a Value's own attributes."""
+        return self.__dict__
 
     @property
     def _prev(self) -> set[Value]:  # as in micrograd, where a constant is a node as well
@@ -118,6 +175,12 @@ class Value(Arithmetic):
     @property
     def _op(self) -> str:
         return self.op.symbol if self.op is not None else ""
+
+
+def _step_back(output: Value) -> None:
+    """The rest of `backward` where a node has a `_backward` of its own: every node's, in its turn."""
+    for node in reversed(topological_order(output)):
+        node._backward()
 
 
 def _uses(output: Value) -> dict[Value, int]:
@@ -176,7 +239,7 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
         for operand, partial in zip(node.operands, _partials(node, node.op), strict=True):
             if operand in relevant:
                 term = _product(adjoints[node], partial)
-                if term != 0.0:
+                if isinstance(term, Value) or term:
                     adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
     return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
 
@@ -188,32 +251,48 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
     >>> slopes(x * x, [x]), x.grad
     ([6.0], 0.0)
     """
+    order = topological_order(output)
+    if any(type(node.op) is ByHand for node in order):
+        return _slopes_by_hand(order, inputs)
     adjoints = {output: 1.0}
-    for node in reversed(topological_order(output)):
+    for node in reversed(order):
         adjoint = adjoints.get(node, 0.0)
         if adjoint:
-            for operand, partial in zip(node.operands, node.partials):
-                if isinstance(operand, Value):
+            for operand, partial in zip(node.operands, node._partials):
+                if partial and isinstance(operand, Value):
                     adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
     return [adjoints.get(x, 0.0) for x in inputs]
 
 
+def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[float]:
+    """`slopes` where a node has a `_backward` of its own, which adds to grads: they are put back afterwards."""
+    kept = [(node, node._grad) for node in {*order, *inputs}]
+    try:
+        for node, _ in kept:
+            node._grad = 0.0
+        order[-1].backward()
+        return [x._grad for x in inputs]
+    finally:
+        for node, grad in kept:
+            node._grad = grad
+
+
 def gather(values: Sequence[Value]) -> array[float]:
     """The data of the Values, as an array of doubles: what a compiled program reads."""
-    return array("d", [x.data for x in values])
+    return array("d", [x._data for x in values])
 
 
 def scatter(values: Sequence[Value], slopes: Sequence[float]) -> None:
     """Add to the grad of each Value its slope: what a compiled program leaves behind."""
     for x, slope in zip(values, slopes):
-        x.grad += slope
+        x._grad += number(slope)
 
 
 def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
     """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
     partials = op.partials(node, *node.operands)
-    now = tuple([partial.data if isinstance(partial, Value) else partial for partial in partials])
-    if now != node.partials and any(x != y and (x == x or y == y) for x, y in zip(now, node.partials, strict=True)):
+    now = tuple([partial._data if isinstance(partial, Value) else partial for partial in partials])
+    if now != node._partials and any(x != y and (x == x or y == y) for x, y in zip(now, node._partials, strict=True)):
         raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
     return partials
 
@@ -226,6 +305,10 @@ def _product(adjoint: Value | float, partial: Value | float) -> Value | float:
                 return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
     product: Value | float = ops.chain(adjoint, partial)
     return product
+
+
+def watch(thread: int) -> None:
+    """Tell the recording under way what this thread does to Values; 0: no longer."""
 
 
 def engine_name() -> str:

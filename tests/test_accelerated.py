@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import decimal
 import fractions
@@ -195,21 +196,38 @@ def test_construction_from_anything(data: Any) -> None:
     same(lambda mg: mg.Value(1.0).backward(data))
 
 
-def test_readers_are_told_the_same() -> None:
+class Listener:
+    """A recording that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.nodes: list[Any] = []
+
+    def note(self, node: Any) -> None:
+        self.nodes.append(node)
+
+    def read(self, how: Any, operands: tuple[Any, ...], result: Any) -> None:
+        self.heard.append((how.__name__, [getattr(x, "label", x) for x in operands], result))
+
+    def raised(self, how: Any, operands: tuple[Any, ...], error: Exception) -> None:
+        self.heard.append((repr(how), [getattr(x, "label", x) for x in operands], str(error)))
+
+    def noticed(self, what: str, node: Any) -> None:
+        self.heard.append((what, node.label))
+
+
+def test_recordings_are_told_the_same() -> None:
     def told(mg: ModuleType) -> list[Any]:
-        heard: list[Any] = []
-
-        def reader(how: Any, operands: tuple[Any, ...], result: Any) -> None:
-            heard.append((how.__name__, [getattr(x, "label", x) for x in operands], result))
-
+        listener, watched = Listener(), mg.jit.__globals__["watched"]  # that copy's own
         v, w = mg.Value(1.5, "v"), mg.Value(2.5, "w")
-        mg.ops.READERS.append(reader)
-        try:
+        with watched(listener):
             results = [v < w, v <= 2.0, 1 > v, w >= np.float64(0.5), bool(v), not v, int(w), round(w, 1)]  # noqa: SIM300
-            results += [math.floor(w), v == w, max(v, w) is w, v.relu().data, sorted([w, v])[0].data]
-        finally:
-            mg.ops.READERS.remove(reader)
-        return [repr(heard), repr(results), v < w]
+            results += [math.floor(w), v == w, max(v, w) is w, v.relu().data, sorted([w, v])[0].data, v == w * 0.6]
+            results += [repr(v), hash(v) == hash(v), (w - v).partials, mg.math.isclose(v, w), v.hex()]
+            with contextlib.suppress(ZeroDivisionError):
+                v / 0.0
+            v.data = 1.0
+        return [repr(listener.heard), repr(results), v < w, [x.op and x.op.name for x in listener.nodes]]
 
     assert "floor" in str(same(told))
 
@@ -369,15 +387,17 @@ def test_junk_cannot_be_assigned(junk: Any) -> None:
     assert (y.data, y.grad, y.operands) == (2.0, 0.0, (x, 2.0))
 
 
-def test_copies_are_leaves() -> None:
+def test_copies_cut_nothing() -> None:
     def run(mg: ModuleType) -> Any:
         x = mg.Value(2.0, "x")
         y = x * x
         y.label = "y"
         y.backward()
-        deep, twice = copy.deepcopy([y, x, y]), copy.copy(y)
-        assert deep[0] is deep[2]
-        return [*deep, twice, copy.copy(x), [str(part) for part in y.__reduce__()[1:]]]
+        x.own = [1.5]
+        deep, twice = copy.deepcopy([y, x, y]), copy.copy(x)
+        assert deep[0] is deep[2] is y
+        assert deep[1].own is not x.own is twice.own
+        return [*deep, twice, deep[1].own[0], [str(part) for part in y.__reduce__()[1:]]]
 
     same(run)
 

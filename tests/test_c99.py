@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, ops
 from micrograd_bp import __main__ as command
+from micrograd_bp.compiler import c99
 
 STRICT = ["cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wshadow"]
 REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
@@ -173,6 +174,63 @@ def test_an_adjoint_of_zero_passes_nothing_on(compiled):
     w, v = Value(0.0), Value(2.0)
     graph = mg.kernel((-w.sqrt()).relu() * v.tanh(), [], [w, v])
     assert compiled(graph.source("c"))("kernel_value_and_grad", [], [0.0, 2.0], sizes=[2]) == (0.0, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("piece", [1, 7, 50])
+def test_a_program_cut_into_functions_is_the_program(compiled, monkeypatch, piece, single, real):
+    """To the bit, gradients too, however short the pieces; and no function is longer than they are to be."""
+    model, inputs, rng = network(3, 6, 2)
+    outputs = model(inputs)
+    kernel = mg.kernel(losses.mse(outputs, [0.25, -0.5]) if single else outputs, inputs, model.parameters())
+    whole = kernel.source("c", real=real)
+    monkeypatch.setattr(c99, "PIECE", piece)
+    cut = kernel.source("c", real=real)
+    bodies = re.findall(r"^static void kernel_value_and_\w+\([^)]*\)\n\{\n(.*?)^\}", cut, re.M | re.S)
+    assert max(len(re.findall(rf"^    const {real} t", body, re.M)) for body in bodies) == piece
+    calls = [compiled(source, real) for source in (whole, cut)]
+    for _ in range(3):
+        row = [rng.gauss(0, 1) for _ in inputs], [rng.gauss(0, 1) for _ in model.parameters()]
+        if single:
+            found = [call("kernel_value_and_grad", *row, sizes=[len(row[1])]) for call in calls]
+        else:
+            found = [call("kernel_value_and_vjp", *row, [0.5, -2.0], sizes=[2, len(row[1])]) for call in calls]
+            assert calls[1]("kernel_value", *row, sizes=[2])[1] == found[0][1]
+        assert found[0] == found[1]
+
+
+def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch):
+    """Results are written last, by a program in pieces too: x = f(x) in place."""
+    x, y = Value(2.0), Value(3.0)
+    kernel = mg.kernel([x * y + 1.0, x - y * y], [x, y])
+    monkeypatch.setattr(c99, "PIECE", 1)
+    source = kernel.source("c") + "void in_place(double *x)\n{\n    kernel_value(x, x, x);\n}\n"
+    source = source.replace("void in_place", "void in_place(double *x);\nvoid in_place")
+    assert compiled(source)("in_place", sizes=[2])[1] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 5, 20, 100, 169])
+def test_polygamma_of_any_order_below_0_too(compiled, order):
+    x, n = Value(2.5), Value(float(order))
+    call = compiled(mg.kernel(ops.polygamma(n, x), [n, x]).source("c"))
+    rng = random.Random(order)
+    for at in (-1.5, -0.25, 0.75, 3.5, -200.5, -40.125, -1e6 - 0.5, *(rng.uniform(-300.0, 300.0) for _ in range(40))):
+        try:
+            want = ops.polygamma(float(order), at)
+        except OverflowError:
+            want = math.inf
+        (got,) = call("kernel_value", [float(order), at], [])
+        assert got == pytest.approx(want, rel=1e-11, abs=1e-13 * (order == 0) + 1e-300) or abs(got) == abs(want), at
+
+
+def test_the_derivative_of_digamma_ends_everywhere(compiled):
+    x = Value(0.5)
+    call = compiled(mg.kernel(mg.gradients(ops.digamma(x), [x]), [x]).source("c"))
+    for at in (-1e16, -1e300, -(2.0**53) + 1.0, 0.0):  # poles: Python raises
+        assert not math.isfinite(call("kernel_value", [at], [0.0], sizes=[1])[1][0])
+    for at in (-1e15 - 0.5, -1e9 - 0.25, 1e300):
+        assert call("kernel_value", [at], [0.0], sizes=[1])[1][0] == pytest.approx(ops.polygamma(1.0, at))
 
 
 # --- odd graphs -------------------------------------------------------------------------------------------------------

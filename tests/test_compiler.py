@@ -194,20 +194,26 @@ def test_every_row_takes_its_own_branch(backend, function):
     x, y = (np.concatenate([np.round(rng.normal(size=60), 1), [0.0, 1.0, -1.0, 0.5]]) for _ in range(2))
     want = [function(Value(a), Value(b)) for a, b in zip(x.tolist(), y.tolist())]
     want = [v.data if isinstance(v, Value) else v for v in want]
-    compiled = mg.jit(function, paths=200, exact=True)
-    assert [compiled(a, b) for a, b in zip(x[:9].tolist(), y[:9].tolist())] == want[:9]
+    single = mg.jit(function, paths=200, exact=True)
+    assert [single(a, b) for a, b in zip(x[:9].tolist(), y[:9].tolist())] == want[:9]
+    compiled = mg.jit(mg.vmap(function), paths=200, exact=True)
     assert compiled(x, y).tolist() == want
     assert compiled(x, y).tolist() == want
-    assert compiled.stats["eager"] == 0
-    assert mg.jit(function, paths=200)(x, y) == pytest.approx(np.array(want, float), rel=1e-13)
+    assert single.stats["eager"] == compiled.stats["eager"] == 0
+    assert mg.vmap(function)(x, y).tolist() == want
+    assert mg.jit(mg.vmap(function), paths=200)(x, y) == pytest.approx(np.array(want, float), rel=1e-13)
 
 
 def test_a_reading_that_is_no_comparison_holds_for_the_same_numbers_only():
-    near = mg.jit(lambda x, y: x if mg.math.isclose(x, y, rel_tol=0.1) else y)
+    near = mg.jit(mg.vmap(lambda x, y: x if mg.math.isclose(x, y, rel_tol=0.1) else y, in_axes=(0, None)))
     x = np.array([1.0, 1.05, 2.0, 1.0])
     assert near(x, 1.0).tolist() == [1.0, 1.05, 1.0, 1.0]
     assert near.stats["rows"] == [2, 1, 1]
-    assert mg.jit(lambda x: 1.0 if mg.math.isnan(x) else x)(np.array([1.0, math.nan, 3.0])).tolist() == [1.0, 1.0, 3.0]
+    assert mg.jit(mg.vmap(lambda x: 1.0 if mg.math.isnan(x) else x))(np.array([1.0, math.nan, 3.0])).tolist() == [
+        1.0,
+        1.0,
+        3.0,
+    ]
 
 
 def test_beyond_the_number_of_paths_rows_run_eagerly_and_one_warning_names_the_line():
@@ -217,7 +223,7 @@ def test_beyond_the_number_of_paths_rows_run_eagerly_and_one_warning_names_the_l
             k += 1
         return x * k
 
-    compiled = mg.jit(stairs, paths=3)
+    compiled = mg.jit(mg.vmap(stairs), paths=3)
     x = np.arange(12.0) + 0.5
     line = stairs.__code__.co_firstlineno + 2
     with pytest.warns(RuntimeWarning, match=rf"test_compiler.py:{line}") as warned:
@@ -253,28 +259,48 @@ def test_jit_composes_with_every_transform(backend):
 
 
 @backends
-def test_arguments_are_broadcast_and_results_keep_their_shape(backend):
-    f = mg.jit(lambda p, scale=1.0: {"sum": p[0] + p[1] * scale, "both": (p[0], 3.0), "name": "n", "sign": p[0] > 0})
-    x = np.arange(6.0).reshape(2, 3) - 2.0
-    got = f([x, np.array([10.0, 20.0, 30.0])], scale=2.0)
-    assert got["sum"].tolist() == (x + 2.0 * np.array([10.0, 20.0, 30.0])).tolist()
-    assert got["both"][1].tolist() == np.full((2, 3), 3.0).tolist()
+def test_a_batch_keeps_the_structure_of_results(backend):
+    def summary(p, scale):
+        return {"sum": p[0] + p[1] * scale, "both": (p[0], 3.0), "name": "n", "sign": p[0] > 0}
+
+    f = mg.jit(mg.vmap(summary, in_axes=(0, None)))
+    x = np.arange(6.0).reshape(3, 2) - 2.0
+    got = f(x, 2.0)
+    assert got["sum"].tolist() == (x[:, 0] + 2.0 * x[:, 1]).tolist()
+    assert got["both"][1].tolist() == [3.0] * 3
     assert got["name"] == "n"
     assert got["sign"].dtype == bool
-    assert got["sign"].tolist() == (x > 0).tolist()
-    assert f([1, 2]) == {"sum": 3.0, "both": (1.0, 3.0), "name": "n", "sign": True}
-    assert f([np.zeros((0, 3)), 1.0])["sum"].shape == (0, 3)
-    assert f([x[:, ::2], 1.0])["sum"].tolist() == (x[:, ::2] + 1.0).tolist()
-    assert f([np.arange(3), np.float32(0.5)])["sum"].tolist() == [0.5, 1.5, 2.5]
-    assert mg.jit(lambda v: mg.jacobian(lambda u: u * u)(v))(x).tolist() == (2 * x).tolist()
+    assert got["sign"].tolist() == (x[:, 0] > 0).tolist()
+    assert f((x[:, 1], x[::-1, 0]), 1.0)["sum"].tolist() == (x[:, 1] + x[::-1, 0]).tolist()
+    assert mg.jit(summary)([1, 2], 1.0) == {"sum": 3.0, "both": (1, 3.0), "name": "n", "sign": True}
+    assert mg.jit(mg.vmap(lambda v: mg.jacobian(lambda u: u * u)(v)))(x).shape == (3, 2, 2)
+    scaled = mg.jit(mg.vmap(lambda v, k: [v, 2.0 * v][k], in_axes=(1, 0)))
+    assert scaled(x.T, np.array([0, 1, 0])).tolist() == [x[0].tolist(), (2 * x[1]).tolist(), x[2].tolist()]
+
+
+@backends
+def test_an_array_is_the_whole_array(backend):
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for f in (lambda v: np.sum(v) ** 2, lambda v: v @ v, lambda v: v.T * 2.0, lambda v: (v[0], v.shape, v.max() > 3)):
+        want, got = f(x), mg.jit(f)(x)
+        assert repr(got) == repr(want).replace("np.True_", "True")
+    assert mg.jit(mg.grad(lambda v: np.sum(v) ** 2))(x).tolist() == [[20.0, 20.0]] * 2
+    assert mg.jit(np.linalg.norm)(np.array([3.0, 4.0])) == 5.0
+    assert mg.jit(lambda v: 1.0 / v)(np.empty((0, 3))).shape == (0, 3)
+    assert mg.jit(mg.vmap(lambda v: 1.0 / v))(np.empty((0, 3))).size == 0
+    assert mg.jit(lambda v, k: v[k])(np.array([5.0, 6.0]), np.array([1, 0])).tolist() == [6.0, 5.0]
+    with pytest.raises((TypeError, ValueError), match=r"jit\(vmap\(f\)\) applies f to each row"):
+        mg.jit(lambda v: v if v > 0 else -v)(x)
 
 
 @backends
 def test_what_is_not_finite_is_run_again_eagerly(backend):
     f = mg.jit(lambda x: 1.0 / x.exp() if isinstance(x, Value) else x)
     with pytest.raises(OverflowError, match=r"exp\(x=710\.0\)"):
-        f(np.array([1.0, 710.0]))
-    g = mg.jit(lambda x: mg.relu(x * 1e308) + 1.0)
+        assert [f(x) for x in (1.0, 710.0)]
+    with pytest.raises(OverflowError, match=r"exp\(710\.0\)"):
+        mg.jit(mg.vmap(lambda x: 1.0 / x.exp()))(np.array([1.0, 710.0]))
+    g = mg.jit(mg.vmap(lambda x: mg.relu(x * 1e308) + 1.0))
     assert g(np.array([1.0, -1e10, 1e10])).tolist() == [1e308, 1.0, math.inf]
     assert g.stats["eager"] == 2
     x, w = Value(1.0, "x"), Value(1.0, "w")
@@ -292,8 +318,8 @@ def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be
     cut = mg.Op("cut", "c", lambda x, y: x if float(x) < y else y * 0.5, lambda out, x, y: (1.0, 0.0), (ops.ANY,) * 2)
     x = np.linspace(-2.0, 2.0, 11)
     for exact in (False, True):
-        assert mg.jit(softsign, exact=exact)(x).tolist() == [softsign(v) for v in x.tolist()]
-        assert mg.jit(mg.grad(lambda v: cut(v, 0.5) * softsign(v)), exact=exact)(x) == pytest.approx(
+        assert mg.jit(mg.vmap(softsign), exact=exact)(x).tolist() == [softsign(v) for v in x.tolist()]
+        assert mg.jit(mg.vmap(mg.grad(lambda v: cut(v, 0.5) * softsign(v))), exact=exact)(x) == pytest.approx(
             [mg.grad(lambda v: cut(v, 0.5) * softsign(v))(v) for v in x.tolist()]
         )
 
@@ -305,7 +331,7 @@ def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be
     fuss = mg.Op("fuss", "f", fussy, lambda out, v: (1.0,))
     assert mg.jit(fuss)(0.5) == 0.5
     with pytest.raises(RuntimeError, match="too large"):
-        mg.jit(fuss)(np.array([0.5, 1.5]))
+        mg.jit(mg.vmap(fuss))(np.array([0.5, 1.5]))
 
 
 def test_errors_name_what_is_wrong():
@@ -343,14 +369,12 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(TypeError, match="function"):
         mg.jit(3.0)
     f = mg.jit(speed)
-    with pytest.raises(ValueError, match="broadcast"):
-        f(np.zeros(2), np.zeros(3))
-    with pytest.raises(TypeError, match="real numbers"):
-        f(np.zeros(2, complex), 1.0)
-    with pytest.raises(TypeError, match="takes numbers"):
-        f(1.0, {1.0})
+    with pytest.raises(ValueError, match="equally many"):
+        mg.jit(mg.vmap(speed))(np.zeros(2), np.zeros(3))
+    with pytest.raises(TypeError, match="in_axes=None leaves an argument as it is"):
+        mg.jit(mg.vmap(speed))(np.zeros(2), 1.0)
     with pytest.raises(TypeError, match="differently built"):
-        mg.jit(lambda v: [v] if v > 0 else [v, v])(np.array([1.0, -1.0]))
+        mg.jit(mg.vmap(lambda v: [v] if v > 0 else [v, v]))(np.array([1.0, -1.0]))
     with pytest.raises(ZeroDivisionError, match=r"truediv\(x=1\.0, y=0\.0\)"):
         f(1.0, 0.0)
 

@@ -78,6 +78,45 @@ def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op):
     assert proved >= 10
 
 
+def zeros(order):
+    """The zeros of polygamma as the floats next to them, found by halving."""
+    brackets = [(1.0, 2.0)] if order == 0 else []
+    for k in (*range(30), 100, 1000, 10**6):
+        brackets.append((-k - 1 + 1e-6, -k - 1e-6))
+    for low, high in brackets:
+        rising = ops.polygamma(float(order), high) > 0.0
+        while (middle := (low + high) / 2) not in (low, high):
+            low, high = (low, middle) if (ops.polygamma(float(order), middle) > 0.0) is rising else (middle, high)
+        yield from (low, high, math.nextafter(low, -math.inf), math.nextafter(high, math.inf))
+
+
+@pytest.mark.parametrize("order", [0, 2, 4])
+def test_values_of_polygamma_to_4_ulp_near_its_zeros(order):
+    for x in zeros(order):
+        assert testing.errors(ops.polygamma, float(order), x).value <= 4.0, x
+        assert order or testing.errors(ops.digamma, x).value <= 4.0, x
+
+
+@pytest.mark.parametrize("point", [(100.0, -200.5), (170.0, -50.5), (40.0, -1000.5), (100.0, -200.25), (101.0, -200.5)])
+def test_values_of_polygamma_to_4_ulp_midway_between_poles(point):
+    """Where nearly all of the sum over the poles cancels: held to that sum, pole by pole, in 600 digits."""
+    mp = testing.arithmetic()
+    n, x = int(point[0]), mp.mpf(point[1])
+    with mp.workdps(600):
+        far = mp.psi(n, x + 1200)  # by the recurrence; there no terms cancel
+        exact = far - (-1) ** n * mp.factorial(n) * mp.fsum(1 / (x + k) ** (n + 1) for k in range(1200))
+    assert abs(ops.polygamma(*point) - exact) <= 4.0 * math.ulp(float(exact))
+    assert testing.errors(ops.polygamma, *point).value <= 4.0
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-310, 2.0**-1022, 1e-300, 1e300])
+def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size):
+    rng = random.Random(size)
+    for _ in range(60):
+        point = [rng.randrange(-99, 100) * size * rng.choice((1.0, 2.0**20)) + 0.0 for _ in range(2)]
+        assert all(partial <= 4.0 for partial in testing.errors(ops.atan2, *point).partials), point
+
+
 @every_row
 @given(data=st.data())
 @settings(max_examples=20)
@@ -110,6 +149,44 @@ def test_second_derivatives(op):
                 assert abs(curvature.data - exact) <= bound, (point, i, j)
                 proved += 1
     assert proved >= 10
+
+
+@pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
+def test_a_second_derivative_is_a_number_only_where_there_is_one(op):
+    """At 0, at 1, at the ends of the domain: the truth, inf or nan; and the order of differentiating is no matter."""
+    looked_at = 0
+    for point in itertools.product(*[nearby(*ends) for ends in testing.domains(op)]):
+        inputs = [mg.Value(x) for x in point]
+        try:
+            slopes = mg.gradients(op(*inputs), inputs)
+        except NO_VALUE:
+            continue
+        axes = [i for i, slope in enumerate(slopes) if not math.isnan(slope.data)]
+        hessian = {(i, j): mg.gradients(slopes[i], inputs)[j].data for i in axes for j in axes}
+        for (i, j), curvature in hessian.items():
+            looked_at += 1
+            assert curvature == pytest.approx(hessian[j, i], rel=1e-15, nan_ok=True) or by_convention(op, point)
+            if not math.isfinite(curvature) or by_convention(op, point):
+                continue
+            assert not any(testing.kinked(op, point, axis) for axis in axes), (point, i, j)
+            assert abs(curvature - testing.derivative(op, point, i, j)) <= 2.0**-45 * max(1.0, abs(curvature))
+    assert looked_at
+
+
+def nearby(low, high):
+    return [x for x in (low, high, 0.0, 1.0, -1.0, 2.0) if low <= x <= high and abs(x) <= 1000.0]
+
+
+def by_convention(op, point):
+    """0**y is constant but for its slope by the base; an angle is one on both sides of the cut; rules divide by 0."""
+    if op is ops.ieee_div:
+        return point[1] == 0.0
+    return (op.native == "pow" and point[0] == 0.0) or (op is ops.atan2 and point[0] == 0.0 > point[1])
+
+
+@pytest.mark.parametrize("x", [5e-324, -5e-324, 1e-310, 2.0**-1022, 1e-200])
+def test_the_second_derivative_of_cbrt_overflows_to_infinity(x):
+    assert mg.hessian(mg.math.cbrt)(x) == math.copysign(math.inf, -x)
 
 
 # fmt: off

@@ -4,16 +4,20 @@ import ast
 import copy
 import gc
 import math
+import operator
 import pickle
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
+from micrograd_bp._tracing import watched
+from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.value import gather, scatter, slopes, topological_order
 
 PACKAGE = Path(mg.__file__).parent
@@ -173,16 +177,26 @@ def test_a_chain_of_a_million_operations():
 # --- records and copies ---
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
-def test_a_copy_is_a_leaf(duplicate):
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_cuts_no_derivative(duplicate):
+    x = Value(2.0, "x")
+    y = x * x
+    y.backward()
+    assert duplicate(y) is y
+    twin = duplicate(x)
+    assert twin is not x
+    assert type(twin) is type(x)
+    assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (2.0, 4.0, "x", None, ())
+
+
+def test_what_is_unpickled_is_a_leaf():
     x = Value(2.0, "x")
     y = x * x
     y.label = "y"
     y.backward()
-    twin = duplicate(y)
+    twin = pickle.loads(pickle.dumps(y))
     assert type(twin) is type(y)
     assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (4.0, 1.0, "y", None, ())
-    assert twin is not y
 
 
 def test_constants_make_no_nodes():
@@ -193,27 +207,79 @@ def test_constants_make_no_nodes():
     assert len(topological_order(y)) == 3
 
 
-def test_equality_is_identity():
+def test_equality_compares_data_and_hash_is_identity():
     x, y = Value(1.0), Value(1.0)
-    assert x != y
+    assert x == y == 1 == x
+    assert operator.ne(x, y) is False
+    assert Value(math.nan) != Value(math.nan)
     assert len({x, y, x}) == 2
-    assert x in [y, x]
+    assert {x: "x"}.get(y) is None
+    assert 1.0 in [Value(2.0), y]
+    assert [y, x].index(x) == 0
+    assert (x == "1", x == None, x != [1.0]) == (False, False, True)  # noqa: E711
 
 
-def test_readers_are_told_of_every_number_read_off_a_value():
-    x, y, told = Value(2.5), Value(1.0), []
-    ops.READERS.append(lambda how, operands, result: told.append((how.__name__, operands, result)))
-    try:
+class Listener:
+    """A recording that writes down what it is told."""
+
+    def __init__(self):
+        self.heard, self.nodes = [], []
+
+    def note(self, node):
+        self.nodes.append(node)
+
+    def read(self, how, operands, result):
+        self.heard.append((how.__name__, operands, result))
+
+    def raised(self, how, operands, error):
+        self.heard.append((getattr(how, "name", how), operands, type(error)))
+
+    def noticed(self, what, node):
+        self.heard.append((what, (node,), None))
+
+
+def test_a_recording_is_told_what_is_read_off_a_value():
+    x, y, listener = Value(2.5), Value(1.0), Listener()
+    with watched(listener) as alone:
+        assert alone
         assert x > y
         assert not x <= 2.0
         assert x
         assert (int(x), math.floor(x), round(x, 1)) == (2, 2, 2.5)
         assert max(x, y) is x
-    finally:
-        ops.READERS.pop()
-    assert [how for how, _, _ in told] == ["gt", "le", "bool", "int", "floor", "round", "gt"]
-    assert told[0] == ("gt", (x, y), True)
-    assert told[-1] == ("gt", (y, x), False)
+        assert (x == y, x != 2.5, x.is_integer(), (4 * y).as_integer_ratio()) == (False, False, False, (4, 1))
+        with watched(Listener()) as alone:
+            assert not alone
+        with pytest.raises(ValueError, match="log"):
+            (y - 1.0).log()
+        with pytest.raises(ValueError, match="NaN"):
+            int(y * math.nan)
+        assert (x.data, x.grad, f"{x:.1f}", {x: 1}[x]) == (2.5, 0.0, "2.5", 1)
+    how = [how for how, _, _ in listener.heard]
+    assert how[:11] == [
+        *["gt", "le", "bool", "int", "floor", "round", "gt", "eq", "ne", "is_integer", "as_integer_ratio"]
+    ]
+    assert how[11:] == ["log", int, "data", "grad", "data", "hash()", "hash()"]
+    assert [node.op.name for node in listener.nodes] == ["mul", "sub", "mul"]
+    assert listener.heard[0] == ("gt", (x, y), True)
+    assert x > y
+    assert len(listener.heard) == 18
+
+
+def test_a_recording_hears_other_threads_of_its_own_values_only():
+    x, listener = Value(2.0), Recording()
+    with watched(listener):
+        y = x * x
+
+        def work():
+            return (y > 1.0, x > 1.0, y.data, (x * 3.0) > 5.0, y * 2.0 > 7.0)
+
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(work).result() == (True, True, 4.0, True, True)
+    assert [guard.truth for guard in listener.guards] == [True, True]
+    assert "data" in listener.unfaithful
+    assert any(node.op is ops.mul and node.operands == (y, 2.0) for node in listener.nodes)
+    assert not any(node.op is ops.mul and node.operands == (x, 3.0) for node in listener.nodes)
 
 
 # --- operations of one's own ---
@@ -268,15 +334,18 @@ ARROWS = {  # every arrow that is used and no other; each room stands after thos
     "names": {"_methods", "ops"},
     "value": {"_methods", "_typing", "ops"},
     "losses": {"ops", "value"},
-    "math": {"names", "ops", "value"},
+    "math": {"_methods", "names", "ops", "value"},
     "nn": {"_files", "ops", "value"},
     "optim": {"_files", "ops", "value"},
     "parallel": {"_trees", "value"},
     "source": {"names", "ops", "value"},
     "testing": {"_methods", "names", "ops", "value"},
-    "transforms": {"_trees", "value"},
+    "_tracing": {"_methods", "ops", "value"},
+    "transforms": {"_trees", "ops", "value"},
     "check": {"_trees", "transforms"},
-    "compiler": {"_methods", "_trees", "_version", "names", "ops", "source", "transforms", "value"},
+    "compiler": {
+        *("_methods", "_trees", "_tracing", "_version", "losses", "names", "ops", "source", "transforms", "value"),
+    },
     "drawing": {"_files", "names", "source", "value"},
     "explain": {"names", "ops", "source", "value"},
     "explorer": {"_files", "drawing", "explain", "names", "ops", "value"},

@@ -50,7 +50,7 @@ def test_an_expression_means_what_it_means_in_python(text):
 def _leaves(output):
     nodes = [output]
     for node in nodes:
-        nodes += [x for x in node.operands if isinstance(x, Value) and x not in nodes]
+        nodes += [x for x in node.operands if isinstance(x, Value) and not any(x is y for y in nodes)]
     return [node for node in nodes if node.op is None]
 
 

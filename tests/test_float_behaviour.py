@@ -3,6 +3,7 @@
 import fractions
 import functools
 import math
+import numbers
 import operator
 import struct
 import sys
@@ -26,11 +27,11 @@ plain = st.one_of(
     st.integers(-5, 5),
     st.sampled_from([2**53 + 1, 2**1023, 2**1024, -(10**400)]),
     st.fractions(),
-    st.sampled_from([fractions.Fraction(10**400, 3), fractions.Fraction(1, 10**400)]),
+    st.sampled_from([fractions.Fraction(10**400, 3), fractions.Fraction(1, 10**400), fractions.Fraction(1, 3)]),
 )
 BINARY = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
 UNARY = [operator.neg, operator.pos, operator.abs]
-COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge]
+COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
 READINGS = [bool, int, round, math.floor, math.ceil, math.trunc]
 
 
@@ -153,3 +154,65 @@ def test_rows_do_on_values_what_they_do_on_floats(program, wild):
     point = wild[: len(program.point)]
     steps = tuple((lambda *args, f=function: f(*args), operands) for function, operands in program.steps)
     assert outcome(program, *map(mg.Value, point)) == outcome(Program(steps, program.point), *point)
+
+
+@pytest.mark.parametrize("compare", COMPARISONS, ids=lambda f: f.__name__)
+@given(x=floats, y=st.one_of(st.decimals(), st.complex_numbers(), st.text(max_size=1), st.none()))
+@settings(max_examples=100)
+def test_comparisons_with_what_is_no_real_number(compare, x, y):
+    assert outcome(compare, mg.Value(x), y) == outcome(compare, x, y)
+    assert outcome(compare, y, mg.Value(x)) == outcome(compare, y, x)
+
+
+METHODS = ["is_integer", "as_integer_ratio", "hex", "conjugate", "real", "imag", "__trunc__", "__floor__", "__ceil__"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(x=floats)
+@settings(max_examples=60)
+def test_methods_of_floats(name, x):
+    def ask(x):
+        found = getattr(x, name)
+        return found() if callable(found) else found
+
+    assert outcome(ask, mg.Value(x)) == outcome(ask, x)
+
+
+def test_the_real_part_and_the_conjugate_keep_the_derivative():
+    assert mg.grad(lambda x: x.real**2 + x.conjugate() + x.imag)(3.0) == 7.0
+
+
+def test_a_value_is_registered_as_a_real_number():
+    assert isinstance(mg.Value(1.0), numbers.Real)
+    assert issubclass(mg.Value, numbers.Number)
+
+
+def branchy(x, y):
+    """Branches by equality, in all the ways that Python asks for it."""
+    found = []
+    match x:
+        case 0:
+            found.append("zero")
+        case 1.0 | 2.0:
+            found.append("small")
+        case _:
+            found.append("other")
+    while y != 0 and y == y and len(found) < 3:
+        x, y = y, x % y
+        found.append("step")
+    found += [x in (0.0, 1, 2.5), [x, y, x].count(x), (x, y) == (y, x), (x, 1) < (y, 0), [x, y].index(y)]
+    found += [x is x, sorted([(x, 1), (y, 0), (x, 0)])[0][1], max((y, 2), (x, 3))[1], {True: 1}.get(x == y, 0)]
+    return (x, y, *found)
+
+
+@given(x=floats, y=floats)
+@settings(max_examples=300)
+def test_equality_takes_the_branch_that_floats_take(x, y):
+    def run(x, y):
+        result = branchy(x, y)
+        return (*map(plain_bits, result[:2]), *result[2:])
+
+    def plain_bits(x):
+        return outcome(lambda: x)
+
+    assert outcome(lambda: run(mg.Value(x), mg.Value(y))) == outcome(lambda: run(x * 1.0, y * 1.0))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import micrograd_bp as mg
 from micrograd_bp import Value, gradients, losses
 
 numbers = st.floats(-20, 20)
@@ -134,6 +135,13 @@ def test_a_small_loss_keeps_its_digits():
     loss.backward()
     assert loss.data == pytest.approx(math.exp(-40), rel=1e-3)
     assert logits[0].grad == pytest.approx(-math.exp(-40), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("y", "curvature"), [(0.0, 1.0), (-0.0, 1.0), (0.5, 1.0), (-0.5, 1.0), (3.0, 0.0), (-3.0, 0.0)]
+)
+def test_the_second_derivative_of_huber(y, curvature):
+    assert mg.hessian(lambda y: losses.huber(y, 0.0))(y) == curvature
 
 
 def test_huber_is_smooth_where_its_pieces_meet():

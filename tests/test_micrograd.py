@@ -1,11 +1,14 @@
 """A program written for micrograd runs unchanged but for its import, with the same numbers."""
 
+import copy
 import math
+import pickle
 import re
 from typing import Any
 
 import pytest
 
+import micrograd_bp as mg
 from micrograd_bp import Value
 
 # What the import lines say instead. Each program leaves the Values to compare in `results`.
@@ -188,3 +191,155 @@ def test_a_value_may_be_an_exponent_and_a_negative_number_divides():
     assert run(program, ours=True)["x"].grad == pytest.approx(-(1 + math.log(2.0)), rel=1e-15)
     with pytest.raises(AssertionError):
         run(program, ours=False)
+
+
+# --- programs as people write them --------------------------------------------------------------------------------
+
+STEPPING = """
+from micrograd.engine import Value
+a, b, c = Value(2.0), Value(-3.0), Value(10.0)
+e = a * b
+d = e + c
+L = d.relu() * 1.5
+L.grad = 1.0
+for node in (L, list(L._prev)[0] if not list(L._prev)[0]._op == '' else list(L._prev)[1], d, e):
+    node._backward()
+results = [a, b, c, e, d, L]
+"""
+OWN_WALK = """
+from micrograd.engine import Value
+x, y = Value(0.5), Value(-1.5)
+out = ((x * y + x) * 3.0 - y**2).relu() + x
+topo, visited = [], set()
+def build(v):
+    if v not in visited:
+        visited.add(v)
+        for child in v._prev:
+            build(child)
+        topo.append(v)
+build(out)
+out.grad = 1.0
+for node in reversed(topo):
+    node._backward()
+results = [x, y, out]
+"""
+OWN_OPERATION = """
+import copy
+import math
+import pickle
+from micrograd.engine import Value
+
+def tanh(self):
+    t = math.tanh(self.data)
+    out = Value(t, (self,), 'tanh')
+    def _backward():
+        self.grad += (1 - t * t) * out.grad
+    out._backward = _backward
+    return out
+
+def times(self, other):
+    out = Value(self.data * other.data, (self, other), '*')
+    def _backward():
+        self.grad += other.data * out.grad
+        other.grad += self.data * out.grad
+    out._backward = _backward
+    return out
+
+x, w, b = Value(2.0), Value(-3.0), Value(6.7)
+n = times(x, w) + b
+o = tanh(n) * n + tanh(x)
+o.backward()
+results = [x, w, b, o]
+operations = (n._op, tanh(x)._op, len(n._prev))
+"""
+ATTRIBUTES = """
+from micrograd.engine import Value
+parameters = [Value(1.0), Value(-2.0)]
+for p in parameters:
+    p.m, p.v = 0.0, 0.0
+for step in range(5):
+    loss = sum((p - 0.5) ** 2 for p in parameters)
+    for p in parameters:
+        p.grad = 0.0
+    loss.backward()
+    for p in parameters:
+        p.m = 0.9 * p.m + 0.1 * p.grad
+        p.v = 0.99 * p.v + 0.01 * p.grad**2
+        p.data -= 0.1 * p.m / (p.v**0.5 + 1e-8)
+results = parameters
+"""
+CONSTRUCTING = """
+from micrograd.engine import Value
+x = Value(2.0, (), "+")
+y = Value(3.0, _op="x")
+z = Value(data=4.0, _children=())
+out = x * y + z
+out.backward()
+results = [x, y, z, out]
+"""
+
+
+@pytest.mark.parametrize("program", [STEPPING, OWN_WALK, OWN_OPERATION, ATTRIBUTES, CONSTRUCTING])
+def test_programs_that_step_through_nodes_by_hand(program):
+    theirs, ours = (run(program, ours)["results"] for ours in (False, True))
+    assert [value.data for value in ours] == pytest.approx([value.data for value in theirs], rel=1e-12)
+    assert [value.grad for value in ours] == pytest.approx([value.grad for value in theirs], rel=1e-12, abs=1e-15)
+
+
+def test_an_operation_made_by_hand_stands_in_a_graph_like_any_other():
+    names = run(OWN_OPERATION, ours=True)
+    assert names["operations"] == ("+", "tanh", 2)
+    assert mg.grad(names["tanh"])(0.3) == pytest.approx(1 - math.tanh(0.3) ** 2, rel=1e-15)
+    assert names["x"].grad != 0.0  # untouched by the transform
+    product = names["times"](Value(2.0), Value(3.0))
+    assert product.op.symbol == "*"
+    assert "tanh" in mg.draw(names["tanh"](Value(1.0, "x"))).source
+
+
+def test_the_second_derivative_of_an_operation_made_by_hand_is_refused():
+    tanh = run(OWN_OPERATION, ours=True)["tanh"]
+    x = Value(0.5)
+    y = tanh(x)
+    with pytest.raises(TypeError, match=r"tanh is known to its _backward alone.*need an Op"):
+        mg.gradients(y * y, [x])
+    with pytest.raises(TypeError, match="need an Op"):
+        mg.hessian(tanh)(0.5)
+    (y * y).backward()
+    assert x.grad == pytest.approx(2 * y.data * (1 - y.data**2), rel=1e-14)
+
+
+def test_a_step_of_ones_own_replaces_that_of_any_node():
+    x = Value(3.0)
+    clipped = x * 100.0
+    clipped._backward = lambda: setattr(x, "grad", x.grad + min(clipped.grad * 100.0, 1.0))
+    (clipped * 2.0).backward()
+    assert x.grad == 1.0
+    assert clipped.operands == (x, 100.0)
+    with pytest.raises(TypeError, match="_backward is a function"):
+        clipped._backward = 3
+
+
+def test_attributes_of_ones_own():
+    x = Value(1.0)
+    x.color, x.history = "red", [1.0]
+    assert (x.color, copy.deepcopy(x).history, pickle.loads(pickle.dumps(x)).color) == ("red", [1.0], "red")
+    del x.color
+    with pytest.raises(AttributeError, match="color"):
+        x.color  # noqa: B018
+    for _ in range(3):
+        assert not hasattr(Value(1.0), "history")  # nor where the memory is used again
+        del x
+        x = Value(2.0)
+        assert not hasattr(x, "history")
+    for name in ("_prev", "_op"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(x, name, ())
+
+
+@pytest.mark.parametrize("children", [3, 0.5, "ab", [["x"]]], ids=repr)
+def test_children_are_numbers_of_a_graph(children):
+    if isinstance(children, str):
+        assert Value(1.0, children).label == "ab"
+    else:
+        with pytest.raises(TypeError):
+            Value(1.0, children, "+")

@@ -86,10 +86,10 @@ def test_arrays_of_values_and_of_numbers_mix():
     assert list(plain(w)) == [0.5, 1.5, 2.5]
 
 
-def test_equality_is_identity_in_arrays_too():
-    a, b = values(1.0, 1.0), values(1.0, 1.0)
-    assert list(a == a[0]) == list(a[0] == a) == [True, False]
-    assert not (a == b).any()
+def test_equality_compares_data_in_arrays_too():
+    a, b = values(1.0, 2.0), values(1.0, 3.0)
+    assert list(a == a[0]) == list(a[0] == a) == list(a == 1.0) == list(a == b) == [True, False]
+    assert np.array_equal(a, a.copy())
 
 
 def test_a_mask_selects_and_a_choice_chooses():
@@ -99,13 +99,12 @@ def test_a_mask_selects_and_a_choice_chooses():
     assert [x.grad for x in a] == [0.0, 1.0, 0.0, 1.0]
 
 
-# NumPy's functions that have a loop for objects, but those whose result is of no real number: `==` is identity here,
-# and an object's own logical_xor is more than a float has either.
+# NumPy's functions that have a loop for objects, but an object's own logical_xor is more than a float has either.
 UFUNCS = [
     ufunc
     for name, ufunc in sorted(vars(np).items())
     if isinstance(ufunc, np.ufunc) and ufunc.signature is None and any("O" in kind for kind in ufunc.types)
-    if name not in {"equal", "not_equal", "logical_xor"}
+    if name != "logical_xor"
 ]
 
 

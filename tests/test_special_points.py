@@ -94,6 +94,18 @@ SECOND_DERIVATIVES = [  # expression, point, d2 / dx dx
     ("sigmoid(x)", -1000.0, 0.0),
     ("silu(x)", 0.0, 0.5),
     ("where(x, x * x, 7.0)", 2.0, 2.0),
+    ("asin(x)", 1.0, INF),
+    ("asin(x)", -1.0, -INF),
+    ("acos(x)", 1.0, -INF),
+    ("acosh(x)", 1.0, -INF),
+    ("sqrt(x)", 0.0, -INF),
+    ("cbrt(x)", -0.0, INF),
+    ("x**1.5", 0.0, INF),
+    ("hypot(x, 0.0)", 0.0, NAN),
+    ("hypot(x, x, x)", 0.0, NAN),
+    ("atan2(x, x)", 0.0, NAN),
+    ("atan2(0.0, x)", 0.0, NAN),
+    ("2.0 + hypot(x, 0.0) * 0.0", 0.0, 0.0),
 ]
 
 RAISING = [  # expression, point, what floats raise there
@@ -151,15 +163,23 @@ def test_values_and_derivatives(expression, point, value, derivatives):
 def test_second_derivatives(expression, x, curvature):
     output, inputs = evaluate(expression, x)
     (slope,) = mg.gradients(output, inputs)
-    assert mg.gradients(slope, inputs)[0].data == curvature
+    assert same(mg.gradients(slope, inputs)[0].data, curvature)
     slope.backward()
-    assert inputs[0].grad == curvature
+    assert same(inputs[0].grad, curvature)
 
 
 @pytest.mark.parametrize(("expression", "x", "error"), RAISING)
 def test_where_floats_raise_so_do_values_and_say_where(expression, x, error):
     with pytest.raises(error, match=r"\w+\(.*x=" + repr(x).replace("-", r"\-")):
         evaluate(expression, x, 0.5)
+
+
+@pytest.mark.parametrize("f", [lambda v: mg.math.hypot(*v), lambda v: mg.math.dist([1.0, *v], [1.0, 0.0, 0.0])])
+def test_the_hessian_of_a_distance_is_no_number_where_it_is_0(f):
+    assert mg.grad(f)([0.0, 0.0]) == [0.0, 0.0]
+    for hessian in (mg.hessian(f), mg.jit(mg.hessian(f))):
+        assert all(math.isnan(entry) for row in hessian([0.0, 0.0]) for entry in row)
+        assert hessian([3.0, 4.0]) == [pytest.approx([16 / 125, -12 / 125]), pytest.approx([-12 / 125, 9 / 125])]
 
 
 def test_a_slope_of_inf_that_nothing_asks_for_stays_away():

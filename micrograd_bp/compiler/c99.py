@@ -63,34 +63,61 @@ FUNCTIONS = {
     return isfinite(rest) ? sum + rest : sum;
 }
 """,
-    "polygamma": """static double polygamma_row(double order, double x)
+    "polygamma": """static const double bernoulli[10] = {
+    1.0 / 6.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 5.0 / 66.0,
+    -691.0 / 2730.0, 7.0 / 6.0, -3617.0 / 510.0, 43867.0 / 798.0, -174611.0 / 330.0
+};
+
+/* n! (1 / x**(n + 1) + 1 / (x + 1)**(n + 1) + ...), for n > 0: steps upwards, then the asymptotic series. */
+static double polygamma_sum(int n, double x)
 {
-    static const double bernoulli[10] = {
-        1.0 / 6.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 5.0 / 66.0,
-        -691.0 / 2730.0, 7.0 / 6.0, -3617.0 / 510.0, 43867.0 / 798.0, -174611.0 / 330.0
-    };
-    const int n = (int)order;
-    const double sign = n % 2 ? -1.0 : 1.0, scale = tgamma(order + 1.0);
-    double sum = 0.0;
-    if (n == 0 && x < -20.0) { /* reflected; at higher orders the recurrence goes all the way */
-        const double pi = 3.141592653589793;
-        return polygamma_row(0.0, 1.0 - x) - pi / tan(pi * (x - floor(x + 0.5)));
+    double sum = 0.0, first, ratio, series;
+    for (; x < 20.0 + n; x += 1.0) {
+        double power = 1.0 / x;
+        for (int k = 1; k <= n; k++)
+            power *= k / x;
+        sum += power;
     }
-    for (; x < 20.0 + order; x += 1.0)
-        sum -= sign * scale * pow(x, -1.0 - order);
-    if (n == 0)
-        sum += log(x) - 0.5 / x;
-    else
-        sum -= sign * scale * (pow(x, -order) / order + 0.5 * pow(x, -1.0 - order));
+    first = 1.0 / x; /* (n - 1)! / x**n: multiplied in turn, so that neither factor overflows */
+    for (int k = 1; k < n; k++)
+        first *= k / x;
+    series = 1.0 + 0.5 * n / x;
+    ratio = 0.5 * n / x * (n + 1) / x;
     for (int k = 1; k <= 10; k++) {
-        const double ratio = tgamma(2.0 * k + order) / tgamma(2.0 * k + 1.0);
-        sum -= sign * bernoulli[k - 1] * ratio * pow(x, -2.0 * k - order);
+        series += bernoulli[k - 1] * ratio;
+        ratio *= (n + 2.0 * k) / (2.0 * k + 1.0) / x * ((n + 2.0 * k + 1.0) / (2.0 * k + 2.0) / x);
+    }
+    return sum + first * series;
+}
+
+static double polygamma_row(double order, double x)
+{
+    const int n = (int)order;
+    double sum = 0.0, power;
+    if (n > 0) { /* below 0 by the sums at the distances from the nearest pole: no term is lost, no trigonometry */
+        const double sign = n % 2 ? -1.0 : 1.0, rest = x - round(x);
+        if (x >= -0.5)
+            return -sign * polygamma_sum(n, x);
+        return -sign * polygamma_sum(n, rest) + polygamma_sum(n, 1.0 - rest) - polygamma_sum(n, 1.0 - x);
+    }
+    if (x < -20.0) {
+        const double pi = 3.141592653589793;
+        return polygamma_row(0.0, 1.0 - x) - pi / tan(pi * (x - round(x)));
+    }
+    for (; x < 20.0; x += 1.0)
+        sum -= 1.0 / x;
+    sum += log(x) - 0.5 / x;
+    power = 1.0;
+    for (int k = 1; k <= 10; k++) {
+        power /= x * x;
+        sum -= bernoulli[k - 1] / (2.0 * k) * power;
     }
     return sum;
 }
 """,
     "digamma": "static double digamma_row(double x)\n{\n    return polygamma_row(0.0, x);\n}\n",
 }
+PIECE = 400  # lines of a function: gcc -O1 took 112 s for 16,000 in one
 NEEDS = {"digamma": ("polygamma",)}
 KEYWORDS = [
     "auto",
@@ -196,31 +223,47 @@ class _Writer:
         return f"(-{text})" if math.copysign(1.0, x) < 0.0 else text
 
     def function(self, source: Program, suffix: str, inputs: list[str], results: list[str], written: list[str]) -> str:
-        """A function of one row x and the parameters w; the first result is returned, or all go where they say."""
+        """A function of one row x and the parameters w; the first result is returned, or all go where they say.
+
+        A long program is cut into functions of PIECE lines each, since the time that a C compiler takes for a function
+        grows with more than its length. They leave numbers for each other in an array v, whose places are used again.
+        """
         program = lower(source, self.native, exact=True)
         needed = live(program, program.outputs)
         names = dict(zip(program.inputs, inputs)) | {i: f"w[{k}]" for k, i in enumerate(program.parameters)}
         names |= {i: self.literal(x) for i, x in program.constants.items()}
-        products = self.products(program)
-        lines = []
-        for i, row in enumerate(program.rows):
-            if row is None or not needed[i]:
-                continue
-            if i in products:
-                names[i] = names[products[i]]
-            else:
-                names[i] = f"t{i}"
-                lines.append(f"const double t{i} = {self.expression(row, [names[k] for k in program.operands[i]])};")
-        pairs = list(zip(results, [names[i] for i in program.outputs], strict=True))
+        same = self.products(program)
+        nodes = [i for i, row in enumerate(program.rows) if row is not None and needed[i] and i not in same]
+        operands = {i: [same.get(k, k) for k in program.operands[i]] for i in nodes}
+        outputs = [same.get(i, i) for i in program.outputs]
+        pieces = [nodes[k : k + PIECE] for k in range(0, len(nodes), PIECE)]
+        slots, size = _slots(pieces, operands, outputs) if len(pieces) > 1 else ({}, 0)
+        read = ["x", "w"] + (["cotangent"] if inputs and inputs[-1].startswith("cotangent") else [])
+        arguments = [f"const double *{array}" for array in read]
+        called = ", ".join([*read, "v"])
+        parts, calls = [], [f"double v[{size}];"] if slots else []
+        lines: list[str] = []
+        for number, piece in enumerate(pieces):
+            lines, known = [], names | {i: f"v[{slot}]" for i, slot in slots.items()}
+            for i in piece:
+                row = program.rows[i]
+                assert row is not None
+                lines.append(f"const double t{i} = {self.expression(row, [known[k] for k in operands[i]])};")
+                known[i] = f"t{i}"
+            if slots:
+                lines += [f"v[{slots[i]}] = t{i};" for i in piece if i in slots]
+                title = f"{self.name}_{suffix}_{number}"
+                parts.append(_definition("static void", title, [*arguments, "double *v"], _unused(lines, read)))
+                calls.append(f"{title}({called});")
+        names |= {i: f"v[{slot}]" for i, slot in slots.items()} if slots else {i: f"t{i}" for i in nodes}
+        lines = calls if slots else lines
+        pairs = list(zip(results, [names[i] for i in outputs], strict=True))
         lines += [f"{place} = {number};" for place, number in pairs if place != "return"]
         lines += [f"return {number};" for place, number in pairs if place == "return"]
-        read = ["x", "w"] + (["cotangent"] if inputs and inputs[-1].startswith("cotangent") else [])
-        text = "\n".join(lines)
-        unused = [f"(void){array};" for array in read if f"{array}[" not in text]
-        arguments = ", ".join([f"const double *{array}" for array in read] + [f"double *{array}" for array in written])
         kind = "double" if "return" in results else "void"
-        body = "\n".join(f"    {line}" for line in [*unused, *lines])
-        return f"{kind} {self.name}_{suffix}({arguments})\n{{\n{body}\n}}\n"
+        arguments += [f"double *{array}" for array in written]
+        parts.append(_definition(kind, f"{self.name}_{suffix}", arguments, lines if slots else _unused(lines, read)))
+        return "\n".join(parts)
 
     def native(self, op: Op, count: int, exact: bool) -> str:
         """The name of what does the row on so many operands in C; "": nothing, or its equal program is closer to it."""
@@ -230,22 +273,33 @@ class _Writer:
         return f"{op.name}_row" if op.name in FUNCTIONS else ""
 
     def products(self, program: Program) -> dict[int, int]:
-        """Nodes `where(g, g * p, 0)`, the chain rule's product, whose p is finite, by the product that they equal."""
+        """Nodes `where(g, ..., 0)` of a product g * p whose p is finite, by the product, which they equal.
+
+        The chain rule's product is `where(g, where(p, g * p, 0), 0)`: either choice, or both, may go.
+        """
         tame = [False] * len(program)
-        found = {}
+        found: dict[int, int] = {}
         for i, (row, operands) in enumerate(zip(program.rows, program.operands)):
             native = self.native(row, len(operands), True) if row is not None else ""
             known = [tame[k] for k in operands]
             tame[i] = math.isfinite(program.constants.get(i, 0.0)) if row is None else native in TAME and all(known)
-            if native == "select" and program.constants.get(operands[2]) == 0.0:
-                condition, product, _ = operands
+            if self.is_choice(program, i):
+                condition, chosen, _ = operands
+                chosen = product = found.get(chosen, chosen)
+                if self.is_choice(program, product):
+                    product = program.operands[product][1]
                 factors = program.operands[product]
                 of = program.rows[product]
                 if of is not None and of.native == "fmul" and condition in factors:
                     other = factors[factors[0] == condition]
                     if tame[other]:
-                        found[i], tame[i] = product, tame[product]
+                        found[i], tame[i] = chosen, tame[chosen]
         return found
+
+    def is_choice(self, program: Program, i: int) -> bool:
+        """Whether the node is `where(c, x, 0)`."""
+        row = program.rows[i]
+        return row is not None and row.native == "select" and program.constants.get(program.operands[i][2]) == 0.0
 
     def expression(self, op: Op, operands: list[str]) -> str:
         native = self.native(op, len(operands), True)
@@ -259,6 +313,39 @@ class _Writer:
             if op.arity is None:
                 arguments = f"{len(operands)}, (const double[]){{{arguments}}}"
         return f"{native.removeprefix('llvm.')}({arguments})"
+
+
+def _slots(pieces: list[list[int]], operands: dict[int, list[int]], outputs: list[int]) -> tuple[dict[int, int], int]:
+    """Places for the numbers that one piece leaves for another, and how many there are; free after the last use.
+
+    A number born in a piece takes no place that the same piece still reads.
+    """
+    born = {i: number for number, piece in enumerate(pieces) for i in piece}
+    last = {i: number for number, piece in enumerate(pieces) for j in piece for i in operands[j] if i in born}
+    last |= {i: len(pieces) for i in outputs if i in born}
+    slots: dict[int, int] = {}
+    size = 0
+    free: list[int] = []
+    dying: list[list[int]] = [[] for _ in range(len(pieces) + 1)]
+    for number, piece in enumerate(pieces):
+        for i in piece:
+            if last[i] > number:
+                slots[i] = free.pop() if free else size
+                size = max(size, slots[i] + 1)
+                dying[last[i]].append(slots[i])
+        free += dying[number]
+    return slots, size
+
+
+def _unused(lines: list[str], arrays: list[str]) -> list[str]:
+    """The lines, and before them those that keep a compiler from warning of an array that is not read."""
+    text = "\n".join(lines)
+    return [f"(void){array};" for array in arrays if f"{array}[" not in text] + lines
+
+
+def _definition(kind: str, name: str, arguments: list[str], lines: list[str]) -> str:
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"{kind} {name}({', '.join(arguments)})\n{{\n{body}\n}}\n"
 
 
 def _single(text: str) -> str:

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import Any
 
 from micrograd_bp.compiler.machine import INSTRUCTIONS, Host, address, loop, vector_function
-from micrograd_bp.compiler.program import Program, live
+from micrograd_bp.compiler.program import Program, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -68,7 +68,6 @@ class Writer:
         self.plan, self.width, self.load = plan, width, load
         self.program = plan.program
         self.vector = f"<{width} x double>"
-        self.flags = "" if plan.exact else "contract "
         self.lines: list[str] = []
         self.names: dict[int, str] = {}
         self.conditions: dict[int, str] = {}  # the truth of a node whose number is 1.0 or 0.0, as bits
@@ -106,7 +105,7 @@ class Writer:
         if name is None:
             if i in self.pending:
                 a, b = self.pending.pop(i)
-                name = self.assign(f"fmul {self.flags}{self.vector} {self.value(a)}, {self.value(b)}")
+                name = self.assign(f"fmul contract {self.vector} {self.value(a)}, {self.value(b)}")
             elif i in self.conditions:
                 bits = f"<{self.width} x i1> {self.conditions[i]}"
                 one, zero = self.literal(1.0), self.literal(0.0)
@@ -124,20 +123,24 @@ class Writer:
             self.conditions[i] = self.assign(f"fcmp une {self.vector} {self.value(i)}, {self.literal(0.0)}")
         return self.conditions[i]
 
-    def multiply_add(self, product: int, addend: str) -> str:
+    def flags(self, precise: bool) -> str:
+        return "" if precise else "contract "
+
+    def multiply_add(self, product: int, addend: str, precise: bool) -> str:
         """product + addend, in one instruction where the product is used here only."""
         if product in self.pending:
             a, b = self.pending.pop(product)
             return self.intrinsic("llvm.fma", [self.value(a), self.value(b), addend])
-        return self.assign(f"fadd {self.flags}{self.vector} {self.value(product)}, {addend}")
+        return self.assign(f"fadd {self.flags(precise)}{self.vector} {self.value(product)}, {addend}")
 
     def watch(self, i: int, bad: str) -> str:
         """bad + 0 * node: nan from the first node that is not finite on."""
         zero = self.literal(0.0)
         if self.plan.fuses:
             return self.intrinsic("llvm.fma", [self.value(i), zero, bad])
-        product = self.assign(f"fmul {self.flags}{self.vector} {self.value(i)}, {zero}")
-        return self.assign(f"fadd {self.flags}{self.vector} {product}, {bad}")
+        flags = self.flags(self.plan.exact)
+        product = self.assign(f"fmul {flags}{self.vector} {self.value(i)}, {zero}")
+        return self.assign(f"fadd {flags}{self.vector} {product}, {bad}")
 
     def intrinsic(self, name: str, operands: Sequence[str]) -> str:
         full = f"{name}.v{self.width}f64"
@@ -150,10 +153,12 @@ class Writer:
         op, operands = self.program.rows[i], self.program.operands[i]
         assert op is not None
         plan, vector = self.plan, self.vector
-        native = plan.host.native(op, len(operands), plan.exact)
-        if native in INSTRUCTIONS and not (plan.fuses and native in FUSED):
+        precise = plan.precise(i)
+        native = plan.host.native(op, len(operands), precise)
+        fuses = plan.fuses and not precise and native in FUSED
+        if native in INSTRUCTIONS and not fuses:
             values = ", ".join([self.value(k) for k in operands])
-            flags = self.flags if native != "frem" else ""
+            flags = self.flags(precise or native == "frem")
             self.names[i] = self.assign(f"{native} {flags}{vector} {values}")
         elif native.startswith("fcmp "):
             a, b = map(self.value, operands)
@@ -167,20 +172,20 @@ class Writer:
             if plan.uses[i] == 1:
                 self.pending[i] = operands
             else:
-                self.names[i] = self.assign(f"fmul {self.flags}{vector} {a}, {b}")
+                self.names[i] = self.assign(f"fmul contract {vector} {a}, {b}")
         elif native == "fadd":
             product, other = operands if operands[0] in self.pending else operands[::-1]
-            self.names[i] = self.multiply_add(product, self.value(other))
+            self.names[i] = self.multiply_add(product, self.value(other), precise)
         else:
             arguments = [self.value(k) for k in operands]
             known = native.startswith("llvm.")
-            self.names[i] = self.intrinsic(native, arguments) if known else self.call(op, native, arguments)
+            self.names[i] = self.intrinsic(native, arguments) if known else self.call(op, native, arguments, precise)
 
-    def call(self, op: Op, native: str, values: list[str]) -> str:
+    def call(self, op: Op, native: str, values: list[str], precise: bool) -> str:
         """A function of one register's lanes, or of one lane, called as often as it takes."""
         plan = self.plan
         lanes = plan.host.lanes
-        vectorised = native and not plan.exact and self.width % lanes == 0
+        vectorised = native and not precise and self.width % lanes == 0
         function = vector_function(plan.host, op, len(values)) if vectorised else ""
         if function:
             part = f"<{lanes} x double>"
@@ -288,22 +293,28 @@ class Plan:
         self.declarations: dict[str, str] = {}
         self.callbacks: list[Any] = []
         self.uniform = self._uniform()
-        inner = [*self.results, *(i for i, _ in self.guards)]
+        inner = [*self.results, *(i for i, _ in self.guards), *program.checks]
         self.uses = self._uses(live(program, [*inner, *sums]), [*inner, *sums])
         self.sums = [self._terms(i) for i in sums]
         roots = [*inner, *(k for pair in self.sums for part in pair for k in part)]
         needed = live(program, roots)
+        expected = above(program, program.raised) if program.raised else [False] * len(program)
+        watched = [n and not e for n, e in zip(live(program, roots, stop=program.raised), expected)]
         self.uses = self._uses(needed, roots)
         order = [i for i, row in enumerate(program.rows) if needed[i] and row is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
         self.every = abreast(program, self.every, self.uses)
-        self.checks = self._checks(needed)
+        self.checks = self._checks(watched)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
         self.width = 1 if exact and sums else machine.lanes
         self.pieces = [self.every[k : k + PIECE] for k in range(0, max(1, len(self.every)), PIECE)]
         self._frame()
+
+    def precise(self, i: int) -> bool:
+        """Whether the node is computed as the eager engine computes it, to the bit."""
+        return self.exact or i in self.program.precise
 
     def _uniform(self) -> list[bool]:
         """Whether a node depends on parameters and constants alone."""
@@ -345,8 +356,8 @@ class Plan:
                 varying.append(k)
         return (varying, uniform) if uniform else ([i], [])
 
-    def _checks(self, needed: list[bool]) -> list[bool]:
-        """Which nodes must be looked at, so that no number that is not finite goes unseen.
+    def _checks(self, watched: list[bool]) -> list[bool]:
+        """Which of these nodes must be looked at, so that no number that is not finite goes unseen.
 
         A sum that is not finite is seen; so is a node that makes another one not finite that is seen.
         """
@@ -358,10 +369,10 @@ class Plan:
         wild = not all(map(math.isfinite, program.constants.values()))
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
-            if not needed[i] or i in program.constants:
+            if not watched[i] or i in program.constants:
                 continue
             row = program.rows[i]
-            native = "" if row is None else self.host.native(row, len(program.operands[i]), self.exact)
+            native = "" if row is None else self.host.native(row, len(program.operands[i]), self.precise(i))
             finiteness = FINITENESS.get(native, UNKNOWN)
             if not seen[i] and (finiteness.makes or (wild and native not in ("select", "fcmp olt", "fcmp ole"))):
                 checks[i] = seen[i] = True
@@ -487,7 +498,8 @@ class Plan:
             if self.checks[i]:
                 bad = writer.watch(i, bad)
             for k in terms.get(i, ()):
-                writer.write(writer.multiply_add(i, writer.read("%shares", 8 * k)), "%shares", 8 * k)
+                total = writer.multiply_add(i, writer.read("%shares", 8 * k), self.exact)
+                writer.write(total, "%shares", 8 * k)
         self._splat(writer, bad, self.shared_bad * size)
         lines = "\n".join(writer.lines)
         arguments = "ptr noalias %shared, ptr noalias %shares"
@@ -547,7 +559,7 @@ class Plan:
                     truth = writer.assign(f"xor {bits} {truth}, <{', '.join(['i1 true'] * self.width)}>")
                 guard = truth if guard is None else writer.assign(f"or {bits} {guard}, {truth}")
             for k in sums.get(i, ()):
-                total = writer.multiply_add(i, writer.read("%sums", k * size))
+                total = writer.multiply_add(i, writer.read("%sums", k * size), self.exact)
                 writer.write(total, "%sums", k * size)
         if bad is not None:
             writer.write(bad, "%here", self.bad_slot * slot_size)

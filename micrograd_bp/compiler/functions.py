@@ -1,40 +1,49 @@
-"""Functions recorded at their first call, compiled, and replayed: each row of a batch along its own path.
+"""Functions recorded as they are called, compiled, and replayed; each row of a batch along its own path.
 
 What a function reads off a Value while it is recorded (a comparison, `bool`, `int`, a rounding) becomes a guard of the
-path that it took. A row whose guards fail takes another path: one recorded before, or one that is recorded now.
+path that it took, and so does an exception that it caught. Arguments whose guards fail take another path: one recorded
+before, or one that is recorded now.
 """
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
+import itertools
 import math
-import operator
-import os
+import random
 import sys
 import threading
+import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Real
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import _trees
+from micrograd_bp._tracing import watched
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
-from micrograd_bp.ops import MAX, READERS, less, less_equal, number
+from micrograd_bp.compiler.recording import Recording
+from micrograd_bp.ops import Op, number
 from micrograd_bp.source import python_source
-from micrograd_bp.transforms import recording
-from micrograd_bp.value import Value
+from micrograd_bp.transforms import Vmap, is_recording, recording
+from micrograd_bp.value import Value, gradients, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
+# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
+HEAVY, PAYS = 2_000, 300
 
 
 @overload
@@ -42,15 +51,22 @@ def jit(function: F, *, exact: bool = ..., paths: int = ...) -> F: ...
 @overload
 def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Callable[[F], F]: ...
 def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
-    """The same function, recorded at its first call and compiled: floats in, floats out; arrays element by element.
+    """The same function, recorded and compiled: whatever it gives for these arguments.
 
-    Arguments are numbers, NumPy arrays (which are broadcast against each other, an element of each for one row of
-    work), and lists, tuples and dicts of them; anything else, a string say, is taken as it is and must be hashable.
-    With a Value among the arguments the function itself runs, so that derivatives go through it. Leaves that it finds
-    elsewhere, the parameters of a model, are read at each call; plain numbers that it finds elsewhere, and numbers
-    taken from `.data`, stay what they were at recording: `constants` lists them. exact: every number is the eager
-    engine's to the last bit. paths: how many branches through the function are compiled; beyond, rows run eagerly,
-    and a warning names the line that splits. Errors are the function's own.
+    The floats among the arguments, in arrays, lists, tuples and dicts too, are Values while the function is recorded;
+    an array argument is the whole array, of Values. Everything else (ints, bools, strings, other objects) arrives as
+    it is and belongs to the path: for another int, another program. `jit(vmap(f))` is f over a batch: each row goes
+    its own way, in vector lanes and threads.
+
+    What the function reads off a Value (a comparison, a rounding) and an exception that it catches are guards of the
+    path that it took. What cannot be recorded (a read of `.data`, random numbers, a result that is no number, list,
+    tuple, dict or array of them) makes the function run eagerly, after one warning that names the line. Values that it
+    finds elsewhere, the parameters of a model, are read at each call, and a result that depends on them is a Value, as
+    the function's own is. With a Value among the arguments, and inside a function that is being differentiated, the
+    function itself runs. Plain numbers that it finds elsewhere stay what they were: `constants` lists them.
+
+    exact: every number is the eager engine's to the last bit (the guards always are). paths: how many programs are
+    compiled; beyond, calls run eagerly, and a warning says so. Errors are the function's own.
 
     >>> import micrograd_bp as mg
     >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
@@ -66,88 +82,49 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     return Compiled(function, exact, paths)
 
 
-@dataclass(slots=True)
-class Path:
-    """One way through a function: its program, whose last outputs are the guards, and what it makes of the others."""
+# --- what a function returned -------------------------------------------------------------------------------------
 
-    program: Program
-    leaves: list[Value]  # what it reads beside its arguments
-    result: Result
-    expected: list[bool]  # of each guard
-    lines: list[str]  # where each guard was read
-    exact: bool
-    rows: int = 0  # that took this path
-    gradient: Kernel | None = None  # of the last output, where it is wanted
-    native: Native | None = None
-    replayed: Callable[..., tuple[float, ...]] | None = None
 
-    def parameters(self) -> list[float]:
-        return [x.data for x in self.leaves]
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A leaf of a result that is the same in every call along a path: an int, a string, None."""
 
-    def compile(self) -> None:
-        """Machine code, or Python where llvmlite is missing."""
-        machine = host()
-        if machine is None:
-            self.replayed = self.source().function()
-            return
-        program = lower(self.program, machine.native, self.exact)
-        count = len(program.outputs) - len(self.expected)
-        guards = list(zip(program.outputs[count:], self.expected))
-        known = {i: bool(x) for i, x in program.constants.items()}
-        guards = [(i, truth) for i, truth in guards if known.get(i) != truth]
-        self.native = Native(program, program.outputs[:count], [], guards, self.exact)
-
-    def source(self) -> Any:
-        """The path as Python: its outputs, then its guards."""
-        nodes = replay(self.program, self.result.point, [x.data for x in self.leaves])
-        values = [x if isinstance(x, Value) else Value(x) for x in (nodes[i] for i in self.program.outputs)]
-        leaves = [nodes[i] for i in (*self.program.inputs, *self.program.parameters)]
-        return python_source(values, leaves)
-
-    def point(self, data: Sequence[float]) -> tuple[list[float], int]:
-        """The outputs for one row, and its status: 0 done, 1 another path, 2 not finite."""
-        if self.native is not None:
-            return self.native.point(data, self.parameters())
-        assert self.replayed is not None
-        try:
-            results = self.replayed(*data, *self.parameters())
-        except (ArithmeticError, ValueError):
-            return [], 1
-        count = len(results) - len(self.expected)
-        if any(bool(x) != truth for x, truth in zip(results[count:], self.expected)):
-            return [], 1
-        return list(results[:count]), 0 if all(map(math.isfinite, results[:count])) else 2
+    value: Any
 
 
 @dataclass(slots=True)
 class Result:
     """What a function returned: its entries in order, and how to build the like of it around other numbers."""
 
-    skeleton: Any  # lists, tuples and dicts with a Leaf at each leaf
-    leaves: list[Any]  # a number's type, an array's shape, or what is no number
-    entries: list[Any]
-    point: list[float]  # the arguments that it was recorded at
+    skeleton: Any  # lists, tuples and dicts with None at each leaf
+    leaves: list[Any]  # float or np.float64, the shape of an array, or a Constant
+    entries: list[Any]  # Values and floats, those of arrays too
     build: Callable[[list[Any]], Any] | None = None
 
     @classmethod
-    def of(cls, result: Any, point: list[float]) -> Result:
+    def of(cls, result: Any, scalar: type = float) -> Result:
+        """What a function returned that gives its numbers as scalars of a type. TypeError: it cannot be built again."""
         leaves: list[Any] = []
         entries: list[Any] = []
         for leaf in _trees.leaves(result):
-            if _trees.is_array(leaf):
+            if _trees.is_array(leaf) and leaf.dtype.kind in "fO":
                 leaves.append(leaf.shape)
-                entries += _trees.elements(leaf)
-            elif isinstance(leaf, (Value, Real)):
-                leaves.append(type(leaf) if isinstance(leaf, int) else float)
+                entries += [x if isinstance(x, Value) else number(x) for x in _trees.elements(leaf)]
+            elif isinstance(leaf, Value):
+                leaves.append(scalar)
                 entries.append(leaf)
+            elif isinstance(leaf, float):
+                leaves.append(type(leaf))
+                entries.append(float(leaf))
+            elif isinstance(leaf, (*PLAIN, type, types.FunctionType, types.ModuleType)):
+                leaves.append(Constant(leaf))
             else:
-                leaves.append((leaf,))
-        skeleton = _trees.rebuilt(result, iter([None] * len(leaves)))
-        return cls(skeleton, leaves, entries, point)
+                raise TypeError(f"it returns {type(leaf).__name__} objects")
+        return cls(_trees.rebuilt(result, iter([None] * len(leaves))), leaves, entries)
 
     def alike(self, other: Result) -> bool:
-        """Whether the two are built alike, up to the kinds of their numbers."""
-        kinds = [[float if isinstance(leaf, type) else leaf for leaf in x.leaves] for x in (self, other)]
+        """Whether the two are built alike, up to the values of constants."""
+        kinds = [[type(leaf) if isinstance(leaf, Constant) else leaf for leaf in x.leaves] for x in (self, other)]
         return bool(self.skeleton == other.skeleton and kinds[0] == kinds[1])
 
     def rebuilt(self, numbers: list[Any]) -> Any:
@@ -155,25 +132,6 @@ class Result:
         if self.build is None:
             self.build = _builder(self.skeleton, iter(self.leaves), [0])
         return self.build(numbers)
-
-    def batched(self, numbers: np.ndarray[Any, Any], shape: tuple[int, ...], kinds: list[Any]) -> Any:
-        """The like of it around arrays: `numbers` has a row for each entry, a column for each row of the batch."""
-
-        def arrays() -> Iterator[Any]:
-            start = 0
-            for leaf, kind in zip(self.leaves, kinds, strict=True):
-                if isinstance(leaf, type):
-                    array = numbers[start].reshape(shape)
-                    yield array if kind is float else array.astype(kind)
-                    start += 1
-                elif _is_shape(leaf):
-                    stop = start + math.prod(leaf)
-                    yield numbers[start:stop].T.reshape(*shape, *leaf)
-                    start = stop
-                else:
-                    yield leaf[0]
-
-        return _trees.rebuilt(self.skeleton, arrays())
 
 
 def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
@@ -183,11 +141,11 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
         leaf = next(leaves)
         if isinstance(leaf, type):
             start[0] += 1
-            return (lambda numbers: numbers[first]) if leaf is float else lambda numbers: leaf(numbers[first])
-        if _is_shape(leaf):
-            start[0] = stop = first + math.prod(leaf)
-            return lambda numbers: _trees.array(numbers[first:stop], leaf)
-        return lambda numbers: leaf[0]
+            return (lambda numbers: numbers[first]) if leaf is float else lambda numbers: _scalar(leaf, numbers[first])
+        if isinstance(leaf, Constant):
+            return lambda numbers: leaf.value
+        start[0] = stop = first + math.prod(leaf)
+        return lambda numbers: _trees.array(numbers[first:stop], leaf)
     kind = type(skeleton)
     children = list(skeleton.values() if isinstance(skeleton, dict) else skeleton)
     if kind in (list, tuple) and not any(child is not None for child in children):
@@ -205,33 +163,208 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
     return lambda numbers: _trees.rebuilt(skeleton, (part(numbers) for part in parts))
 
 
-def _is_shape(leaf: Any) -> bool:
-    return isinstance(leaf, tuple) and all(isinstance(size, int) for size in leaf)
+# --- a path -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Path:
+    """One way through a function: its program, with guards, and what the function makes of the outputs."""
+
+    program: Program
+    leaves: list[Value]  # what it reads beside its arguments
+    result: Result
+    at: list[float]  # the arguments that it was recorded at
+    expected: list[bool]  # of each guard
+    lines: list[str]  # where each guard was read
+    linked: list[int]  # the outputs that depend on leaves
+    exact: bool
+    places: list[tuple[Any, str, Value]] = field(default_factory=list)  # where the function finds leaves by name
+    rows: int = 0  # that took this path
+    kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with their gradients by the leaves, at need
+    native: Native | None = None
+    replayed: Callable[..., tuple[float, ...]] | None = None
+
+    def parameters(self) -> list[float]:
+        """The data of the leaves now."""
+        return [x._data for x in self.leaves]
+
+    def is_current(self) -> bool:
+        """Whether the function would still find the same leaves."""
+        return all((place[name] if name else place.cell_contents) is x for place, name, x in self.places)
+
+    def compile(self) -> None:
+        """Machine code, or Python where llvmlite is missing."""
+        machine = host()
+        if machine is not None:
+            program = lower(self.program, machine.native, self.exact)
+            known = {i: bool(x) for i, x in program.constants.items()}
+            guards = [(i, x) for i, x in zip(program.guards, self.expected, strict=True) if known.get(i) != x]
+            self.native = Native(program, program.outputs, [], guards, self.exact)
+        if self.native is None or self.native.calls_python:  # of one row, Python raises its exceptions itself
+            self.replayed = self.source().function()
+
+    def source(self) -> Any:
+        """The path as Python: its outputs, then its guards, then what is looked at for being finite."""
+        nodes: list[Any] = replay(self.program, self.at, self.parameters())
+        program = self.program
+        wanted = [nodes[i] for i in (*program.outputs, *program.guards, *program.checks)]
+        values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
+        return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
+
+    def point(self, data: Sequence[float]) -> tuple[list[float], int]:
+        """The outputs for one row, and its status: 0 done, 1 another path, 2 not finite."""
+        if self.replayed is None:
+            assert self.native is not None
+            return self.native.point(data, self.parameters())
+        if self.program.raised:  # what Python raises here is the answer
+            return [], 1
+        try:
+            results = self.replayed(*data, *self.parameters())
+        except (ArithmeticError, ValueError):
+            return [], 2
+        count = len(self.program.outputs)
+        guards = results[count : count + len(self.expected)]
+        if any(bool(x) != truth for x, truth in zip(guards, self.expected)):
+            return [], 1
+        return list(results[:count]), 0 if all(map(math.isfinite, results)) else 2
+
+    def kernel(self, k: int) -> Kernel:
+        """Output k and its gradient by the leaves, compiled."""
+        if k not in self.kernels:
+            program = self.program.with_outputs([self.program.outputs[k]])
+            self.kernels[k] = Kernel(program, self.at, self.leaves, len(self.leaves), True, self.exact)
+        return self.kernels[k]
+
+    def entries(self, results: list[Any], data: Sequence[float]) -> list[Any]:
+        """The outputs as the function gives them: those that depend on leaves as Values, to be differentiated."""
+        for k in self.linked:
+            results[k] = self._link(k, results[k], data)
+        return results
+
+    def _link(self, k: int, result: float, data: Sequence[float]) -> Value:
+        """A node whose operands are the leaves."""
+        kernel = self.kernel(k)
+        program, row = kernel.program, list(data)
+
+        def partials(out: Any, *leaves: Any) -> tuple[Any, ...]:
+            if not any(isinstance(x, Value) for x in leaves):
+                return tuple(map(float, kernel.value_and_grad([row])[1]))
+            variables = [x.pos() if isinstance(x, Value) else Value(x) for x in leaves]
+            nodes: list[Any] = replay(program, row, variables)
+            return tuple(gradients(nodes[program.outputs[0]], variables))
+
+        op = Op("jit", "jit", lambda *leaves: result, partials)
+        linked: Value = op(*self.leaves)
+        return linked
+
+
+# --- calls --------------------------------------------------------------------------------------------------------
+
+# What an argument or a result may hold beside floats, taken as it is and told apart by type and value.
+PLAIN = (int, str, bytes, complex, Fraction, Decimal, enum.Enum, type(None), type(...), range)
 
 
 @dataclass(slots=True)
 class Signature:
-    """Calls whose arguments are built alike: the paths that they have taken."""
+    """Calls whose arguments are alike but for their floats: the paths that they have taken."""
 
-    tree: Any  # the arguments, with a Place for each number
     labels: list[str]
     paths: list[Path] = field(default_factory=list)
+    held: list[Any] = field(default_factory=list)  # arguments that are told apart by identity
     eager: int = 0  # rows
+    used: int = 0  # rows that asked for a path while there was none
+    heavy: bool = False  # see HEAVY
+    faithful: bool = True  # a recording would not show what the function does
 
-    def arguments(self, numbers: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        args, kwargs = _trees.rebuilt(self.tree, (x.fill(numbers) for x in _trees.leaves(self.tree)))
-        return args, kwargs
+
+class Scan:
+    """What a call's arguments are: a key for all but their floats; the floats; and what stands for them."""
+
+    def __init__(self) -> None:
+        self.numbers: list[float] = []
+        self.values = False
+        self.held: list[Any] = []
+
+    def key(self, tree: Any) -> Any:
+        """The key of an argument; its floats are collected."""
+        kind = type(tree)
+        if kind is float:
+            self.numbers.append(tree)
+            return float
+        if isinstance(tree, (list, tuple)):
+            if all(type(x) is float for x in tree):
+                self.numbers += tree
+                return kind, len(tree)
+            return (kind, *[self.key(x) for x in tree])
+        if isinstance(tree, dict):
+            return (kind, *[(name, self.key(x)) for name, x in tree.items()])
+        if isinstance(tree, Value):
+            self.values = True
+            return Value
+        if _trees.is_array(tree):
+            return self._array(tree)
+        if isinstance(tree, float):
+            self.numbers.append(float(tree))
+            return float
+        return self._other(tree)
+
+    def _array(self, array: Any) -> Any:
+        if array.dtype.kind == "f":
+            self.numbers += array.astype(float).ravel().tolist()
+            return "array", array.shape
+        if array.dtype.hasobject:
+            return ("array", array.shape, *[self.key(x) for x in array.ravel().tolist()])
+        return "array", array.shape, str(array.dtype), array.tobytes()
+
+    def _other(self, x: Any) -> Any:
+        """What is no float: plain objects by their value, others by identity and what they hold."""
+        if isinstance(x, PLAIN) or type(x).__module__ == "numpy":
+            try:
+                hash(x)
+            except TypeError:
+                return self._thing(x)
+            return type(x), x, str(x) if isinstance(x, (complex, Decimal)) else ""  # -0.0, 1.0 and 1.00
+        return self._thing(x)
+
+    def _thing(self, x: Any) -> Any:
+        self.held.append(x)
+        return type(x), id(x), _fingerprint(x, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A leaf of the arguments: the position of its number, or what stands there in every call."""
+def _fingerprint(x: Any, depth: int) -> Any:
+    """What can be seen to have changed in an object: its attributes, or what a set holds."""
+    if isinstance(x, (type, types.ModuleType, types.FunctionType)):
+        return id(x)
+    if isinstance(x, (*PLAIN, float)) and not isinstance(x, enum.Enum):
+        return type(x), x if x == x else "nan"
+    if depth and isinstance(x, (set, frozenset, list, tuple)) and len(x) <= 64:
+        return (id(x), *[_fingerprint(y, depth - 1) for y in x])
+    attributes = getattr(x, "__dict__", None)
+    if depth and isinstance(attributes, dict):
+        return (id(x), *[(name, _fingerprint(y, depth - 1)) for name, y in attributes.items()])
+    slots = getattr(type(x), "__slots__", ()) if depth and not isinstance(x, Value) else ()
+    return (id(x), *[(name, _fingerprint(getattr(x, name, None), 0)) for name in slots if isinstance(name, str)])
 
-    position: int
-    fixed: Any = None
 
-    def fill(self, numbers: Sequence[Any]) -> Any:
-        return self.fixed if self.position < 0 else numbers[self.position]
+def filled(tree: Any, numbers: Iterator[Any]) -> Any:
+    """The arguments with other numbers for their floats, in the order of Scan."""
+    if type(tree) is float:
+        return next(numbers)
+    if isinstance(tree, _trees.CONTAINERS):
+        return _trees.rebuilt(tree, iter([filled(x, numbers) for x in _trees.leaves(tree)]))
+    if _trees.is_array(tree):
+        if tree.dtype.kind == "f":
+            import numpy as np
+
+            array = np.empty(tree.shape, object)
+            array.ravel()[:] = list(itertools.islice(numbers, tree.size))
+            return array
+        if tree.dtype.hasobject:
+            array = tree.copy()
+            array.ravel()[:] = [filled(x, numbers) for x in tree.ravel().tolist()]
+            return array
+        return tree
+    return next(numbers) if isinstance(tree, float) else tree
 
 
 class Batch:
@@ -244,16 +377,49 @@ class Batch:
         self.results: list[Result] = []
         self.out: Any = None
         self.taken = np.full(n, -1)  # the number of the path that a row took; -1: it was run eagerly
+        self.result = np.zeros(n, int)  # the number of its result
 
-    def add(self, result: Result) -> None:
-        """Some rows have a result that is built like this one; TypeError: others have not."""
+    def add(self, result: Result, rows: Any) -> None:
+        """These rows have a result that is built like this one; TypeError: others have not."""
         if not self.results:
             import numpy as np
 
             self.out = np.empty((len(result.entries), self.n))
         elif not self.results[0].alike(result):
             raise TypeError(f"{self.function!r} returns differently built results for rows of a batch; call it by rows")
-        self.results.append(result)
+        if not any(x is result for x in self.results):
+            self.results.append(result)
+        self.result[rows] = next(k for k, x in enumerate(self.results) if x is result)
+
+    def whole(self) -> Any:
+        """The result around arrays, whose first axis is that of the batch."""
+        import numpy as np
+
+        first, start, arrays = self.results[0], 0, []
+        for k, leaf in enumerate(first.leaves):
+            if isinstance(leaf, Constant):
+                arrays.append(self._constants([x.leaves[k].value for x in self.results]))
+            else:
+                shape = () if isinstance(leaf, type) else leaf
+                stop = start + math.prod(shape)
+                arrays.append(np.ascontiguousarray(self.out[start:stop].T).reshape(self.n, *shape))
+                start = stop
+        return _trees.rebuilt(first.skeleton, iter(arrays))
+
+    def _constants(self, values: list[Any]) -> Any:
+        """What is the same along a path, for all rows: an array where it is a number."""
+        import numpy as np
+
+        if all(isinstance(x, (bool, np.bool_)) for x in values):
+            return np.array(values)[self.result]
+        if all(isinstance(x, (int, np.integer)) for x in values):
+            small = all(-(2**63) <= x < 2**63 for x in values)
+            return np.array(values, np.int64 if small else object)[self.result]
+        if all(x == values[0] for x in values):
+            return values[0]
+        raise TypeError(
+            f"{self.function!r} returns {values[0]!r} and {values[1]!r} for rows of a batch; call it by rows"
+        )
 
 
 def _attribute(x: Any, name: str) -> Any:
@@ -267,9 +433,10 @@ class Compiled:
         self.function, self.exact, self.limit = function, exact, limit
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
-        self._recording = threading.RLock()
-        self._warned = False
-        functools.update_wrapper(self, function)
+        self._compiling = threading.Lock()  # held by the thread that records and compiles
+        self._warned: set[str] = set()
+        self.pays = PAYS
+        functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
         return f"<jit of {getattr(self.function, '__qualname__', repr(self.function))}>"
@@ -285,6 +452,8 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if is_recording():  # of a function that is being differentiated, or recorded by another jit
+            return self.function(*args, **kwargs)
         if not kwargs:
             for x in args:
                 if type(x) is not float:
@@ -292,26 +461,32 @@ class Compiled:
             else:
                 signature = self._floats.get(len(args))
                 if signature is not None:
-                    return self._point(signature, args)
-        numbers: list[Any] = []
-        others: list[Any] = []  # Values and arrays
-        key = scan((args, kwargs), numbers, others)
-        if any(isinstance(x, Value) for x in others):
+                    return self._point(signature, args, args, kwargs)
+        if isinstance(self.function, Vmap):
+            return self._over(args, kwargs)
+        scan = Scan()
+        key = scan.key((args, kwargs))
+        if scan.values:
             return self.function(*args, **kwargs)
-        signature = self.signature(args, kwargs, key, len(numbers))
-        return self._batch(signature, numbers, others) if others else self._point(signature, numbers)
+        signature = self.signature(key, args, kwargs, scan)
+        if signature is None:
+            return self._eager(scan.numbers, args, kwargs)
+        return self._point(signature, scan.numbers, args, kwargs)
 
     # --- to look at -------------------------------------------------------------------------------------------------
 
     @property
+    def _paths(self) -> list[Path]:
+        return [path for signature in list(self._signatures.values()) for path in signature.paths]
+
+    @property
     def stats(self) -> dict[str, Any]:
         """Counts: paths compiled and rows that took each, rows run eagerly, nodes recorded and compiled."""
-        signatures = list(self._signatures.values())
-        paths = [path for signature in signatures for path in signature.paths]
+        paths = self._paths
         return {
             "paths": len(paths),
             "rows": [path.rows for path in paths],
-            "eager": sum(signature.eager for signature in signatures),
+            "eager": sum(signature.eager for signature in list(self._signatures.values())),
             "recorded": [path.program.count for path in paths],
             "compiled": [path.program.count if path.native is None else path.native.count for path in paths],
         }
@@ -319,193 +494,386 @@ class Compiled:
     @property
     def constants(self) -> list[float]:
         """The plain numbers that are part of the recorded programs."""
-        paths = [path for signature in self._signatures.values() for path in signature.paths]
-        return list(dict.fromkeys(x for path in paths for x in path.program.constants.values()))
+        return list(dict.fromkeys(x for path in self._paths for x in path.program.constants.values()))
 
     def source(self, language: str = "python") -> str:
         """All paths recorded so far, as text: "python" or "llvm"."""
         if language not in ("python", "llvm"):
             raise ValueError(f'source is "python" or "llvm", not {language!r}')
-        paths = [path for signature in self._signatures.values() for path in signature.paths]
         if language == "python":
-            return "\n\n\n".join(str(path.source()) for path in paths)
-        return "\n\n".join(path.native.text for path in paths if path.native is not None)
+            return "\n\n\n".join(str(path.source()) for path in self._paths)
+        return "\n\n".join(path.native.text for path in self._paths if path.native is not None)
 
-    # --- calls ------------------------------------------------------------------------------------------------------
+    # --- one call ---------------------------------------------------------------------------------------------------
 
-    def signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Any, count: int) -> Signature:
-        """What is known of calls whose arguments are built like these."""
-        try:
-            signature = self._signatures.get(key)
-        except TypeError:
-            fixed = next(
-                x for x in _trees.leaves((args, kwargs)) if type(x).__hash__ is None and not _trees.is_array(x)
+    def signature(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], scan: Scan) -> Signature | None:
+        """What is known of calls whose arguments are alike; None: no more of them are compiled."""
+        signature = self._signatures.get(key)
+        if signature is not None:
+            return signature
+        if len(self._signatures) >= self.limit:
+            self._warn(
+                f"more than {self.limit} kinds of arguments (another int, string or object makes another kind); "
+                "further ones run eagerly; pass numbers that vary as floats, or raise jit(paths=...)"
             )
-            kind = f"{fixed!r} ({type(fixed).__name__})"
-            raise TypeError(
-                f"{self!r} takes numbers, arrays, and lists, tuples and dicts of them, not {kind}"
-            ) from None
-        if signature is None:
-            positions = iter(range(count))
-            leaves = _trees.leaves((args, kwargs))
-            places = [Place(next(positions)) if _is_number(leaf) else Place(-1, leaf) for leaf in leaves]
-            tree = _trees.rebuilt((args, kwargs), iter(places))
-            signature = self._signatures.setdefault(key, Signature(tree, self._labels(args, count)))
-            if count == len(args) and not kwargs and all(map(_is_number, args)):
-                self._floats.setdefault(len(args), signature)
+            return None
+        signature = Signature(self._labels(args, kwargs, len(scan.numbers)))
+        for x in scan.held:
+            try:  # the object may go, and this with it: its id is used again
+                signature.held.append(weakref.ref(x, lambda _: self._signatures.pop(key, None)))
+            except TypeError:
+                signature.held.append(x)
+        signature = self._signatures.setdefault(key, signature)
+        if not kwargs and not isinstance(self.function, Vmap) and all(type(x) is float for x in args):
+            self._floats.setdefault(len(args), signature)
         return signature
 
-    def _labels(self, args: tuple[Any, ...], count: int) -> list[str]:
+    def _labels(self, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> list[str]:
         """The names of the arguments, where each is one number: errors name them."""
         try:
             names = list(inspect.signature(self.function).parameters)
         except (TypeError, ValueError):
             names = []
-        plain = count == len(args) <= len(names)
+        plain = not kwargs and count == len(args) <= len(names)
         return names[:count] if plain else [""] * count
 
-    def _point(self, signature: Signature, numbers: Sequence[float]) -> Any:
-        """One call on numbers."""
+    def _point(self, signature: Signature, numbers: Sequence[float], args: tuple[Any, ...], kwargs: Any) -> Any:
+        """One call."""
         for path in signature.paths:
+            if path.places and not path.is_current():
+                signature.paths = [x for x in signature.paths if x is not path]
+                continue
             results, status = path.point(numbers)
             if status == 0:
                 path.rows += 1
-                return path.result.rebuilt(results)
+                return path.result.rebuilt(path.entries(results, numbers) if path.linked else results)
             if status == 2:
                 break
         else:
-            with self._recording:
-                known = len(signature.paths)
-                if known < self.limit:
-                    result, recorded = self._record(signature, numbers)
-                    if recorded is not None:
-                        recorded.rows += 1
-                    return result.rebuilt([x.data if isinstance(x, Value) else x for x in result.entries])
-                self._warn(signature)
+            if signature.faithful and self._compiling.acquire(blocking=False):
+                try:
+                    known = len(signature.paths)
+                    if not known or self._unknown(signature, numbers):
+                        if sum(len(x.paths) for x in list(self._signatures.values())) < self.limit:
+                            return self._record(signature, numbers, args, kwargs)[0]
+                        self._warn_of_paths(signature)
+                finally:
+                    self._compiling.release()
         signature.eager += 1
-        result = self._eager(signature, numbers)
-        return result.rebuilt(result.entries)
+        return self._eager(numbers, args, kwargs, signature.labels)
 
-    def _batch(self, signature: Signature, given: list[Any], arrays: list[Any]) -> Any:
-        """One call on arrays, element by element."""
+    def _unknown(self, signature: Signature, numbers: Sequence[float]) -> bool:
+        """Whether no path takes these numbers; another thread may have recorded it meanwhile."""
+        return all(path.point(numbers)[1] == 1 for path in signature.paths)
+
+    # --- a batch ----------------------------------------------------------------------------------------------------
+
+    def _over(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """One call of jit(vmap(f)): each row of the arrays along its own path, the rows of like kind together."""
         import numpy as np
 
-        for x in arrays:
-            if x.dtype.kind not in "fiub":
-                raise TypeError(f"{self!r} takes arrays of real numbers, not of {x.dtype}")
-        try:
-            shape = np.broadcast_shapes(*(x.shape for x in arrays))
-        except ValueError:
-            shapes = ", ".join(str(x.shape) for x in arrays)
-            raise ValueError(f"{self!r}: arrays of shapes {shapes} cannot be broadcast against each other") from None
-        full: list[Any] = [np.broadcast_to(np.asarray(x, float), shape) if np.ndim(x) else np.float64(x) for x in given]
-        columns: list[Any] = [x.ravel() if x.ndim else x for x in full]
-        n = math.prod(shape)
-        if not n:
-            if not signature.paths:
-                self._record(signature, [0.0 if x.ndim else float(x) for x in columns])
-            result = signature.paths[0].result
-            return result.batched(np.empty((len(result.entries), 0)), shape, _kinds([result]))
-        batch = self.rows(signature, columns, n)
-        return batch.results[0].batched(batch.out, shape, _kinds(batch.results))
+        columns = self._columns(args) if not kwargs else None
+        if columns is None:  # what vmap does itself: Values, lists, no rows, axes nested in trees
+            return self.function(*args, **kwargs)
+        numbers, kinds, example, n = columns
+        groups = [np.arange(n)]
+        if kinds:
+            _, group = np.unique(np.column_stack(kinds), axis=0, return_inverse=True)
+            groups = [np.nonzero(group.ravel() == k)[0] for k in range(int(group.max()) + 1)]
+        whole = Batch(self, n)
+        for rows in groups:
+            scan = Scan()
+            first = example(int(rows[0]))
+            signature = self.signature(scan.key((first, {})), first, {}, scan)
+            part = [x[rows] if x.ndim and len(rows) < n else x for x in numbers]
+            batch = self.rows(signature, part, len(rows), first)
+            for k, result in enumerate(batch.results):
+                mine = rows[batch.result == k]
+                whole.add(result, mine)
+                whole.out[:, mine] = batch.out[:, batch.result == k]
+        return whole.whole()
 
-    def rows(self, signature: Signature, columns: list[Any], n: int) -> Batch:
-        """Every row along its path; a column is an array, or a number for all rows."""
+    def _columns(self, args: tuple[Any, ...]) -> Any:
+        """The columns of floats and of ints in the arguments, what makes the arguments of a row, and how many rows."""
+        import numpy as np
+
+        assert isinstance(self.function, Vmap)
+        axes = self.function.in_axes
+        axes = tuple(axes) if isinstance(axes, (tuple, list)) else (axes,) * len(args)
+        if len(axes) != len(args) or not all(axis is None or type(axis) is int for axis in axes):
+            return None
+        mapped: list[Any] = []
+        sizes: set[int] = set()
+        numbers: list[Any] = []
+        kinds: list[Any] = []
+        for arg, axis in zip(args, axes):
+            if axis is None:
+                scan = Scan()
+                scan.key(arg)
+                if scan.values:
+                    return None
+                numbers += [np.float64(x) for x in scan.numbers]
+                continue
+            for leaf in _trees.leaves(arg):
+                if not _trees.is_array(leaf) or leaf.dtype.kind not in "fiub" or not -leaf.ndim <= axis < leaf.ndim:
+                    return None
+                moved = np.moveaxis(leaf, axis, 0)
+                mapped.append(moved)
+                sizes.add(len(moved))
+                flat = moved.reshape(len(moved), math.prod(moved.shape[1:]))
+                if leaf.dtype.kind == "f":
+                    flat = flat.astype(float, copy=False)
+                    numbers += [flat[:, j] for j in range(flat.shape[1])]
+                else:
+                    kinds.append(flat)
+        if len(sizes) != 1 or 0 in sizes:
+            return None
+
+        def example(i: int) -> tuple[Any, ...]:
+            rest = iter(mapped)
+            return tuple(
+                arg if axis is None else _trees.rebuilt(arg, (_element(next(rest)[i]) for _ in _trees.leaves(arg)))
+                for arg, axis in zip(args, axes)
+            )
+
+        return numbers, kinds, example, sizes.pop()
+
+    def rows(self, signature: Signature | None, columns: list[Any], n: int, args: tuple[Any, ...]) -> Batch:
+        """Every row along its path; a column is an array, or a number for all rows. args: those of one row."""
         import numpy as np
 
         def row(i: int) -> list[float]:
             return [float(x[i]) if x.ndim else float(x) for x in columns]
 
         batch = Batch(self, n)
+        paths = [] if signature is None else signature.paths
         unfinished: list[int] = []
 
         def run(path: Path, pending: Any) -> Any:
             """Rows along a path; those that need another one."""
-            batch.add(path.result)
+            batch.add(path.result, pending)
             part = columns if len(pending) == n else [x[pending] if x.ndim else x for x in columns]
             target = batch.out if len(pending) == n else np.empty((len(batch.out), len(pending)))
             odd, status = _run(path, part, len(pending), target)
             if len(pending) < n:
                 batch.out[:, pending] = target
             odd, status = np.asarray(odd, int), np.asarray(status)
-            batch.taken[pending] = signature.paths.index(path)
+            batch.taken[pending] = next(k for k, x in enumerate(paths) if x is path)
             batch.taken[pending[odd]] = -1
             path.rows += len(pending) - len(odd)
             unfinished.extend(pending[odd[status == 2]].tolist())
             return pending[odd[status == 1]]
 
         pending: Any = np.arange(n)
-        for path in sorted(signature.paths, key=lambda path: -path.rows):
+        for path in sorted(paths, key=lambda path: -path.rows):
             if len(pending):
                 pending = run(path, pending)
         while len(pending):
-            with self._recording:
-                if len(signature.paths) >= self.limit:
-                    self._warn(signature)
-                    unfinished += pending.tolist()
-                    break
-                i, rest = int(pending[0]), pending[1:]
-                result, new = self._record(signature, row(i))
-            batch.add(result)
-            batch.out[:, i] = [x.data if isinstance(x, Value) else x for x in result.entries]
-            pending = rest
-            if new is not None:
-                new.rows += 1
-                batch.taken[i] = signature.paths.index(new)
-                if len(rest):
-                    pending = run(new, rest)
+            new = self._new_path(signature, row(int(pending[0])), args, batch, int(pending[0]), len(pending))
+            if new is None:
+                unfinished += pending.tolist()
+                break
+            pending = run(new, pending) if isinstance(new, Path) else pending[1:]
         for i in sorted(unfinished):
-            result = self._eager(signature, row(i))
-            batch.add(result)
-            batch.out[:, i] = result.entries
-            signature.eager += 1
+            batch.taken[i] = -1
+            result = Result.of(self._eager(row(i), args, {}))
+            batch.add(result, [i])
+            batch.out[:, i] = _data(result.entries)
+            if signature is not None:
+                signature.eager += 1
         return batch
+
+    def _new_path(
+        self, signature: Signature | None, numbers: list[float], args: tuple[Any, ...], batch: Batch, i: int, n: int
+    ) -> Path | bool | None:
+        """Record row i of a batch of which n rows are left; True: it is done without a path; None: none is made."""
+        if signature is None or not signature.faithful:
+            return None
+        signature.used += n
+        with self._compiling:
+            if sum(len(x.paths) for x in list(self._signatures.values())) >= self.limit:
+                self._warn_of_paths(signature)
+                return None
+            for known in signature.paths:  # made by another thread meanwhile
+                if known.point(numbers)[1] != 1:
+                    return known
+            raw, path = self._record(signature, numbers, args, {}, wait=1.0)
+            if path is None and signature.heavy:
+                return None
+            if path is not None:
+                path.rows -= (
+                    1  # this row is run along it with the others, so that its bits do not depend on who is first
+                )
+                return path
+            result = Result.of(raw)
+            batch.add(result, [i])
+            batch.out[:, i] = _data(result.entries)
+            return True
 
     # --- recording --------------------------------------------------------------------------------------------------
 
-    def _record(self, signature: Signature, numbers: Sequence[float]) -> tuple[Result, Path | None]:
-        """Record the function at these numbers; the path is compiled and kept, unless its own guards shut it out."""
-        point = [float(x) for x in numbers]
-        inputs = [Value(x, label) for x, label in zip(point, signature.labels, strict=True)]
-        args, kwargs = signature.arguments(inputs)
-        guards: list[tuple[Value, bool, str]] = []
-        with _watched(guards), recording():
-            result = Result.of(self.function(*args, **kwargs), point)
-        entries = [x if isinstance(x, Value) else number(x, "a jitted function's result") for x in result.entries]
-        program, leaves = flatten([*entries, *(condition for condition, _, _ in guards)], inputs)
-        result = Result(result.skeleton, result.leaves, [getattr(x, "data", x) for x in entries], point)
-        expected, lines = [truth for _, truth, _ in guards], [line for _, _, line in guards]
-        path = Path(program, leaves, result, expected, lines, self.exact)
-        path.compile()
-        if path.point(point)[1] == 1:  # a guard that reads nan, say: no row would ever take it
-            return result, None
+    def _record(
+        self,
+        signature: Signature,
+        numbers: Sequence[float],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait: float = 0.0,
+    ) -> tuple[Any, Path | None]:
+        """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be."""
+        if signature.heavy and signature.used < self.pays:
+            signature.eager += 1
+            signature.used += 1
+            return self._eager(numbers, args, kwargs, signature.labels), None
+        recorded = Recording(self._generators(args))
+        with watched(recorded, wait) as alone:
+            if not alone:
+                return self._eager(numbers, args, kwargs, signature.labels), None
+            inputs = [Value(x, label=label) for x, label in zip(numbers, signature.labels, strict=True)]
+            with recording(inputs):
+                raw = self._called(inputs, args, kwargs)
+            recorded.finish()
+        signature.used += 1
+        given = self._given(raw, inputs, recorded.owns, args, kwargs)
+        try:
+            result = Result.of(raw, _scalars((args, kwargs)))
+        except TypeError as error:
+            recorded.unfaithful = recorded.unfaithful or str(error)
+        if recorded.unfaithful:
+            signature.faithful = False
+            self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
+            return given, None
+        signature.heavy = len(recorded.nodes) > HEAVY
+        if recorded.uncompilable or (signature.heavy and signature.used < self.pays):
+            return given, None
+        path = self._path(recorded, result, inputs, numbers)
+        if path.point(numbers)[1] == 1:  # a guard that reads nan, say: no row would ever take it
+            return given, None
+        path.rows += 1
         signature.paths.append(path)
-        return result, path
+        return given, path
 
-    def _eager(self, signature: Signature, numbers: Sequence[float]) -> Result:
+    def _path(self, recorded: Recording, result: Result, inputs: list[Value], numbers: Sequence[float]) -> Path:
+        """What was recorded, compiled."""
+        guards = [guard.condition for guard in recorded.guards]
+        roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
+        checks = recorded.checks(node for root in roots for node in topological_order(root))
+        program, leaves = flatten(
+            result.entries, inputs, guards=guards, checks=checks, raised=recorded.failed, within=recorded.owns
+        )
+        expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
+        linked = _depending(program)
+        result.entries = _data(result.entries)  # the recorded graph is not kept
+        path = Path(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
+        path.places = self._places(leaves)
+        path.compile()
+        return path
+
+    def _called(self, inputs: Sequence[Value], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The function's answer, with Values for the floats."""
+        rest = iter(inputs)
+        filled_args, filled_kwargs = filled((args, kwargs), rest)
+        if isinstance(self.function, Vmap):
+            return self.function.function(*filled_args, **filled_kwargs)
+        try:
+            return self.function(*filled_args, **filled_kwargs)
+        except (TypeError, ValueError) as error:
+            if any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
+                error.add_note("an array argument of jit(f) is the whole array; jit(vmap(f)) applies f to each row")
+            raise
+
+    def _eager(
+        self, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any], labels: Sequence[str] = ()
+    ) -> Any:
         """The function's own answer for these numbers."""
-        inputs = [Value(x, label) for x, label in zip(numbers, signature.labels, strict=True)]
-        args, kwargs = signature.arguments(inputs)
-        with recording():
-            result = Result.of(self.function(*args, **kwargs), list(numbers))
-        result.entries = [getattr(x, "data", x) for x in result.entries]
-        return result
+        inputs = [Value(x, label=label) for x, label in zip(numbers, itertools.chain(labels, itertools.repeat("")))]
+        raw = self._called(inputs, args, kwargs)
+        mine = set(inputs)
+        return self._given(raw, inputs, mine.__contains__, args, kwargs)
 
-    def _warn(self, signature: Signature) -> None:
-        """Say once that there are too many paths, and where they part."""
-        if self._warned:
-            return
-        self._warned = True
-        last, other = signature.paths[-1], signature.paths[-2 if len(signature.paths) > 1 else -1]
+    def _given(
+        self,
+        raw: Any,
+        inputs: Sequence[Value],
+        own: Callable[[Any], bool],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """What the function returned, with numbers for Values that depend on its arguments alone."""
+        mine, scalar = set(inputs), _scalars((args, kwargs))
+
+        def number_or_value(x: Any, kind: type) -> Any:
+            if not isinstance(x, Value):
+                return x
+            foreign = any(node not in mine and node.op is None and not own(node) for node in topological_order(x))
+            return x if foreign else kind(x._data)
+
+        def leaf(x: Any) -> Any:
+            if _trees.is_array(x) and x.dtype.hasobject:
+                return _trees.array([number_or_value(y, float) for y in _trees.elements(x)], x.shape)
+            return number_or_value(x, scalar)
+
+        leaves = _trees.leaves(raw)
+        if any(_is_opaque(x) for x in leaves):  # the Values in it cannot be reached
+            function = self.function.function if isinstance(self.function, Vmap) else self.function
+            try:
+                return function(*args, **kwargs)
+            except (AttributeError, TypeError):  # it wants Values
+                return raw
+        return _trees.rebuilt(raw, iter([leaf(x) for x in leaves]))
+
+    def _generators(self, args: tuple[Any, ...]) -> list[random.Random]:
+        """The sources of randomness that the function can be seen to hold."""
+        function = inspect.unwrap(self.function)
+        code = getattr(function, "__code__", None)
+        held = list(_trees.leaves(args))
+        if code is not None:
+            held += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+            held += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+            held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        held += [getattr(x, "__self__", None) for x in held]  # whose method it is
+        held += [y for x in held for y in getattr(x, "__dict__", {}).values() if not isinstance(x, types.ModuleType)]
+        return [x for x in held if isinstance(x, random.Random) and type(x) is not random.SystemRandom]
+
+    def _places(self, leaves: list[Value]) -> list[tuple[Any, str, Value]]:
+        """Where the function finds its leaves by name: another Value there makes another program."""
+        function = inspect.unwrap(self.function)
+        found: list[tuple[Any, str, Value]] = []
+        if leaves and getattr(function, "__code__", None) is not None:
+            wanted = {id(x) for x in leaves}
+            for cell in function.__closure__ or ():
+                if _is_filled(cell) and id(cell.cell_contents) in wanted:
+                    found.append((cell, "", cell.cell_contents))
+            for name in function.__code__.co_names:
+                if id(function.__globals__.get(name)) in wanted:
+                    found.append((function.__globals__, name, function.__globals__[name]))
+        return found
+
+    # --- warnings ---------------------------------------------------------------------------------------------------
+
+    def _warn(self, message: str) -> None:
+        """Say something once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            level = 2
+            frame = sys._getframe(1)
+            while frame.f_back is not None and frame.f_code.co_filename == __file__:
+                frame, level = frame.f_back, level + 1
+            warnings.warn(f"{self!r}: {message}", RuntimeWarning, stacklevel=level)
+
+    def _warn_of_paths(self, signature: Signature) -> None:
+        """Say that there are too many paths, and where they part."""
+        paths = signature.paths or self._paths
+        last, other = paths[-1], paths[-2 if len(paths) > 1 else -1]
         parted = [k for k, pair in enumerate(zip(last.expected, other.expected)) if pair[0] != pair[1]]
         k = parted[0] if parted else min(len(last.lines), len(other.lines)) - 1
         where = last.lines[k] if last.lines else "a place unknown"
-        warnings.warn(
-            f"{self!r}: more than {self.limit} paths; further ones run eagerly. They part at {where}; "
-            "write that with where(), maximum() or another row, or raise jit(paths=...)",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        if "paths" not in self._warned:
+            self._warned.add("paths")
+            self._warn(
+                f"more than {self.limit} paths; further ones run eagerly. They part at {where}; "
+                "write that with where(), maximum() or another op, or raise jit(paths=...)"
+            )
 
 
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
@@ -513,36 +881,50 @@ def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
     return Compiled(function, exact, limit)
 
 
-def _is_number(leaf: Any) -> bool:
-    return _trees.is_array(leaf) or (isinstance(leaf, Real) and not isinstance(leaf, bool))
+def _depending(program: Program) -> list[int]:
+    """The numbers of the outputs that depend on parameters."""
+    varies = [False] * len(program)
+    for i in program.parameters:
+        varies[i] = True
+    for i, operands in enumerate(program.operands):
+        if operands:
+            varies[i] = any(varies[k] for k in operands)
+    return [k for k, i in enumerate(program.outputs) if varies[i]]
 
 
-def scan(tree: Any, numbers: list[Any], others: list[Any]) -> Any:
-    """How arguments are built, as a key; their numbers and arrays are collected, and Values and arrays once more."""
-    kind = type(tree)
-    if kind is float:
-        numbers.append(tree)
-        return float
-    if isinstance(tree, (list, tuple)):
-        if all(type(x) is float for x in tree):
-            numbers += tree
-            return kind, len(tree)
-        return (kind, *[scan(x, numbers, others) for x in tree])
-    if isinstance(tree, dict):
-        return (kind, *[(name, scan(x, numbers, others)) for name, x in tree.items()])
-    if _trees.is_array(tree) or isinstance(tree, Value):
-        others.append(tree)
-        numbers.append(tree)
-        return float
-    if _is_number(tree):
-        numbers.append(float(tree))
-        return float
-    return "fixed", kind, tree
+def _scalar(kind: type, x: Any) -> Any:
+    """A number as that type; a Value as it is."""
+    return x if isinstance(x, Value) else kind(x)
 
 
-def _kinds(results: list[Result]) -> list[Any]:
-    """The type of each leaf's numbers over all rows: float unless all agree."""
-    return [kinds.pop() if len(kinds := set(leaves)) == 1 else float for leaves in zip(*(x.leaves for x in results))]
+def _scalars(args: Any) -> type:
+    """The type of the numbers that a function of these arguments returns: where there are arrays, NumPy's."""
+    arrays = any(_trees.is_array(x) for x in _trees.leaves(args))
+    found: type = sys.modules["numpy"].float64 if arrays else float
+    return found
+
+
+def _data(entries: Sequence[Any]) -> list[float]:
+    return [x._data if isinstance(x, Value) else x for x in entries]
+
+
+def _element(x: Any) -> Any:
+    """A row of an array, or the number that it is."""
+    return x if x.ndim else x.item()
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _is_opaque(leaf: Any) -> bool:
+    """Whether a leaf of a result is neither a number nor anything that holds none."""
+    known = (Value, float, *PLAIN, type, types.FunctionType, types.ModuleType)
+    return not (isinstance(leaf, known) or _trees.is_array(leaf))
 
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
@@ -562,67 +944,3 @@ def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> t
         else:
             out[:, i] = results
     return odd, statuses
-
-
-@contextmanager
-def _watched(guards: list[tuple[Value, bool, str]]) -> Iterator[None]:
-    """While it lasts, what this thread reads off Values is written down: conditions, their truths, and where."""
-    thread = threading.get_ident()
-
-    def reader(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> None:
-        if threading.get_ident() == thread:
-            where = _source_line()
-            guards.extend((condition, truth, where) for condition, truth in _conditions(how, operands, result))
-
-    READERS.append(reader)
-    try:
-        yield
-    finally:
-        READERS.remove(reader)
-
-
-def _source_line() -> str:
-    """The line of the user's that is being run."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _conditions(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> list[tuple[Value, bool]]:
-    """Under which conditions a reading gives this result again; where that is hard to say, for the same numbers."""
-    x = operands[0]
-    if how in COMPARISONS:
-        return [(COMPARISONS[how](*operands), bool(result))]
-    if how is bool:
-        return [(x, bool(result))]
-    if how in BOUNDS and operands[1:] in ((), (None,)) and abs(result) < 2**51:
-        low, high, low_belongs, high_belongs = BOUNDS[how](result)
-        inside = ((less_equal if low_belongs else less)(low, x), (less_equal if high_belongs else less)(x, high))
-        return [(condition, True) for condition in inside]
-    if how in (math.isnan, math.isinf, math.isfinite) and math.isfinite(x.data):
-        return [(less_equal(abs(x), MAX), True)]
-    values = [x for x in operands if isinstance(x, Value)]
-    return [(row, True) for x in values for row in (less_equal(x, x.data), less_equal(x.data, x))]
-
-
-COMPARISONS: dict[Any, Callable[..., Value]] = {
-    operator.lt: less,
-    operator.le: less_equal,
-    operator.gt: lambda x, y: less(y, x),
-    operator.ge: lambda x, y: less_equal(y, x),
-}
-
-
-def _cut(k: int) -> tuple[float, float, bool, bool]:
-    """Between which numbers all are cut to k, and whether these belong."""
-    return (k if k > 0 else k - 1, k if k < 0 else k + 1, k > 0, k < 0)
-
-
-BOUNDS: dict[Any, Callable[[int], tuple[float, float, bool, bool]]] = {
-    int: _cut,
-    math.trunc: _cut,
-    math.floor: lambda k: (k, k + 1, True, False),
-    math.ceil: lambda k: (k - 1, k, False, True),
-    round: lambda k: (k - 0.5, k + 0.5, k % 2 == 0, k % 2 == 0),  # half goes to even
-}

@@ -46,7 +46,7 @@ def kernel(
     if not outputs or not all(isinstance(x, Value) for x in outputs):
         raise TypeError(f"a kernel is made of recorded Values, not of {output!r}")
     program, leaves = flatten(outputs, inputs, parameters)
-    return Kernel(program, [x.data for x in inputs], leaves, len(parameters), isinstance(output, Value), exact)
+    return Kernel(program, [x._data for x in inputs], leaves, len(parameters), isinstance(output, Value), exact)
 
 
 class Kernel:
@@ -57,7 +57,7 @@ class Kernel:
     ) -> None:
         self.program, self.leaves, self.single, self.exact = program, leaves, single, exact
         self.parameters = leaves[:parameters]
-        self._point = [at, [x.data for x in leaves]]  # where the graph was recorded
+        self._point = [at, [x._data for x in leaves]]  # where the graph was recorded
         self._made: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -184,7 +184,7 @@ class Kernel:
         if self.parameters:
             gradient = self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
         labels = [self.program.labels.get(i, "") for i in (*self.program.inputs, *self.program.parameters)]
-        leaves = [x.data for x in self.leaves]
+        leaves = [x._data for x in self.leaves]
         return c99.Graph(self.program, gradient, labels, leaves, len(self.parameters), self.single, title)
 
     @property
@@ -236,7 +236,7 @@ class Kernel:
             known = {*inputs, *leaves}
             slopes = gradients(total, leaves[: len(self.parameters)])
             for x in slopes:
-                outputs.append(x.data if x.op is None and x not in known else x)  # a constant slope
+                outputs.append(x._data if x.op is None and x not in known else x)  # a constant slope
         return outputs, inputs, leaves
 
     def _native(self, kind: str) -> Native | None:
@@ -273,7 +273,7 @@ class Kernel:
             raise ValueError(f"{len(parameters)} numbers for {len(self.parameters)} parameters")
         if len(self.leaves) == len(self.parameters):
             return parameters
-        return [*map(float, parameters), *(x.data for x in self.leaves[len(self.parameters) :])]
+        return [*map(float, parameters), *(x._data for x in self.leaves[len(self.parameters) :])]
 
     def _single(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
         """The outputs for one row."""
@@ -291,7 +291,7 @@ class Kernel:
     def _eager(self, row: Sequence[float], point: Any) -> list[float]:
         """The outputs for one row, by the eager engine, with its errors."""
         nodes: list[Any] = replay(self.program, [float(x) for x in row], [float(x) for x in point])
-        return [x.data if isinstance(x, Value) else x for x in (nodes[i] for i in self.program.outputs)]
+        return [x._data if isinstance(x, Value) else x for x in (nodes[i] for i in self.program.outputs)]
 
     def _eager_gradient(self, row: Sequence[float], point: Any) -> list[float]:
         """The output and the parameters' gradient for one row, by the eager engine."""

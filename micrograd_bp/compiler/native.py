@@ -96,6 +96,7 @@ class Native:
         self.text = plan.text()
         self.code = Code(self.text, plan.level)
         self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
+        self.calls_python = bool(plan.callbacks)
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
         full = -(-BLOCK // max(1, len(plan.every)))  # rows

@@ -7,12 +7,13 @@ rows alone; on the way equal nodes are merged, constants folded and dead nodes d
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from micrograd_bp._methods import operators
-from micrograd_bp.ops import Op, number
+from micrograd_bp.ops import TABLE, Op, number
 from micrograd_bp.value import Value
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many operands, exactly or not; "": nothing
@@ -22,7 +23,10 @@ Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many
 class Program:
     """Straight-line code: node i applies rows[i] to the nodes operands[i], all of them before it.
 
-    A leaf has no row; it is one of the inputs, a parameter, or a number in `constants`.
+    A leaf has no row; it is one of the inputs, a parameter, or a number in `constants`. A path through a function
+    depends on the truth of its `guards`. `checks` are computed for their finiteness alone: operations whose results
+    nobody needs, but which raise. `raised` are operations that failed when the path was recorded, and that it caught:
+    only guards read them, and that they are not finite is expected.
     """
 
     rows: list[Op | None] = field(default_factory=list)
@@ -31,17 +35,22 @@ class Program:
     inputs: list[int] = field(default_factory=list)
     parameters: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    guards: list[int] = field(default_factory=list)
+    checks: list[int] = field(default_factory=list)
+    raised: list[int] = field(default_factory=list)
+    precise: set[int] = field(default_factory=set)  # computed to the bit, exact or not, as guards read them
     labels: dict[int, str] = field(default_factory=dict)
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return self.rows, self.operands, self.constants, self.inputs, self.parameters, self.outputs, self.labels
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__ if name != "_known"}
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.rows, self.operands, self.constants, self.inputs, self.parameters, self.outputs, self.labels = state
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, x in state.items():
+            setattr(self, name, x)
         self._known = {}
 
     def leaf(self) -> int:
@@ -70,8 +79,10 @@ class Program:
         return i
 
     def with_outputs(self, outputs: list[int]) -> Program:
-        """The same nodes, with other outputs."""
-        return Program(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs, self.labels)
+        """The same nodes, with other outputs, and neither guards nor checks."""
+        made = Program(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs)
+        made.raised, made.labels = self.raised, self.labels
+        return made
 
     @property
     def count(self) -> int:
@@ -80,12 +91,19 @@ class Program:
 
 
 def flatten(
-    outputs: Sequence[Value | float], inputs: Sequence[Value], parameters: Sequence[Value] = ()
+    outputs: Sequence[Value | float],
+    inputs: Sequence[Value],
+    parameters: Sequence[Value] = (),
+    guards: Sequence[Value | float] = (),
+    checks: Sequence[Value] = (),
+    raised: Sequence[Value] = (),
+    within: Callable[[Value], bool] | None = None,
 ) -> tuple[Program, list[Value]]:
     """The program that computes the outputs from the inputs, and its parameters: those given, then all other leaves.
 
     Nodes stand in the order in which the outputs need them, first output first, which keeps a gradient next to the
-    values that it is made of. ValueError: an input or parameter is given twice, or is no leaf.
+    values that it is made of. within: whether a node was made by the function that was recorded: others are leaves, and
+    its own leaves are constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
     program = Program()
     place: dict[Value, int] = {}
@@ -100,46 +118,64 @@ def flatten(
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             place[x] = program.leaf()
             places.append(place[x])
-    for output in outputs:
-        if not isinstance(output, Value):
-            program.outputs.append(program.constant(number(output, "a program's output")))
-            continue
-        stack = [output]
-        while stack:
-            node = stack[-1]
-            if node in place:
-                stack.pop()
-                continue
-            op = node.op
-            if op is None:
-                stack.pop()
-                place[node] = leaf = program.leaf()
-                program.parameters.append(leaf)
-                leaves.append(node)
-                continue
-            waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
-            if waiting:
-                waiting.reverse()
-                stack += waiting
-                continue
-            stack.pop()
-            where = tuple([place[x] if isinstance(x, Value) else program.constant(x) for x in node.operands])
-            place[node] = len(program)  # never merged here: replayed, the graph is the one that was recorded
-            program.rows.append(op)
-            program.operands.append(where)
-        program.outputs.append(place[output])
+    wanted = (program.outputs, outputs), (program.guards, guards), (program.checks, checks), (program.raised, raised)
+    for places, nodes in wanted:
+        places += [_placed(x, program, place, leaves, within) for x in nodes]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
 
 
-def replay(program: Program, inputs: Sequence[float], parameters: Sequence[float]) -> list[Value]:
-    """The graph that the program was made of, recorded again with these numbers: a Value for each of its nodes."""
+def _placed(
+    output: Value | float,
+    program: Program,
+    place: dict[Value, int],
+    leaves: list[Value],
+    within: Callable[[Value], bool] | None,
+) -> int:
+    """Where the output stands in the program, after whatever it needs has been added."""
+    if not isinstance(output, Value):
+        return program.constant(number(output, "a program's output"))
+    stack = [output]
+    while stack:
+        node = stack[-1]
+        if node in place:
+            stack.pop()
+            continue
+        op = node.op if within is None or within(node) else None  # what was made before is a leaf, whatever its op
+        if op is None:
+            stack.pop()
+            if within is not None and within(node):  # made by the function, as a constant
+                place[node] = program.constant(node._data)
+                continue
+            place[node] = leaf = program.leaf()
+            program.parameters.append(leaf)
+            leaves.append(node)
+            continue
+        waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
+        if waiting:
+            waiting.reverse()
+            stack += waiting
+            continue
+        stack.pop()
+        where = tuple([place[x] if isinstance(x, Value) else program.constant(x) for x in node.operands])
+        place[node] = len(program)  # never merged here: replayed, the graph is the one that was recorded
+        program.rows.append(op)
+        program.operands.append(where)
+    return place[output]
+
+
+def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:
+    """The graph that the program was made of, recorded again with these numbers (or Values): a Value for each node.
+
+    None for what is expected to raise, and for what is computed from it.
+    """
     nodes: list[Any] = [program.constants.get(i) for i in range(len(program))]
     for places, data in ((program.inputs, inputs), (program.parameters, parameters)):
         for i, x in zip(places, data, strict=True):
-            nodes[i] = Value(x, program.labels.get(i, ""))
+            nodes[i] = x if isinstance(x, Value) else Value(x, label=program.labels.get(i, ""))
+    missing = above(program, program.raised) if program.raised else ()
     for i, row in enumerate(program.rows):
-        if row is not None:
+        if row is not None and not (missing and missing[i]):
             nodes[i] = row(*[nodes[k] for k in program.operands[i]])
             if i in program.labels:
                 nodes[i].label = program.labels[i]
@@ -149,30 +185,107 @@ def replay(program: Program, inputs: Sequence[float], parameters: Sequence[float
 class Symbol:
     """A node of the program under construction, for the rules of rows to compute with.
 
-    It has operators and goes through rows; what would need its number (a comparison, `bool`, `float`) raises TypeError.
+    It has operators and goes through rows. Whatever else a rule asks of it (a comparison, `bool`, `float`, its hash,
+    class or text) would need its number: that raises TypeError, and marks the rule as refused, because the rule may
+    catch the error and go on without the number.
     """
 
-    __slots__ = ("index", "lowering")
+    __slots__ = ("index", "taker")
 
-    def __init__(self, lowering: Lowering, index: int) -> None:
-        self.lowering = lowering
+    def __init__(self, taker: Lowering | Trace, index: int) -> None:
+        self.taker = taker
         self.index = index
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Any:
-        lowering = next(arg.lowering for arg in args if isinstance(arg, Symbol))
-        constant = lowering.program.constant
+        taker = next(arg.taker for arg in args if isinstance(arg, Symbol))
+        constant = taker.program.constant
         where = [x.index if isinstance(x, Symbol) else constant(number(x, op.name)) for x in args]
-        return lowering.symbol(lowering.apply(op, tuple(where)))
+        return taker.symbol(taker.apply(op, tuple(where)))
 
     def _unknown(self, *_: Any) -> NoReturn:
+        self.taker.refused = True
         raise TypeError("a rule that asks for a number's value cannot be lowered")
 
-    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __index__ = _unknown
-    __hash__ = object.__hash__
+    def __getattr__(self, name: str) -> NoReturn:
+        self.taker.refused = True
+        raise AttributeError(f"a number's {name} is not known while a rule is lowered")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __hash__ = _unknown
+    __float__ = __int__ = __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = _unknown
+    __str__ = __repr__ = __format__ = __iter__ = __len__ = __getitem__ = __contains__ = _unknown
+    __copy__ = __deepcopy__ = __reduce_ex__ = __divmod__ = __rdivmod__ = _unknown
+    __class__ = property(_unknown)  # isinstance(x, float) asks for it
 
 
 operators(Symbol, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+
+
+class Trace:
+    """What a rule of one's own does, as a program in the rows that it uses; its operands are the inputs."""
+
+    def __init__(self, rule: Callable[..., Any], count: int, known: Sequence[float | None]) -> None:
+        self.program = program = Program()
+        self.refused = False
+        program.inputs = [program.leaf() for _ in range(count)]
+        args = [Symbol(self, i) if x is None else x for i, x in zip(program.inputs, known)]
+        try:
+            result = rule(*args)
+            self.output = result.index if isinstance(result, Symbol) else program.constant(number(result))
+        except Exception:
+            self.refused = True
+
+    def symbol(self, index: int) -> Symbol:
+        return Symbol(self, index)
+
+    def apply(self, op: Op, operands: tuple[int, ...]) -> int:
+        return self.program.node(op, operands)
+
+    def __call__(self, *args: float) -> float:
+        nodes: list[Any] = [self.program.constants.get(i) for i in range(len(self.program))]
+        nodes[: len(args)] = args
+        for i, row in enumerate(self.program.rows):
+            if row is not None:
+                nodes[i] = row.forward(*[nodes[k] for k in self.program.operands[i]])
+        return float(nodes[self.output])
+
+    def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
+        """Whether it gives what the operation gives, or raises what it raises, all over the domain."""
+        for point in _points(op, known):
+            want, got = _outcome(op.forward, point), _outcome(self, point)
+            if repr(want) != repr(got):
+                near = isinstance(want, float) and isinstance(got, float) and abs(got - want) <= ulps * math.ulp(want)
+                if not near or want == 0.0:
+                    return False
+        return True
+
+
+SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1e-9, -1e-9, 1e9, -1e9, 1e200, -1e200, 5e-324)
+
+
+def _points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
+    """Some dozens of points of the domain: special ones, and others in no order; known operands are what they are."""
+    rng = random.Random(0)
+    axes = []
+    for k, x in enumerate(known):
+        low, high = op.domain[min(k, len(op.domain) - 1)]
+        wide, near = max(low, -100.0), min(high, 100.0)
+        axis = [x for x in SPECIAL if low <= x <= high]
+        axis += [rng.uniform(wide, near) if wide < near else rng.uniform(low, high) for _ in range(48 - len(axis))]
+        axis += [float(round(x)) for x in axis if abs(x) < 1e9 and low <= round(x) <= high][:16]
+        rng.shuffle(axis)
+        axes.append(axis if x is None else [x] * len(axis))
+    count = max(map(len, axes), default=1)
+    return [[axis[i % len(axis)] for axis in axes] for i in range(count)]
+
+
+def _outcome(function: Callable[..., float], point: Sequence[float]) -> float | type:
+    """The value there, or the type of error."""
+    try:
+        return float(function(*point))
+    except Exception as error:
+        return type(error)
+
 
 # What leaves a number as it is, by LLVM's instruction: (which operand, its value). Also x + 0.0, but for x = -0.0.
 Neutral: TypeAlias = dict[str, tuple[tuple[int, float], ...]]
@@ -197,10 +310,15 @@ POWERS: dict[float, Callable[[Any], Any]] = {
 SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
 
 
+CALM = ("fadd", "fsub", "fmul", "~fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
+        "tanh", "atan", "atan2", "erf", "erfc", "cbrt", "asinh")  # raise nothing, whatever their operands  # fmt: skip
+
+
 def lower(source: Program, native: Native, exact: bool) -> Program:
     """The program in rows that the machine has (native); a row that it has not, and has no equal program for, stays.
 
     x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x where no bit can tell.
+    What guards depend on is lowered to the bit, exact or not.
     """
     if not exact:
         program = Lowering(source, native, exact, NEUTRAL | NEUTRAL_BUT_FOR_SIGNED_ZERO).program
@@ -214,8 +332,9 @@ class Lowering:
 
     def __init__(self, source: Program, native: Native, exact: bool, neutral: Neutral) -> None:
         self.program = program = Program()
-        self.native, self.exact = native, exact
-        self.neutral = neutral
+        self.native, self.exact, self.neutral = native, exact, neutral
+        self.refused = False
+        self._traces: dict[Any, Trace | None] = {}
         place: list[int] = [0] * len(source)
         for i in (*source.inputs, *source.parameters):
             place[i] = program.leaf()
@@ -223,10 +342,34 @@ class Lowering:
         program.parameters = [place[i] for i in source.parameters]
         for i, x in source.constants.items():
             place[i] = program.constant(x)
+        precise = live(source, source.guards)
         for i, row in enumerate(source.rows):
             if row is not None:
+                self.exact = exact or precise[i]
+                self.neutral = NEUTRAL if precise[i] else neutral
                 place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
-        program.outputs = [place[i] for i in source.outputs]
+        for name in ("outputs", "guards", "checks", "raised"):
+            setattr(program, name, [place[i] for i in getattr(source, name)])
+        self._keep_errors(source, place)
+
+    def _keep_errors(self, source: Program, place: list[int]) -> None:
+        """Check what has been simplified away and would raise: the branch that a constant condition does not choose."""
+        program = self.program
+        for i in source.raised:  # it raises for the same operands, not for any that is not finite
+            program.checks += [place[k] for k in source.operands[i]]
+        wanted = live(source, [*source.outputs, *source.guards, *source.checks])
+        kept = live(program, [*program.outputs, *program.guards, *program.checks])
+        for i in range(len(source) - 1, -1, -1):
+            row, k = source.rows[i], place[i]
+            if wanted[i] and row is not None and not kept[k] and row.native not in CALM:
+                program.checks.append(k)
+                waiting = [k]
+                while waiting:
+                    k = waiting.pop()
+                    if not kept[k]:
+                        kept[k] = True
+                        waiting += program.operands[k]
+        program.checks = [k for k in dict.fromkeys(program.checks) if k not in program.constants]
 
     def symbol(self, index: int) -> Symbol | float:
         """The node as an operand of a rule: a constant as the number that it is."""
@@ -244,15 +387,9 @@ class Lowering:
                 pass  # raised again, with the labels, when the program runs
         native = self.native(op, len(operands), self.exact)
         if not native:
-            for rule in (op.expansion, op.forward):
-                try:
-                    result = rule(*map(self.symbol, operands)) if rule is not None else None
-                    if isinstance(result, Symbol):
-                        return result.index
-                    if result is not None:
-                        return program.constant(number(result))
-                except Exception:  # the rule asks for the number: it is called when the program runs
-                    continue
+            simpler = self._simpler(op, operands, known)
+            if simpler is not None:
+                return simpler
         else:
             if native == "select" and (known[0] is not None or operands[1] == operands[2]):
                 return operands[1] if known[0] else operands[2]
@@ -262,16 +399,69 @@ class Lowering:
                 k = known[position]
                 if k is not None and k == x and math.copysign(1.0, k) == math.copysign(1.0, x):
                     return operands[1 - position]
-        return program.node(op, operands)
+        node = program.node(op, operands)
+        if self.exact:
+            program.precise.add(node)
+        return node
+
+    def _simpler(self, op: Op, operands: tuple[int, ...], known: list[Any]) -> int | None:
+        """The row by its rule, in rows that the machine has; None where the rule asks for a number."""
+        for rule in (op.expansion, op.forward):
+            if rule is None:
+                continue
+            if TABLE.get(op.name) is not op:
+                trace = self._traced(op, rule, (None,) * len(operands)) or self._traced(op, rule, tuple(known))
+                if trace is not None:
+                    return self._inlined(trace, operands)
+                continue
+            before, self.refused = self.refused, False
+            try:
+                result = rule(*map(self.symbol, operands))
+                if not self.refused:
+                    return result.index if isinstance(result, Symbol) else self.program.constant(number(result))
+            except Exception:  # the rule asks for the number: it is called when the program runs
+                continue
+            finally:
+                self.refused = before
+        return None
+
+    def _traced(self, op: Op, rule: Callable[..., Any], known: tuple[float | None, ...]) -> Trace | None:
+        """The rule of a user's row as a program, where it can be had and has been seen to agree with `forward`."""
+        key = op, rule, tuple([x if x is None else repr(x) for x in known]), self.exact
+        if key not in self._traces:
+            trace = Trace(rule, len(known), known)
+            ulps = 0 if self.exact or rule is op.forward else 4
+            self._traces[key] = None if trace.refused or not trace.agrees(op, known, ulps) else trace
+        return self._traces[key]
+
+    def _inlined(self, trace: Trace, operands: tuple[int, ...]) -> int:
+        place = [*operands, *[0] * (len(trace.program) - len(operands))]
+        for i, row in enumerate(trace.program.rows):
+            if i in trace.program.constants:
+                place[i] = self.program.constant(trace.program.constants[i])
+            elif row is not None:
+                place[i] = self.apply(row, tuple([place[k] for k in trace.program.operands[i]]))
+        return place[trace.output]
 
 
-def live(program: Program, roots: Iterable[int]) -> list[bool]:
-    """Which nodes the roots need."""
+def live(program: Program, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
+    """Which nodes the roots need, other than by way of the nodes `stop`."""
     needed = [False] * len(program)
     for i in roots:
         needed[i] = True
+    ends = set(stop)
     for i in range(len(program) - 1, -1, -1):
-        if needed[i]:
+        if needed[i] and i not in ends:
             for k in program.operands[i]:
                 needed[k] = True
     return needed
+
+
+def above(program: Program, roots: Iterable[int]) -> list[bool]:
+    """Which nodes are computed from the roots, these included."""
+    reached = [False] * len(program)
+    for i in roots:
+        reached[i] = True
+    for i, operands in enumerate(program.operands):
+        reached[i] = reached[i] or any(reached[k] for k in operands)
+    return reached

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, TypeAlias
 
-from micrograd_bp import _trees
-from micrograd_bp.compiler.functions import Compiled, Path, Signature, scan
-from micrograd_bp.compiler.kernels import Kernel
+from micrograd_bp import _trees, losses
+from micrograd_bp.compiler.functions import Compiled, Path, Scan, Signature
 from micrograd_bp.compiler.machine import host
-from micrograd_bp.value import Value
 
 Sweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
+PROGRAMS = 64  # that are compiled for one model and loss
 
 
 def compiled_sweep(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], eager: Sweep) -> Sweep:
@@ -21,121 +20,87 @@ def compiled_sweep(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any],
 
     It does what `eager`, which has the same signature, does, by `loss(model(x), target)` recorded and compiled; eager
     serves where that cannot be: without llvmlite, and for rows with numbers that are not finite. Rows are lists (of
-    lists) of numbers, or arrays, which the model then gets as lists.
+    lists) of numbers, or arrays, which the model then gets as lists. A loss of one's own gets a target as it is: an
+    int as the int, and a float as a Value, what it asks of which is a guard.
     """
     return eager if host() is None else _Compiled(model, loss, eager)
 
 
 class _Compiled:
-    """Rows go in groups that are built alike; a target that the loss does not take as a Value is part of a program."""
+    """Rows go in groups that are built alike, and whose targets are alike but for their floats."""
 
     def __init__(self, model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], eager: Sweep) -> None:
         self.model, self.loss, self.eager = model, loss, eager
         self.encode: Callable[[Any], Any] | None = None  # a target as numbers that vary; found at the first row
-        self.steps: dict[Any, Compiled] = {}
+        self.step = Compiled(self._step, False, PROGRAMS)
+        self.step.pays = 0  # compiled at once, so that a resumed run has the bits of the whole one
 
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
         import numpy as np
 
-        rows = [x.tolist() if _trees.is_array(x) else x for x in rows]
         if self.encode is None:
             self.encode = self._encoding(rows[0], targets[0])
         errors, predictions = [0.0] * len(rows), [None] * len(rows)
-        groups: dict[Any, tuple[Compiled, Signature, list[int], list[list[float]]]] = {}
+        groups: dict[Any, tuple[Signature | None, tuple[Any, Any], list[int], list[list[float]]]] = {}
         for i, (x, target) in enumerate(zip(rows, targets)):
-            fixed, varying = (None, self.encode(target)) if self.encode is not _fixed else (target, None)
-            step = self.steps.get(fixed)
-            if step is None:
-                step = self.steps[fixed] = Compiled(self._step(fixed), False, 64)
-            numbers: list[float] = []
-            args = (x,) if varying is None else (x, varying)
-            key = scan((args, {}), numbers, [])
-            group = groups.get((fixed, key))
+            args = _floats(x), self.encode(target)
+            scan = Scan()
+            key = scan.key((args, {}))
+            group = groups.get(key)
             if group is None:
-                group = groups[fixed, key] = step, step.signature(args, {}, key, len(numbers)), [], []
+                group = groups[key] = self.step.signature(key, args, {}, scan), args, [], []
             group[2].append(i)
-            group[3].append(numbers)
+            group[3].append(scan.numbers)
         again: list[int] = []
-        for step, signature, places, numbers_of_rows in groups.values():
+        for signature, args, places, numbers_of_rows in groups.values():
             matrix = np.array(numbers_of_rows)
-            batch = step.rows(signature, list(np.ascontiguousarray(matrix.T)), len(matrix))
-            result = batch.results[0]
-            for i, column in zip(places, batch.out.T.tolist()):
-                predictions[i], errors[i] = result.rebuilt(column)
+            batch = self.step.rows(signature, list(np.ascontiguousarray(matrix.T)), len(matrix), args)
+            for i, k, column in zip(places, batch.result.tolist(), batch.out.T.tolist()):
+                predictions[i], errors[i] = batch.results[k].rebuilt(column)
             for k in np.unique(batch.taken).tolist():
                 chosen = np.nonzero(batch.taken == k)[0]
-                if k < 0:
+                if k < 0 or signature is None:
                     again += [places[j] for j in chosen.tolist()]
                 else:
                     _add_gradient(signature.paths[k], matrix[chosen], 1.0 / len(rows))
         for i in again:
-            self._eager_row(rows[i], targets[i], 1.0 / len(rows))
+            self.loss(self.model(rows[i]), targets[i]).backward(1.0 / len(rows))
         return math.fsum(errors) / len(rows), predictions
 
-    def _step(self, fixed: Any) -> Callable[..., tuple[Any, Any]]:
-        def step(x: Any, target: Any = fixed) -> tuple[Any, Any]:
-            prediction = self.model(x)
-            return prediction, self.loss(prediction, target)
-
-        return step
+    def _step(self, x: Any, target: Any) -> tuple[Any, Any]:
+        prediction = self.model(x)
+        return prediction, self.loss(prediction, target)
 
     def _encoding(self, x: Any, target: Any) -> Callable[[Any], Any]:
-        """How a target is given to the compiled program: as it is, as a one-hot list, or as part of the program.
-
-        A class's number may be given as its one-hot list where the loss says the same of both, for every class.
-        """
-        prediction = self.model(x)
-        plain = _data(self.loss(prediction, target))
-        if not all(isinstance(x, Real) for x in _trees.leaves(target)):
-            return _fixed
-        if _agrees(self.loss, prediction, _valued(target), plain):
-            return _plain
-        classes = len(prediction) if isinstance(prediction, list) else 0
-        if isinstance(target, int) and 0 <= target < classes:
+        """How a target is given to the compiled program: as it is, or for losses of this library as floats."""
+        if getattr(self.loss, "__module__", "") != losses.__name__:
+            return _as_it_is
+        if self.loss is losses.cross_entropy and isinstance(target, int):
+            prediction = self.model(x)
+            classes = len(prediction) if isinstance(prediction, (list, tuple)) else 0
             hots = [[float(k == j) for j in range(classes)] for k in range(classes)]
-            plains = [_data(self.loss(prediction, k)) for k in range(classes)]
-            if all(_agrees(self.loss, prediction, _valued(hot), x) for hot, x in zip(hots, plains)):
-                return lambda k: hots[k]
-        return _fixed
+            return lambda k: hots[k] if type(k) is int and 0 <= k < classes else k
+        return _as_it_is if self.loss is losses.cross_entropy else _floats
 
-    def _eager_row(self, x: Any, target: Any, scale: float) -> None:
-        error = self.loss(self.model(x), target)
-        error.backward(scale)
+
+def _floats(tree: Any) -> Any:
+    """The same with floats for all real numbers, and lists for arrays."""
+    if _trees.is_array(tree):
+        tree = tree.tolist()
+    if type(tree) is list and all(type(x) is float for x in tree):
+        return tree
+    return _trees.rebuilt(tree, iter([float(x) if isinstance(x, Real) else x for x in _trees.leaves(tree)]))
+
+
+def _as_it_is(target: Any) -> Any:
+    return target
 
 
 def _add_gradient(path: Path, matrix: Any, scale: float) -> None:
     """Add the gradient of the path's last output, summed over the rows, to the grads."""
-    if path.gradient is None:
-        program = path.program
-        last = len(program.outputs) - len(path.expected) - 1
-        loss = program.with_outputs([program.outputs[last]])
-        path.gradient = Kernel(loss, path.result.point, path.leaves, len(path.leaves), True, path.exact)
-    slopes = path.gradient.value_and_grad(matrix, reduction="sum")[1]
+    slopes = path.kernel(len(path.program.outputs) - 1).value_and_grad(matrix, reduction="sum")[1]
     for leaf, slope in zip(path.leaves, slopes.tolist()):
-        leaf.grad += scale * slope
-
-
-def _agrees(loss: Callable[[Any, Any], Any], prediction: Any, target: Any, expected: Any) -> bool:
-    """Whether the loss takes this form of the target, for the same value."""
-    try:
-        found = _data(loss(prediction, target))
-    except (TypeError, ValueError, AttributeError, IndexError):
-        return False
-    return bool(abs(found - expected) <= 1e-12 * max(1.0, abs(expected)))
-
-
-def _valued(target: Any) -> Any:
-    """A target whose numbers are Values."""
-    return _trees.rebuilt(target, (Value(x) for x in _trees.leaves(target)))
-
-
-def _data(x: Any) -> Any:
-    return x.data if isinstance(x, Value) else x
-
-
-def _plain(target: Any) -> Any:
-    return target
-
-
-def _fixed(target: Any) -> Any:
-    return target
+        if leaf.op is None:
+            leaf.grad += scale * slope
+        else:  # made before: backward goes on from it
+            leaf.backward(scale * slope)

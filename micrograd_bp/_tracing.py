@@ -1,0 +1,119 @@
+"""How a recording of `jit` is told what happens to Values while it lasts.
+
+RECORDINGS holds the recording under way, at most one in a process. It is told of every node that its own thread
+makes, and that other threads make of such nodes; of comparisons and roundings, which become guards; of exceptions;
+and of reads that no guard can stand for, such as `.data`. Internal code reads `_data` and `_grad`, which is reported to
+nobody. The accelerated engine asks RECORDINGS itself; the reference engine gets other methods meanwhile, so that its
+own have nothing to ask.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from micrograd_bp import value
+from micrograd_bp._methods import NUMPY_NAMES, _operand, noticed, operators
+from micrograd_bp.ops import RECORDINGS, TABLE, Op
+from micrograd_bp.value import Value
+
+_one = threading.Lock()  # one recording at a time
+
+
+@contextmanager
+def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
+    """Tell the recording what happens meanwhile; False, and nothing is told, where another is under way.
+
+    wait: seconds until then. A longer wait could be for a thread that waits for this one.
+    """
+    if not (_one.acquire(timeout=wait) if wait else _one.acquire(blocking=False)):
+        yield False
+        return
+    try:
+        RECORDINGS.append(recording)
+        value.watch(threading.get_ident())
+        yield True
+    finally:
+        value.watch(0)
+        RECORDINGS.clear()
+        _one.release()
+
+
+def _watch(thread: int) -> None:
+    """Give the reference engine methods that tell the recording, or its own again (thread 0)."""
+    if not _WATCHFUL:
+        _WATCHFUL.update(_watchful())
+        _PLAIN.update({name: Value.__dict__.get(name, getattr(Value, name)) for name in _WATCHFUL})
+    for name, attribute in (_WATCHFUL if thread else _PLAIN).items():
+        setattr(Value, name, attribute)
+
+
+_WATCHFUL: dict[str, Any] = {}
+_PLAIN: dict[str, Any] = {}
+
+
+def _watchful() -> dict[str, Any]:
+    """The attributes of Value that tell the recording, by name."""
+
+    class Methods:
+        """What is given to Value."""
+
+    operators(Methods, _method, _reflected)
+    found = {name: x for name, x in vars(Methods).items() if name.startswith("__") and hasattr(x, "op")}
+    found |= {op.name: _method(op) for op in TABLE.values() if op.arity == 1}
+    found |= {alias: found[name] for alias, name in NUMPY_NAMES.items() if name in found}
+    found |= {name: _noticing(name) for name in ("data", "grad", "partials")}
+    return found | {"__hash__": _hash, "__init__": _init, "real": property(found["pos"])}
+
+
+def _method(op: Op) -> Callable[..., Any]:
+    def method(self: Value, *others: Any) -> Any:
+        operands = [x if isinstance(x, Value) else _operand(op, x) for x in others]
+        return NotImplemented if any(x is NotImplemented for x in operands) else op(self, *operands)
+
+    method.op = op  # type: ignore[attr-defined]
+    return method
+
+
+def _reflected(op: Op) -> Callable[..., Any]:
+    def reflected(self: Value, other: Any) -> Any:
+        operand = _operand(op, other)
+        return NotImplemented if operand is NotImplemented else op(operand, self)
+
+    reflected.op = op  # type: ignore[attr-defined]
+    return reflected
+
+
+def _noticing(name: str) -> Any:
+    """The attribute of that name, whose reads and assignments are reported."""
+    attribute = Value.__dict__[name]
+
+    def read(self: Value) -> Any:
+        noticed(name, self)
+        return attribute.__get__(self)
+
+    def write(self: Value, x: Any) -> None:
+        noticed(f"an assignment to {name}", self)
+        attribute.__set__(self, x)
+
+    return property(read, write if attribute.fset else None, doc=attribute.__doc__)
+
+
+def _hash(self: Value) -> int:
+    noticed("hash()", self)
+    return object.__hash__(self)
+
+
+_plain_init = Value.__init__
+
+
+def _init(self: Value, *args: Any, **kwargs: Any) -> None:
+    _plain_init(self, *args, **kwargs)
+    for recording in RECORDINGS:
+        recording.note(self)
+
+
+if value.ENGINE == "pure":
+    value.watch = _watch

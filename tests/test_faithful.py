@@ -1,0 +1,442 @@
+"""Compiled is eager: what a function reads, catches, holds and returns is the same under `jit`, or it runs eagerly."""
+
+import copy
+import dataclasses
+import fractions
+import functools
+import gc
+import math as plain_math
+import random
+import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import micrograd_bp as mg
+from micrograd_bp import Value, losses, math, nn, optim, training
+
+
+def agrees(f, *calls, transform=lambda f: f):
+    """jit(f) gives what f gives, to the bit, in this order of calls and in the reverse, one at a time and at once."""
+    eager = transform(f)
+    for order in (calls, calls[::-1]):
+        compiled = mg.jit(transform(f), exact=True, paths=40)
+        for call in order:
+            assert same(outcome(compiled, call), outcome(eager, call)), (call, outcome(compiled, call))
+    return compiled
+
+
+def outcome(f, args):
+    try:
+        return f(*args)
+    except Exception as error:
+        return type(error)
+
+
+def same(x, y):
+    return repr(x) == repr(y)
+
+
+# --- equality and plain arguments ---------------------------------------------------------------------------------
+
+
+def gcd(a, b):
+    while b != 0:
+        a, b = b, a % b
+    return a
+
+
+def matched(x, k):
+    match k:
+        case 0:
+            return x
+        case 1 | 2:
+            return -x
+        case _:
+            return x * k
+
+
+@pytest.mark.parametrize(
+    ("f", "calls"),
+    [
+        (lambda x: 2.0 * x if x == 1 else 3.0 * x, [(1.0,), (2.0,), (1.0,)]),
+        (lambda x: 0.0 if x != x else x, [(plain_math.nan,), (2.0,)]),
+        (lambda x: 1.0 if x == 0 else math.sin(x) / x, [(0.0,), (-0.0,), (2.0,)]),
+        (lambda x, y: x if x in (y, 2.0, 3) else y, [(1.0, 1.0), (2.0, 5.0), (3.0, 5.0), (4.0, 5.0)]),
+        (lambda x, y: sorted([(x, 1.0), (y, 0.0), (x, y)])[0][1], [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (2.0, 2.5)]),
+        (lambda x: [x, 1.0, x].count(1) + x, [(1.0,), (2.0,)]),
+        (gcd, [(12.0, 8.0), (9.0, 6.0), (7.0, 0.0)]),
+        (lambda x: 1.0 if x < fractions.Fraction(1, 3) else 2.0, [(1.0,), (1 / 3,), (0.3,), (plain_math.nan,)]),
+        (lambda x: 1.0 if x < 10**400 else 2.0, [(1.0,), (1e308,)]),
+        (lambda x: x if x > 2**53 + 1 else -x, [(2.0**53,), (2.0**53 + 2,)]),
+        (lambda x: x if x == 2**53 + 1 else -x, [(2.0**53,), (1.0,)]),
+        (lambda x: x if x == 1 + 0j else -x, [(1.0,), (2.0,)]),
+        (lambda x, k: x if k == 1 else -x, [(5.0, 1), (5.0, 2), (5.0, 1.0), (5.0, True)]),
+        (lambda x, k: x if k % 2 == 0 else -x, [(5.0, 4), (5.0, 3)]),
+        (lambda x, k: {0: x, 1: 2 * x}[k], [(1.0, 1), (1.0, 0), (1.0, 2)]),
+        (lambda x, k: [x, 2 * x][k], [(1.0, 1), (3.0, 0), (1.0, 5)]),
+        (lambda x, k: sum([x] * k), [(1.5, 3), (1.5, 0), (2.5, 3)]),
+        (lambda x, n: functools.reduce(lambda a, _: a * x + 1.0, range(n), 0.0), [(0.5, 3), (0.5, 4), (0.25, 3)]),
+        (matched, [(1.0, 0), (1.0, 1), (2.0, 2), (1.0, 7), (1.0, 0.0)]),
+        (lambda x, name: x * len(name) if name.startswith("a") else x, [(2.0, "abc"), (2.0, "b"), (3.0, "abc")]),
+        (lambda x, k: (x, k, k + 1, 2**60 + 1, k == 1), [(1.0, 1), (2.0, 2**70), (1.0, True)]),
+        (lambda x: (x, 10**400), [(1.0,), (2.0,)]),
+        (lambda k: k + 1, [(1,), (2,), (1.5,)]),
+        (lambda x: (plain_math.floor(x), round(x, 1), int(x)), [(1.25,), (2.5,), (-0.25,), (1e19,), (plain_math.inf,)]),
+        (lambda x: (x.is_integer(), x.as_integer_ratio()), [(1.25,), (2.0,), (-0.0,), (0.0,)]),
+        (lambda x: math.nextafter(x, plain_math.inf) * 2.0, [(0.0,), (-0.0,), (1.0,)]),
+        (lambda x: round(x, 1), [(0.0,), (-0.0,), (0.04,), (-0.04,)]),
+        (lambda d: d["a"] if d["k"] == 1 else d["b"], [({"a": 1.0, "b": 2.0, "k": k},) for k in (1, 2)]),
+    ],
+)
+def test_branches_and_plain_arguments(f, calls):
+    agrees(f, *calls)
+
+
+def test_the_derivative_by_an_int_is_taken_at_its_float():
+    for transform in (mg.grad, mg.value_and_grad, mg.hessian):
+        agrees(lambda x: x**3 + x, (2,), (2.0,), (3,), transform=transform)
+    assert mg.jit(mg.grad(lambda x, k: x**k))(2.0, 3) == 12.0
+
+
+# --- exceptions ---------------------------------------------------------------------------------------------------
+
+
+def caught(operation, *errors):
+    def f(*args):
+        try:
+            found = operation(*args)
+        except errors:
+            return 0.0
+        return found * 2.0 + args[0]
+
+    return f
+
+
+POINTS = [0.0, -0.0, 1.0, -1.0, 2.5, -2.5, 1e300, -1e300, 710.0, 1e-320]
+CATCHING = {
+    "log": (caught(math.log, ValueError), 1),
+    "sqrt": (caught(math.sqrt, ValueError), 1),
+    "exp": (caught(math.exp, OverflowError), 1),
+    "acosh, another exception": (caught(math.acosh, ZeroDivisionError), 1),
+    "reciprocal": (caught(lambda x: 1.0 / x, ZeroDivisionError), 1),
+    "truediv": (caught(lambda x, y: x / y, ZeroDivisionError), 2),
+    "floordiv": (caught(lambda x, y: x // y, ZeroDivisionError), 2),
+    "mod": (caught(lambda x, y: x % y, ZeroDivisionError), 2),
+    "pow": (caught(lambda x, y: x**y, ZeroDivisionError, OverflowError), 2),
+    "pow, one of two": (caught(lambda x, y: x**y, ZeroDivisionError), 2),
+    "gamma": (caught(math.gamma, ValueError, OverflowError), 1),
+    "fmod": (caught(math.fmod, ValueError), 2),
+    "int": (caught(lambda x: int(x * 1e200), OverflowError, ValueError), 1),
+}
+
+
+@pytest.mark.parametrize("name", CATCHING)
+def test_an_exception_that_is_caught_is_a_branch(name):
+    f, count = CATCHING[name]
+    calls = [(x,) for x in POINTS] if count == 1 else [(x, y) for x in POINTS[:8] for y in (0.0, 2.0, -1.0, 3.0)]
+    agrees(f, *calls)
+    single = [call for call in calls if isinstance(outcome(f, call), float)]
+    batch = mg.jit(mg.vmap(f), exact=True, paths=40)
+    got = batch(*map(np.array, zip(*single)))
+    assert got.tolist() == [f(*call) for call in single]
+
+
+def test_a_checked_operation_whose_result_nobody_wants_is_still_checked():
+    def checked(x):
+        try:
+            math.log(x)
+        except ValueError:
+            return 0.0
+        return 2.0 * x
+
+    agrees(checked, (2.0,), (-1.0,), (3.0,))
+
+    def validated(x):
+        math.sqrt(x - 1.0)
+        return 3.0 * x
+
+    agrees(validated, (2.0,), (0.5,), (1.0,))
+    for f, bad in ((math.log, -0.5), (math.log10, -0.5), (math.log2, -0.5), (math.log1p, -2.0), (math.atanh, 2.0)):
+        agrees(f, (0.75,), (bad,), transform=mg.grad)
+
+
+# --- copies and objects -------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: float
+    y: float = 1.0
+
+
+def test_copies_keep_the_derivative():
+    assert mg.grad(lambda s: copy.deepcopy(s)[0] ** 2)([3.0]) == [6.0]
+    assert mg.grad(lambda x: copy.copy(x) ** 2)(3.0) == 6.0
+    assert mg.grad(lambda x: dataclasses.replace(Point(x), y=2.0).x ** 2)(3.0) == 6.0
+    assert mg.grad(lambda x: dataclasses.asdict(Point(x * x))["x"])(3.0) == 6.0
+    assert mg.hessian(lambda x: copy.deepcopy({"a": [copy.copy(x)]})["a"][0] ** 3)(2.0) == 12.0
+    agrees(lambda x: copy.copy(x) ** 2, (2.0,), (3.0,))
+    agrees(lambda x: copy.deepcopy([x, x * x])[1], (2.0,), (3.0,))
+    agrees(lambda x: dataclasses.asdict(Point(x, x * x))["y"], (2.0,), (3.0,), transform=mg.grad)
+
+
+def test_a_closed_over_value_takes_part_in_derivatives():
+    w = Value(3.0, "w")
+    f = mg.jit(lambda t: t * w * w)
+    for _ in range(2):  # recorded, then compiled
+        w.grad = 0.0
+        (f(2.0) * w).backward()
+        assert w.grad == 2.0 * 3 * 9.0
+    (slope,) = mg.gradients(f(2.0), [w])
+    assert (slope.data, mg.gradients(slope, [w])[0].data) == (12.0, 4.0)
+    w.data = 5.0
+    assert f(2.0) == 50.0
+    assert mg.grad(lambda v: mg.jit(lambda t: t * v)(3.0))(2.0) == 3.0
+    assert mg.hessian(lambda v: mg.jit(lambda t: t * v)(3.0) * v)(2.0) == 6.0
+    outer = mg.jit(lambda v: mg.jit(lambda t: t * v)(3.0))
+    assert (outer(2.0), outer(5.0)) == (6.0, 15.0)
+    assert type(outer(2.0)) is float
+
+
+def test_a_value_made_before_keeps_its_data():
+    w = Value(2.0)
+    before = w * 3.0
+    f = mg.jit(lambda t: t * before + w)
+    assert [f(1.0), f(2.0)] == [8.0, 14.0]
+    w.data = 5.0
+    assert [f(1.0), f(2.0)] == [11.0, 17.0]
+    w.grad = 0.0
+    f(2.0).backward()
+    assert w.grad == 7.0
+
+
+def test_another_value_in_the_same_place_is_noticed():
+    w = Value(2.0)
+
+    def f(t):
+        return t * w
+
+    compiled = mg.jit(f)
+    assert compiled(3.0) == compiled(3.0) == 6.0
+    w = Value(7.0)
+    assert compiled(3.0) == compiled(3.0) == 21.0
+
+
+class Scaled:
+    def __init__(self, w):
+        self.w = w
+
+    @mg.jit
+    def times(self, x):
+        return x * self.w
+
+
+def test_objects_are_told_apart_and_may_change_and_go():
+    a, b = Scaled(Value(2.0)), Scaled(Value(3.0))
+    assert (a.times(5.0), b.times(5.0), a.times(5.0)) == (10.0, 15.0, 10.0)
+    a.w.data = 4.0
+    assert a.times(5.0) == 20.0
+    a.w = Value(6.0)
+    assert a.times(5.0) == 30.0
+    a.w = 7.0
+    assert (a.times(5.0), type(a.times(5.0))) == (35.0, float)
+    assert mg.grad(lambda w: Scaled(w).times(3.0))(2.0) == 3.0
+    f = mg.jit(lambda p: p.x * p.x)
+    assert mg.grad(lambda x: f(Point(x)))(3.0) == 6.0
+    assert (f(Point(2.0)), f(Point(3.0)), f(Point(2.0))) == (4.0, 9.0, 4.0)
+    gone = weakref.ref(a)
+    del a
+    gc.collect()
+    assert gone() is None
+    functions = mg.jit(lambda h, x: h(x))
+    for i in range(40):
+        assert functions(lambda x, i=i: x * i, 1.0) == float(i)
+    assert functions.stats["paths"] <= 16
+
+
+def test_the_number_of_programs_is_bounded():
+    f = mg.jit(lambda x, k: x * k, paths=4)
+    with pytest.warns(RuntimeWarning, match="more than 4 kinds of arguments") as warned:
+        assert [f(0.5, k) for k in range(12)] == [0.5 * k for k in range(12)]
+    assert (f.stats["paths"], len(warned)) == (4, 1)
+
+
+def test_what_is_returned_is_new_at_each_call():
+    f = mg.jit(lambda x: [x, {"a": (x, 2)}, "s", None])
+    first, second = f(1.0), f(1.0)
+    assert first == second == [1.0, {"a": (1.0, 2)}, "s", None]
+    assert first is not second
+    assert first[1] is not second[1]
+    point = mg.jit(lambda x: Point(x * 2.0))
+    with pytest.warns(RuntimeWarning, match="it returns Point objects; it runs eagerly"):
+        assert [point(1.0), point(2.0), point(1.0)] == [Point(2.0), Point(4.0), Point(2.0)]
+    assert type(point(1.0).x) is float
+
+
+# --- what cannot be recorded --------------------------------------------------------------------------------------
+
+UNFAITHFUL = {
+    "data": lambda x: x * x.data,
+    "grad": lambda x: (x * x).backward() or x.grad,
+    "text": lambda x: x * float(f"{x:.1f}"),
+    "repr": lambda x: x * repr(x).count("5"),
+    "hash": lambda x: {x: x * 2.0}[x],
+    "partials": lambda x: x * (x * x).partials[0],
+    "an assignment": lambda x: setattr(x, "data", 7.0) or x * 1.0,
+}
+
+
+@pytest.mark.parametrize("name", UNFAITHFUL)
+def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name):
+    f = UNFAITHFUL[name]
+    compiled = mg.jit(f)
+    with pytest.warns(
+        RuntimeWarning, match=rf"test_faithful\.py:{f.__code__.co_firstlineno}; it runs eagerly"
+    ) as warned:
+        got = [compiled(x) for x in (1.25, 2.5, 1.25)]
+    want = [f(Value(x)) for x in (1.25, 2.5, 1.25)]
+    assert got == want
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert compiled.stats["paths"] == 0
+
+
+def test_data_of_a_parameter_is_no_constant():
+    w = Value(2.0)
+    f = mg.jit(lambda x: x * w.data)
+    with pytest.warns(RuntimeWarning, match="data of a Value is read"):
+        assert f(3.0) == 6.0
+    w.data = 5.0
+    assert f(3.0) == 15.0
+
+
+def test_random_numbers_are_drawn_at_each_call():
+    rng = random.Random(0)
+    for draw in (random.random, np.random.rand, rng.random):
+        f = mg.jit(lambda x, draw=draw, rng=rng: x * draw())
+        with pytest.warns(RuntimeWarning, match="random numbers are drawn"):
+            assert f(1.0) != f(1.0)
+
+
+# --- threads ------------------------------------------------------------------------------------------------------
+
+
+def test_branches_that_are_taken_in_a_pool():
+    def f(v):
+        with ThreadPoolExecutor(2) as pool:
+            return sum(pool.map(lambda x: x if x > 0 else -x, v))
+
+    g = mg.jit(f)
+    assert [g([1.0, 2.0]), g([-1.0, 2.0]), g([-1.0, -2.0])] == [3.0, 3.0, 3.0]
+
+
+def test_two_recordings_at_a_time_lose_nothing():
+    def program(k):
+        def f(x):
+            total = 0.0
+            for i in range(20):
+                total = total + (x * i if x > i - k else -x)
+            return total
+
+        return f
+
+    def work(k):
+        f, compiled = program(k), mg.jit(program(k), paths=60)
+        points = [i / 2 + 0.25 for i in range(-30, 30)]
+        return [compiled(x) for x in points] == [f(x) for x in points]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(24)))
+
+
+def test_the_first_calls_of_eight_threads_make_one_path():
+    def f(x):
+        for _ in range(50):
+            x = math.sin(x) + 0.5
+        return x
+
+    for _ in range(5):
+        compiled = mg.jit(f)
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(compiled, [0.5] * 8))
+        assert got == pytest.approx([f(0.5)] * 8, rel=1e-12)
+        assert compiled.stats["paths"] == 1
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def hinge_or_square(p, t):
+    return mg.softplus(-p) if t == 1 else mg.softplus(p)
+
+
+def by_index(p, t):
+    return (p - [0.5, -0.5, 2.0][t]) ** 2
+
+
+def by_type(p, t):
+    return p * p if isinstance(t, int) else (p - t) ** 2
+
+
+def by_name(p, t):
+    return (p - {"low": -1.0, "high": 1.0}[t]) ** 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [
+        (hinge_or_square, [0, 0, 1, 1]),
+        (hinge_or_square, [1, 1, 0, 0]),
+        (hinge_or_square, [1.0, 0.0, 1.0, 2.0]),
+        (by_index, [0, 1, 2, 1]),
+        (by_type, [0, 0.5, 1, 1.5]),
+        (by_name, ["low", "high", "low", "low"]),
+        (losses.mse, [0, 1, 2, 7]),
+        (losses.huber, [0.0, 1.0, 2.0, 7.0]),
+    ],
+)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_fit_trains_the_same_compiled(loss, y, shuffle):
+    X = [[-2.0], [-1], [1.0], [2.0]]
+
+    def train(jit):
+        model = nn.MLP(1, [2, 1], activation="tanh", rng=random.Random(0))
+        optimizer = optim.Adam(model.parameters(), lr=0.1)
+        options = {"epochs": 5, "batch_size": 3, "shuffle": shuffle, "rng": random.Random(1), "progress": False}
+        history = training.fit(model, loss, X, y, optimizer, jit=jit, **options)
+        return [p.data for p in model.parameters()], history["loss"]
+
+    eager, compiled = train(False), train(True)
+    assert compiled[0] == pytest.approx(eager[0], rel=1e-9)
+    assert compiled[1] == pytest.approx(eager[1], rel=1e-9)
+
+
+def test_a_model_that_tells_nan_from_numbers_trains_the_same_compiled():
+    class Imputing(nn.Module):
+        def __init__(self):
+            self.w, self.b, self.missing = Value(0.5), Value(0.1), Value(0.0)
+
+        def __call__(self, x):
+            return sum(self.w * (self.missing if v != v else v) for v in x) + self.b
+
+    X = [[1.0, 2.0], [plain_math.nan, 1.0], [0.5, plain_math.nan], [3.0, -1.0]]
+
+    def train(jit):
+        model = Imputing()
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+        training.fit(model, losses.mse, X, [1.0, 2.0, 3.0, 4.0], optimizer, epochs=4, jit=jit, progress=False)
+        return [p.data for p in model.parameters()]
+
+    assert train(True) == pytest.approx(train(False), rel=1e-9)
+
+
+def test_nothing_is_warned_of_where_all_can_be_recorded():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = nn.MLP(2, [3, 1], activation="tanh", rng=random.Random(0))
+        f = mg.jit(lambda x: model(x) ** 2)
+        assert f([0.5, 1.0]) == pytest.approx((model([0.5, 1.0]) ** 2).data)
+        assert type(mg.jit(model.freeze())([0.5, 1.0])) is float
