@@ -1,7 +1,8 @@
 """Python's `math`, differentiable: import it in place of `math`, and a numeric program takes Values.
 
-Every name of `math` is here. A function that is an operation goes through NumPy arrays element by element. A function with a derivative takes and gives Values; one that is flat reads the data and
-gives a plain result, and one about integers wants integers, as with floats. Plain numbers get what `math` gives.
+Every name of `math` is here. A function with a derivative takes and gives Values, and goes through NumPy arrays element
+by element; one that is flat reads the data and gives a plain result, and one about integers wants integers, as with
+floats. Plain numbers get what `math` gives.
 
 >>> from micrograd_bp import Value, math
 >>> x = Value(2.0)
