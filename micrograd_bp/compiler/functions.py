@@ -12,6 +12,7 @@ import functools
 import inspect
 import itertools
 import math
+import os
 import random
 import sys
 import threading
@@ -437,6 +438,7 @@ class Compiled:
         self._compiling = threading.Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
+        _COMPILED.add(self)
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -551,7 +553,8 @@ class Compiled:
             if status == 2:
                 break
         else:
-            if signature.faithful and self._compiling.acquire(blocking=False):
+            lock = self._compiling
+            if signature.faithful and lock.acquire(blocking=False):
                 try:
                     known = len(signature.paths)
                     if not known or self._unknown(signature, numbers):
@@ -559,7 +562,7 @@ class Compiled:
                             return self._record(signature, numbers, args, kwargs)[0]
                         self._warn_of_paths(signature)
                 finally:
-                    self._compiling.release()
+                    lock.release()
         signature.eager += 1
         return self._eager(numbers, args, kwargs, signature.labels)
 
@@ -879,6 +882,20 @@ class Compiled:
                 f"more than {self.limit} paths; further ones run eagerly. They part at {where}; "
                 "write that with where(), maximum() or another op, or raise jit(paths=...)"
             )
+
+
+_COMPILED: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In the child of a fork: nobody is compiling any more, but for the thread that forked."""
+    if not is_recording():
+        for compiled in _COMPILED:
+            compiled._compiling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
