@@ -44,6 +44,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
 HEAVY, PAYS = 2_000, 300
+LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
 
 
 @overload
@@ -723,7 +724,7 @@ class Compiled:
         wait: float = 0.0,
     ) -> tuple[Any, Path | None]:
         """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be."""
-        if signature.heavy and signature.used < self.pays:
+        if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
             signature.eager += 1
             signature.used += 1
             return self._eager(numbers, args, kwargs, signature.labels), None
@@ -788,6 +789,8 @@ class Compiled:
         self, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any], labels: Sequence[str] = ()
     ) -> Any:
         """The function's own answer for these numbers."""
+        if len(numbers) > HEAVY and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
+            return self.function(*args, **kwargs)  # NumPy's own arithmetic
         inputs = [Value(x, label=label) for x, label in zip(numbers, itertools.chain(labels, itertools.repeat("")))]
         raw = self._called(inputs, args, kwargs)
         mine = set(inputs)
@@ -936,7 +939,7 @@ def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> t
         for x in columns:
             interface = x.__array_interface__
             places.append((interface["data"][0], x.strides[0] if x.ndim else 0))
-        return path.native.rows(places, n, path.parameters(), out)
+        return path.native.rows(places, n, path.parameters(), out, columns)
     odd, statuses = [], []
     for i in range(n):
         results, status = path.point([float(x[i]) if x.ndim else float(x) for x in columns])

@@ -88,7 +88,7 @@ class Kernel:
             results, _ = self._single(matrix.tolist(), point)
             return results[0] if self.single else np.array(results)
         out = np.empty((len(self.program.outputs), len(matrix)))
-        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out)
+        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out, matrix)
         for i in rows_odd:
             out[:, i] = self._eager(matrix[i].tolist(), point)
         return out[0] if self.single else out.T
@@ -280,7 +280,7 @@ class Kernel:
         if len(row) != len(self.program.inputs):
             raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
         native = self._native("value")
-        if native is not None:
+        if native is not None and not native.calls_python:
             results, status = native.point(row, point)
             return (self._eager(row, point), status) if status else (results, 0)
         try:
@@ -332,7 +332,7 @@ class Kernel:
         columns = _columns(matrix)
         if weights is not None:
             columns.append(_columns(weights[:, None])[0])
-        return native.totals(columns, len(matrix), point, again)
+        return native.totals(columns, len(matrix), point, again, (matrix, weights))
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
         """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import math
+import os
 import threading
 import warnings
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +46,44 @@ class Host:
         return name if is_instruction or address(name) else ""
 
 
+class _Compiling:
+    """One thread at a time speaks to LLVM: its global context is not for several at once.
+
+    A fork waits for the end of a compilation, so that no lock, ours or LLVM's, is taken for ever in the child.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.codes: weakref.WeakSet[Code] = weakref.WeakSet()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self.before_fork, after_in_parent=self.after_fork, after_in_child=self.renew)
+        atexit.register(self.abandon)
+
+    def before_fork(self) -> None:
+        self.lock.acquire()
+
+    def after_fork(self) -> None:
+        with contextlib.suppress(RuntimeError):  # not ours: an interrupt came while the fork waited
+            self.lock.release()
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+    def abandon(self) -> None:
+        """At exit: machine code stays where it is, for a daemon thread may be running it."""
+        for code in list(self.codes):
+            code.engine.detach()
+
+
+_compiling = _Compiling()
+
+
+def declare(machine: Host, function: str) -> None:
+    """Tell LLVM where the C library's function is."""
+    with _compiling.lock:
+        machine.llvm.add_symbol(function, address(function))
+
+
 @functools.cache
 def address(function: str) -> int:
     """Where the C library's function is; 0: it has none of that name."""
@@ -59,7 +101,8 @@ def vector_function(machine: Host, op: Op, arity: int) -> str:
     name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native.removeprefix('~')}"
     if not machine.mangling or arity not in (1, 2) or not hasattr(library, name):
         return ""
-    machine.llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    with _compiling.lock:
+        machine.llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
     points = list(zip(*(_probes(*op.domain[min(k, len(op.domain) - 1)], k) for k in range(arity))))
     points += points[: -len(points) % machine.lanes]
     columns = [(ctypes.c_double * len(points))(*column) for column in zip(*points)]
@@ -119,16 +162,14 @@ def host() -> Host | None:
         message = f"{error.name} is missing, so programs are compiled to Python; for machine code: {INSTALL}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
         return None
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
+    with _compiling.lock:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        features = dict(llvm.get_host_cpu_features())
     for feature, lanes, mangling in (("avx512f", 8, "e"), ("avx2", 4, "d"), ("sse2", 2, "b"), ("neon", 2, "n")):
         if features.get(feature):
             return Host(lanes, mangling, bool(features.get("fma")) or feature == "neon", llvm)
     return Host(2, "", False, llvm)
-
-
-_compiling = threading.Lock()  # LLVM's global context is not for several threads at once
 
 
 class Code:
@@ -137,17 +178,29 @@ class Code:
     def __init__(self, text: str, level: int) -> None:
         machine = host()
         assert machine is not None
-        llvm = machine.llvm
-        with _compiling:
-            module = llvm.parse_assembly(text)
-            target = llvm.Target.from_default_triple().create_target_machine(
-                cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
-            )
-            self.engine = llvm.create_mcjit_compiler(module, target)
-            self.engine.finalize_object()
+        with _compiling.lock:
+            self.engine = _engine(machine.llvm, text, level)
+            _compiling.codes.add(self)
 
     def address(self, name: str) -> int:
-        return int(self.engine.get_function_address(name))
+        with _compiling.lock:
+            return int(self.engine.get_function_address(name))
+
+    def __del__(self) -> None:
+        engine = getattr(self, "engine", None)
+        if engine is not None and not engine.closed:
+            with _compiling.lock:
+                engine.close()
+
+
+def _engine(llvm: Any, text: str, level: int) -> Any:
+    module = llvm.parse_assembly(text)
+    target = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
+    )
+    engine = llvm.create_mcjit_compiler(module, target)
+    engine.finalize_object()
+    return engine
 
 
 def loop(name: str, count: str, body: str, start: str = "0") -> str:
