@@ -194,8 +194,8 @@ class Native:
         assert machine is not None
         self.plan = plan = Plan(program, results, sums, guards, exact, machine)
         self.text = plan.text()
-        self.code = Code(self.text, plan.level)
-        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
+        self.code = Code(self.text, plan.level, "kernel")
+        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address)
         self.calls_python = bool(plan.callbacks)
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.float = np.ndarray, np.dtype(float)
