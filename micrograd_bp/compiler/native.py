@@ -194,11 +194,12 @@ class Native:
         assert machine is not None
         self.plan = plan = Plan(program, results, sums, guards, exact, machine)
         self.text = plan.text()
-        self.code = Code(self.text, plan.level)
-        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
+        self.code = Code(self.text, plan.level, "kernel")
+        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address)
         self.calls_python = bool(plan.callbacks)
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
-        self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
+        self.array, self.float = np.ndarray, np.dtype(float)
+        self.count = len(plan.every) + len(plan.once)
         full = -(-BLOCK // max(1, len(plan.every)))  # rows
         self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
