@@ -121,12 +121,13 @@ def test_compiled_derivatives_are_the_eager_ones(op):
 
 def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_finite():
     """What the table says of finiteness holds at the worst points."""
-    machine = host()
+    machine, looked_at = host(), set()
     values = [x for x in SPECIAL if math.isfinite(x)] + [1.7976931348623157e308, -1.7976931348623157e308, 5e-324]
     for op in ROWS:
         facts = FINITENESS.get(op.native)
         if facts is None or op.native == "select" or not machine.native(op, op.arity, True):
             continue
+        looked_at.add(op.native)
         for x in values:
             row = [x, 1.5, 0.5][: op.arity]
             result = answer(op.forward, row)
@@ -140,3 +141,13 @@ def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_fin
                     row[position] = bad
                     result = answer(op.forward, row)
                     assert not (isinstance(result, float) and math.isfinite(result)), (op, row)
+    assert looked_at == FINITENESS.keys() - {"select"}
+
+
+def test_the_rows_are_compiled():
+    """Every row that names native code has it in its kernel, so that the tests above compare with something."""
+    machine = host()
+    for op in ROWS:
+        arity = op.arity or len(op.domain)
+        native = machine.native(op, arity, False)
+        assert native or not op.native, op

@@ -1,10 +1,12 @@
 """A Value behaves as a float: arithmetic on Values gives the floats' value to the bit, or their type of exception."""
 
 import fractions
+import functools
 import math
 import numbers
 import operator
 import struct
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -111,11 +113,29 @@ def test_a_value_of_any_real_number_is_its_float(x):
     assert outcome(mg.Value, x) == outcome(float, x)
 
 
-@pytest.mark.parametrize("function", [sum, min, max, lambda xs: sorted(xs)[0]], ids=["sum", "min", "max", "sorted"])
+@pytest.mark.parametrize("function", [min, max, lambda xs: sorted(xs)[0]], ids=["min", "max", "sorted"])
 @given(xs=st.lists(floats, min_size=1, max_size=5))
 @settings(max_examples=40)
-def test_what_only_adds_and_compares(function, xs):
+def test_what_only_compares(function, xs):
     assert outcome(function, [mg.Value(x) for x in xs]) == outcome(function, xs)
+
+
+@given(xs=st.lists(floats, min_size=1, max_size=5), plain=st.integers(0, 4))
+@settings(max_examples=100)
+def test_a_sum_of_values_adds_from_left_to_right(xs, plain):
+    """On every version; so does that of floats before 3.12, plain numbers among the terms or not."""
+    added = outcome(functools.reduce, operator.add, xs, 0)
+    assert outcome(sum, [mg.Value(x) for x in xs]) == added
+    if sys.version_info < (3, 12):
+        assert outcome(sum, [x if i == plain else mg.Value(x) for i, x in enumerate(xs)]) == outcome(sum, xs) == added
+
+
+def test_a_sum_of_floats_is_compensated_from_3_12_on():
+    """There fsum is what gives both the same bits."""
+    terms = [0.1] * 10
+    assert sum(map(mg.Value, terms)).data == 0.9999999999999999
+    assert sum(terms) == (1.0 if sys.version_info >= (3, 12) else 0.9999999999999999)
+    assert mg.math.fsum(map(mg.Value, terms)).data == mg.math.fsum(terms) == 1.0
 
 
 @given(x=st.floats(max_value=-1e-300, allow_infinity=False), y=st.floats(0.01, 0.99))

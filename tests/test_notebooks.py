@@ -25,11 +25,17 @@ notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.ste
 
 
 def shown(cell) -> str:
-    """The text that a cell shows: what is printed, results, words in drawings; without addresses in memory."""
-    parts = []
+    """The text that a cell shows: what is printed, results, words in drawings; without addresses in memory.
+
+    A kernel under load sends in two pieces what it sends in one otherwise: pieces of one stream are joined.
+    """
+    parts: list[str] = []
+    stream = None
     for output in cell.outputs:
-        if output.output_type == "stream":
-            parts.append(f"{output.name}: {output.text}")
+        before, stream = stream, output.get("name")
+        if stream:
+            parts += [f"{stream}: "] if stream != before else []
+            parts[-1] += output.text
         else:
             assert output.output_type != "error", output.ename
             kinds = sorted(output.data)
@@ -41,6 +47,19 @@ def shown(cell) -> str:
 
 def close(x: str, y: str) -> bool:
     return math.isclose(float(x), float(y), rel_tol=1e-5, abs_tol=1e-9)
+
+
+def test_the_pieces_of_a_stream_are_one_text():
+    def stream(text, name="stdout"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    def cell(*outputs):
+        return nbformat.v4.new_code_cell(outputs=list(outputs))
+
+    result = nbformat.v4.new_output("display_data", data={"text/plain": "3"})
+    assert shown(cell(stream("a 1"), stream("2\n"))) == shown(cell(stream("a 12\n")))
+    assert shown(cell(stream("a"), stream("b", "stderr"))) != shown(cell(stream("ab")))
+    assert shown(cell(stream("a"), result, stream("b"))) != shown(cell(stream("ab"), result))
 
 
 @notebooks

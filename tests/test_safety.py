@@ -31,7 +31,7 @@ class AbyssError(Exception):
 class Mortal(Value):
     """A leaf that meddles with graphs while it dies, and may come back to life."""
 
-    world: World | None = None  # a copy has none
+    world: World | None = None
 
     def __del__(self) -> None:
         if self.world:
@@ -50,6 +50,9 @@ class Tag(str):
 
 class World:
     """Graphs that share nodes, and everything that can be done to them at random."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> World:
+        return self  # a copy would hold this world's nodes, which copies leave as they are, in a cycle of its own
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -129,7 +132,9 @@ class World:
         self.nodes += self.rng.choice([copy.deepcopy, copy.copy, lambda v: pickle.loads(pickle.dumps(v))])(some)
 
     def walk(self) -> None:
-        node = self.any()
+        self.walk_from(self.any())
+
+    def walk_from(self, node: Value) -> None:
         node.backward(self.rng.choice([1.0, 0.0, -2.0]))
         order = topological_order(node)
         places = {v: place for place, v in enumerate(order)}
@@ -178,7 +183,12 @@ def test_anything_goes(seed: int) -> None:
     assert sum(isinstance(walked, tuple) for walked in world.seen) > 20
     assert len({error for error in world.seen if isinstance(error, str)}) > 2
     world.depth = 9  # the end: nothing meddles any more
-    del world.nodes[:]
+    for node in world.nodes:
+        world.walk_from(node)
+    del node, world.nodes[:]
+    gc.collect()
+    left = [thing for thing in gc.get_objects() if type(thing) is Mortal and thing.world is world]
+    assert not left  # what nothing reaches, nothing keeps
 
 
 SHAPES: dict[str, Callable[[Any, Value], Any]] = {
