@@ -146,8 +146,8 @@ class Value(Arithmetic):
 
     def __float__(self) -> float:
         raise TypeError(
-            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; an array that is "
-            "to hold Values has dtype object"
+            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; "
+            "an array that is to hold Values has dtype object"
         )
 
     def __format__(self, spec: str) -> str:
