@@ -85,7 +85,7 @@ def search(root: Any, owners: tuple[type, ...] = ()) -> Held:
             unplaced.append((value, f"{prefix[:-1]}: " * bool(prefix) + f"a {type(part).__name__}"))
         if type(part) not in classes and isinstance(part, owners):
             classes.add(type(part))
-            for kind in type(part).__mro__:
+            for kind in _classes(type(part)):
                 for name, x in vars(kind).items():
                     if isinstance(x, Value) or type(x) in BUILTIN:
                         unplaced.extend((value, f"the class attribute {kind.__name__}.{name}") for value in _values(x))
@@ -162,6 +162,12 @@ def _sort(kind: Any) -> str:
     if numpy is not None and issubclass(kind, numpy.ndarray):
         return "array"
     return "own" if kind.__module__.startswith("micrograd_bp.") else "object"
+
+
+@functools.lru_cache(1024)
+def _classes(kind: Any) -> list[type]:
+    """A class and its bases, but for Python's and this library's: those hold no Values."""
+    return [base for base in kind.__mro__ if not base.__module__.startswith(("builtins", "micrograd_bp."))]
 
 
 @functools.lru_cache(1024)
