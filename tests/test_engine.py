@@ -336,7 +336,8 @@ ARROWS = {  # every arrow that is used and no other; each room stands after thos
     "value": {"_methods", "_typing", "ops"},
     "losses": {"ops", "value"},
     "math": {"_methods", "names", "ops", "value"},
-    "nn": {"_files", "ops", "value"},
+    "_parameters": {"ops", "value"},
+    "nn": {"_files", "_parameters", "ops", "value"},
     "optim": {"_files", "ops", "value"},
     "parallel": {"_trees", "value"},
     "source": {"names", "ops", "value"},
@@ -362,7 +363,7 @@ ARROWS = {  # every arrow that is used and no other; each room stands after thos
     "drawing": {"_files", "names", "source", "value"},
     "explain": {"names", "ops", "source", "value"},
     "explorer": {"_files", "drawing", "explain", "names", "ops", "value"},
-    "training": {"_files", "compiler", "optim", "parallel", "value"},
+    "training": {"_files", "_parameters", "compiler", "nn", "optim", "parallel", "value"},
     "estimators": {"datasets", "losses", "nn", "optim", "training"},
     "expressions": {"_files", "drawing", "explain", "explorer", "ops", "value"},
 }

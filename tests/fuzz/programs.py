@@ -189,7 +189,7 @@ class Author:
         if self.has("copies"):
             options += [f"copy.copy({x})", f"copy.deepcopy({x})", f"copy.deepcopy([{x}])[0]"]
         if self.has("text"):
-            options.append(f'float(f"{{{x}:.3f}}")')
+            options.append(f'float(format({x}, ".3f"))')
         if self.functions:
             options += [self.call(depth)] * 3
         return self.pick(*options)
@@ -284,7 +284,7 @@ class Author:
             )  # fmt: skip
         if kind == 12 and self.has("integers"):
             n = self.integer(depth)
-            return self.pick(f"{n} == 1", f"{n} % 2 == 0", f"{n} < 2", f"{n} in (0, 2)", f"{n} == {x}")
+            return self.pick(f"{n} == 1", f"{n} % 2 == 0", f"{n} < 2", f"{n} in (0, 2)", f"{n} <= {x}")
         return f"{x} < {y}"
 
     # --- statements ---

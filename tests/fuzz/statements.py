@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,16 @@ def derivatives(program: Program) -> str:
             checked["derivatives"] += 1
             allowed = 2.0**-36 * max(1.0, testing.sensitivity(graph), testing.sensitivity(output))
             for how, slope in (("backward", x.grad), ("gradients", graph.data)):
-                if not abs(slope - exact) <= allowed:
+                if math.isnan(slope) and singular(output):
+                    checked["derivatives: infinity less infinity"] += 1
+                elif not abs(slope - exact) <= allowed:
                     return f"{call(row)}: {how} gives {slope!r} by x{axis}, the difference is {float(exact)!r}"
     return ""
+
+
+def singular(output: Value) -> bool:
+    """Whether a local derivative is infinite: sqrt(x - x) has slopes inf and -inf at 0, and their sum is nan."""
+    return not all(math.isfinite(partial) for node in topological_order(output) for partial in node.partials)
 
 
 def answers(program: Program) -> list[Any]:
@@ -172,11 +181,115 @@ def engines(program: Program) -> str:
     return ""
 
 
+def calls(program: Program) -> list[tuple[float | int, ...]]:
+    """Every row more than once, in changing order, so that each path is recorded, left and met again."""
+    rows = list(program.rows)
+    return [*rows, *rows[::-1], *rows[1:], *rows]
+
+
+def compiled(function: Any, exact: bool = True) -> Any:
+    """`jit` of the function, for which it pays from the first row on."""
+    function = mg.jit(function, exact=exact)
+    function.pays = 0
+    return function
+
+
+def jit(program: Program) -> str:
+    """Compiled and eager agree, whatever was called before: to the bit where that is asked for, else closely."""
+    function = program.function(mg.math)
+    exact, fast = compiled(function), compiled(function, exact=False)
+    for row in calls(program):
+        checked["jit"] += 1
+        inputs = values(row)
+        expected, got, near = outcome(function, *inputs), outcome(exact, *row), outcome(fast, *row)
+        if expected != got:
+            return f"{call(row)}: {expected} eagerly, {got} from jit(exact=True)"
+        if expected != near and not (is_number(expected) and is_number(near) and _near(function(*inputs), near)):
+            return f"{call(row)}: {expected} eagerly, {near} from jit"
+    return ""
+
+
+def is_number(result: Any) -> bool:
+    return isinstance(result, str) and (result.startswith(("0x", "-0x")) or result in ("nan", "inf", "-inf"))
+
+
+def _near(output: Any, result: str) -> bool:
+    """Whether a result differs from a Value by what other roundings on the way could make of it."""
+    x = output.data if isinstance(output, Value) else output
+    sensitive = testing.sensitivity(output) if isinstance(output, Value) else abs(x)
+    return not math.isfinite(sensitive) or abs(x - float.fromhex(result)) <= 2.0**-44 * max(sensitive, abs(x), 1e-300)
+
+
+def jit_gradient(program: Program) -> str:
+    """Compiled derivatives are the eager ones, errors included."""
+    argnums = tuple(i for i, x in enumerate(program.rows[0]) if isinstance(x, float))
+    eager = mg.grad(program.function(mg.math), argnums=argnums)
+    exact = compiled(eager)
+    for row in calls(program):
+        checked["jit-gradient"] += 1
+        expected, got = (outcome(signless, f, row) for f in (eager, exact))
+        if expected != got:
+            return f"gradient of {call(row)}: {expected} eagerly, {got} from jit(grad(f), exact=True)"
+    return ""
+
+
+def signless(function: Callable[..., Any], row: Sequence[float | int]) -> list[float]:
+    """A gradient in which -0.0 is 0.0: sums that begin with 0.0 give one, sums that begin with a term the other."""
+    return [x + 0.0 for x in function(*row)]
+
+
+def jit_vmap(program: Program) -> str:
+    """A batch, compiled, gives what each row gives; where rows fail, it raises what one of them raises."""
+    import numpy as np
+
+    function = program.function(mg.math)
+    batch = compiled(mg.vmap(function))
+    for rows in (program.rows, program.rows[:1] * 5, program.rows[::-1] * 3):
+        checked["jit-vmap"] += len(rows)
+        each, failures = [], set()
+        for row in rows:
+            try:
+                each.append(bits(as_float(function(*values(row)))))
+            except EXPECTED as error:
+                failures.add(type(error).__name__)
+        columns = [np.array(column) for column in zip(*rows)]
+        got = outcome(lambda columns=columns: [float(x) for x in batch(*columns)])
+        if got not in failures if failures else got != each:
+            return f"rows {', '.join(map(call, rows))}: {failures or each} eagerly, {got} from jit(vmap(f))"
+    return ""
+
+
+def as_float(x: Any) -> float:
+    return float(x.data if isinstance(x, Value) else x)
+
+
 STATEMENTS: dict[str, Callable[[Program], str]] = {
     "floats": floats,
     "engines": engines,
     "derivatives": derivatives,
+    "jit": jit,
+    "jit-gradient": jit_gradient,
+    "jit-vmap": jit_vmap,
 }
+
+
+HANGS = int(os.environ.get("MICROGRAD_BP_FUZZ_HANGS", "60"))  # seconds: a program takes milliseconds
+
+
+@contextmanager
+def alarm() -> Iterator[None]:
+    """TimeoutError where what is inside does not end."""
+
+    def ring(*_: Any) -> None:
+        raise TimeoutError(f"no end after {HANGS} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(HANGS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Finding(Exception):  # noqa: N818 - it is no error of the fuzzer's
@@ -190,7 +303,7 @@ class Finding(Exception):  # noqa: N818 - it is no error of the fuzzer's
 def hold(names: Sequence[str], program: Program) -> None:
     """Raise a Finding where one of the statements does not hold of the program, or fails as it should not."""
     for name in names:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), alarm():
             try:
                 complaint = STATEMENTS[name](program)
             except Exception as error:
