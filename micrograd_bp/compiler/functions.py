@@ -15,6 +15,7 @@ import math
 import os
 import random
 import sys
+import threading
 import types
 import warnings
 import weakref
@@ -25,7 +26,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import _trees
-from micrograd_bp._locks import Lock
 from micrograd_bp._tracing import watched
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.machine import host
@@ -435,7 +435,7 @@ class Compiled:
         self.function, self.exact, self.limit = function, exact, limit
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
-        self._compiling = Lock()  # held by the thread that records and compiles
+        self._compiling = threading.Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
         _COMPILED.add(self)
