@@ -15,11 +15,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from micrograd_bp import value
+from micrograd_bp._locks import Lock
 from micrograd_bp._methods import NUMPY_NAMES, _operand, noticed, operators
 from micrograd_bp.ops import RECORDINGS, TABLE, Op
 from micrograd_bp.value import Value
 
-_one = threading.Lock()  # one recording at a time
+
+def _forget() -> None:
+    """In a forked process: no thread goes on with a recording that another one had begun."""
+    value.watch(0)
+    RECORDINGS.clear()
+
+
+_one = Lock(_forget)  # one recording at a time
 
 
 @contextmanager

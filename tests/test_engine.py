@@ -324,6 +324,7 @@ def test_rows_pickle_as_themselves():
 ARROWS = {  # every arrow that is used and no other; each room stands after those that it imports
     "_files": set(),
     "_forward": set(),
+    "_locks": set(),
     "_trees": set(),
     "_typing": set(),
     "_version": set(),
@@ -341,11 +342,12 @@ ARROWS = {  # every arrow that is used and no other; each room stands after thos
     "parallel": {"_trees", "value"},
     "source": {"names", "ops", "value"},
     "testing": {"_methods", "names", "ops", "value"},
-    "_tracing": {"_methods", "ops", "value"},
+    "_tracing": {"_locks", "_methods", "ops", "value"},
     "transforms": {"_trees", "ops", "value"},
     "check": {"_trees", "transforms"},
     "compiler": {
         *(
+            "_locks",
             "_methods",
             "_trees",
             "_tracing",

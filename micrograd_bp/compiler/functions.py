@@ -14,7 +14,6 @@ import itertools
 import math
 import random
 import sys
-import threading
 import types
 import warnings
 import weakref
@@ -25,6 +24,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import _trees
+from micrograd_bp._locks import Lock
 from micrograd_bp._tracing import watched
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.machine import host
@@ -434,7 +434,7 @@ class Compiled:
         self.function, self.exact, self.limit = function, exact, limit
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
-        self._compiling = threading.Lock()  # held by the thread that records and compiles
+        self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
         functools.update_wrapper(self, function, updated=())
