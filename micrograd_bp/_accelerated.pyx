@@ -435,7 +435,10 @@ cdef class Value:
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
     def __float__(self):
-        raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
+        raise TypeError(
+            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; an array that is "
+            "to hold Values has dtype object"
+        )
 
     def __format__(self, spec):
         return format(self.data, spec) if spec else repr(self)
