@@ -22,6 +22,7 @@ from libc.math cimport (
     acos, acosh, asin, atan, atanh, cbrt, copysign, cos, cosh, erf, erfc, exp, exp2, expm1, fabs, floor, fmod, isfinite,
     log, log1p, log2, log10, pow, sin, sinh, sqrt, tan, tanh,
 )
+from libc.stdlib cimport free, malloc, realloc
 
 import math
 import operator
@@ -783,18 +784,27 @@ cdef size_t count_uses(PyObject *output, bint clear) noexcept:
 
 
 cdef bint walk_back(PyObject *output, double seed) noexcept:
-    """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next.
+    """`sweep` over a graph whose uses are not counted yet; the grads of all nodes but leaves start from 0.
 
     False: a node passes its grad on by a function of its own, and no grad is set but for those that are cleared.
+    """
+    cdef bint by_hand = count_uses(output, True) != 0
+    if not by_hand:
+        (<Value>output).adjoint += seed
+    sweep(output, by_hand)
+    return not by_hand
+
+
+cdef void sweep(PyObject *output, bint by_hand) noexcept:
+    """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next.
+
+    by_hand: the counts of uses go back to 0, and that is all.
     """
     cdef PyObject *ready = NULL
     cdef PyObject *node
     cdef PyObject *child
     cdef Py_ssize_t i
     cdef double adjoint, slope
-    cdef bint by_hand = count_uses(output, True) != 0
-    if not by_hand:
-        (<Value>output).adjoint += seed
     push(&ready, output)
     while ready != NULL:
         node = pop(&ready)
@@ -808,7 +818,6 @@ cdef bint walk_back(PyObject *output, double seed) noexcept:
                 (<Value>child).state -= USE
                 if (<Value>child).state < USE and (<Value>child).state & SHAPE:
                     push(&ready, child)
-    return not by_hand
 
 
 def topological_order(Value output not None):
@@ -840,25 +849,110 @@ def topological_order(Value output not None):
     return order
 
 
+cdef struct Saved:
+    PyObject *node
+    double adjoint
+
+
 def slopes(Value output not None, inputs):
     """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched."""
-    cdef list nodes = topological_order(output)
-    cdef Py_ssize_t i, start = len(nodes)
-    nodes += checked(inputs)
-    cdef array kept = array("d", bytes(8 * len(nodes)))
-    cdef array found = array("d", bytes(8 * (len(nodes) - start)))
-    for i in range(len(nodes)):  # from here to the last loop nothing calls Python, but for a _backward
-        kept.data.as_doubles[i] = (<Value>nodes[i]).adjoint
-        (<Value>nodes[i]).adjoint = 0.0
+    cdef list wanted = checked(inputs)
+    cdef Py_ssize_t i, count = 0
+    cdef bint by_hand = False
+    cdef array found = array("d", bytes(8 * len(wanted)))
+    cdef Saved *saved = put_aside(<PyObject *>output, wanted, &count, &by_hand)
+    if saved == NULL:
+        raise MemoryError
+    if not by_hand:
+        output.adjoint = 1.0
+    sweep(<PyObject *>output, by_hand)
+    for i in range(len(wanted)):
+        found.data.as_doubles[i] = (<Value>wanted[i]).adjoint
+    restore(saved, count)
+    return slopes_by_hand(output, wanted) if by_hand else found.tolist()
+
+
+cdef list slopes_by_hand(Value output, list wanted):
+    """`slopes` where a node has a _backward of its own, which may do anything: all nodes are held meanwhile."""
+    cdef list nodes = wanted + topological_order(output)
+    cdef list kept = [(<Value>node).adjoint for node in nodes]
+    cdef Py_ssize_t i
+    for node in nodes:
+        (<Value>node).adjoint = 0.0
     try:
-        if not walk_back(<PyObject *>output, 1.0):
-            output.backward()
-        for i in range(start, len(nodes)):
-            found.data.as_doubles[i - start] = (<Value>nodes[i]).adjoint
+        output.backward()
+        return [(<Value>node).adjoint for node in wanted]
     finally:
         for i in reversed(range(len(nodes))):  # an input stands twice: its first entry counts
-            (<Value>nodes[i]).adjoint = kept.data.as_doubles[i]
-    return found.tolist()
+            (<Value>nodes[i]).adjoint = kept[i]
+
+
+cdef Saved *put_aside(PyObject *output, list inputs, Py_ssize_t *count, bint *by_hand) noexcept:
+    """Put the grads of the inputs, and of all that the output depends on, aside, set them to 0, and count uses.
+
+    NULL: there is not enough memory; all is as it was.
+    """
+    cdef PyObject *found = NULL
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef Py_ssize_t i, room = 2 * len(inputs) + 8192
+    cdef Saved *saved = <Saved *>malloc(room * sizeof(Saved))
+    cdef Saved *larger
+    cdef bint complete = saved != NULL
+    push(&found, output)
+    if complete:
+        put(saved, count, output)
+    while found != NULL:
+        node = pop(&found)
+        if (<Value>node).state & BY_HAND:
+            by_hand[0] = True
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                if (<Value>child).state < USE:
+                    if (<Value>child).state & SHAPE:
+                        push(&found, child)
+                    if complete and count[0] + len(inputs) >= room:
+                        room *= 2
+                        larger = <Saved *>realloc(saved, room * sizeof(Saved))
+                        complete = larger != NULL
+                        saved = larger if complete else saved
+                    if complete:
+                        put(saved, count, child)
+                (<Value>child).state += USE
+    if complete:
+        for i in range(len(inputs)):
+            node = <PyObject *>inputs[i]
+            if (<Value>node).state < USE and node != output:  # nothing is made of it
+                put(saved, count, node)
+        return saved
+    push(&found, output)
+    while found != NULL:  # the counts go back to 0
+        node = pop(&found)
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                (<Value>child).state -= USE
+                if (<Value>child).state < USE:
+                    push(&found, child)
+    restore(saved, count[0])
+    return NULL
+
+
+cdef inline void put(Saved *saved, Py_ssize_t *count, PyObject *node) noexcept:
+    saved[count[0]].node = node
+    saved[count[0]].adjoint = (<Value>node).adjoint
+    (<Value>node).adjoint = 0.0
+    count[0] += 1
+
+
+cdef void restore(Saved *saved, Py_ssize_t count) noexcept:
+    """Give the grads back, the last first: an input stands twice, and its first entry counts."""
+    cdef Py_ssize_t i
+    if saved != NULL:
+        for i in range(count - 1, -1, -1):
+            (<Value>saved[i].node).adjoint = saved[i].adjoint
+        free(saved)
 
 
 cdef list checked(values):
@@ -867,6 +961,14 @@ cdef list checked(values):
     for node in nodes:
         if not isinstance(node, Value):
             raise TypeError(f"expected a Value, not {node!r} ({type(node).__name__})")
+    return nodes
+
+
+def variables(numbers):
+    """A new leaf for each of the numbers."""
+    cdef list nodes = []
+    for x in numbers:
+        nodes.append(take_over(new_node(NULL, as_double(x), LEAF)))
     return nodes
 
 
@@ -991,6 +1093,6 @@ Op.__call__ = call
 Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
-    "Value": Value, "topological_order": topological_order, "slopes": slopes, "gather": gather, "scatter": scatter,
-    "watch": watch, "ENGINE": "accelerated",
+    "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
+    "scatter": scatter, "watch": watch, "ENGINE": "accelerated",
 }

@@ -6,30 +6,99 @@ import contextlib
 import json
 import math
 import os
+import re
+import sys
 from collections.abc import Callable, Collection
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 Path: TypeAlias = str | os.PathLike[str]
 
+LONGEST = 50  # characters of a file's name in that of its temporary file: 255 bytes are all that it may have
+DEEPEST = 200  # levels of lists and objects in a file: 100 models within models, which Python's recursion allows
+
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step."""
-    path = os.path.realpath(path)  # a link stays one
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step.
+
+    What stood there stays until then, whatever happens; of two writers each writes whole, and the last one's file
+    stays. A device or a pipe is written to as it is. OSError: it names the path.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    target = os.path.realpath(path)  # a link stays one
     try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(target, "wb") as file:  # IsADirectoryError: it is one
+                file.write(data)
+            return
+        _clear(target)
+        while not _replace(target, data):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def _replace(target: str, data: bytes) -> bool:
+    """Write the file; false where another's `_clear` took the new file away before it was locked."""
+    folder, name = os.path.split(target)
+    temporary = os.path.join(folder, f".{name[:LONGEST]}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
+    file = open(temporary, "xb")  # noqa: SIM115  # open, and so locked, until it is in its place
+    try:
+        _lock(file)
+        if not os.path.exists(temporary):
+            file.close()
+            return False
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if sys.platform == "win32":  # no open file is moved or removed there
+            file.close()
+        os.replace(temporary, target)
     except BaseException:
+        with contextlib.suppress(OSError):  # which tries to write what is left
+            file.close()
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    file.close()
+    return True
+
+
+def _clear(target: str) -> None:
+    """Remove the temporary files of writers to this target that were killed: those that are not locked."""
+    folder, name = os.path.split(target)
+    left = re.compile(rf"\.{re.escape(name[:LONGEST])}\.\d+(\.[0-9a-f]+)?\.tmp")
+    with contextlib.suppress(OSError):  # a folder that cannot be read
+        for found in filter(left.fullmatch, os.listdir(folder)):
+            temporary = os.path.join(folder, found)
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":
+                    os.unlink(temporary)
+                    continue
+                with open(temporary, "rb") as file:
+                    if _lock(file, wait=False):
+                        os.unlink(temporary)
+
+
+def _lock(file: IO[bytes], wait: bool = True) -> bool:
+    """Lock a file for as long as it is open, or its process lives; false where that cannot be.
+
+    A lock tells more than the number of a process: others may have that number, in a container say.
+    """
+    if sys.platform != "win32":
+        import fcntl
+
+        with contextlib.suppress(OSError):  # locked, or a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return True
+    return False
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write strict JSON: floats to the last bit, and those that JSON lacks as "nan", "inf" and "-inf"."""
+    """Write strict JSON: floats to the last bit, and those that JSON lacks as "nan", "inf" and "-inf".
+
+    ValueError: it is nested so deeply that `read_json` would refuse it.
+    """
+    check_depth(content, str(path))
     write(path, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
 
 
@@ -49,12 +118,14 @@ def read_json(path: Path, kind: str, version: int, keys: tuple[str, ...]) -> dic
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file, object_pairs_hook=_object, parse_constant=_constant)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: byte {error.start} is no UTF-8; this is no {kind} file") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}; damaged") from None
     except RecursionError:
-        raise ValueError(f"{path}: nested too deeply for a {kind} file") from None
+        raise ValueError(f"{path}: nested too deeply for a {kind} file; damaged") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if not isinstance(content, dict) or content.get("format") != kind:
@@ -64,7 +135,19 @@ def read_json(path: Path, kind: str, version: int, keys: tuple[str, ...]) -> dic
             f"{path}: version {content.get('version')!r} of the {kind} format; this library reads {version}"
         )
     check_keys(content, ("format", "version", *keys), str(path))
+    check_depth(content, str(path))
     return content
+
+
+def check_depth(content: Any, place: str) -> None:
+    """ValueError: lists and objects within one another to more than DEEPEST levels; found without recursion."""
+    level = [content]
+    for _ in range(DEEPEST):
+        inner = [part.values() if isinstance(part, dict) else part for part in level]
+        level = [x for part in inner for x in part if isinstance(x, dict | list | tuple)]
+        if not level:
+            return
+    raise ValueError(f"{place}: nested too deeply, to more than {DEEPEST} levels; damaged, or no model that is taken")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,17 +9,26 @@ own have nothing to ask.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from micrograd_bp import value
+from micrograd_bp._locks import Lock
 from micrograd_bp._methods import NUMPY_NAMES, _operand, noticed, operators
 from micrograd_bp.ops import RECORDINGS, TABLE, Op
 from micrograd_bp.value import Value
 
-_one = threading.Lock()  # one recording at a time
+
+def _forget() -> None:
+    """In a forked process: no thread goes on with a recording that another one had begun."""
+    value.watch(0)
+    RECORDINGS.clear()
+
+
+_one = Lock(_forget)  # one recording at a time
 
 
 @contextmanager
@@ -28,7 +37,8 @@ def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
 
     wait: seconds until then. A longer wait could be for a thread that waits for this one.
     """
-    if not (_one.acquire(timeout=wait) if wait else _one.acquire(blocking=False)):
+    one = _one
+    if not (one.acquire(timeout=wait) if wait else one.acquire(blocking=False)):
         yield False
         return
     try:
@@ -38,7 +48,20 @@ def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
     finally:
         value.watch(0)
         RECORDINGS.clear()
-        _one.release()
+        one.release()
+
+
+def _forked() -> None:
+    """In the child of a fork: forget a recording that another thread was at."""
+    global _one
+    if not any(recording.is_own() for recording in RECORDINGS):
+        value.watch(0)
+        RECORDINGS.clear()
+        _one = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _watch(thread: int) -> None:

@@ -166,7 +166,8 @@ def find_parts(model: Any) -> Part:
             return
         seen.add(id(x))
         if isinstance(x, Value):
-            part.parameters.append(x)
+            if x.op is None:  # else an output that the model keeps
+                part.parameters.append(x)
         elif isinstance(x, Mapping):
             for key, item in x.items():
                 inner = Part(str(key), item, part) if top else part
@@ -216,7 +217,7 @@ def members(listing: Listing, root: Part) -> dict[Value, Part]:
             symbol = node.op.symbol if node.op is not None else ""
             inside = all(x in member and member[x] is home for x in values)
             several, last = len(set(values)) > 1, values[0] in functions
-            if symbol == "+" and 0.0 in node.operands and not last:
+            if symbol == "+" and any(type(x) is float and not x for x in node.operands) and not last:
                 several = True  # as sum() begins
             if own or (inside and several):
                 member[node] = home

@@ -1,7 +1,8 @@
 """Python's `math`, differentiable: import it in place of `math`, and a numeric program takes Values.
 
-Every name of `math` is here. A function with a derivative takes and gives Values; one that is flat reads the data and
-gives a plain result, and one about integers wants integers, as with floats. Plain numbers get what `math` gives.
+Every name of `math` is here. A function with a derivative takes and gives Values, and goes through NumPy arrays element
+by element; one that is flat reads the data and gives a plain result, and one about integers wants integers, as with
+floats. Plain numbers get what `math` gives.
 
 >>> from micrograd_bp import Value, math
 >>> x = Value(2.0)
@@ -39,6 +40,20 @@ def _recorded(*args: Any) -> bool:
     return False
 
 
+def _is_array(x: Any) -> bool:
+    """Whether it is a NumPy array with axes, found out without importing NumPy."""
+    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
+    return ndarray is not None and isinstance(x, ndarray) and x.ndim > 0
+
+
+def _elementwise(op: Op, *args: Any) -> Any:
+    """The operation on arrays, broadcast against each other: of floats where no Value is among their elements."""
+    import numpy
+
+    result: Any = numpy.frompyfunc(lambda *numbers: op(*numbers), len(args), 1)(*args)
+    return result.astype(float) if all(type(x) is float for x in result.ravel().tolist()) else result
+
+
 def _named(function: Any, plain: Callable[..., Any]) -> Any:
     """The function under the name and with the documentation of `math`'s."""
     return functools.update_wrapper(function, plain, ("__name__", "__qualname__", "__doc__"), ())
@@ -52,9 +67,13 @@ def _row(op: Op, plain: Any = None) -> Any:
     def unary(x: Any, /) -> Any:
         if type(x) is Value and not RECORDINGS:
             return method(x)  # a third of the time that the row takes when called
-        return plain(x) if type(x) is float or not hasattr(type(x), "_record") else op(x)
+        if type(x) is float:
+            return plain(x)
+        return _elementwise(op, x) if _is_array(x) else op(x) if hasattr(type(x), "_record") else plain(x)
 
     def function(*args: Any) -> Any:
+        if any(map(_is_array, args)):
+            return _elementwise(op, *args)
         return op(*args) if _recorded(*args) else plain(*args)
 
     named = _named(unary if op.arity == 1 else function, plain)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from micrograd_bp import _files, ops
+from micrograd_bp._parameters import search
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ ACTIVATIONS = {
 
 
 class Module:
-    """A part of a model; its parameters are the Values among its attributes, lists, tuples, dicts and parts included.
+    """A part of a model; its parameters are the Values among its attributes, and in what these hold.
+
+    So are those in lists, tuples, dicts, deques, NumPy arrays and other objects, however nested. A Value that has an
+    operation, an output that is kept, is none. TypeError of all methods: a Value stands where it has no place of its
+    own, in a set or a function's closure, say, so that it would be missed.
 
     A module of one's own sets its parts in `__init__` and says in `__call__` what it computes:
 
@@ -71,16 +76,20 @@ class Module:
     _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, as far as they say what a saved model is
 
     def named_parameters(self) -> list[tuple[str, Value]]:
-        """Every parameter once, with the path of attributes and indices that leads to it."""
-        found: dict[Value, str] = {}
-        _name(self, "", found, {id(self)})
-        return [(name, parameter) for parameter, name in found.items()]
+        """Every parameter once, with the path of attributes and indices that leads to it.
+
+        No two have the same name: where the dots of paths would make it so, brackets tell them apart.
+
+        >>> model = Module()
+        >>> model.d = {1: Value(1.0), "1": Value(2.0), "x": Value(3.0)}
+        >>> [name for name, _ in model.named_parameters()]
+        ['d[1]', "d['1']", 'd.x']
+        """
+        return list(search(self, (Module,)).names().items())
 
     def parameters(self) -> list[Value]:
         """Every parameter once, in the order of `named_parameters`."""
-        found: dict[Value, None] = {}
-        _find(self, found, {id(self)})
-        return list(found)
+        return list(search(self, (Module,)).leaves)
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -117,7 +126,8 @@ class Module:
         >>> model.freeze()([1.0, -2.0]) == model([1.0, -2.0]).data
         True
         """
-        return copy.deepcopy(self, {id(parameter): parameter.data for parameter in self.parameters()})
+        held = search(self, (Module,))
+        return copy.deepcopy(self, {id(value): value.data for value in (*held.leaves, *held.results)})
 
     def architecture(self) -> dict[str, Any]:
         """What a saved model says of this module beside its parameters, as JSON has it.
@@ -132,13 +142,18 @@ class Module:
     def save(self, path: _files.Path) -> None:
         """Write architecture and parameters, to the last bit, to a JSON file; it is written whole or not at all.
 
-        ValueError: an activation is a function that is no row of the table, or there are no parameters.
+        ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
+        nested to more than 100 levels. OSError: it cannot be written; what stood at the path stays.
         """
         state = self.state_dict()
         if not state:
             name = type(self).__name__
             raise ValueError(f"{name} has no parameters to save; where it is frozen, save the model it was frozen from")
-        content = {"format": FORMAT, "version": VERSION, "architecture": self.architecture(), "parameters": state}
+        try:
+            architecture = self.architecture()
+        except RecursionError:
+            raise ValueError(f"{path}: modules within modules to so many levels cannot be saved") from None
+        content = {"format": FORMAT, "version": VERSION, "architecture": architecture, "parameters": state}
         _files.write_json(path, content)
 
     def load(self, path: _files.Path) -> None:
@@ -157,35 +172,6 @@ class Module:
         """Label the parameters with their names, for pictures and messages."""
         for name, parameter in self.named_parameters():
             parameter.label = name
-
-
-def _name(part: Any, path: str, found: dict[Value, str], seen: set[int]) -> None:
-    """Find every Value in a part and its parts, in order, with the path to it."""
-    for name, member in _members(part).items():
-        if isinstance(member, Value):
-            found.setdefault(member, f"{path}{name}")
-        elif isinstance(member, _PARTS) and id(member) not in seen:  # shared, or its owner
-            seen.add(id(member))
-            _name(member, f"{path}{name}.", found, seen)
-
-
-def _find(part: Any, found: dict[Value, None], seen: set[int]) -> None:
-    """Find every Value in a part and its parts, in order: `_name` takes three times as long."""
-    for member in part if isinstance(part, list) else _members(part).values():
-        if isinstance(member, Value):
-            found[member] = None
-        elif isinstance(member, _PARTS) and id(member) not in seen:
-            seen.add(id(member))
-            _find(member, found, seen)
-
-
-def _members(part: Any) -> dict[Any, Any]:
-    if isinstance(part, Module):
-        return vars(part)
-    return part if isinstance(part, dict) else dict(enumerate(part))
-
-
-_PARTS = (Module, list, tuple, dict)
 
 
 class Neuron(Module):

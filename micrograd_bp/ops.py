@@ -120,9 +120,11 @@ def number(x: Any, taker: str = "Value") -> float:
     raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")
 
 
-def choose(c: Any, f: Callable[[Any], Any], x: Any) -> Any:
-    """f(x) where c, else x; settled at once where the condition is a plain number: a constant exponent, say."""
-    return (f(x) if c else x) if isinstance(c, float) else where(c, f(x), x)
+def choose(c: Any, f: Callable[[Any], Any], g: Callable[[Any], Any], x: Any) -> Any:
+    """f(x) where c, else g(x); settled at once where the condition is a plain number: a constant exponent, say."""
+    if isinstance(c, float):
+        return f(x) if c else g(x)
+    return where(c, f(x), g(x))
 
 
 # fmt: off
@@ -142,8 +144,10 @@ abs: Op = Op("abs", "abs", operator.abs, lambda out, x: (sign(x),), smooth=False
 # y * x**(y - 1) is off by many ulp where y - 1 is rounded; there y * out / x is not, and neither over- nor underflows.
 pow: Op = Op("pow", "**", _forward.real_pow,
              lambda out, x, y: (choose(less(y, 0.5) * (y % 1.0) + less(2.0**53, abs(y)),
-                                       lambda p: where(x, ieee_div(y * out, x), p), chain(y, ieee_pow(x, y - 1.0))),
-                                chain(where(x, out, where(step(y), out, -x)), ieee_log(x))),  # 0**0 by y: 0
+                                       lambda p: where(x, ieee_div(y * out, x), p), lambda p: p,
+                                       chain(y, ieee_pow(x, y - 1.0))),
+                                chain(choose(x, lambda out: out, lambda out: where(step(y), out, -x), out),
+                                      ieee_log(x))),  # 0**0 by y: 0
              ((0.0, MAX), ANY), native="pow")
 fma: Op = Op("fma", "fma", getattr(math, "fma", _forward.fma), lambda out, x, y, z: (y, x, 1.0), (ANY, ANY, ANY),
              native="llvm.fma")
@@ -292,7 +296,7 @@ rescale: Op = Op("rescale", "rescale", lambda h: where(less(h, 2.0**-900), 2.0**
 # Added to a slope that is 0 by convention at a tip, as hypot's at the origin: it has no derivative there.
 corner: Op = Op("corner", "corner", lambda h, *args: 0.0,
                 lambda out, h, *args: (0.0, *[ieee_div(0.0, h) for _ in args]), (POSITIVE[0], ANY),
-                expansion=lambda h, *args: 0.0)
+                smooth=False, expansion=lambda h, *args: 0.0)
 # fmt: on
 
 

@@ -35,7 +35,8 @@ class Optimizer:
     """What optimisers share: the parameters, the learning rate, the count of updates, and lists of floats as memory.
 
     `lr` is a rate or a schedule, a function from the number of updates made so far (0 at the first) to a rate.
-    ValueError: there are no parameters, or one of them twice. TypeError: one of them is no Value.
+    ValueError: there are no parameters, or one of them twice, or one is the result of an operation, so that the next
+    forward pass would not know of its update. TypeError: one of them is no Value.
     """
 
     _hyperparameters: ClassVar[tuple[str, ...]] = ()
@@ -47,6 +48,9 @@ class Optimizer:
         for parameter in self.parameters:
             if not isinstance(parameter, Value):
                 raise TypeError(f"{name} updates Values, not {parameter!r}; pass model.parameters()")
+            if parameter.op is not None:
+                made = f"{parameter!r} is the result of {parameter.op.name}"
+                raise ValueError(f"{name} updates leaves, but {made}; pass the Values that it is computed from")
         if not self.parameters:
             raise ValueError(f"{name} has no parameters to update (those of a frozen model are plain floats)")
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):

@@ -21,10 +21,12 @@ import math
 import os
 import random
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp import _files, parallel
+from micrograd_bp import _files, nn, parallel
+from micrograd_bp._parameters import search
 from micrograd_bp.compiler.sweeps import Sweep, compiled_sweep
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.value import Value
@@ -38,10 +40,13 @@ Metric: TypeAlias = Callable[[list[Any], list[Any]], float]
 
 FORMAT, VERSION = "micrograd_bp checkpoint", 1
 
+SOME_NUMBERS, SOME_STEPS = (-2.0, -0.5, 0.25, 1.0, 3.0), (0, 1, 10, 100, 1000)  # where functions are compared
+
 
 class History(dict[str, list[float]]):
     """A number per epoch under each name: "loss", the metrics, and with a validation split "val_loss" and so on.
 
+    A metric that was added or dropped when a run was resumed has nan for the epochs in which it was not measured.
     `interrupted` says that KeyboardInterrupt (Ctrl-C) ended the training.
     """
 
@@ -76,7 +81,7 @@ def fit(
     """Train the model: for every batch, one step of the optimizer down the gradient of the mean loss of its rows.
 
     `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
-    optimizer's.
+    optimizer's; a UserWarning says so where these are not the model's, as of an optimizer made for another model.
 
     - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
       in every epoch where `shuffle` is set (by default seeded with 0).
@@ -91,7 +96,9 @@ def fit(
       by more than `min_delta` below its least; the parameters of the best epoch are put back.
     - `callbacks`: functions (epochs made, history), called after every epoch; True ends the training.
     - `checkpoint`: a file written after every `checkpoint_every` epochs. Where it exists, training continues from
-      it, and ends with the same result to the last bit as if it had not been broken off.
+      it, and ends with the same result to the last bit as if it had not been broken off (with `jit` to rounding where
+      the model takes more than 64 ways). It is the same run with other metrics, epochs, patience and callbacks; with
+      another model, activation, learning rate or setting of the optimizer it is not, and refused.
     - `jit`: record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
       the history is the same to rounding. What the model draws at random or keeps between calls is recorded once.
     - `progress`: a bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
@@ -124,6 +131,7 @@ def fit(
         raise ValueError("shards are for an executor; pass one, such as concurrent.futures.ProcessPoolExecutor()")
     if jit and executor is not None:
         raise ValueError("jit and executor do not go together; a compiled program uses several cores by itself")
+    _check_parameters(model, optimizer)
     shards = parallel.SHARDS if shards is None else shards
     rows, targets = _pairs(X, y)
     held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
@@ -131,7 +139,7 @@ def fit(
         raise TypeError(f"validation is a share of the rows, 0.2 say, or a pair (X, y), not {validation!r}")
     share = validation if isinstance(validation, float) else 0.0
     rng = random.Random(0) if rng is None else rng
-    identity = {
+    identity: dict[str, Any] = {
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "batch_size": size,
         "shuffle": bool(shuffle),
@@ -142,8 +150,10 @@ def fit(
     saved = None
     if checkpoint is not None:
         identity["data"] = hashlib.sha256(repr((rows, targets, held)).encode()).hexdigest()
+        identity |= {"model": _described(model), "optimizer": _settings(optimizer)}
         if os.path.exists(checkpoint):
             saved = _read(checkpoint, identity, optimizer)
+            identity["optimizer"] = saved["run"].get("optimizer", identity["optimizer"])
             rng.setstate(_rng_state(saved["rng"]["first"]))
     run = _Run(optimizer, rng)
     if share:
@@ -192,6 +202,18 @@ def fit(
     if patience is not None:
         run.put_best()
     return run.history
+
+
+def _check_parameters(model: Callable[[Any], Any], optimizer: Optimizer) -> None:
+    """Warn where optimizer and model each have parameters that the other lacks: only part of a model may be trained."""
+    if callable(parameters := getattr(model, "parameters", None)):
+        own, trained = {id(x) for x in parameters()}, {id(x) for x in optimizer.parameters}
+        strange, left = len(trained - own), len(own - trained)
+        if strange and left:
+            text = (
+                f"{strange} of the optimizer's {len(trained)} parameters are not the model's, and {left} of the model's"
+            )
+            warnings.warn(f"{text} will not be trained; pass the optimizer model.parameters()", stacklevel=3)
 
 
 def _epoch(
@@ -341,9 +363,11 @@ class _Run:
         self.best: dict[str, Any] | None = None
 
     def record(self, measured: dict[str, float]) -> None:
+        for name in (*measured, *self.history):
+            numbers = self.history.setdefault(name, [math.nan] * self.epoch)
+            if len(numbers) == self.epoch:
+                numbers.append(measured.get(name, math.nan))
         self.epoch += 1
-        for name, mean in measured.items():
-            self.history.setdefault(name, []).append(mean)
 
     def watch(self, loss: float, patience: int, min_delta: float) -> None:
         """Keep the parameters of the best epoch, and stop where it was too long ago."""
@@ -382,6 +406,7 @@ class _Run:
         self.history.update({name: list(numbers) for name, numbers in state["history"].items()})
 
 
+NEWER = {"model", "optimizer"}  # what the first checkpoints did not say of their run
 _KEYS = ("epoch", "stopped", "parameters", "optimizer", "rng", "history", "best")
 
 
@@ -392,11 +417,12 @@ def _write(path: _files.Path, identity: dict[str, Any], state: dict[str, Any]) -
 def _read(path: _files.Path, identity: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """The state in a checkpoint of this run; ValueError: it is damaged, or of another run."""
     state = _files.read_json(path, FORMAT, VERSION, ("run", *_KEYS))
-    _files.check_keys(state["run"], identity, f"{path}: run")
-    for name, own in identity.items():
-        if (other := state["run"][name]) != own:
-            other, own = ("other", "these") if name == "data" else (repr(other), repr(own))
-            raise ValueError(f"{path}: of a run with {name} {other}, not {own}; remove it, or give another path")
+    run = state["run"]
+    newer = NEWER.difference(run) if isinstance(run, dict) else set()
+    _files.check_keys(run, identity.keys() - newer, f"{path}: run")
+    for name in run:
+        if name != "optimizer":
+            _same(path, name, run[name], identity[name])
     count, epoch = len(optimizer.parameters), _files.natural(state["epoch"], f"{path}: epoch")
     if not isinstance(state["stopped"], bool):
         raise ValueError(f"{path}: stopped: neither true nor false")
@@ -416,6 +442,11 @@ def _read(path: _files.Path, identity: dict[str, Any], optimizer: Optimizer) -> 
             "parameters": _files.several(best["parameters"], f"{place}: parameters", count=count),
         }
     _files.check_keys(state["rng"], ("first", "now"), f"{path}: rng")
+    begun, reached = run.get("optimizer"), state["optimizer"]
+    if isinstance(begun, dict) and isinstance(reached, dict) and begun.get("type") == type(optimizer).__name__:
+        for name, own in identity["optimizer"].items():
+            if own != reached.get(name):  # where a callback has changed it, it may be as it was left
+                _same(path, f"optimizer {name}", begun.get(name), own)
     try:
         for numbers in state["rng"].values():
             random.Random().setstate(_rng_state(numbers))
@@ -423,6 +454,53 @@ def _read(path: _files.Path, identity: dict[str, Any], optimizer: Optimizer) -> 
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from None
     return state
+
+
+def _same(path: _files.Path, name: str, other: Any, own: Any) -> None:
+    """ValueError: what a checkpoint says of its run is not so of this one; with the place where they differ."""
+    if other == own:
+        return
+    if isinstance(other, dict) and isinstance(own, dict) and other.keys() == own.keys():
+        for key in own:
+            _same(path, f"{name} {key}", other[key], own[key])
+    if isinstance(other, list) and isinstance(own, list) and len(other) == len(own):
+        for i, pair in enumerate(zip(other, own)):
+            _same(path, f"{name}[{i}]", *pair)
+    other, own = ("other", "these") if name == "data" else (repr(other), repr(own))
+    raise ValueError(f"{path}: of a run with {name} {other}, not {own}; remove it, or give another path")
+
+
+def _settings(optimizer: Optimizer) -> dict[str, Any]:
+    """Type and hyperparameters of an optimizer, as JSON has them; of a schedule some rates."""
+    settings = {name: x for name, x in optimizer.state_dict().items() if name not in ("steps", "memory")}
+    return settings | {"lr": _function(optimizer.lr, SOME_STEPS) if callable(optimizer.lr) else optimizer.lr}
+
+
+def _described(x: Any) -> Any:
+    """A model, or an argument of its constructor, as JSON has it: what tells models apart, parameters aside."""
+    if isinstance(x, nn.Module) and nn.MODULES.get(type(x).__name__) is type(x):
+        return {"type": type(x).__name__, **{name: _described(getattr(x, name)) for name in x._arguments}}
+    if isinstance(x, nn.Module):
+        found: dict[str, Any] = {"type": type(x).__name__}
+        within = "\n"  # the last of this library's modules: its own parts follow it
+        for place, key, part in search(x, (nn.Module,)).parts:
+            path = place.exact(key)
+            if nn.MODULES.get(type(part).__name__) is type(part) and not path.startswith((f"{within}.", f"{within}[")):
+                found[within := path] = _described(part)
+        return found
+    if isinstance(x, list | tuple):
+        return [_described(part) for part in x]
+    return _function(x, [Value(number) for number in SOME_NUMBERS]) if callable(x) else x
+
+
+def _function(f: Callable[[Any], Any], points: Sequence[Any]) -> str:
+    """A function by some of its values; by name where it is no function of a number, or gives another each time."""
+    try:
+        values, again = ([f"{_data(f(x)):.12g}" for x in points] for _ in range(2))
+    except Exception:  # whatever a function may raise that is meant for Values or for lists
+        values, again = [], None
+    name = getattr(f, "__name__", type(f).__name__)
+    return f"function of values {', '.join(values)}" if values == again else f"function {name}"
 
 
 def _rng_state(numbers: Any) -> tuple[Any, ...]:

@@ -16,8 +16,10 @@ The `grad` of a Value is never touched.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,7 +30,7 @@ from typing import Any, TypeAlias
 
 from micrograd_bp import _trees
 from micrograd_bp.ops import VARIABLES, number
-from micrograd_bp.value import Value, _partials, _product, slopes, topological_order
+from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -42,8 +44,8 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     """The gradient of a scalar function, as a function of the same arguments.
 
     argnums: the positional argument to differentiate by, or a sequence of them, for a tuple of gradients; negative
-    ones count from the end. Keyword arguments are passed on. TypeError: f returns anything but one number, or an
-    argument holds something that is no number.
+    ones count from the end. Keyword arguments are passed on. TypeError: f returns anything but one number (an array
+    of one number, of whatever shape, is one), or an argument holds something that is no number.
 
     >>> grad(lambda p: p["a"] * p["b"][0])({"a": 2.0, "b": [3.0, 4.0]})
     {'a': 3.0, 'b': [2.0, 0.0]}
@@ -63,11 +65,20 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
 def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
-    Where one of the two is an array, an entry is an array of shape output.shape + input.shape. f is recorded once and
-    swept once for each output or once for each input, whichever are fewer. Arguments and errors as in `grad`.
+    So lists give a list of rows, a row for each output; where output or input is an array, an entry is an array of
+    shape output.shape + input.shape, and an array of outputs by a list of inputs gives a list of columns. f is
+    recorded once and swept once for each output or once for each input, whichever are fewer. Arguments and errors as in
+    `grad`.
 
-    >>> jacobian(lambda x: [x[0] * x[1], 5 * x[0]])([2.0, 3.0])
+    >>> import numpy as np
+    >>> f = lambda x: [x[0] * x[1], 5 * x[0]]
+    >>> jacobian(f)([2.0, 3.0])  # [by output][by input]
     [[3.0, 2.0], [5.0, 0.0]]
+    >>> jacobian(lambda x: np.array(f(x)))(np.array([2.0, 3.0]))  # [by output, by input]
+    array([[3., 2.],
+           [5., 0.]])
+    >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # of the list's entries, each the array's derivatives by one
+    [array([3., 5.]), array([2., 0.])]
     """
     return _transform("jacobian", f, argnums, _Call.jacobian)
 
@@ -113,7 +124,7 @@ def vjp(f: Function, /, *primals: Any, **kwargs: Any) -> tuple[Any, Function]:
     def pull(cotangent: Any = 1.0) -> Any:
         cotangents = call.matched(call.result, cotangent, "cotangent")
         graph = call.graph or _RECORDING.get() or _holds_value(cotangents)
-        return _trees.shaped(call.inputs, call.pull(cotangents, graph))
+        return call.rebuild(iter(call.pull(cotangents, graph)))
 
     return call.value(), pull
 
@@ -131,6 +142,128 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwarg
     return products[0] if len(products) == 1 else products
 
 
+def vmap(f: Function, in_axes: Any = 0) -> Vmap:
+    """f for every row of its arguments, as a function of all rows at once; what it gives is stacked into arrays.
+
+    in_axes: along which axis of each argument the rows lie. An int for all arguments, or a tuple with an entry for
+    each: an int, None for an argument that is the same for every row, or, as the argument, a tuple or dict of these.
+    An array's rows lie along that axis; a list is a list of rows; a tuple or dict has a row of each of its entries.
+    Keyword arguments are passed on as they are. What f gives for a row, a number, an array, or lists, tuples and dicts
+    of them, comes back in that shape with an array for each number or array: of floats, or of Values, so that it nests
+    with every transform, inside and outside. What is no number must be the same for all rows. No rows give an empty
+    array. `jit(vmap(f))` is the batch, compiled.
+
+    TypeError: an argument has no such axis. ValueError: arguments have different numbers of rows, or there is none to
+    map over, or rows give results that are built differently.
+
+    >>> vmap(lambda x, a: a * x[0] + x[1], in_axes=(0, None))([[1.0, 2.0], [3.0, 4.0]], 10.0)
+    array([12., 34.])
+    >>> vmap(grad(lambda x: x**3))([1.0, 2.0])
+    array([ 3., 12.])
+    >>> grad(lambda a: vmap(lambda x: a * x)([1.0, 2.0]).sum())(5.0)
+    3.0
+    """
+    return Vmap(f, in_axes)
+
+
+class Vmap:
+    """What `vmap` gives: called with all rows, it calls `function` row by row."""
+
+    function: Function
+    in_axes: Any
+
+    def __init__(self, function: Function, in_axes: Any = 0) -> None:
+        if not callable(function):
+            raise TypeError(f"vmap takes a function, not {reprlib.repr(function)} ({type(function).__name__})")
+        functools.update_wrapper(self, function, updated=())
+        self.function, self.in_axes = function, in_axes
+        self.__name__ = self.__qualname__ = f"vmap({_name(function)})"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function gives for every row, stacked."""
+        axes = self.in_axes if isinstance(self.in_axes, (tuple, list)) else (self.in_axes,) * len(args)
+        if len(axes) != len(args):
+            raise ValueError(f"{self.__name__}: in_axes={self.in_axes!r} is for {len(axes)} arguments, not {len(args)}")
+        sizes: dict[str, int] = {}
+        rows = [self.rows(arg, axis, f"args[{i}]", sizes) for i, (arg, axis) in enumerate(zip(args, axes))]
+        if not sizes:
+            raise ValueError(f"{self.__name__}: no argument is mapped; in_axes={self.in_axes!r}")
+        if len(set(sizes.values())) > 1:
+            given = ", ".join(f"{at} has {size}" for at, size in sizes.items())
+            raise ValueError(f"{self.__name__}: {given} rows; they must be equally many")
+        (count,) = set(sizes.values())
+        results = [self.function(*[row(i) for row in rows], **kwargs) for i in range(count)]
+        return self.stacked(results) if results else _numpy().empty(0)
+
+    def rows(self, tree: Any, axes: Any, at: str, sizes: dict[str, int]) -> Callable[[int], Any]:
+        """The function that gives row i of an argument; the numbers of rows found are noted in sizes."""
+        if axes is None:
+            return lambda i: tree
+        if isinstance(axes, _trees.CONTAINERS):
+            if not isinstance(tree, _trees.CONTAINERS) or set(_trees.keys(axes)) != set(_trees.keys(tree)):
+                raise ValueError(f"{self.__name__}: in_axes={axes!r} is not built like {at}, {reprlib.repr(tree)}")
+            each = {key: axes[key] for key in _trees.keys(axes)}
+        elif isinstance(tree, (tuple, dict)):
+            each = dict.fromkeys(_trees.keys(tree), axes)
+        else:
+            found = self.along(tree, axes, at)
+            sizes[at] = len(found)
+            return found.__getitem__
+        parts = [self.rows(tree[key], each[key], f"{at}[{key!r}]", sizes) for key in _trees.keys(tree)]
+        return lambda i: _trees.like(tree, [part(i) for part in parts])
+
+    def along(self, leaf: Any, axis: Any, at: str) -> list[Any]:
+        """The rows of an array or of a list along an axis."""
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise TypeError(f"{self.__name__}: an axis is an int or None, not {axis!r} ({type(axis).__name__})")
+        if _trees.is_array(leaf) and -leaf.ndim <= axis < leaf.ndim:
+            moved = _numpy().moveaxis(leaf, axis, 0)
+            return moved.tolist() if leaf.ndim == 1 else list(moved)  # plain floats, which raise as floats do
+        if isinstance(leaf, list) and axis == 0:
+            return leaf
+        if isinstance(leaf, list) and axis > 0:
+            columns = [self.along(row, axis - 1, f"{at}[{i}]") for i, row in enumerate(leaf)]
+            if len(set(map(len, columns))) > 1:
+                raise ValueError(f"{self.__name__}: the rows of {at} differ in length along axis {axis}")
+            return list(map(list, zip(*columns)))
+        shown = f"{reprlib.repr(leaf)} ({type(leaf).__name__})"
+        raise TypeError(f"{self.__name__}: {at} has no axis {axis}: {shown}; in_axes=None leaves an argument as it is")
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+    def stacked(self, results: list[Any]) -> Any:
+        """What the rows gave, as one: an array for every number or array."""
+        numpy, first = _numpy(), results[0]
+        for i, other in enumerate(results):
+            if _build(other) != _build(first):
+                given = f"{reprlib.repr(first)} for row 0 and {reprlib.repr(other)} for row {i}"
+                raise ValueError(f"{self.__name__} gives differently built results: {given}; map it with a loop")
+        if isinstance(first, _trees.CONTAINERS):
+            return _trees.like(first, [self.stacked([x[key] for x in results]) for key in _trees.keys(first)])
+        if _trees.is_array(first):
+            return numpy.stack(results)
+        if not isinstance(first, (Real, numpy.bool_)):
+            return first
+        return numpy.array(results, object if any(isinstance(x, Value) for x in results) else None)
+
+
+def _build(result: Any) -> Any:
+    """What must be the same for all rows of what a function gives, for them to be stacked."""
+    if isinstance(result, _trees.CONTAINERS):
+        return type(result), _trees.keys(result)
+    if _trees.is_array(result):
+        return "array", result.shape
+    return "number" if isinstance(result, Real) or type(result).__name__ in ("bool_", "bool") else result
+
+
+def _numpy() -> Any:
+    try:
+        return importlib.import_module("numpy")
+    except ImportError as error:
+        raise ImportError("vmap stacks its results in NumPy arrays: pip install numpy") from error
+
+
 @contextmanager
 def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     """While it lasts, in this thread, every transform gives Values, as inside a function that is differentiated.
@@ -145,109 +278,6 @@ def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     finally:
         VARIABLES.pop(key, None)
         _RECORDING.reset(token)
-
-
-def vmap(f: Function, in_axes: Any = 0) -> Vmap:
-    """f for each row of arrays: the function that maps f over an axis of its arguments and stacks what it returns.
-
-    in_axes: the axis of every argument along which its rows lie, None for an argument that is the same for all rows,
-    or a tuple with an entry for each argument. An argument is an array, a list of rows, or a tuple or dict of these;
-    each is mapped. Results are stacked along a first axis: numbers to an array of shape (n,), arrays of shape s to
-    (n, *s), and lists, tuples and dicts part by part; they hold Values where f gives Values. Keyword arguments are
-    the same for all rows. No rows give an empty array. `jit(vmap(f))` is the batch, compiled. ValueError: arguments of
-    different lengths, rows with results that are built differently. TypeError: an argument has no such axis.
-
-    >>> import numpy as np
-    >>> vmap(lambda x, y: x * y + 1.0)(np.array([1.0, 2.0]), np.array([3.0, 4.0])).tolist()
-    [4.0, 9.0]
-    >>> vmap(grad(lambda v, a: a * (v * v).sum()), in_axes=(0, None))(np.eye(2), 0.5).tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
-    """
-    return Vmap(f, in_axes)
-
-
-class Vmap:
-    """A function over a batch; see `vmap`."""
-
-    def __init__(self, function: Function, in_axes: Any) -> None:
-        if not callable(function):
-            raise TypeError(f"vmap takes a function, not {function!r}")
-        functools.update_wrapper(self, function, updated=())
-        self.function, self.in_axes = function, in_axes
-
-    def __repr__(self) -> str:
-        return f"<vmap of {_name(self.function)}>"
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        title = f"vmap({_name(self.function)})"
-        axes = self.in_axes
-        axes = tuple(axes) if isinstance(axes, (tuple, list)) else (axes,) * len(args)
-        if len(axes) != len(args):
-            raise ValueError(f"{title}: in_axes has {len(axes)} entries for {len(args)} arguments")
-        sizes = {f"args[{k}]": n for k, (arg, axis) in enumerate(zip(args, axes)) for n in _sizes(arg, axis, title, k)}
-        if not sizes:
-            raise ValueError(f"{title}: no argument is mapped; in_axes is {self.in_axes!r}")
-        if len(set(sizes.values())) > 1:
-            said = ", ".join(f"{name} has {n} rows" for name, n in sizes.items())
-            raise ValueError(f"{title}: {said}; they must be equally many")
-        n = next(iter(sizes.values()))
-        results = [self.function(*[_row(arg, axis, i) for arg, axis in zip(args, axes)], **kwargs) for i in range(n)]
-        return _stacked(results, title)
-
-
-def _sizes(tree: Any, axis: int | None, title: str, k: int) -> list[int]:
-    """How many rows each array or list of an argument has; at most two different ones are told."""
-    if axis is None:
-        return []
-    if isinstance(tree, (tuple, dict)):
-        return [n for x in (tree.values() if isinstance(tree, dict) else tree) for n in _sizes(x, axis, title, k)]
-    if isinstance(tree, list) and axis == 0:
-        return [len(tree)]
-    if not _trees.is_array(tree) or not -tree.ndim <= axis < tree.ndim:
-        kind = f"{reprlib.repr(tree)} ({type(tree).__name__})"
-        raise TypeError(f"{title}: args[{k}] has no axis {axis}: {kind}; in_axes=None leaves an argument as it is")
-    return [tree.shape[axis]]
-
-
-def _row(tree: Any, axis: int | None, i: int) -> Any:
-    """Row i of an argument: a number, not NumPy's kind of it, where the row is one."""
-    if axis is None:
-        return tree
-    if isinstance(tree, (tuple, dict)):
-        parts = [_row(x, axis, i) for x in (tree.values() if isinstance(tree, dict) else tree)]
-        if isinstance(tree, dict):
-            return dict(zip(tree, parts))
-        return tree._make(parts) if hasattr(tree, "_make") else tuple(parts)
-    if isinstance(tree, list):
-        return tree[i]
-    row = tree.take(i, axis)
-    return row if row.ndim else row.item()
-
-
-def _stacked(results: list[Any], title: str) -> Any:
-    """The results of the rows, part by part as arrays."""
-    import numpy as np
-
-    if not results:
-        return np.empty(0)
-    first = results[0]
-    shapes = [[_trees.shape(x) for x in _trees.leaves(result)] for result in results]
-    kinds = {type(x) if isinstance(x, _trees.CONTAINERS) else None for x in results}
-    if any(shape != shapes[0] for shape in shapes) or len(kinds) > 1:
-        raise ValueError(f"{title} returns differently built results for its rows; map it with a loop")
-    columns = zip(*[_trees.leaves(result) for result in results])
-
-    def stacked(column: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
-        if not all(isinstance(x, Real) or _trees.is_array(x) for x in column):
-            if all(x is column[0] or x == column[0] for x in column):
-                return column[0]
-            raise ValueError(f"{title} returns {column[0]!r} and others that cannot be stacked; map it with a loop")
-        if any(isinstance(x, Value) or (_trees.is_array(x) and x.dtype.hasobject) for x in column):
-            numbers = [y for x in column for y in _trees.elements(x)]
-            return _trees.array([float(y) if not isinstance(y, Value) else y for y in numbers], (len(column), *shape))
-        return np.array(column)
-
-    return _trees.rebuilt(first, iter([stacked(c, shape) for c, shape in zip(columns, shapes[0])]))
 
 
 def is_recording() -> bool:
@@ -277,17 +307,23 @@ class _Call:
         self, title: str, f: Function, args: Sequence[Any], kwargs: dict[str, Any], argnums: Argnums | None = None
     ) -> None:
         self.title, self.name = title, _name(f)
-        self.graph = _RECORDING.get() or _holds_value((args, kwargs))  # whether the derivatives are Values
         chosen = self.positions(argnums, len(args))
         self.inputs: Any = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
-        self.variables: list[Value] = []
+        entries, kinds, self.rebuild = _trees.taken_apart(self.inputs)
+        others = [x for i, x in enumerate(args) if i not in chosen], kwargs
+        self.graph = _RECORDING.get() or _of_values(kinds) or _holds_value(others)  # whether derivatives are Values
+        if kinds == {float}:
+            self.variables = variables(entries)
+        else:
+            numbers = []
+            for i in chosen:
+                numbers += self.numbers(_trees.entries(args[i]), args[i], f"args[{i}]")
+            self.variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
         self.tapes: dict[bool, Tape] = {}
+        inputs = self.rebuild(iter(self.variables))
         replaced = list(args)
-        for i in chosen:
-            numbers = self.numbers(_trees.entries(args[i]), args[i], f"args[{i}]")
-            variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
-            replaced[i] = _trees.shaped(args[i], variables)
-            self.variables += variables
+        for i, x in zip(chosen, [inputs] if isinstance(argnums, int) else inputs):
+            replaced[i] = x
         with recording(self.variables):
             self.result = f(*replaced, **kwargs)
         if VARIABLES and not self.graph:
@@ -332,7 +368,7 @@ class _Call:
     @functools.cached_property
     def output(self) -> Value:
         """The one number that f returned; TypeError where it returned anything else."""
-        x = self.result[()] if _trees.is_array(self.result) and not self.result.shape else self.result
+        x = self.result.item() if _trees.is_array(self.result) and self.result.size == 1 else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"
             raise TypeError(f"{self.title}: {self.name} must return one number, not {kind}; for several, take jacobian")
@@ -345,7 +381,7 @@ class _Call:
     def value_and_gradient(self) -> tuple[Number, Any]:
         """The only output, and its derivatives in the shape of the inputs."""
         (value,) = _finished([self.output], self.graph)
-        return value, _trees.shaped(self.inputs, self.pull([1.0], self.graph))
+        return value, self.rebuild(iter(self.pull([1.0], self.graph)))
 
     def jacobian(self) -> Any:
         """The derivatives of all outputs by all inputs, in the shape of the result, each in the shape of the inputs."""
@@ -463,11 +499,14 @@ def _units(n: int) -> list[list[float]]:
 
 def _holds_value(tree: Any) -> bool:
     """Whether a Value is in it."""
-    return any(
-        isinstance(x, Value)
-        for leaf in _trees.leaves(tree)
-        for x in (_trees.elements(leaf) if _trees.is_array(leaf) and leaf.dtype.hasobject else (leaf,))
-    )
+    leaves = _trees.leaves(tree)
+    arrays = [x for x in leaves if _trees.is_array(x) and x.dtype.hasobject] if "numpy" in sys.modules else []
+    return any(_of_values(set(map(type, entries))) for entries in (leaves, *map(_trees.elements, arrays)))
+
+
+def _of_values(kinds: set[type]) -> bool:
+    """Whether one of these types is Value: of all entries there are few types, so to look at these is quick."""
+    return any(issubclass(kind, Value) for kind in kinds)
 
 
 def _name(f: Function) -> str:

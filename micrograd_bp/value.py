@@ -15,7 +15,7 @@ import math
 import os
 import reprlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from micrograd_bp import ops
@@ -262,6 +262,11 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
                 if partial and isinstance(operand, Value):
                     adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
     return [adjoints.get(x, 0.0) for x in inputs]
+
+
+def variables(numbers: Iterable[float]) -> list[Value]:
+    """A new leaf for each of the numbers."""
+    return list(map(Value, numbers))
 
 
 def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[float]:

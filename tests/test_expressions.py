@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from micrograd_bp import Value, expressions, ops
 from micrograd_bp import math as mg_math
 from micrograd_bp.__main__ import main
+from micrograd_bp.value import topological_order
 
 # --- what an expression is ----------------------------------------------------------------------------------------
 
@@ -48,10 +49,7 @@ def test_an_expression_means_what_it_means_in_python(text):
 
 
 def _leaves(output):
-    nodes = [output]
-    for node in nodes:
-        nodes += [x for x in node.operands if isinstance(x, Value) and not any(x is y for y in nodes)]
-    return [node for node in nodes if node.op is None]
+    return [node for node in topological_order(output) if node.op is None]
 
 
 @pytest.mark.parametrize("op", [op for op in ops.TABLE.values() if op.arity], ids=lambda op: op.name)

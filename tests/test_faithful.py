@@ -6,7 +6,9 @@ import fractions
 import functools
 import gc
 import math as plain_math
+import os
 import random
+import threading
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -364,6 +366,32 @@ def test_the_first_calls_of_eight_threads_make_one_path():
             got = list(pool.map(compiled, [0.5] * 8))
         assert got == pytest.approx([f(0.5)] * 8, rel=1e-12)
         assert compiled.stats["paths"] == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_compiles_though_another_thread_was_recording():
+    inside, done = threading.Event(), threading.Event()
+
+    def slow(x):
+        inside.set()
+        done.wait(10.0)
+        return x * 2.0
+
+    compiled = mg.jit(slow)
+    thread = threading.Thread(target=compiled, args=(1.0,))
+    thread.start()
+    inside.wait(10.0)
+    child = os.fork()
+    if not child:
+        done.set()
+        other = mg.jit(lambda x: math.sin(x))
+        right = other(0.5) == plain_math.sin(0.5) and compiled(3.0) == 6.0
+        os._exit(0 if right and other.stats["paths"] == compiled.stats["paths"] == 1 else 1)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert compiled.stats["paths"] == 1
 
 
 # --- training -----------------------------------------------------------------------------------------------------

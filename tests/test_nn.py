@@ -1,13 +1,20 @@
 """Modules: parameters and their names, initial weights, frozen copies, recurrent cells, and models in files."""
 
 import copy
+import dataclasses
+import functools
 import itertools
 import json
 import math
 import pickle
 import random
 import statistics
+import types
+from collections import OrderedDict, UserDict, deque
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +92,190 @@ def test_a_parameter_counts_once_however_it_is_reached():
     odd.load_state_dict(dict.fromkeys(names, 7.0))
     assert odd.first.w[1].data == 7.0
     assert odd.freeze().first.w == [7.0, 7.0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    first: Any
+    second: Any
+
+
+class Slotted:
+    __slots__ = ("__hidden", "shown", "unset")
+
+    def __init__(self, shown, hidden):
+        self.shown, self.__hidden = shown, hidden
+
+    def total(self, x):
+        return self.shown * x + self.__hidden
+
+
+class Stack(list):
+    scale = 1.0
+
+
+class Holder(nn.Module):
+    """A model that keeps whatever it is given."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def __call__(self, x):
+        return sum((w * x for w in values_in(self.kept)), start=0.0)
+
+
+def values_in(kept):
+    """The numbers of a Holder, whatever it holds them in."""
+    if isinstance(kept, Value | float):
+        return [kept]
+    if isinstance(kept, np.ndarray):
+        return kept.ravel().tolist()
+    if isinstance(kept, Mapping):
+        return [x for part in kept.values() for x in values_in(part)]
+    if isinstance(kept, list | tuple | deque):
+        return [x for part in [*kept, *vars_of(kept)] for x in values_in(part)]
+    return [x for part in vars_of(kept) for x in values_in(part)]
+
+
+def vars_of(x):
+    if isinstance(x, functools.partial):
+        return [*x.args, *x.keywords.values()]
+    if isinstance(x, types.MethodType):
+        return vars_of(x.__self__)
+    if isinstance(x, Slotted):
+        return [x.shown, x._Slotted__hidden]
+    return list(getattr(x, "__dict__", {}).values())
+
+
+def stacked(a, b):
+    stack = Stack([a])
+    stack.scale = b
+    return stack
+
+
+HOLDERS = {
+    "array": (lambda a, b: np.array([a, b]), ["0", "1"]),
+    "matrix": (lambda a, b: np.array([[a], [b]]), ["0.0", "1.0"]),
+    "array of no dimension": (lambda a, b: [np.array(a, dtype=object), b], ["0.0", "1"]),
+    "deque": (lambda a, b: deque([a, b], maxlen=2), ["0", "1"]),
+    "frozen dataclass": (Pair, ["first", "second"]),
+    "dataclass in a list": (lambda a, b: [Pair(a, [b])], ["0.first", "0.second.0"]),
+    "namespace": (lambda a, b: types.SimpleNamespace(a=a, b=b), ["a", "b"]),
+    "slots": (Slotted, ["_Slotted__hidden", "shown"]),
+    "list with an attribute": (stacked, ["0", "scale"]),
+    "method": (lambda a, b: Slotted(a, b).total, ["__self__._Slotted__hidden", "__self__.shown"]),
+    "partial": (lambda a, b: functools.partial(print, a, b), ["args.0", "args.1"]),
+    "ordered dict": (lambda a, b: OrderedDict(b=a, a=b), ["b", "a"]),
+    "UserDict": (lambda a, b: UserDict(b=a, a=b), ["b", "a"]),
+    "keys that differ in type": (lambda a, b: {1: a, "1": b}, ["[1]", "['1']"]),
+    "keys that differ in type, turned": (lambda a, b: {"1": a, 1: b}, ["['1']", "[1]"]),
+    "a key with a dot": (lambda a, b: {"a.0": a, "a": [b]}, ["['a.0']", "['a'][0]"]),
+    "an empty key": (lambda a, b: {"": a, "x": b}, ["", "x"]),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path):
+    keep, paths = HOLDERS[holder]
+    a, b = Value(2.0), Value(3.0)
+    model, other = Holder(keep(a, b)), Holder(keep(Value(0.0), Value(0.0)))
+    names = [f"kept{path}" if path.startswith("[") else f"kept.{path}" for path in paths]
+    if holder == "UserDict":
+        names = [f"kept.{path}" for path in paths]
+    named = model.named_parameters()
+    assert [name for name, _ in named] == names
+    assert {id(x) for _, x in named} == {id(x) for x in model.parameters()} == {id(a), id(b)}
+    assert len(named) == 2
+    other.load_state_dict(model.state_dict())
+    assert other.state_dict() == model.state_dict()
+    model.save(tmp_path / "model.json")
+    again = Holder(keep(Value(0.0), Value(0.0)))
+    again.load(tmp_path / "model.json")
+    assert again.state_dict() == model.state_dict()
+
+    frozen = model.freeze()
+    assert frozen.parameters() == []
+    assert (frozen(0.5), type(frozen(0.5))) == (model(0.5).data, float)
+
+    twin = copy.deepcopy(model)
+    assert twin.state_dict() == model.state_dict()
+    twin(1.0).backward()
+    for x in twin.parameters():
+        x.data = -1.0
+    assert [(x.data, x.grad) for x in (a, b)] == [(2.0, 0.0), (3.0, 0.0)]
+    assert [x.grad for x in twin.parameters()] == [1.0, 1.0]
+
+
+def closing_over(x):
+    return lambda y: x * y
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (lambda a: {a}, "kept: a set holds Value"),
+        (lambda a: [frozenset([a])], r"kept\.0: a frozenset holds"),
+        (lambda a: {a: 1.0}, "kept: a dict holds"),
+        (closing_over, "kept: a function holds"),
+        (lambda a: lambda x, a=a: a * x, "kept: a function holds"),
+        (lambda a: iter([a]), "kept: a list_iterator holds"),
+        (lambda a: itertools.repeat(a), "kept: a repeat holds"),
+        (lambda a: np.array([(a, 1.0)], dtype=[("w", object), ("x", float)]), "kept: a ndarray holds"),
+    ],
+)
+def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep, message):
+    a = Value(2.0)
+    model = Holder(keep(a))
+    for read in (model.parameters, model.named_parameters, model.state_dict, model.zero_grad, model.freeze):
+        with pytest.raises(TypeError, match=message + r".*keep parameters in attributes, lists"):
+            read()
+    model.own = a  # now it has a place, and what else refers to it does no harm
+    assert [name for name, _ in model.named_parameters()] == ["own"]
+
+
+def test_a_parameter_on_the_class_is_refused():
+    class Shared(nn.Module):
+        w = Value(1.0)
+
+    with pytest.raises(TypeError, match=r"the class attribute Shared\.w holds"):
+        Shared().parameters()
+
+
+def test_parameters_that_cannot_be_told_apart_are_refused():
+    class Key:
+        def __repr__(self):
+            return "key"
+
+    with pytest.raises(ValueError, match=r"two parameters have the name kept\[key\]"):
+        Holder({Key(): Value(1.0), Key(): Value(2.0)}).state_dict()
+
+
+def test_an_output_that_is_kept_is_no_parameter():
+    model = nn.MLP(2, [3, 1], rng=random.Random(0))
+    names = [name for name, _ in model.named_parameters()]
+    model.last = [model([1.0, 2.0])]
+    model.last[0].backward()
+    assert [name for name, _ in model.named_parameters()] == names
+    assert len(model.parameters()) == len(names)
+    nn.MLP(2, [3, 1]).load_state_dict(model.state_dict())
+    assert type(model.freeze().last[0]) is float
+
+
+def test_what_belongs_to_the_program_is_not_searched():
+    other = nn.Neuron(1)
+    model = Holder(
+        [Value(1.0), math, nn, nn.Neuron, ops.tanh, optim.SGD(other.parameters()), math.sin, random.Random(0)]
+    )
+    assert [name for name, _ in model.named_parameters()] == ["kept.0"]
+
+
+def test_parameters_nested_without_end_are_found():
+    nested = [Value(1.0)]
+    for _ in range(5000):
+        nested = [nested]
+    model = Holder(nested)
+    assert len(model.parameters()) == 1
+    assert model.named_parameters()[0][0].count(".") == 5001
 
 
 @every_model

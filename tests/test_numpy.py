@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import micrograd_bp as mg
 from micrograd_bp import Value, where
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
@@ -193,3 +194,22 @@ def test_a_condition_of_numpy_chooses():
     x, y = Value(1.0), Value(2.0)
     assert where(np.float64(1.0) > 0.0, x, y).data == 1.0
     assert where(np.bool_(False), x, y).data == 2.0
+
+
+@pytest.mark.parametrize("name", ["sin", "lgamma", "atan2", "copysign"])
+def test_functions_of_math_go_through_arrays_element_by_element(name):
+    function, op = getattr(mg.math, name), mg.ops.TABLE[name]
+    x, y = np.array([[0.5, 1.5], [2.5, 3.0]]), np.array([2.0, -1.0])
+    args = (x, y)[: op.arity]
+    want = [[op(*(a[i, j] if a.ndim == 2 else a[j] for a in args)) for j in range(2)] for i in range(2)]
+    got = function(*args)
+    assert got.dtype == float
+    assert got.tolist() == want
+    assert plain(function(values(*x.ravel()).reshape(2, 2), *args[1:])).tolist() == want
+    assert function(np.empty((0, 2)), *args[1:]).shape == (0, 2)
+    assert mg.jit(lambda v: function(v, *args[1:]))(x).tolist() == want
+
+
+def test_an_elementwise_function_of_an_array_is_differentiated():
+    slopes = mg.grad(lambda v: (mg.math.sin(v) * 2.0).sum())(np.array([0.5, 1.0]))
+    assert slopes.tolist() == [mg.grad(lambda t: mg.math.sin(t) * 2.0)(t) for t in (0.5, 1.0)]

@@ -146,6 +146,8 @@ def test_parameters_are_values_and_each_is_there_once():
         optim.Adam([])
     with pytest.raises(ValueError, match="twice"):
         optim.Adam([x, x])
+    with pytest.raises(ValueError, match=r"updates leaves, but Value\(data=2\.0, grad=0\.0\) is the result of mul"):
+        optim.SGD([x, x * 2.0])
     with pytest.raises(ValueError, match="Nesterov"):
         optim.SGD([x], nesterov=True)
 

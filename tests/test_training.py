@@ -12,7 +12,7 @@ import textwrap
 
 import pytest
 
-from micrograd_bp import datasets, losses, nn, optim, training
+from micrograd_bp import Value, datasets, losses, nn, optim, training
 
 ACCURACY = {"accuracy": training.accuracy}
 
@@ -292,6 +292,132 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_metrics_come_and_go_between_resumptions(tmp_path):
+    """A history has a number an epoch under each name, nan where it was not measured; the training is the same."""
+    path, other = tmp_path / "parts.json", {"one": lambda predictions, targets: 1.0}
+    whole, state = checkpointed(tmp_path / "whole.json", epochs=6, patience=None)
+    for epochs, metrics in ((1, None), (2, ACCURACY), (3, ACCURACY), (4, ACCURACY | other), (5, None), (6, other)):
+        history, found = checkpointed(path, epochs=epochs, patience=None, metrics=metrics)
+        assert [len(numbers) for numbers in history.values()] == [epochs] * len(history)
+    measured = {name: [not math.isnan(x) for x in numbers] for name, numbers in history.items()}
+    assert measured["accuracy"] == [False, True, True, True, False, False]
+    assert measured["one"] == [False, False, False, True, False, True]
+    assert (history["loss"], found) == (whole["loss"], state)
+
+
+@pytest.mark.parametrize("activation", ["tanh", lambda x: x if x > 0 else 0.1 * x, lambda x: x * x + 0.5 * x])
+def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tmp_path):
+    """Also where the ways through the model's branches are met in another order than in the whole run."""
+    pytest.importorskip("llvmlite")
+
+    def run(path, epochs):
+        rng = random.Random(0)
+        data = datasets.moons(60, 0.2, rng)
+        model = nn.MLP(2, [4, 1], activation=activation, rng=rng)
+        return fit(model, data.X, data.y, epochs=epochs, checkpoint=path, jit=True), model.state_dict()
+
+    whole = run(tmp_path / "whole.json", 5)
+    assert [run(tmp_path / "parts.json", epochs) for epochs in (1, 3, 5)][-1] == whole
+
+
+class Wrapped(nn.Module):
+    def __init__(self, activation):
+        self.inner = [nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))]
+
+    def __call__(self, x):
+        return self.inner[0](x)
+
+
+def square(x):
+    return x * x
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "relu"}, "model activation 'tanh', not 'relu'"),
+        ({"activation": lambda x: x * x}, "model activation 'tanh', not 'function of values 4, 0.25"),
+        ({"output_activation": "sigmoid"}, "model output_activation None, not 'sigmoid'"),
+        ({"lr": 0.01}, "optimizer lr 0.05, not 0.01"),
+        ({"lr": optim.step_decay(0.05, 3)}, "optimizer lr 0.05, not 'function of values 0.05, 0.05, 5e-05"),
+        ({"betas": (0.5, 0.999)}, "optimizer beta1 0.9, not 0.5"),
+        ({"weight_decay": 0.1}, "optimizer weight_decay 0.0, not 0.1"),
+    ],
+)
+def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_path):
+    path = tmp_path / "checkpoint.json"
+
+    def run(lr=0.05, betas=(0.9, 0.999), weight_decay=0.0, **options):
+        _, X, y = small()
+        model = nn.MLP(2, [3, 1], rng=random.Random(0), **{"activation": "tanh"} | options)
+        before = model.state_dict()
+        optimizer = optim.Adam(model.parameters(), lr=lr, betas=betas, weight_decay=weight_decay)
+        settings = optimizer.state_dict()
+        try:
+            return fit(model, X, y, optimizer, epochs=2, checkpoint=path)
+        except ValueError:
+            assert (model.state_dict(), optimizer.state_dict()) == (before, settings)
+            raise
+
+    run()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message) as error:
+        run(**changes)
+    assert str(error.value).startswith(str(path))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("tanh", "relu"), (square, abs), (square, lambda x: x * x * x), (nn.Neuron(1), math.sin)]
+)
+def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path):
+    _, X, y = small()
+    path = tmp_path / "checkpoint.json"
+    for activation, alike in ((one, True), (one, True), (other, False)):
+        model = Wrapped("tanh")
+        model.inner[0].activation = activation
+        if alike:
+            fit(model, X, y, epochs=1, checkpoint=path)
+        else:
+            with pytest.raises(ValueError, match=r"of a run with model inner\[0\] activation"):
+                fit(model, X, y, epochs=1, checkpoint=path)
+
+
+def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path):
+    _, X, y = small()
+    path = tmp_path / "checkpoint.json"
+    for activation in (square, lambda x: x * x, lambda x: x.square(), lambda x: (x + 0.0) ** 2):
+        model = nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))
+        fit(model, X, y, epochs=1, checkpoint=path)
+
+
+def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path):
+    def run(path, epochs, model=None, optimizer=None):
+        _, X, y = small()
+        model = model or small()[0]
+        optimizer = optimizer or optim.SGD(model.parameters(), lr=0.1)
+        callbacks = [lambda *_: setattr(optimizer, "lr", 0.5 * optimizer.lr)]
+        fit(model, X, y, optimizer, epochs=epochs, checkpoint=path, callbacks=callbacks)
+        return model, optimizer
+
+    whole, _ = run(tmp_path / "whole.json", 4)
+    parts = run(tmp_path / "parts.json", 1)
+    run(tmp_path / "parts.json", 2, *parts)  # with the optimizer as it was left
+    parts = run(tmp_path / "parts.json", 4)  # with a new one
+    assert parts[1].lr == 0.1 / 16
+    assert parts[0].state_dict() == whole.state_dict()
+
+
+def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path):
+    path = tmp_path / "checkpoint.json"
+    whole = checkpointed(tmp_path / "whole.json", epochs=4)
+    checkpointed(path)
+    state = json.loads(path.read_text())
+    del state["run"]["model"], state["run"]["optimizer"]
+    path.write_text(json.dumps(state))
+    assert checkpointed(path, epochs=4) == whole
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -358,6 +484,18 @@ def test_rows_and_targets_go_in_pairs():
         fit(model, [], [])
     with pytest.raises(ValueError, match="no parameters"):
         optim.Adam(model.freeze().parameters())
+
+
+def test_an_optimizer_of_another_model_is_said():
+    (model, X, y), (other, _, _) = small(), small()
+    mixed = [*other.parameters()[:3], *model.parameters()[3:]]
+    for parameters, counts in ((other.parameters(), "13 of the optimizer's 13"), (mixed, "3 of the optimizer's 13")):
+        with pytest.warns(UserWarning, match=f"{counts} parameters are not the model's") as caught:
+            fit(model, X, y, optim.SGD(parameters), epochs=1)
+        assert caught[0].filename == __file__
+    extra = Value(0.0)
+    fit(model, X, y, optim.SGD(model.parameters()[:3]), epochs=1)  # the other parameters are left alone on purpose
+    fit(model, X, y, optim.SGD([*model.parameters(), extra]), epochs=1)  # and a loss may have some of its own
 
 
 def test_arrays_are_rows_too():

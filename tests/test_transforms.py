@@ -606,6 +606,20 @@ def test_errors_say_what_is_wrong_and_leave_nothing_behind(
     assert type(mg.grad(lambda x: x * x)(3.0)) is float  # no longer inside the call that failed
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 1, 1)])
+def test_an_array_of_one_number_is_a_number(shape: tuple[int, ...]) -> None:
+    def f(x: Any) -> Any:
+        result = np.empty(shape, object)
+        result[...] = x[0] * x[1]
+        return result
+
+    x = np.array([2.0, 3.0])
+    assert mg.value_and_grad(f)(x)[0] == 6.0
+    assert mg.grad(f)(x).tolist() == [3.0, 2.0]
+    assert mg.hessian(f)(x).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert mg.hvp(f, (x,), (np.ones(2),)).tolist() == [1.0, 1.0]
+
+
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 

@@ -221,3 +221,123 @@ def test_rules_of_arithmetic_are_traced() -> None:
     assert native.point([-2.0], [])[0] == [-2.0 / 3.0, -8.0, (-2.0 / 3.0) / (1.0 + 2.0 / 3.0)]
     y = Value(1.0)
     assert path([power(x, y)], [x, y]).calls_python  # n is not known
+
+
+# --- arrays as they come --------------------------------------------------------------------------------------------
+
+
+class Sub(np.ndarray):
+    pass
+
+
+def unaligned(a: Any) -> Any:
+    raw = np.empty(a.nbytes + 1, np.uint8)[1:]
+    made = raw.view(float).reshape(a.shape)
+    made[...] = a
+    return made
+
+
+def frozen(a: Any) -> Any:
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "as it is": lambda a: a,
+    "big-endian": lambda a: a.astype(">f8"),
+    "little-endian": lambda a: a.astype("<f8"),
+    "half": lambda a: a.astype(np.float16),
+    "single": lambda a: a.astype(np.float32),
+    "single, big-endian": lambda a: a.astype(">f4"),
+    "long double": lambda a: a.astype(np.longdouble),
+    "ints": lambda a: a.astype(int),
+    "unsigned bytes": lambda a: a.astype(np.uint8),
+    "shorts, big-endian": lambda a: a.astype(">i2"),
+    "columns first": np.asfortranarray,
+    "every other": lambda a: np.repeat(np.repeat(a, 2, 0), 3, -1)[::2, ::3] if a.ndim == 2 else np.repeat(a, 2)[::2],
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "backwards across": lambda a: np.flip(np.flip(a).copy()),
+    "one byte off": unaligned,
+    "read-only": frozen,
+    "a subclass": lambda a: a.view(Sub),
+    "a field": lambda a: np.stack([a, a], -1).view([("a", float), ("b", float)])["b"][..., 0],
+    "a list": lambda a: a.tolist(),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 7, 9000])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_batch_is_read_whatever_its_layout(layout: str, rows: int) -> None:
+    x, y, w, v = (Value(k, n) for k, n in ((1.0, "x"), (2.0, "y"), (3.0, "w"), (1.0, "v")))
+    kernel = mg.kernel((w * x - y * v) ** 2, [x, y], [w, v])
+    X = np.arange(rows * 2).reshape(rows, 2) % 5 + 1.0
+    given = LAYOUTS[layout]
+    before = np.array(X)
+    assert kernel(given(X)).tolist() == ((3.0 * X[:, 0] - X[:, 1]) ** 2).tolist()
+    value, slopes = kernel.value_and_grad(given(X))
+    assert [value, *slopes] == pytest.approx([*map(float, np.hstack(kernel.value_and_grad(X)))], rel=1e-14)
+    assert value == pytest.approx(((3.0 * X[:, 0] - X[:, 1]) ** 2).mean())
+    weights = X[:, 0]
+    value, slopes = kernel.value_and_grad(given(X), weights=given(weights))
+    assert value == pytest.approx((weights * (3.0 * X[:, 0] - X[:, 1]) ** 2).sum())
+    point = np.array([2.0, 1.0])
+    assert kernel(X, given(point)).tolist() == ((2.0 * X[:, 0] - X[:, 1]) ** 2).tolist()
+    assert kernel.value_and_grad(X, given(point))[0] == pytest.approx(((2.0 * X[:, 0] - X[:, 1]) ** 2).mean())
+    assert kernel.backward(given(X)) == pytest.approx(((3.0 * X[:, 0] - X[:, 1]) ** 2).mean())
+    assert kernel(given(X[0])) == (3.0 * X[0, 0] - X[0, 1]) ** 2
+    assert (before == X).all()
+
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
+    "complex": (lambda a: a + 0j, TypeError, "real numbers, not (of )?complex128"),
+    "objects": (lambda a: a.astype(object), TypeError, "real numbers, not (of )?object"),
+    "text": (lambda a: a.astype(str), TypeError, "real numbers, not (of )?<U"),
+    "dates": (lambda a: a.astype("M8[s]"), TypeError, "real numbers, not (of )?datetime64"),
+    "masked": (lambda a: np.ma.masked_array(a, a > 2.0), TypeError, "masked.*filled"),
+    "one more dimension": (lambda a: a[..., None], ValueError, "shape"),
+    "one number less": (lambda a: a[..., :-1], ValueError, "shape|numbers|weights"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_array_of_real_numbers_is_refused(kind: str) -> None:
+    given, error, message = REFUSED[kind]
+    x, y, w, v = Value(1.0), Value(2.0), Value(3.0), Value(1.0)
+    kernel = mg.kernel((w * x - y * v) ** 2, [x, y], [w, v])
+    X = np.arange(10.0).reshape(5, 2)
+    for call in (
+        lambda: kernel(given(X)),
+        lambda: kernel.value_and_grad(given(X)),
+        lambda: kernel.backward(given(X)),
+        lambda: kernel.value_and_grad(X, weights=given(np.ones(5))),
+        lambda: kernel(X, given(np.ones(2))),
+        lambda: kernel.value_and_grad(X, given(np.ones(2))),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+    assert (w.grad, v.grad) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("given", [{"w": 1.0, "v": 2.0}, {1.0, 2.0}, "ab", ["1", "2"], [1j, 2j], [None, 1.0], 3.0])
+def test_parameters_are_numbers_in_order(given: Any) -> None:
+    x, w, v = Value(1.0), Value(3.0), Value(1.0)
+    kernel = mg.kernel(w * x + v, [x], [w, v])
+    for call in (
+        lambda: kernel([1.0], given),
+        lambda: kernel([[1.0], [2.0]], given),
+        lambda: kernel.value_and_grad([[1.0], [2.0]], given),
+        lambda: kernel.value_and_grad([[1.0], [2.0]], weights=given),
+    ):
+        with pytest.raises(TypeError, match=r"number|parameters|weights"):
+            call()
+
+
+@pytest.mark.parametrize("row", [["1"], [1j], [None], [Value(1.0)]])
+def test_a_row_is_of_real_numbers(row: list[Any]) -> None:
+    x = Value(1.0)
+    kernel = mg.kernel(2.0 * x, [x])
+    with pytest.raises(TypeError, match=r"a kernel's row|real numbers"):
+        kernel(row)
+    assert kernel([np.float32(0.5)]) == kernel([0.5]) == 1.0
+    assert kernel([True]) == kernel([1]) == 2.0

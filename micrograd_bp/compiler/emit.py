@@ -10,12 +10,13 @@ from __future__ import annotations
 import ctypes
 import math
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from micrograd_bp.compiler.machine import INSTRUCTIONS, Host, address, loop, vector_function
+from micrograd_bp.compiler.machine import INSTRUCTIONS, Host, declare, loop, vector_function
 from micrograd_bp.compiler.program import Program, above, live
 from micrograd_bp.ops import Op
 
@@ -33,6 +34,7 @@ CALL = {
     "n": "i64", "parameters": "ptr",
     "outs": "ptr",  # an address for each result
     "status": "ptr", "totals": "ptr", "scale": "double", "shared": "ptr",
+    "stop": "ptr",  # a word that ends the call between two blocks of rows as soon as it is not 0
 }  # fmt: skip
 
 
@@ -292,6 +294,7 @@ class Plan:
         self.results, self.guards = list(results), list(guards)
         self.declarations: dict[str, str] = {}
         self.callbacks: list[Any] = []
+        self.jobs: dict[int, Any] = {}  # by thread: whom to tell that a callback failed
         self.uniform = self._uniform()
         inner = [*self.results, *(i for i, _ in self.guards), *program.checks]
         self.uses = self._uses(live(program, [*inner, *sums]), [*inner, *sums])
@@ -441,13 +444,16 @@ class Plan:
         """What to call for one lane: the C library's function, or the row's `forward` in Python."""
         if native:
             self.declare(native, "double", arity)
-            self.host.llvm.add_symbol(native, address(native))
+            declare(self.host, native)
             return f"@{native}"
 
         def forward(*args: float) -> float:
             try:
                 return float(op.forward(*args))
             except Exception:  # the row is run again eagerly, which raises it
+                return math.nan
+            except BaseException as error:
+                self.jobs[threading.get_ident()].fail(error)
                 return math.nan
 
         function = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * arity)(forward)
@@ -732,7 +738,11 @@ blended:"""
 %vectors = udiv i64 %up, {width}
 call void @body(ptr %frame, ptr %shared, ptr %sums, i64 0, i64 %vectors)"""
         outs = loop("m", str(len(self.results)), unstage) if self.results else ""
-        block = f"""%start = mul i64 %b, {rows}
+        block = f"""%halt.x = load volatile i64, ptr %stop, align 8
+%halt = icmp ne i64 %halt.x, 0
+br i1 %halt, label %b.skip, label %b.work
+b.work:
+%start = mul i64 %b, {rows}
 %left = sub i64 %n, %start
 %full = icmp uge i64 %left, {rows}
 %count = select i1 %full, i64 {rows}, i64 %left
@@ -742,7 +752,9 @@ call void @body(ptr %frame, ptr %shared, ptr %sums, i64 0, i64 %vectors)"""
 {loop("j", str(len(self.program.inputs)), stage)}
 {ragged if self.sums else plain}
 {outs}
-{look}"""
+{look}
+br label %b.skip
+b.skip:"""
         total = f"""%tp = getelementptr {vector}, ptr %sums, i64 %t
 %tv = load {vector}, ptr %tp, align {size}
 %tr = call double @llvm.vector.reduce.fadd.v{width}f64(double -0.0, {vector} %tv)

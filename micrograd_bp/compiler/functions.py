@@ -12,9 +12,9 @@ import functools
 import inspect
 import itertools
 import math
+import os
 import random
 import sys
-import threading
 import types
 import warnings
 import weakref
@@ -25,6 +25,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import _trees
+from micrograd_bp._locks import Lock
 from micrograd_bp._tracing import watched
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.machine import host
@@ -44,6 +45,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
 HEAVY, PAYS = 2_000, 300
+LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
 
 
 @overload
@@ -433,9 +435,10 @@ class Compiled:
         self.function, self.exact, self.limit = function, exact, limit
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
-        self._compiling = threading.Lock()  # held by the thread that records and compiles
+        self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
+        _COMPILED.add(self)
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -550,7 +553,8 @@ class Compiled:
             if status == 2:
                 break
         else:
-            if signature.faithful and self._compiling.acquire(blocking=False):
+            lock = self._compiling
+            if signature.faithful and lock.acquire(blocking=False):
                 try:
                     known = len(signature.paths)
                     if not known or self._unknown(signature, numbers):
@@ -558,7 +562,7 @@ class Compiled:
                             return self._record(signature, numbers, args, kwargs)[0]
                         self._warn_of_paths(signature)
                 finally:
-                    self._compiling.release()
+                    lock.release()
         signature.eager += 1
         return self._eager(numbers, args, kwargs, signature.labels)
 
@@ -612,8 +616,10 @@ class Compiled:
                 scan.key(arg)
                 if scan.values:
                     return None
-                numbers += [np.float64(x) for x in scan.numbers]
+                numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory; np.float64 lends it
                 continue
+            if _trees.has_list(arg):  # a list of rows, though they be arrays
+                return None
             for leaf in _trees.leaves(arg):
                 if not _trees.is_array(leaf) or leaf.dtype.kind not in "fiub" or not -leaf.ndim <= axis < leaf.ndim:
                     return None
@@ -721,7 +727,7 @@ class Compiled:
         wait: float = 0.0,
     ) -> tuple[Any, Path | None]:
         """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be."""
-        if signature.heavy and signature.used < self.pays:
+        if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
             signature.eager += 1
             signature.used += 1
             return self._eager(numbers, args, kwargs, signature.labels), None
@@ -786,6 +792,8 @@ class Compiled:
         self, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any], labels: Sequence[str] = ()
     ) -> Any:
         """The function's own answer for these numbers."""
+        if len(numbers) > HEAVY and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
+            return self.function(*args, **kwargs)  # NumPy's own arithmetic
         inputs = [Value(x, label=label) for x, label in zip(numbers, itertools.chain(labels, itertools.repeat("")))]
         raw = self._called(inputs, args, kwargs)
         mine = set(inputs)
@@ -876,6 +884,20 @@ class Compiled:
             )
 
 
+_COMPILED: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In the child of a fork: nobody is compiling any more, but for the thread that forked."""
+    if not is_recording():
+        for compiled in _COMPILED:
+            compiled._compiling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
     """A compiled function as it was before its first call."""
     return Compiled(function, exact, limit)
@@ -934,7 +956,7 @@ def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> t
         for x in columns:
             interface = x.__array_interface__
             places.append((interface["data"][0], x.strides[0] if x.ndim else 0))
-        return path.native.rows(places, n, path.parameters(), out)
+        return path.native.rows(places, n, path.parameters(), out, columns)
     odd, statuses = [], []
     for i in range(n):
         results, status = path.point([float(x[i]) if x.ndim else float(x) for x in columns])

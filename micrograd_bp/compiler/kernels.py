@@ -13,6 +13,7 @@ from micrograd_bp.compiler import c99
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.ops import number
 from micrograd_bp.source import python_source
 from micrograd_bp.value import Value, gather, gradients, scatter
 
@@ -88,7 +89,7 @@ class Kernel:
             results, _ = self._single(matrix.tolist(), point)
             return results[0] if self.single else np.array(results)
         out = np.empty((len(self.program.outputs), len(matrix)))
-        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out)
+        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out, matrix)
         for i in rows_odd:
             out[:, i] = self._eager(matrix[i].tolist(), point)
         return out[0] if self.single else out.T
@@ -118,7 +119,7 @@ class Kernel:
         native = self._native("gradient")
         if native is None or weights is not None or self.exact:
             return self._weighted(X, point, weights, reduction)
-        matrix = X if type(X) is native.array and X.ndim == 2 and X.dtype.char == "d" else self._matrix(X, 2)
+        matrix = X if type(X) is native.array and X.ndim == 2 and X.dtype is native.float else self._matrix(X, 2)
         n, columns = matrix.shape
         if columns != native.inputs or not n:
             self._check(matrix)
@@ -269,18 +270,19 @@ class Kernel:
         """The numbers of all leaves that are no inputs: the parameters' first."""
         if parameters is None:
             return gather(self.leaves)
-        if len(parameters) != len(self.parameters):
-            raise ValueError(f"{len(parameters)} numbers for {len(self.parameters)} parameters")
+        numbers = _numbers(parameters, len(self.parameters), "parameters", "parameter")
         if len(self.leaves) == len(self.parameters):
-            return parameters
-        return [*map(float, parameters), *(x._data for x in self.leaves[len(self.parameters) :])]
+            return numbers
+        return [*numbers, *(x.data for x in self.leaves[len(self.parameters) :])]
 
     def _single(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
         """The outputs for one row."""
         if len(row) != len(self.program.inputs):
             raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
+        if {*map(type, row)} - {float}:
+            row = [number(x, "a kernel's row") for x in row]
         native = self._native("value")
-        if native is not None:
+        if native is not None and not native.calls_python:
             results, status = native.point(row, point)
             return (self._eager(row, point), status) if status else (results, 0)
         try:
@@ -304,6 +306,10 @@ class Kernel:
         """X as a matrix of floats with a column for each input."""
         import numpy as np
 
+        if isinstance(X, np.ma.MaskedArray):
+            raise TypeError(
+                "a batch has no masked numbers: drop them (X[~X.mask.any(axis=1)]) or fill them (X.filled(0.0))"
+            )
         given = np.asarray(X)
         if given.dtype.kind not in "fiub":
             raise TypeError(f"a batch is an array of real numbers, not of {given.dtype} (say, X.astype(float))")
@@ -332,13 +338,13 @@ class Kernel:
         columns = _columns(matrix)
         if weights is not None:
             columns.append(_columns(weights[:, None])[0])
-        return native.totals(columns, len(matrix), point, again)
+        return native.totals(columns, len(matrix), point, again, (matrix, weights))
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
         """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""
         n = len(X)
-        if weights is not None and len(weights) != n:
-            raise ValueError(f"{len(weights)} weights for {n} rows")
+        if weights is not None:
+            weights = _numbers(weights, n, "weights", "row")
         native = self._native("gradient" if weights is None else "weighted")
         if native is None:
             return self._in_python(X, point, weights, reduction)
@@ -379,6 +385,33 @@ def _restored(state: dict[str, Any]) -> Kernel:
     made = Kernel.__new__(Kernel)
     made.__dict__.update(state, _made={})
     return made
+
+
+def _numbers(given: Any, count: int, what: str, each: str) -> Any:
+    """Real numbers, so many, as a list, or as a contiguous array of floats where they are given as an array."""
+    if not _array_like(given):
+        if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
+            raise TypeError(
+                f"{what} are a list or an array, a number for each {each} in order, not {type(given).__name__}"
+            )
+        numbers: Any = [number(x, what) for x in given]
+    else:
+        np = importlib.import_module("numpy")
+        if isinstance(given, np.ma.MaskedArray):
+            raise TypeError(f"{what} cannot be masked: fill them ({what}.filled(0.0), say)")
+        if given.dtype.kind not in "fiub":
+            part = ".real" if given.dtype.kind == "c" else ""
+            raise TypeError(f"{what} are real numbers, not {given.dtype} (say, {what}{part}.astype(float))")
+        if given.ndim != 1:
+            raise ValueError(f"{what} of shape {given.shape}; they need the shape ({count},): a number for each {each}")
+        numbers = np.ascontiguousarray(given, float)
+    if len(numbers) != count:
+        raise ValueError(
+            f"{len(numbers)} {what} for {count} {each}s"
+            if each == "row"
+            else f"{len(numbers)} numbers for {count} {what}"
+        )
+    return numbers
 
 
 def _array_like(X: Any) -> bool:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import math
+import os
 import threading
 import warnings
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any
 
 from micrograd_bp.ops import Op
@@ -42,6 +48,74 @@ class Host:
         return name if is_instruction or address(name) else ""
 
 
+class _Compiling:
+    """One thread at a time speaks to LLVM: its global context is not for several at once.
+
+    A fork waits for the end of a compilation, so that no lock, ours or llvmlite's, is taken for ever in the child. And
+    the main thread leaves the calls to another one: a signal that raises in llvmlite would leave its lock taken.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.codes: weakref.WeakSet[Code] = weakref.WeakSet()
+        self.dropped: SimpleQueue[Any] = SimpleQueue()  # engines to dispose of at the next call
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self.before_fork, after_in_parent=self.after_fork, after_in_child=self.renew)
+        atexit.register(self.abandon)
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """function(*args), while nobody else speaks to LLVM."""
+        if threading.get_ident() != threading.main_thread().ident:
+            return self._call(function, args)
+        answer: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+        def work() -> None:
+            try:
+                answer.put((self._call(function, args), None))
+            except BaseException as error:
+                answer.put((None, error))
+
+        try:
+            threading.Thread(target=work, name="micrograd_bp compiles").start()
+        except RuntimeError:  # no further threads: the interpreter is shutting down, or the machine is full
+            work()
+        result, error = answer.get()
+        if error is not None:
+            raise error
+        return result
+
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        with self.lock:
+            while not self.dropped.empty():
+                self.dropped.get().close()
+            return function(*args)
+
+    def before_fork(self) -> None:
+        self.lock.acquire()
+
+    def after_fork(self) -> None:
+        with contextlib.suppress(RuntimeError):  # not ours: an interrupt came while the fork waited
+            self.lock.release()
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+    def abandon(self) -> None:
+        """At exit: machine code stays where it is, for a daemon thread may be running it."""
+        for code in list(self.codes):
+            code.engine.detach()
+        while not self.dropped.empty():
+            self.dropped.get().detach()
+
+
+_compiling = _Compiling()
+
+
+def declare(machine: Host, function: str) -> None:
+    """Tell LLVM where the C library's function is."""
+    _compiling.call(machine.llvm.add_symbol, function, address(function))
+
+
 @functools.cache
 def address(function: str) -> int:
     """Where the C library's function is; 0: it has none of that name."""
@@ -59,7 +133,7 @@ def vector_function(machine: Host, op: Op, arity: int) -> str:
     name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native.removeprefix('~')}"
     if not machine.mangling or arity not in (1, 2) or not hasattr(library, name):
         return ""
-    machine.llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
+    _compiling.call(machine.llvm.add_symbol, name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
     points = list(zip(*(_probes(*op.domain[min(k, len(op.domain) - 1)], k) for k in range(arity))))
     points += points[: -len(points) % machine.lanes]
     columns = [(ctypes.c_double * len(points))(*column) for column in zip(*points)]
@@ -80,8 +154,9 @@ define void @probe(ptr %x, ptr %y, ptr %o, i64 %n) {{
 ret void
 }}""",
         0,
+        "probe",
     )
-    probe = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(code.address("probe"))
+    probe = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(code.address)
     probe(columns[0], columns[-1], out, len(points) // machine.lanes)
     for point, got in zip(points, out):
         try:
@@ -109,6 +184,12 @@ def _probes(low: float, high: float, place: int, count: int = 128) -> list[float
     return [points[(k * (1 + 6 * place)) % len(points)] for k in range(2 * count)]
 
 
+def _features(llvm: Any) -> dict[str, bool]:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return dict(llvm.get_host_cpu_features())
+
+
 @functools.cache
 def host() -> Host | None:
     """The machine at hand; None where llvmlite or NumPy is missing."""
@@ -119,35 +200,37 @@ def host() -> Host | None:
         message = f"{error.name} is missing, so programs are compiled to Python; for machine code: {INSTALL}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
         return None
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
+    features = _compiling.call(_features, llvm)
     for feature, lanes, mangling in (("avx512f", 8, "e"), ("avx2", 4, "d"), ("sse2", 2, "b"), ("neon", 2, "n")):
         if features.get(feature):
             return Host(lanes, mangling, bool(features.get("fma")) or feature == "neon", llvm)
     return Host(2, "", False, llvm)
 
 
-_compiling = threading.Lock()  # LLVM's global context is not for several threads at once
-
-
 class Code:
     """LLVM's text made into machine code, at level 0 to 3 of the code generator; it lives as long as this object."""
 
-    def __init__(self, text: str, level: int) -> None:
+    def __init__(self, text: str, level: int, name: str) -> None:
         machine = host()
         assert machine is not None
-        llvm = machine.llvm
-        with _compiling:
-            module = llvm.parse_assembly(text)
-            target = llvm.Target.from_default_triple().create_target_machine(
-                cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
-            )
-            self.engine = llvm.create_mcjit_compiler(module, target)
-            self.engine.finalize_object()
+        self.engine, self.address = _compiling.call(_made, machine.llvm, text, level, name)
+        _compiling.codes.add(self)
 
-    def address(self, name: str) -> int:
-        return int(self.engine.get_function_address(name))
+    def __del__(self) -> None:
+        engine = getattr(self, "engine", None)
+        if engine is not None and not engine.closed:
+            _compiling.dropped.put(engine)
+
+
+def _made(llvm: Any, text: str, level: int, name: str) -> tuple[Any, int]:
+    """The engine that holds the machine code, and where the function of that name is."""
+    module = llvm.parse_assembly(text)
+    target = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
+    )
+    engine = llvm.create_mcjit_compiler(module, target)
+    engine.finalize_object()
+    return engine, int(engine.get_function_address(name))
 
 
 def loop(name: str, count: str, body: str, start: str = "0") -> str:

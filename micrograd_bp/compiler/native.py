@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import ctypes
 import functools
+import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp.compiler.emit import CALL, Plan
@@ -27,9 +31,104 @@ ROWS_AT_ONCE = 16384  # at most
 
 
 @functools.cache
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
+def _threads(process: int) -> ThreadPoolExecutor:
     """Threads that stay, for this process (one that is forked has none of them)."""
-    return ThreadPoolExecutor(count, thread_name_prefix="micrograd_bp")
+    return ThreadPoolExecutor(os.cpu_count() or 1, "micrograd_bp", initializer=_become_worker)
+
+
+_thread = threading.local()
+
+
+def _become_worker() -> None:
+    _thread.works = True
+
+
+class Job:
+    """Blocks of a batch, worked off by threads while the caller waits, so that it can be interrupted.
+
+    The call does not return, by whatever road, before its workers have stopped; and as an exception may strike
+    anywhere, even while it waits for that, the job itself keeps what they read and write.
+    """
+
+    def __init__(self, plan: Plan, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
+        self.plan, self.block, self.starts, self.keep = plan, block, starts, keep
+        self.results: list[Any] = [None] * len(starts)
+        self.error: BaseException | None = None
+        self.word = ctypes.c_int64(0)
+        self.stop = ctypes.addressof(self.word)
+        self.take = itertools.count().__next__
+        # Lists are only appended to, which needs no lock that an interrupt could leave locked.
+        self.entered: list[int] = []
+        self.left: list[int] = []
+        self.done: list[int] = []
+        self.woken: SimpleQueue[None] = SimpleQueue()
+
+    def fail(self, error: BaseException) -> None:
+        """End the batch; the caller raises the first error."""
+        if self.error is None:
+            self.error = error
+        self.word.value = 1
+
+    def work(self) -> None:
+        """Work off blocks until there are none, or until the batch is stopped."""
+        self.entered.append(1)
+        thread, jobs = threading.get_ident(), self.plan.jobs
+        before = jobs.get(thread)
+        jobs[thread] = self
+        try:
+            while not self.word.value and (k := self.take()) < len(self.starts):
+                self.results[k] = self.block(self.stop, self.starts[k])
+                self.done.append(k)
+                if not threading.main_thread().is_alive():
+                    raise RuntimeError("the interpreter is shutting down: the batch was not finished")
+        except BaseException as error:
+            self.fail(error)
+        finally:
+            if before is None:
+                del jobs[thread]
+            else:
+                jobs[thread] = before
+            self.left.append(1)
+            self.woken.put(None)
+
+    def _settled(self) -> bool:
+        if len(self.left) < len(self.entered):
+            return False
+        return bool(self.word.value) or len(self.done) == len(self.starts)
+
+    def _wait(self) -> None:
+        while not self._settled():
+            with contextlib.suppress(Empty):
+                self.woken.get(timeout=0.05)  # an interrupt may swallow the message, so it is not waited for alone
+
+    def run(self, workers: int) -> list[Any]:
+        """The blocks' results in order, by so many threads."""
+        try:
+            if getattr(
+                _thread, "works", False
+            ):  # called by an operation in Python that a worker runs: none may be free
+                self.work()
+            else:
+                pool = _threads(os.getpid())
+                for _ in range(workers):
+                    try:
+                        pool.submit(contextvars.copy_context().run, self.work)
+                    except RuntimeError:  # no further threads: the interpreter is shutting down, or the machine is full
+                        self.work()
+                self._wait()
+        finally:
+            self.word.value = 1
+            interrupt = None
+            while not self._settled():
+                try:
+                    self._wait()
+                except BaseException as error:
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
+        if self.error is not None:
+            raise self.error
+        return self.results
 
 
 class Scratch:
@@ -39,7 +138,7 @@ class Scratch:
         import numpy as np
 
         results, sums = len(plan.results), len(plan.sums)
-        sizes = [parameters, sums, max(results, 1), 2 * inputs, ROWS_AT_ONCE // 8, max(results, 1), inputs]
+        sizes = [parameters, sums, max(results, 1), 2 * inputs, ROWS_AT_ONCE // 8, max(results, 1), inputs, 1]
         space = np.zeros(sum(sizes) + plan.scratch_size // 8 + 16)
         at = space.__array_interface__["data"][0]
         self.space = space
@@ -52,15 +151,16 @@ class Scratch:
         self.row, self.point = views[5], views[6]
         self.shared = -(-(at + 8 * sum(sizes)) // 64) * 64
         self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # one row's results, side by side
-        self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # one row's results, side by side
         self.one_row = self.call(self.addresses[6], 0, 8, 1)
         self.staged: dict[int, tuple[Any, Any, Any]] = {}
 
-    def call(self, matrix: int, down: int, across: int, n: int, table: int = 0, outs: int = 0, status: int = 0) -> Any:
+    def call(
+        self, matrix: int, down: int, across: int, n: int, table: int = 0, outs: int = 0, status: int = 0, stop: int = 0
+    ) -> Any:
         """The words of a call."""
         places = self.addresses
-        outs, status = outs or places[2], status or places[4]
-        words = matrix, down, across, table, n, places[0], outs, status, places[1], 0, self.shared
+        outs, status, stop = outs or places[2], status or places[4], stop or places[7]
+        words = matrix, down, across, table, n, places[0], outs, status, places[1], 0, self.shared, stop
         block = (ctypes.c_int64 * len(CALL))(*words)
         ctypes.c_double.from_buffer(block, 72).value = 1.0
         return block
@@ -94,11 +194,12 @@ class Native:
         assert machine is not None
         self.plan = plan = Plan(program, results, sums, guards, exact, machine)
         self.text = plan.text()
-        self.code = Code(self.text, plan.level)
-        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address("kernel"))
+        self.code = Code(self.text, plan.level, "kernel")
+        self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address)
         self.calls_python = bool(plan.callbacks)
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
-        self.array, self.count = np.ndarray, len(plan.every) + len(plan.once)
+        self.array, self.float = np.ndarray, np.dtype(float)
+        self.count = len(plan.every) + len(plan.once)
         full = -(-BLOCK // max(1, len(plan.every)))  # rows
         self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
@@ -112,27 +213,35 @@ class Native:
     def release(self, scratch: Scratch) -> None:
         self._idle.append(scratch)
 
-    def point(self, inputs: Sequence[float], parameters: Any) -> tuple[list[float], int]:
-        """The results for one row, and its status."""
+    def point(self, inputs: Sequence[float], parameters: Any, stop: int = 0) -> tuple[list[float], int]:
+        """The results for one row, and its status; stop: where the word is that ends the call."""
+        if self.calls_python and not stop:
+            job = Job(self.plan, lambda stop, _: self.point(inputs, parameters, stop), range(1), None)
+            done: tuple[list[float], int] = job.run(1)[0]
+            return done
         scratch = self.scratch()
         try:
             scratch.point[:] = inputs
             if len(parameters):
                 scratch.parameters[:] = parameters
-            odd = self.run(scratch.one_row)
+            odd = self.run(scratch.one_row if not stop else scratch.call(scratch.addresses[6], 0, 8, 1, stop=stop))
             return scratch.row.tolist(), int(scratch.status[0]) if odd else 0
         finally:
             self.release(scratch)
 
-    def rows(self, columns: Sequence[Column], n: int, parameters: Any, out: np.ndarray[Any, Any]) -> Odd:
-        """The results of n rows into the rows of `out`, which is contiguous; what is odd: row numbers and statuses."""
+    def rows(
+        self, columns: Sequence[Column], n: int, parameters: Any, out: np.ndarray[Any, Any], keep: Any = None
+    ) -> Odd:
+        """The results of n rows into the rows of `out`, which is contiguous; what is odd: row numbers and statuses.
+
+        keep: whatever owns the columns' memory.
+        """
         import numpy as np
 
-        starts = range(0, n, self.block)
         base, width = out.__array_interface__["data"][0], 8 * out.shape[1]
         count = len(self.plan.results)
 
-        def block(start: int) -> Odd:
+        def block(word: int, start: int) -> Odd:
             size = min(self.block, n - start)
             scratch = self.scratch()
             try:
@@ -140,7 +249,7 @@ class Native:
                 scratch.table[:] = self._table(columns, start)
                 outs = np.arange(base + 8 * start, base + 8 * start + width * count, width, dtype=np.int64)
                 address = outs.__array_interface__["data"][0]
-                if not self.run(scratch.call(0, 0, 0, size, scratch.addresses[3], address)):
+                if not self.run(scratch.call(0, 0, 0, size, scratch.addresses[3], address, stop=word)):
                     return _NONE
                 status = scratch.status[:size]
                 odd = np.nonzero(status)[0]
@@ -148,13 +257,16 @@ class Native:
             finally:
                 self.release(scratch)
 
-        parts = [part for part in self._in_threads(block, starts, n) if len(part[0])]
+        found = self._blocks(block, range(0, n, self.block), n, (keep, out))
+        parts = [part for part in found if len(part[0])]
         if not parts:
             return _NONE
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def small_totals(self, matrix: np.ndarray[Any, Any], n: int, parameters: Any, scale: float) -> Any:
         """The sums over the n rows of a small matrix, each times scale, or None where a number was not finite."""
+        if self.calls_python:
+            return None
         scratch = self.scratch()
         try:
             if len(scratch.parameters):
@@ -166,13 +278,15 @@ class Native:
         finally:
             self.release(scratch)
 
-    def totals(self, columns: Sequence[Column], n: int, parameters: Any, again: Callable[[int, int], Any]) -> Any:
+    def totals(
+        self, columns: Sequence[Column], n: int, parameters: Any, again: Callable[[int, int], Any], keep: Any = None
+    ) -> Any:
         """The sums over n rows, block by block in a fixed order; `again` gives a block's where one is not finite."""
         import numpy as np
 
         size = n if self.plan.exact else self.block
 
-        def block(start: int) -> Any:
+        def block(word: int, start: int) -> Any:
             stop = min(n, start + size)
             scratch = self.scratch()
             try:
@@ -180,30 +294,30 @@ class Native:
                 scratch.table[:] = self._table(columns, start)
                 status = np.empty(size, np.int8)
                 at = status.__array_interface__["data"][0]
-                odd = self.run(scratch.call(0, 0, 0, stop - start, scratch.addresses[3], status=at))
-                return again(start, stop) if odd else scratch.totals.copy()
+                words = scratch.call(0, 0, 0, stop - start, scratch.addresses[3], status=at, stop=word)
+                odd = self.run(words)
+                return None if odd else scratch.totals.copy()
             finally:
                 self.release(scratch)
 
         total = np.zeros(len(self.plan.sums))
-        for part in self._in_threads(block, range(0, n, size), n):
-            total += part
+        starts = range(0, n, size)
+        for start, part in zip(starts, self._blocks(block, starts, n, keep)):
+            total += again(start, min(n, start + size)) if part is None else part
         return total
 
     def _table(self, columns: Sequence[Column], start: int) -> list[int]:
         return [address + start * stride for address, stride in columns] + [stride for _, stride in columns]
 
-    def _in_threads(self, block: Callable[[int], Any], starts: range, n: int) -> Iterator[Any]:
-        """The blocks' results in order, from as many threads as there are processors where that pays."""
-        workers = min(len(starts), os.cpu_count() or 1)
-        if workers < 2 or n * len(self.plan.every) < 2 * BLOCK:
-            yield from map(block, starts)
-            return
-        pool = _threads(workers, os.getpid())
-        waiting: deque[Future[Any]] = deque()
-        for start in starts:  # not all at once: a batch of any size streams through
-            waiting.append(pool.submit(block, start))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    def _blocks(self, block: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
+        """The blocks' results in order, from as many threads as there are processors where that pays.
+
+        Code that calls Python never runs in the main thread, where a signal may raise in a callback before its first
+        line, and be lost there; nor in several threads at once, for which Python's rules need not be made.
+        """
+        workers = 1 if self.calls_python else min(len(starts), os.cpu_count() or 1)
+        big = workers > 1 and n * len(self.plan.every) >= 2 * BLOCK
+        exact = self.plan.exact and bool(self.plan.sums) and n * len(self.plan.every) >= 2 * BLOCK  # one long block
+        if big or exact or self.calls_python:
+            return Job(self.plan, block, starts, keep).run(workers)
+        return [block(0, start) for start in starts]

@@ -46,11 +46,15 @@ class Recording:
         self._sources = [(source, source.getstate()) for source in (random._inst, *sources)]
         self._numpy = _numpy_state()
 
+    def is_own(self) -> bool:
+        """Whether the function is being recorded in this thread."""
+        return threading.get_ident() == self._thread
+
     # --- what the engines tell --------------------------------------------------------------------------------------
 
     def note(self, node: Value) -> None:
         """A node was made: by this thread, or of nodes of this recording."""
-        if threading.get_ident() == self._thread or any(self.owns(x) for x in node.operands):
+        if self.is_own() or any(self.owns(x) for x in node.operands):
             self.nodes.append(node)
 
     def read(self, how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> None:
@@ -106,7 +110,7 @@ class Recording:
         return [x for x in self.nodes if x.op is not None and id(x) not in known and exceptions(x.op)]
 
     def _concerned(self, operands: Sequence[Any]) -> bool:
-        return threading.get_ident() == self._thread or any(isinstance(x, Value) and self.owns(x) for x in operands)
+        return self.is_own() or any(isinstance(x, Value) and self.owns(x) for x in operands)
 
 
 def source_line() -> str:

@@ -57,7 +57,8 @@ class _Compiled:
             batch = self.step.rows(signature, list(np.ascontiguousarray(matrix.T)), len(matrix), args)
             for i, k, column in zip(places, batch.result.tolist(), batch.out.T.tolist()):
                 predictions[i], errors[i] = batch.results[k].rebuilt(column)
-            for k in np.unique(batch.taken).tolist():
+            # Paths by their first rows, not in the order of their recording: a run that is resumed has another.
+            for k in dict.fromkeys(batch.taken.tolist()):
                 chosen = np.nonzero(batch.taken == k)[0]
                 if k < 0 or signature is None:
                     again += [places[j] for j in chosen.tolist()]
