@@ -72,13 +72,14 @@ def floats(program: Program) -> str:
 
 
 def derivatives(program: Program) -> str:
-    """`backward`, `gradients` and `jvp` give the derivative, wherever there is one."""
+    """`backward`, `gradients` and `grad` give the derivative, wherever there is one."""
     function = program.function(mg.math)
     for row in program.rows:
-        inputs = values([x + 0.0 if isinstance(x, float) else x for x in row])  # -0.0 is 0.0 to 50 digits
-        variables = [x for x in inputs if isinstance(x, Value)]
-        try:
-            output = function(*inputs)
+        numbers = [x + 0.0 if isinstance(x, float) else x for x in row]  # -0.0 is 0.0 to 50 digits
+        leaves = values(numbers)
+        variables = [x for x in leaves if isinstance(x, Value)]
+        try:  # not of leaves: a copy of a leaf is a leaf of its own, as a copied model's parameters are
+            output = function(*[+x if isinstance(x, Value) else x for x in leaves])
         except EXPECTED:
             continue
         output = output if isinstance(output, Value) else Value(output)
@@ -86,15 +87,16 @@ def derivatives(program: Program) -> str:
             continue
         output.backward()
         graphs = mg.gradients(output, variables)
+        transformed = mg.grad(function, argnums=tuple(range(len(variables))))(*numbers)
         for axis, (x, graph) in enumerate(zip(variables, graphs, strict=True)):
             try:
-                _, exact = derivative(program, [getattr(y, "data", y) for y in inputs], axis)
+                _, exact = derivative(program, numbers, axis)
             except NoReferenceError:
                 checked["derivatives: no reference"] += 1
                 continue
             checked["derivatives"] += 1
             allowed = 2.0**-36 * max(1.0, testing.sensitivity(graph), testing.sensitivity(output))
-            for how, slope in (("backward", x.grad), ("gradients", graph.data)):
+            for how, slope in (("backward", x.grad), ("gradients", graph.data), ("grad", transformed[axis])):
                 if math.isnan(slope) and singular(output):
                     checked["derivatives: infinity less infinity"] += 1
                 elif not abs(slope - exact) <= allowed:
