@@ -9,7 +9,6 @@ own have nothing to ask.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,8 +36,7 @@ def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
 
     wait: seconds until then. A longer wait could be for a thread that waits for this one.
     """
-    one = _one
-    if not (one.acquire(timeout=wait) if wait else one.acquire(blocking=False)):
+    if not (_one.acquire(timeout=wait) if wait else _one.acquire(blocking=False)):
         yield False
         return
     try:
@@ -48,20 +46,7 @@ def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
     finally:
         value.watch(0)
         RECORDINGS.clear()
-        one.release()
-
-
-def _forked() -> None:
-    """In the child of a fork: forget a recording that another thread was at."""
-    global _one
-    if not any(recording.is_own() for recording in RECORDINGS):
-        value.watch(0)
-        RECORDINGS.clear()
-        _one = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+        _one.release()
 
 
 def _watch(thread: int) -> None:

@@ -38,6 +38,7 @@ Number: TypeAlias = Any  # a float; or a Value, where the result is to be differ
 Tape: TypeAlias = list[tuple[Value, Sequence[Number], Sequence[Number]]]  # (node, operands, partials), operands first
 
 _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
+inside = _RECORDING.get  # whether this thread is inside a function that is being differentiated or recorded
 
 
 def grad(f: Function, argnums: Argnums = 0) -> Function:
@@ -278,11 +279,6 @@ def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
     finally:
         VARIABLES.pop(key, None)
         _RECORDING.reset(token)
-
-
-def is_recording() -> bool:
-    """Whether this thread is inside a function that is being differentiated or recorded."""
-    return _RECORDING.get()
 
 
 def _forked() -> None:

@@ -12,7 +12,6 @@ import functools
 import inspect
 import itertools
 import math
-import os
 import random
 import sys
 import types
@@ -34,7 +33,7 @@ from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.ops import Op, number
 from micrograd_bp.source import python_source
-from micrograd_bp.transforms import Vmap, is_recording, recording
+from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order
 
 if TYPE_CHECKING:
@@ -438,7 +437,6 @@ class Compiled:
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
-        _COMPILED.add(self)
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -455,7 +453,7 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if is_recording():  # of a function that is being differentiated, or recorded by another jit
+        if inside():  # a function that is being differentiated, or recorded by another jit
             return self.function(*args, **kwargs)
         if not kwargs:
             for x in args:
@@ -553,8 +551,7 @@ class Compiled:
             if status == 2:
                 break
         else:
-            lock = self._compiling
-            if signature.faithful and lock.acquire(blocking=False):
+            if signature.faithful and self._compiling.acquire(blocking=False):
                 try:
                     known = len(signature.paths)
                     if not known or self._unknown(signature, numbers):
@@ -562,7 +559,7 @@ class Compiled:
                             return self._record(signature, numbers, args, kwargs)[0]
                         self._warn_of_paths(signature)
                 finally:
-                    lock.release()
+                    self._compiling.release()
         signature.eager += 1
         return self._eager(numbers, args, kwargs, signature.labels)
 
@@ -887,20 +884,6 @@ class Compiled:
                 f"more than {self.limit} paths; further ones run eagerly. They part at {where}; "
                 "write that with where(), maximum() or another op, or raise jit(paths=...)"
             )
-
-
-_COMPILED: weakref.WeakSet[Compiled] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    """In the child of a fork: nobody is compiling any more, but for the thread that forked."""
-    if not is_recording():
-        for compiled in _COMPILED:
-            compiled._compiling = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
