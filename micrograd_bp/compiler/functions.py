@@ -734,7 +734,12 @@ class Compiled:
             if new is None:
                 unfinished += pending.tolist()
                 break
-            pending = run(new, pending) if isinstance(new, Path) else pending[1:]
+            first, pending = pending[0], run(new, pending) if isinstance(new, Path) else pending[1:]
+            if (
+                len(pending) and pending[0] == first
+            ):  # a number on the way is not finite: a call sees that, lanes a guard
+                unfinished.append(int(first))
+                pending = pending[1:]
         for i in sorted(unfinished):
             batch.taken[i] = -1
             result = Result.of(self._eager(signature, row(i), args, {}))
