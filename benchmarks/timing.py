@@ -59,7 +59,7 @@ def race(
 
 
 def races(workloads: Mapping[str, Mapping[str, Callable[[], Callable[[], object]]]], **how: Any) -> None:
-    """Race the rivals of each workload and print a table; ImportError while a rival is made says that it is not here."""
+    """Race the rivals of each workload and print a table; ImportError while one is made says that it is not here."""
     for title, makers in workloads.items():
         steps, missing = {}, []
         for name, make in makers.items():
