@@ -15,27 +15,36 @@ import sys
 import types
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 
 CLOSED = (type, types.ModuleType, Op)  # what these hold belongs to a program, not to a model
+KEYLESS = ("function", "mapping", "set")  # these hold things that have no key
 BUILTIN = (list, tuple, dict, set, frozenset)
 
 
-class Place(NamedTuple):
-    """A group of members of a part: its items, by index or key, or its attributes, by name."""
+# A group of members of a part, its items (by index or key) or its attributes (by name): the group that the part is in,
+# the part's key there, and whether the members are items. A plain tuple, for there is one for every list of weights.
+Place: TypeAlias = "tuple[Place | None, Any, bool]"
+NOWHERE: tuple[Place, Any] = (None, None, False), None
 
-    above: Place | None
-    key: Any  # of the part, in the group above
-    items: bool
-    prefix: str  # of its members' names, with dots for all steps: layers.0.
 
-    def exact(self, key: Any) -> str:
-        """The way to a member as Python writes it, where the key 1 is not the key "1": layers[0].w."""
-        step = f"[{key!r}]" if self.items else f".{key}"
-        return self.above.exact(self.key) + step if self.above is not None else step.removeprefix(".")
+def exact(place: Place, key: Any) -> str:
+    """The way to a member as Python writes it, where the key 1 is not the key "1": layers[0].w."""
+    steps = [*_steps(place), (key, place[2])]
+    return "".join(f"[{step!r}]" if items else f".{step}" for step, items in steps).removeprefix(".")
+
+
+def _steps(place: Place) -> list[tuple[Any, bool]]:
+    """The keys that lead to a place, and whether each is that of an item."""
+    steps = []
+    above, key, _ = place
+    while above is not None:
+        steps.append((key, above[2]))
+        above, key, _ = above
+    return steps[::-1]
 
 
 class Held(NamedTuple):
@@ -50,20 +59,26 @@ class Held(NamedTuple):
 
         ValueError: they have the same name all the same.
         """
-        plain = [f"{place.prefix}{key}" for place, key in self.leaves.values()]
+        prefixes: dict[int, str] = {}  # of the names of a place's members, by the place's id
+        plain = []
+        for place, key in self.leaves.values():
+            prefix = prefixes.get(id(place))
+            if prefix is None:
+                prefix = prefixes[id(place)] = "".join(f"{step}." for step, _ in _steps(place))
+            plain.append(f"{prefix}{key}")
         named = dict(zip(plain, self.leaves))
         if len(named) < len(plain):
             count, named = Counter(plain), {}
             for name, (leaf, (place, key)) in zip(plain, self.leaves.items()):
-                name = name if count[name] == 1 else place.exact(key)
+                name = name if count[name] == 1 else exact(place, key)
                 if name in named:
                     raise ValueError(f"two parameters have the name {name}; give one of them another key or attribute")
                 named[name] = leaf
         return named
 
 
-def search(root: Any, owners: tuple[type, ...] = ()) -> Held:
-    """Every Value that an object holds, each once and in order, found without recursion.
+def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Held:
+    """Every Value that an object holds, each once and in order, found without recursion; its place on request.
 
     Nothing is looked for in types, modules and this library's own objects, but for instances of `owners`; on these
     attributes of their class count as well. TypeError: a leaf stands only where it has no place of its own (in a set, a
@@ -72,23 +87,25 @@ def search(root: Any, owners: tuple[type, ...] = ()) -> Held:
     leaves: dict[Value, tuple[Place, Any]] = {}
     results: dict[Value, None] = {}
     parts: list[tuple[Place, Any, Any]] = []
-    unplaced: list[tuple[Value, str]] = []
+    unplaced: list[tuple[Value, Place | None, Any, str]] = []
     stack: list[tuple[Iterator[tuple[Any, Any]], Place]] = []
     seen, classes, found = {id(root)}, set(), leaves.setdefault
 
     def enter(part: Any, above: Place | None, key: Any) -> None:
-        prefix = "" if above is None else f"{above.prefix}{key}."
-        groups = _groups(part, owners)
+        own: Any = type(part)
+        kind = _kind(own)
+        groups = _groups(part, kind, owners)
         for items, pairs in reversed(groups):
-            stack.append((iter(pairs), Place(above, key, items, prefix)))
-        for value in _unplaced(part, not groups):
-            unplaced.append((value, f"{prefix[:-1]}: " * bool(prefix) + f"a {type(part).__name__}"))
-        if type(part) not in classes and isinstance(part, owners):
-            classes.add(type(part))
-            for kind in _classes(type(part)):
-                for name, x in vars(kind).items():
+            stack.append((iter(pairs), (above, key, items)))
+        if kind.sort in KEYLESS or not groups:
+            unplaced.extend((value, above, key, f"a {own.__name__}") for value in _unplaced(part, kind.sort))
+        if kind.classes and own not in classes and isinstance(part, owners):
+            classes.add(own)
+            for base in kind.classes:
+                for name, x in vars(base).items():
                     if isinstance(x, Value) or type(x) in BUILTIN:
-                        unplaced.extend((value, f"the class attribute {kind.__name__}.{name}") for value in _values(x))
+                        text = f"the class attribute {base.__name__}.{name}"
+                        unplaced.extend((value, None, None, text) for value in _values(x))
 
     enter(root, None, None)
     while stack:
@@ -96,36 +113,39 @@ def search(root: Any, owners: tuple[type, ...] = ()) -> Held:
         for key, member in pairs:
             if isinstance(member, Value):
                 if member.op is None:
-                    found(member, (place, key))
+                    found(member, (place, key) if places else NOWHERE)
                 else:
                     results[member] = None
                 continue
             kind: Any = type(member)
-            if not _simple(kind) and id(member) not in seen:
+            plain = kind is list or kind is tuple
+            if id(member) not in seen and (plain or not _kind(kind).simple):
                 seen.add(id(member))
                 parts.append((place, key, member))  # which keeps it alive, so that its id stays its own
-                enter(member, place, key)
+                if plain:
+                    stack.append((enumerate(member), (place, key, True)))
+                else:
+                    enter(member, place, key)
                 break
         else:
             stack.pop()
-    for value, where in unplaced:
+    for value, above, key, holder in unplaced:
         if value not in leaves and value.op is None:
+            where = "" if above is None else f"{exact(above, key)}: "
             raise TypeError(
-                f"{where} holds {value!r}, where it has no place of its own; keep parameters in attributes, lists, "
-                "tuples, dicts (as values) or arrays of the model"
+                f"{where}{holder} holds {value!r}, where it has no place of its own; keep parameters in attributes, "
+                "lists, tuples, dicts (as values) or arrays of the model"
             )
     return Held(leaves, list(results), parts)
 
 
-def _groups(part: Any, owners: tuple[type, ...]) -> list[tuple[bool, Iterable[tuple[Any, Any]]]]:
+def _groups(part: Any, kind: Kind, owners: tuple[type, ...]) -> list[tuple[bool, Iterable[tuple[Any, Any]]]]:
     """The members of a part with their keys: (True, items), (False, attributes)."""
-    kind: Any = type(part)
-    if kind is list or kind is tuple:
-        return [(True, enumerate(part))]
-    if kind is dict:
-        return [(True, part.items())]
-    sort = _sort(kind)
+    sort = kind.sort
     groups: list[tuple[bool, Iterable[tuple[Any, Any]]]] = []
+    if sort == "own" and not isinstance(part, owners):
+        wrapped = getattr(part, "__wrapped__", None)  # a model, say, that was given to jit
+        return [(False, [("__wrapped__", wrapped)])] if wrapped is not None else []
     if sort == "array":
         if part.dtype == object:
             indices = (".".join(map(str, index)) for index in itertools.product(*map(range, part.shape)))
@@ -134,21 +154,34 @@ def _groups(part: Any, owners: tuple[type, ...]) -> list[tuple[bool, Iterable[tu
         groups.append((True, enumerate(part)))
     elif sort == "mapping":
         groups.append((True, [(key, part[key]) for key in part]))
-    if sort == "own" and not isinstance(part, owners):
-        wrapped = getattr(part, "__wrapped__", None)  # a model, say, that was given to jit
-        return [(False, [("__wrapped__", wrapped)])] if wrapped is not None else []
     if sort not in ("array", "function", "closed"):
         attributes = getattr(part, "__dict__", None)
         if attributes:
             groups.append((False, attributes.items()))
-        if slots := [(name, getattr(part, name)) for name in _slots(kind) if hasattr(part, name)]:
+        if kind.slots and (slots := [(name, getattr(part, name)) for name in kind.slots if hasattr(part, name)]):
             groups.append((False, slots))
     return groups
 
 
+class Kind(NamedTuple):
+    """What a type is to the search."""
+
+    sort: str
+    simple: bool  # an instance holds nothing: a number, a text, a NumPy scalar
+    slots: tuple[str, ...]
+    classes: tuple[type, ...]  # it and its bases, but for Python's and this library's: those hold no Values
+
+
 @functools.lru_cache(1024)
-def _sort(kind: Any) -> str:
-    """What instances of a type are to the search."""
+def _kind(cls: Any) -> Kind:
+    slots, sort = tuple(_slots(cls)), _sort(cls)
+    collected = cls.__flags__ & 1 << 14  # Py_TPFLAGS_HAVE_GC: an instance may hold other objects
+    simple = not (collected or cls.__dictoffset__ or slots or sort == "array")
+    bases = tuple(base for base in cls.__mro__ if not base.__module__.startswith(("builtins", "micrograd_bp.")))
+    return Kind(sort, simple, slots, bases)
+
+
+def _sort(cls: Any) -> str:
     for sort, kinds in (
         ("closed", CLOSED),
         ("function", types.FunctionType),
@@ -156,28 +189,14 @@ def _sort(kind: Any) -> str:
         ("mapping", (dict, Mapping)),
         ("set", Set),
     ):
-        if issubclass(kind, kinds):
+        if issubclass(cls, kinds):
             return sort
     numpy = sys.modules.get("numpy")
-    if numpy is not None and issubclass(kind, numpy.ndarray):
+    if numpy is not None and issubclass(cls, numpy.ndarray):
         return "array"
-    return "own" if kind.__module__.startswith("micrograd_bp.") else "object"
+    return "own" if cls.__module__.startswith("micrograd_bp.") else "object"
 
 
-@functools.lru_cache(1024)
-def _classes(kind: Any) -> list[type]:
-    """A class and its bases, but for Python's and this library's: those hold no Values."""
-    return [base for base in kind.__mro__ if not base.__module__.startswith(("builtins", "micrograd_bp."))]
-
-
-@functools.lru_cache(1024)
-def _simple(kind: type) -> bool:
-    """Whether an instance holds nothing: a number, a text, a NumPy scalar."""
-    collected = kind.__flags__ & 1 << 14  # Py_TPFLAGS_HAVE_GC: it may hold other objects
-    return not (collected or kind.__dictoffset__ or _sort(kind) == "array" or _slots(kind))
-
-
-@functools.lru_cache(1024)
 def _slots(kind: type) -> list[str]:
     """The slots of a class, and what C's objects have of the kind: a partial's arguments, a method's object."""
     return [
@@ -188,10 +207,8 @@ def _slots(kind: type) -> list[str]:
     ]
 
 
-def _unplaced(part: Any, closed: bool) -> list[Value]:
+def _unplaced(part: Any, sort: str) -> list[Value]:
     """The Values in a part that are no member with a key."""
-    kind: Any = type(part)
-    sort = _sort(kind)
     held: Iterable[Any]
     if sort == "function":
         held = [part.__defaults__, part.__kwdefaults__, vars(part), *(part.__closure__ or ())]
@@ -199,7 +216,7 @@ def _unplaced(part: Any, closed: bool) -> list[Value]:
         held = [key for key in part if type(key) is not str]
     elif sort == "array":  # of records
         held = part.tolist() if part.dtype.hasobject and part.dtype != object else ()
-    elif sort == "set" or (closed and sort == "object"):
+    elif sort in ("set", "object"):
         held = gc.get_referents(part)
     else:
         return []

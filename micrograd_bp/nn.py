@@ -89,7 +89,7 @@ class Module:
 
     def parameters(self) -> list[Value]:
         """Every parameter once, in the order of `named_parameters`."""
-        return list(search(self, (Module,)).leaves)
+        return list(search(self, (Module,), places=False).leaves)
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -126,7 +126,7 @@ class Module:
         >>> model.freeze()([1.0, -2.0]) == model([1.0, -2.0]).data
         True
         """
-        held = search(self, (Module,))
+        held = search(self, (Module,), places=False)
         return copy.deepcopy(self, {id(value): value.data for value in (*held.leaves, *held.results)})
 
     def architecture(self) -> dict[str, Any]:

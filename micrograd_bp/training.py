@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp import _files, nn, parallel
-from micrograd_bp._parameters import search
+from micrograd_bp._parameters import exact, search
 from micrograd_bp.compiler.sweeps import Sweep, compiled_sweep
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.value import Value
@@ -484,7 +484,7 @@ def _described(x: Any) -> Any:
         found: dict[str, Any] = {"type": type(x).__name__}
         within = "\n"  # the last of this library's modules: its own parts follow it
         for place, key, part in search(x, (nn.Module,)).parts:
-            path = place.exact(key)
+            path = exact(place, key)
             if nn.MODULES.get(type(part).__name__) is type(part) and not path.startswith((f"{within}.", f"{within}[")):
                 found[within := path] = _described(part)
         return found

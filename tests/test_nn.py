@@ -214,7 +214,7 @@ def closing_over(x):
     ("keep", "message"),
     [
         (lambda a: {a}, "kept: a set holds Value"),
-        (lambda a: [frozenset([a])], r"kept\.0: a frozenset holds"),
+        (lambda a: [frozenset([a])], r"kept\[0\]: a frozenset holds"),
         (lambda a: {a: 1.0}, "kept: a dict holds"),
         (closing_over, "kept: a function holds"),
         (lambda a: lambda x, a=a: a * x, "kept: a function holds"),
