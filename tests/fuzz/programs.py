@@ -209,34 +209,44 @@ class Author:
         depth -= 1
         if kind == 4:
             return f"{self.pick('min', 'max')}({self.number(depth)}, {self.number(depth)})"
-        if kind == 5 and self.lists:
-            items = self.pick(*self.lists)
-            return self.pick(
-                f"sum({items})", f"{items}[0]", f"max({items})", f"min({items})", f"sorted({items})[-1]",
-                f"{items}[-1]", f"{items}[{self.integer(depth)} % 3]", f"sum(y * y for y in {items})",
-                f"max({items}, key=abs)", f"sum(sorted({items}, reverse=True)[:2])", f"max({items}, default=0.0)",
-                f"{items}[max(range(len({items})), key={items}.__getitem__)]", f"math.fsum({items})",
-                f"math.prod({items})", f"math.hypot(*{items})",
-            )  # fmt: skip
-        if kind == 6 and self.dicts:
-            items = self.pick(*self.dicts)
-            return self.pick(
-                f"{items}.get({self.integer(depth)}, {self.number(depth)})", f"sum({items}.values())",
-                f"max({items}.values())", f"{items}[min({items})]",
-            )  # fmt: skip
-        if kind == 7 and self.points:
-            point = self.pick(*self.points)
-            options = [f"{point}.u", f"{point}.v"]
-            if self.has("copies"):
-                options += [f"copy.copy({point}).u", f"copy.deepcopy({point}).v", f'dataclasses.asdict({point})["u"]']
-                options += [f"dataclasses.replace({point}, u={self.number(depth)}).{self.pick('u', 'v')}"]
-                options += [f"sum(dataclasses.astuple({point}))"]
-            return self.pick(*options)
+        holders = [
+            write
+            for names, write in ((self.lists, self.of_list), (self.dicts, self.of_dict), (self.points, self.of_point))
+            if names
+        ]
+        if kind in (5, 6, 7) and holders:
+            return self.pick(*holders)(depth)
         if kind == 8 and self.has("integers"):
             return self.integer(depth)
         if kind == 9:
             return f"({self.number(depth)} if {self.truth(depth)} else {self.number(depth)})"
         return self.real(depth)
+
+    def of_list(self, depth: int) -> str:
+        items = self.pick(*self.lists)
+        return self.pick(
+            f"sum({items})", f"{items}[0]", f"max({items})", f"min({items})", f"sorted({items})[-1]",
+            f"{items}[-1]", f"{items}[{self.integer(depth)} % 3]", f"sum(y * y for y in {items})",
+            f"max({items}, key=abs)", f"sum(sorted({items}, reverse=True)[:2])", f"max({items}, default=0.0)",
+            f"{items}[max(range(len({items})), key={items}.__getitem__)]", f"math.fsum({items})",
+            f"math.prod({items})", f"math.hypot(*{items})",
+        )  # fmt: skip
+
+    def of_dict(self, depth: int) -> str:
+        items = self.pick(*self.dicts)
+        return self.pick(
+            f"{items}.get({self.integer(depth)}, {self.number(depth)})", f"sum({items}.values())",
+            f"max({items}.values())", f"{items}[min({items})]",
+        )  # fmt: skip
+
+    def of_point(self, depth: int) -> str:
+        point = self.pick(*self.points)
+        options = [f"{point}.u", f"{point}.v"]
+        if self.has("copies"):
+            options += [f"copy.copy({point}).u", f"copy.deepcopy({point}).v", f'dataclasses.asdict({point})["u"]']
+            options += [f"dataclasses.replace({point}, u={self.number(depth)}).{self.pick('u', 'v')}"]
+            options += [f"sum(dataclasses.astuple({point}))"]
+        return self.pick(*options)
 
     def integer(self, depth: int) -> str:
         if depth <= 0 or self.upto(2) == 0:

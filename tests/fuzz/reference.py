@@ -96,6 +96,12 @@ class Tracked:
     def __float__(self) -> float:
         raise TypeError("what becomes a float has no derivative here")
 
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:  # a copy of mpmath's number is of another precision
+        return self
+
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import math
 import os
@@ -14,11 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hypothesis
+from hypothesis.internal.conjecture import engine
 
 import micrograd_bp as mg
 from micrograd_bp import Value, testing
+from micrograd_bp.compiler import functions as compiled_functions
 from micrograd_bp.value import topological_order
 from tests.fuzz.programs import Program, shown
 from tests.fuzz.reference import NoReferenceError, derivative
@@ -67,13 +72,14 @@ def floats(program: Program) -> str:
 
 
 def derivatives(program: Program) -> str:
-    """`backward`, `gradients` and `jvp` give the derivative, wherever there is one."""
+    """`backward`, `gradients` and `grad` give the derivative, wherever there is one."""
     function = program.function(mg.math)
     for row in program.rows:
-        inputs = values([x + 0.0 if isinstance(x, float) else x for x in row])  # -0.0 is 0.0 to 50 digits
-        variables = [x for x in inputs if isinstance(x, Value)]
-        try:
-            output = function(*inputs)
+        numbers = [x + 0.0 if isinstance(x, float) else x for x in row]  # -0.0 is 0.0 to 50 digits
+        leaves = values(numbers)
+        variables = [x for x in leaves if isinstance(x, Value)]
+        try:  # not of leaves: a copy of a leaf is a leaf of its own, as a copied model's parameters are
+            output = function(*[+x if isinstance(x, Value) else x for x in leaves])
         except EXPECTED:
             continue
         output = output if isinstance(output, Value) else Value(output)
@@ -81,15 +87,16 @@ def derivatives(program: Program) -> str:
             continue
         output.backward()
         graphs = mg.gradients(output, variables)
+        transformed = mg.grad(function, argnums=tuple(range(len(variables))))(*numbers)
         for axis, (x, graph) in enumerate(zip(variables, graphs, strict=True)):
             try:
-                _, exact = derivative(program, [getattr(y, "data", y) for y in inputs], axis)
+                _, exact = derivative(program, numbers, axis)
             except NoReferenceError:
                 checked["derivatives: no reference"] += 1
                 continue
             checked["derivatives"] += 1
             allowed = 2.0**-36 * max(1.0, testing.sensitivity(graph), testing.sensitivity(output))
-            for how, slope in (("backward", x.grad), ("gradients", graph.data)):
+            for how, slope in (("backward", x.grad), ("gradients", graph.data), ("grad", transformed[axis])):
                 if math.isnan(slope) and singular(output):
                     checked["derivatives: infinity less infinity"] += 1
                 elif not abs(slope - exact) <= allowed:
@@ -166,14 +173,21 @@ def answer(lines: Iterator[str]) -> None:
         print(json.dumps(answers(Program(source, numbers))), flush=True)
 
 
-_other: list[OtherEngine] = []
+@functools.cache
+def other_engine() -> OtherEngine:
+    other = OtherEngine()
+    atexit.register(other.close)
+    return other
+
+
+def both_engines() -> bool:
+    """Whether there are two: where there is no C compiler the other process runs on the pure engine as well."""
+    return other_engine().name != mg.engine_name()
 
 
 def engines(program: Program) -> str:
     """Both engines give the same bits, and the same words in errors."""
-    if not _other:
-        _other.append(OtherEngine())
-    other = _other[0]
+    other = other_engine()
     for row, mine, others in zip(program.rows, answers(program), other(program), strict=True):
         checked["engines"] += 1
         if mine != others:
@@ -207,6 +221,12 @@ def jit(program: Program) -> str:
         if expected != near and not (is_number(expected) and is_number(near) and _near(function(*inputs), near)):
             return f"{call(row)}: {expected} eagerly, {near} from jit"
     return ""
+
+
+def jit_python(program: Program) -> str:
+    """The same where there is no LLVM: paths are written as Python."""
+    with mock.patch.object(compiled_functions, "host", return_value=None):
+        return jit(program)
 
 
 def is_number(result: Any) -> bool:
@@ -268,11 +288,13 @@ STATEMENTS: dict[str, Callable[[Program], str]] = {
     "engines": engines,
     "derivatives": derivatives,
     "jit": jit,
+    "jit-python": jit_python,
     "jit-gradient": jit_gradient,
     "jit-vmap": jit_vmap,
 }
 
 
+SHRINKS = 30  # seconds: Hypothesis would go on for five minutes
 HANGS = int(os.environ.get("MICROGRAD_BP_FUZZ_HANGS", "60"))  # seconds: a program takes milliseconds
 
 
@@ -297,19 +319,20 @@ class Finding(Exception):  # noqa: N818 - it is no error of the fuzzer's
 
     def __init__(self, name: str, program: Program, complaint: str) -> None:
         super().__init__(f"{name}\n{program}\n{complaint}")
-        self.name = name
+        self.name, self.program = name, program
 
 
-def hold(names: Sequence[str], program: Program) -> None:
-    """Raise a Finding where one of the statements does not hold of the program, or fails as it should not."""
+def hold(names: Sequence[str], program: Program) -> Finding | None:
+    """The first of the statements that does not hold of the program, or that fails as it should not."""
     for name in names:
         with warnings.catch_warnings(action="ignore"), alarm():
             try:
                 complaint = STATEMENTS[name](program)
             except Exception as error:
-                raise Finding(name, program, f"{type(error).__name__}: {error}") from error
+                complaint = f"{type(error).__name__}: {error}"
         if complaint:
-            raise Finding(name, program, complaint)
+            return Finding(name, program, complaint)
+    return None
 
 
 def search(names: Sequence[str], strategy: Any, seed: int, count: int) -> tuple[int, Finding | None]:
@@ -326,14 +349,14 @@ def search(names: Sequence[str], strategy: Any, seed: int, count: int) -> tuple[
     def holds(program: Program) -> None:
         nonlocal tried, found
         tried += not found
-        try:
-            hold(names, program)
-        except Finding:
+        finding = hold(names, program)
+        if finding:
             found = True
-            raise
+            raise finding
 
     try:
-        holds()
+        with mock.patch.object(engine, "MAX_SHRINKING_SECONDS", SHRINKS):
+            holds()
     except Finding as finding:
         return tried, finding
     return tried, None
