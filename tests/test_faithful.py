@@ -1,5 +1,6 @@
 """Compiled is eager: what a function reads, catches, holds and returns is the same under `jit`, or it runs eagerly."""
 
+import collections
 import copy
 import dataclasses
 import fractions
@@ -640,3 +641,111 @@ def test_nothing_is_warned_of_where_all_can_be_recorded():
         f = mg.jit(lambda x: model(x) ** 2)
         assert f([0.5, 1.0]) == pytest.approx((model([0.5, 1.0]) ** 2).data)
         assert type(mg.jit(model.freeze())([0.5, 1.0])) is float
+
+
+class Counting(nn.Module):
+    """A model whose calls can be counted, with a running mean and dropout of its own."""
+
+    def __init__(self, rng):
+        self.w, self.b, self.mean, self.calls, self.rng, self.last = Value(0.5), Value(0.1), 0.0, 0, rng, None
+
+    def __call__(self, x):
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * x[0]
+        keep = 1.0 if self.rng is None or self.rng.random() > 0.5 else 0.0
+        self.last = self.w * (x[0] - self.mean) * keep + self.b
+        return self.last
+
+
+@pytest.mark.parametrize("source", [None, random.Random, np.random.default_rng], ids=["state", "random", "NumPy's"])
+@pytest.mark.filterwarnings("ignore:.*it runs eagerly, not compiled:RuntimeWarning")
+def test_a_model_with_state_trains_the_same_with_jit(source):
+    X, y = [[-2.0], [-1.0], [1.0], [2.0]], [0.5, 1.0, -1.0, 2.0]
+
+    def train(jit):
+        model = Counting(source and source(1))
+        optimizer = optim.SGD(model.parameters(), lr=0.05)
+        options = {"epochs": 4, "batch_size": 3, "rng": random.Random(1), "progress": False}
+        history = training.fit(model, losses.mse, X, y, optimizer, jit=jit, **options)
+        return [*[p.data for p in model.parameters()], *history["loss"], model.calls, model.mean]
+
+    assert train(True) == pytest.approx(train(False), rel=1e-12)
+
+
+def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths():
+    def f(x):
+        return math.lgamma(x) if x > 0 else -x * 1.5
+
+    x = [2.0, 0.0, 3.0, -1.0, 0.0]
+    assert mg.jit(mg.vmap(f))(np.array(x)).tolist() == [f(v) for v in x]
+    single = mg.jit(f)
+    assert [single(v) for v in x + x] == [f(v) for v in x + x]
+    assert (single.stats["paths"], single.stats["eager"]) == (2, 0)
+    assert mg.jit(mg.vmap(math.frexp))(np.array([5e-324, 1.0, 3.0]))[0].tolist() == [0.5, 0.5, 0.75]
+
+
+def test_a_row_that_raises_takes_the_path_that_catches():
+    def f(x):
+        try:
+            return math.log(x)
+        except ValueError:
+            return x * 2.0
+
+    x = [2.0, -1.0, 3.0, -2.0, 0.0, -0.5]
+    for values in (x, x[::-1]):
+        single, batch = mg.jit(f), mg.jit(mg.vmap(f))
+        assert [single(v) for v in values] == pytest.approx([f(v) for v in values], rel=1e-15)
+        assert (single.stats["paths"], single.stats["eager"]) == (2, 0)
+        assert batch(np.array(values)) == pytest.approx([f(v) for v in values], rel=1e-15)
+        assert (batch.stats["paths"], batch.stats["eager"]) == (2, 0)
+
+
+def test_results_and_arguments_of_classes_of_ones_own():
+    class Pair(tuple):
+        def __new__(cls, x, y):
+            return tuple.__new__(cls, (x, y))
+
+    class Name(str):
+        pass
+
+    def named(x):
+        name = Name("n")
+        name.x = x
+        return name
+
+    assert mg.jit(lambda p: p[0] * p[1])(Pair(2.0, 3.0)) == 6.0
+    for make, read in (
+        (named, lambda r: r.x),
+        (lambda x: Pair(x, 2 * x), lambda r: r[1]),
+        (lambda x: type("K", (), {"v": x}), lambda r: r.v),
+        (lambda x: collections.defaultdict(lambda: x, {"a": x}), lambda r: r["zz"]),
+    ):
+        f = mg.jit(make)
+        with pytest.warns(RuntimeWarning, match="it returns .* objects"):
+            got = [read(f(x)) for x in (2.0, 3.0)]
+        assert got == [read(make(x)) for x in (2.0, 3.0)]
+    calls = []
+    f = mg.jit(lambda x: (calls.append(1), Point(x * 2.0))[1])
+    with pytest.warns(RuntimeWarning):
+        assert [f(2.0), f(3.0)] == [Point(4.0), Point(6.0)]
+    assert len(calls) == 2
+
+
+def test_small_things_of_arguments():
+    kind = mg.jit(lambda d: type(next(iter(d))).__name__)
+    assert (kind({1: 1.0}), kind({True: 1.0}), kind({1.0: 1.0})) == ("int", "bool", "float")
+    assert repr(mg.jit(lambda a: a.sum())(np.array([]))) in ("np.float64(0.0)", "0.0")
+    assert mg.jit(lambda self, x: self * x)(self=2.0, x=3.0) == 6.0
+    with pytest.raises(TypeError, match="masked"):
+        mg.jit(lambda a: a.sum())(np.ma.array([1.0, 2.0], mask=[False, True]))
+    nested = ()
+    for _ in range(3000):
+        nested = (1.0, nested)
+
+    def total(node):
+        found = 0.0
+        while node:
+            found, node = found + node[0], node[1]
+        return found
+
+    assert mg.jit(total)(nested) == 3000.0

@@ -14,6 +14,7 @@ import math
 import sys
 import warnings
 import weakref
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -28,7 +29,7 @@ from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.compiler.recording import Recording
-from micrograd_bp.compiler.surroundings import Place, leaf_places, snapshot
+from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.ops import Op, number
 from micrograd_bp.source import python_source
 from micrograd_bp.transforms import Vmap, inside, recording
@@ -43,6 +44,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
 HEAVY, PAYS = 2_000, 300
 CONTAINERS = 24  # of an object among the arguments: how many of what it holds is looked into at each call
+ODD = 8  # recordings, at most, for rows that a path's guards let in and that are not finite there
 LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
 
 
@@ -106,17 +108,17 @@ class Result:
         """What a function returned that gives its numbers as scalars of a type. TypeError: it cannot be built again."""
         leaves: list[Any] = []
         entries: list[Any] = []
-        for leaf in _trees.leaves(result):
+        for leaf in _parts(result):
             if _trees.is_array(leaf) and leaf.dtype.kind in "fO":
                 leaves.append(leaf.shape)
                 entries += [x if isinstance(x, Value) else number(x) for x in _trees.elements(leaf)]
             elif isinstance(leaf, Value):
                 leaves.append(scalar)
                 entries.append(leaf)
-            elif isinstance(leaf, float):
+            elif _is_number(leaf):
                 leaves.append(type(leaf))
                 entries.append(float(leaf))
-            elif isinstance(leaf, PLAIN):
+            elif _is_plain(leaf):
                 leaves.append(Constant(leaf))
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
@@ -204,6 +206,7 @@ class Path:
     kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with their gradients by the leaves, at need
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
+    asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
 
     def parameters(self) -> list[float]:
         """The data of the leaves now."""
@@ -223,12 +226,16 @@ class Path:
             self.native = Native(program, program.outputs, [], guards, self.exact)
         if self.native is None or self.native.calls_python:  # of one row, Python raises its exceptions itself
             self.replayed = self.source().function()
+            if self.expected and not self.program.raised:
+                self.asked = self.source(guards=True).function()
 
-    def source(self) -> Any:
-        """The path as Python: its outputs, then its guards, then what is looked at for being finite."""
+    def source(self, guards: bool = False) -> Any:
+        """The path as Python: its outputs, its guards, and what is looked at for being finite; or the guards alone."""
         nodes: list[Any] = replay(self.program, self.at, self.parameters())
         program = self.program
-        wanted = [nodes[i] for i in (*program.outputs, *program.guards, *program.checks)]
+        wanted = [
+            nodes[i] for i in (program.guards if guards else (*program.outputs, *program.guards, *program.checks))
+        ]
         values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
         return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
 
@@ -239,14 +246,14 @@ class Path:
             return self.native.point(data, self.parameters())
         if self.program.raised:  # what Python raises here is the answer
             return [], 1
+        numbers = (*data, *self.parameters())
         try:
-            results = self.replayed(*data, *self.parameters())
+            if self.asked is not None and any(bool(x) != y for x, y in zip(self.asked(*numbers), self.expected)):
+                return [], 1
+            results = self.replayed(*numbers)
         except (ArithmeticError, ValueError):
             return [], 2
         count = len(self.program.outputs)
-        guards = results[count : count + len(self.expected)]
-        if any(bool(x) != truth for x, truth in zip(guards, self.expected)):
-            return [], 1
         return list(results[:count]), 0 if all(map(math.isfinite, results)) else 2
 
     def kernel(self, k: int) -> Kernel:
@@ -293,10 +300,11 @@ class Signature:
     paths: list[Path] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)  # arguments that are told apart by identity
     eager: int = 0  # rows
+    odd: int = 0  # recordings of rows for which a path that they took was not finite
     used: int = 0  # rows that asked for a path while there was none
     heavy: bool = False  # see HEAVY
     faithful: bool = True  # a recording shows what the function does
-    changes: bool = False  # it changes its arguments, or what it finds elsewhere
+    changes: bool = False  # it changes what it finds, or returns objects: it is called with the arguments themselves
     linked: bool | None = None  # whether results depend on Values that are found elsewhere; None: not known yet
 
 
@@ -320,24 +328,26 @@ class Scan:
             if id(tree) in self._seen:
                 return "again", self._seen[id(tree)]
             self._seen[id(tree)] = len(self._seen)
-        if isinstance(tree, (list, tuple)):
+        if _is_container(tree):
+            if isinstance(tree, dict):
+                return (kind, *[(type(name), name, self.key(x)) for name, x in tree.items()])
             if all(type(x) is float for x in tree):
                 self.numbers += tree
                 return kind, len(tree)
             return (kind, *[self.key(x) for x in tree])
-        if isinstance(tree, dict):
-            return (kind, *[(name, self.key(x)) for name, x in tree.items()])
         if isinstance(tree, Value):
             self.values = True
             return Value
         if _trees.is_array(tree):
             return self._array(tree)
-        if isinstance(tree, float):
+        if _is_number(tree):
             self.numbers.append(float(tree))
             return float
         return self._other(tree)
 
     def _array(self, array: Any) -> Any:
+        if hasattr(array, "mask"):
+            raise TypeError("jit takes no masked array, whose mask would be lost; pass array.filled(...)")
         if array.dtype.kind == "f":
             self.numbers += array.astype(float).ravel().tolist()
             return "array", array.shape
@@ -361,6 +371,16 @@ class Scan:
         return type(x), id(x), snapshot([x], CONTAINERS)
 
 
+def _is_container(x: Any) -> bool:
+    """Whether it is a list, tuple or dict of a class that can be built again; others are objects like any other."""
+    return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or (isinstance(x, tuple) and hasattr(x, "_make"))
+
+
+def _is_number(x: Any) -> bool:
+    """Whether it is a float, NumPy's ones included; one of a class of its own is an object like any other."""
+    return type(x) is float or (isinstance(x, float) and type(x).__module__ == "numpy")
+
+
 Copies = dict[int, tuple[Any, Any]]  # an argument's list, dict or array, and its copy around Values, by the first's id
 
 
@@ -368,14 +388,14 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
     """The arguments with other numbers for their floats, in the order of Scan; what stands twice is copied once."""
     if id(tree) in copies:
         return copies[id(tree)][1]
-    if isinstance(tree, _trees.CONTAINERS):
+    if _is_container(tree):
         new = _trees.like(tree, [filled(x, numbers, copies) for x in _trees.children_of(tree)])
-    elif _trees.is_array(tree) and tree.dtype.kind in "fO":
+    elif _trees.is_array(tree) and tree.dtype.kind in "fO" and tree.size:
         new = sys.modules["numpy"].empty(tree.shape, object)
         flat = tree.ravel().tolist()
         new.ravel()[:] = [next(numbers) if tree.dtype.kind == "f" else filled(x, numbers, copies) for x in flat]
     else:
-        return next(numbers) if isinstance(tree, float) else tree
+        return next(numbers) if _is_number(tree) else tree
     if isinstance(tree, (list, dict)) or _trees.is_array(tree):
         copies[id(tree)] = tree, new
     return new
@@ -505,7 +525,7 @@ class Compiled:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if inside():  # a function that is being differentiated, or recorded by another jit
             return self.function(*args, **kwargs)
         if not kwargs:
@@ -519,7 +539,10 @@ class Compiled:
         if isinstance(self.function, Vmap):
             return self._over(args, kwargs)
         scan = Scan()
-        key = scan.key((args, kwargs))
+        try:
+            key = scan.key((args, kwargs))
+        except RecursionError:  # a linked list of tuples, say
+            return self.function(*args, **kwargs)
         if scan.values or scan.used_up:
             if scan.used_up:
                 self._warn("an iterator is among its arguments; it runs eagerly, not compiled")
@@ -595,32 +618,36 @@ class Compiled:
 
     def _point(self, signature: Signature, numbers: Sequence[float], args: tuple[Any, ...], kwargs: Any) -> Any:
         """One call."""
-        for path in signature.paths:
-            if path.places and not path.is_current():
-                signature.paths = [x for x in signature.paths if x is not path]
-                continue
+        odd = False  # a path is theirs as far as its guards go, but a number on it is not finite
+        for path in self._current(signature):
             results, status = path.point(numbers)
             if status == 0:
                 path.rows += 1
                 return path.result.rebuilt(path.entries(results, numbers) if path.linked else results)
-            if status == 2:
-                break
-        else:
-            if signature.faithful and self._compiling.acquire(blocking=False):
-                try:
-                    known = len(signature.paths)
-                    if not known or self._unknown(signature, numbers):
-                        if sum(len(x.paths) for x in list(self._signatures.values())) < self.limit:
-                            return self._record(signature, numbers, args, kwargs)[0]
+            odd |= status == 2
+        known = len(signature.paths)
+        if signature.faithful and not (odd and signature.odd >= ODD) and self._compiling.acquire(blocking=False):
+            try:
+                if len(signature.paths) == known:  # no other thread has recorded it meanwhile
+                    if self._is_full():
                         self._warn_of_paths(signature)
-                finally:
-                    self._compiling.release()
+                    else:
+                        signature.odd += odd
+                        return self.record(signature, numbers, args, kwargs, odd=odd)[0]
+            finally:
+                self._compiling.release()
         signature.eager += 1
         return self._eager(signature, numbers, args, kwargs)
 
-    def _unknown(self, signature: Signature, numbers: Sequence[float]) -> bool:
-        """Whether no path takes these numbers; another thread may have recorded it meanwhile."""
-        return all(path.point(numbers)[1] == 1 for path in signature.paths)
+    def _current(self, signature: Signature) -> list[Path]:
+        """The paths, without those whose Values have been replaced by others."""
+        if any(path.places and not path.is_current() for path in signature.paths):
+            signature.paths = [path for path in signature.paths if path.is_current()]
+        return signature.paths
+
+    def _is_full(self) -> bool:
+        """Whether there are as many paths as may be."""
+        return sum(len(x.paths) for x in list(self._signatures.values())) >= self.limit
 
     # --- a batch ----------------------------------------------------------------------------------------------------
 
@@ -704,8 +731,9 @@ class Compiled:
             return [float(x[i]) if x.ndim else float(x) for x in columns]
 
         batch = Batch(self, n)
-        paths = [] if signature is None else signature.paths
+        paths = [] if signature is None else self._current(signature)
         unfinished: list[int] = []
+        odd_rows: set[int] = set()  # see _point
 
         def run(path: Path, pending: Any) -> Any:
             """Rows along a path; those that need another one."""
@@ -722,23 +750,26 @@ class Compiled:
                 return pending[:0]
             odd, status = np.asarray(odd, int), np.asarray(status)
             batch.taken[pending[odd]] = -1
-            unfinished.extend(pending[odd[status == 2]].tolist())
-            return pending[odd[status == 1]]
+            odd_rows.update(pending[odd[status == 2]].tolist())
+            return pending[odd]
 
         pending: Any = np.arange(n, dtype=np.int32)
         for path in sorted(paths, key=lambda path: -path.rows):
             if len(pending):
                 pending = run(path, pending)
         while len(pending):
-            new = self._new_path(signature, row(int(pending[0])), args, batch, int(pending[0]), len(pending))
+            i = int(pending[0])
+            if i in odd_rows and (signature is None or signature.odd >= ODD):
+                unfinished += [k for k in pending.tolist() if k in odd_rows]
+                pending = pending[[k not in odd_rows for k in pending.tolist()]]
+                continue
+            new = self._new_path(signature, row(i), args, batch, i, len(pending), i in odd_rows)
             if new is None:
                 unfinished += pending.tolist()
                 break
-            first, pending = pending[0], run(new, pending) if isinstance(new, Path) else pending[1:]
-            if (
-                len(pending) and pending[0] == first
-            ):  # a number on the way is not finite: a call sees that, lanes a guard
-                unfinished.append(int(first))
+            pending = run(new, pending) if isinstance(new, Path) else pending[1:]
+            if len(pending) and pending[0] == i:  # a number on the way is not finite: a call sees that, lanes a guard
+                unfinished.append(i)
                 pending = pending[1:]
         for i in sorted(unfinished):
             batch.taken[i] = -1
@@ -749,26 +780,32 @@ class Compiled:
         return batch
 
     def _new_path(
-        self, signature: Signature | None, numbers: list[float], args: tuple[Any, ...], batch: Batch, i: int, n: int
+        self,
+        signature: Signature | None,
+        numbers: list[float],
+        args: tuple[Any, ...],
+        batch: Batch,
+        i: int,
+        n: int,
+        odd: bool,
     ) -> Path | bool | None:
         """Record row i of a batch of which n rows are left; True: it is done without a path; None: none is made."""
         if signature is None or not signature.faithful:
             return None
         signature.used += n
         with self._compiling:
-            if sum(len(x.paths) for x in list(self._signatures.values())) >= self.limit:
+            if self._is_full():
                 self._warn_of_paths(signature)
                 return None
             for known in signature.paths:  # made by another thread meanwhile
-                if known.point(numbers)[1] != 1:
+                if known.point(numbers)[1] == 0:
                     return known
-            raw, path = self._record(signature, numbers, args, {}, wait=1.0)
+            signature.odd += odd
+            raw, path = self.record(signature, numbers, args, {}, wait=1.0, odd=odd)
             if path is None and signature.heavy:
                 return None
             if path is not None:
-                path.rows -= (
-                    1  # this row is run along it with the others, so that its bits do not depend on who is first
-                )
+                path.rows -= 1  # the row is run along it with the others: its bits do not depend on who is first
                 return path
             result = Result.of(raw)
             batch.add(result, [i], _data(result.entries))
@@ -776,15 +813,19 @@ class Compiled:
 
     # --- recording --------------------------------------------------------------------------------------------------
 
-    def _record(
+    def record(
         self,
         signature: Signature,
         numbers: Sequence[float],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         wait: float = 0.0,
+        odd: bool = False,
     ) -> tuple[Any, Path | None]:
-        """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be."""
+        """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be.
+
+        odd: it is kept only if it is finite, since the guards of another one hold.
+        """
         if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
             signature.eager += 1
             signature.used += 1
@@ -808,7 +849,8 @@ class Compiled:
         except TypeError as error:
             recorded.unfaithful = recorded.unfaithful or str(error)
         if recorded.unfaithful:
-            signature.faithful, signature.changes = False, recorded.changes
+            signature.faithful = False
+            signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
@@ -816,7 +858,9 @@ class Compiled:
             return given, None
         path = self._path(recorded, result, inputs, numbers, args)
         signature.linked = bool(path.linked)
-        if path.point(numbers)[1] == 1:  # a guard that reads nan, say: no row would ever take it
+        status = path.point(numbers)[1]
+        if status == 1 or (odd and status):  # a guard that reads nan, say: no row would ever take it
+            signature.eager += odd
             return given, None
         path.rows += 1
         signature.paths.append(path)
@@ -891,9 +935,11 @@ class Compiled:
                 return _trees.array([number_or_value(y, float) for y in _trees.elements(x)], x.shape)
             return number_or_value(x, scalar)
 
-        leaves = _trees.leaves(raw)
-        if any(_is_opaque(x) for x in leaves):  # the Values in it cannot be reached
-            try:
+        leaves = _parts(raw)
+        if any(_is_opaque(x) for x in leaves):
+            if settled([raw], lambda x: x in mine or own(x)):
+                return raw
+            try:  # the Values in it cannot be reached
                 return self._plain(*args, **kwargs)
             except (AttributeError, TypeError):  # it wants Values
                 return raw
@@ -963,9 +1009,23 @@ def _element(x: Any) -> Any:
     return x if x.ndim else x.item()
 
 
+def _parts(tree: Any) -> list[Any]:
+    """The leaves of a result; a list, tuple or dict of a class that cannot be built again is one."""
+    if isinstance(tree, _trees.CONTAINERS) and (not _is_container(tree) or isinstance(tree, defaultdict)):
+        return [tree]
+    if not isinstance(tree, _trees.CONTAINERS):
+        return [tree]
+    return [part for child in _trees.children_of(tree) for part in _parts(child)]
+
+
+def _is_plain(leaf: Any) -> bool:
+    """Whether it is of a class whose objects never change."""
+    return type(leaf) in PLAIN or isinstance(leaf, (enum.Enum, bool)) or type(leaf).__module__ == "numpy"
+
+
 def _is_opaque(leaf: Any) -> bool:
     """Whether a leaf of a result is neither a number nor anything that holds none."""
-    return not (isinstance(leaf, (Value, float, *PLAIN)) or _trees.is_array(leaf))
+    return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or _trees.is_array(leaf))
 
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:

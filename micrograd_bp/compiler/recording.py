@@ -16,7 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, places, snapshot
+from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal
 from micrograd_bp.value import Value
 
@@ -124,9 +124,7 @@ class Recording:
 
     def settle(self) -> None:
         """Put numbers where the function has left Values of this recording."""
-        for place in list(places(self._roots)):
-            if isinstance(place.content, Value) and self.owns(place.content):
-                place.put(place.content._data)
+        settled(self._roots, self.owns)
 
     def checks(self, needed: Iterator[Value]) -> list[Value]:
         """The nodes that are not needed, but whose operation may raise: a row for which it does must be found out."""

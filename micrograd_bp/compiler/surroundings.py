@@ -11,7 +11,7 @@ import random
 import sys
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from micrograd_bp import _trees
@@ -166,6 +166,20 @@ def leaf_places(roots: Iterable[Any], leaves: Iterable[Value], limit: int = 64) 
         if len(found) >= limit:
             break
     return list(found.values())
+
+
+def settled(roots: Iterable[Any], own: Callable[[Value], bool]) -> bool:
+    """Put numbers where there are Values of one's own; False: there are functions, which may hold more of them."""
+    found = list(places(roots))
+    if any(isinstance(x, types.FunctionType) and _is_foreign(x) for x in (*roots, *[place.content for place in found])):
+        return False
+    try:
+        for place in found:
+            if isinstance(place.content, Value) and own(place.content):
+                place.put(place.content._data)
+    except (AttributeError, TypeError):
+        return False
+    return not any(isinstance(x.content, Value) and own(x.content) for x in places(roots))
 
 
 def snapshot(roots: Iterable[Any], limit: int = LIMIT) -> tuple[Any, ...]:

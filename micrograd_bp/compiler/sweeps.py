@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from micrograd_bp import _trees, losses
 from micrograd_bp.compiler.functions import Compiled, Path, Scan, Signature
 from micrograd_bp.compiler.machine import host
+from micrograd_bp.value import Value
 
 Sweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
 PROGRAMS = 64  # that are compiled for one model and loss
@@ -52,7 +53,26 @@ class _Compiled:
             group[2].append(i)
             group[3].append(scan.numbers)
         again: list[int] = []
+        scale = 1.0 / len(rows)
+
+        def once(i: int, found: tuple[Any, Any] | None = None) -> None:
+            """A row by the eager engine, whose model or loss may do more than compute: it is called once."""
+            predictions[i], error = found or self.step.function(rows[i], targets[i])
+            if not isinstance(error, Value):
+                raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
+            error.backward(scale)
+            errors[i] = error.data
+
         for signature, args, places, numbers_of_rows in groups.values():
+            if signature is not None and signature.faithful and not signature.paths:
+                found, path = self.step.record(signature, numbers_of_rows[0], args, {})
+                if path is None and not signature.faithful:
+                    once(places[0], found)
+                    places, numbers_of_rows = places[1:], numbers_of_rows[1:]
+            if signature is not None and not signature.faithful:
+                for i in places:
+                    once(i)
+                continue
             matrix = np.array(numbers_of_rows)
             batch = self.step.rows(signature, list(np.ascontiguousarray(matrix.T)), len(matrix), args)
             for k, result in enumerate(batch.results):
@@ -65,9 +85,9 @@ class _Compiled:
                 if k < 0 or signature is None:
                     again += [places[j] for j in chosen.tolist()]
                 else:
-                    _add_gradient(signature.paths[k], matrix[chosen], 1.0 / len(rows))
+                    _add_gradient(signature.paths[k], matrix[chosen], scale)
         for i in again:
-            self.loss(self.model(rows[i]), targets[i]).backward(1.0 / len(rows))
+            self.loss(self.model(rows[i]), targets[i]).backward(scale)
         return math.fsum(errors) / len(rows), predictions
 
     def _encoding(self, x: Any, target: Any) -> Callable[[Any], Any]:
