@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import engines
-from benchmarks.timing import race, table, unit
+from benchmarks.timing import race, races, unit
 from benchmarks.workloads import casadi_moons, moons, scalar_moons
 
 Step = Callable[[], Any]
@@ -225,11 +225,13 @@ def compiled_rosenbrock(rows: int) -> Step:
     mg = package()
     point = np.random.default_rng(0).uniform(-1.0, 2.0, (rows, 100))
     function = mg.jit(mg.value_and_grad(rosenbrock))
-    if rows == 1:
-        floats = point[0].tolist()
-        return lambda: function(floats)
-    columns = [np.ascontiguousarray(column) for column in point.T]
-    return lambda: function(columns)
+    if rows > 1:
+        function = mg.jit(mg.vmap(mg.value_and_grad(rosenbrock)))
+        return lambda: function(point)
+    floats = point[0].tolist()
+    while not function.stats["paths"]:  # a large program is compiled after some hundred calls
+        function(floats)
+    return lambda: function(floats)
 
 
 def jax_rosenbrock(rows: int) -> Step:
@@ -338,7 +340,7 @@ def first_call() -> str:
     return f"moons, recorded and compiled: {unit(moons_time)}; a warm call of two operations: {unit(best)}"
 
 
-def large_graphs(sizes: Sequence[int] = (10_000, 100_000, 1_000_000)) -> str:
+def large_graphs(sizes: Sequence[int]) -> str:
     """Seconds a node to compile graphs of growing size."""
     mg = package()
     rng = random.Random(0)
@@ -369,26 +371,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compiled", description=__doc__)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--small", action="store_true", help="one short round, narrow networks, a small graph")
     options = parser.parse_args()
     print(f"{os.cpu_count()} processors\n")
-    for title, makers in WORKLOADS.items():
-        if options.words and not any(word in title for word in options.words):
-            continue
-        steps, missing = {}, []
-        for name, make in makers.items():
-            try:
-                steps[name] = make()
-            except ImportError as error:
-                missing.append(f"{name} ({error})")
-        timings = race(steps, rounds=options.rounds)
-        reference = next(iter(timings))
-        print(table(title, timings, reference))
-        print(f"\nreference: {unit(timings[reference].best)} a call")
-        if missing:
-            print(f"not here: {'; '.join(missing)}")
-        print(flush=True)
+    how = {"rounds": 1, "least": 0.0} if options.small else {"rounds": options.rounds}
+    for name in ("digits", "tanh network") if options.small else ():
+        sizes, *rest = SIZES[name]
+        SIZES[name] = ([sizes[0], *[4] * (len(sizes) - 2), sizes[-1]], *rest)
+    chosen = {
+        title: makers
+        for title, makers in WORKLOADS.items()
+        if not options.words or any(word in title for word in options.words)
+    }
+    races(chosen, **how)
     if not options.words or "large" in options.words:
-        print(first_call(), "\n", large_graphs(), sep="\n", flush=True)
+        sizes = (1_000,) if options.small else (10_000, 100_000, 1_000_000)
+        print(first_call(), "\n", large_graphs(sizes), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

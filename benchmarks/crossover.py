@@ -148,12 +148,18 @@ def check(found: dict[str, tuple[float, Any]]) -> None:
 
 
 def main() -> None:
-    """Print a table for each size of batch: times as multiples of the faster tensor library's."""
+    """Print a table for each size of batch: times as multiples of the faster tensor library's.
+
+    Where none is installed, of the accelerated engine's.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crossover", description=__doc__)
     parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="the narrowest network, one round")
     options = parser.parse_args()
+    if options.small:
+        options.widths, options.batches, options.rounds = [2], [1, 4], 1
     for rows in options.batches:
         print(f"\n**A batch of {rows}**\n\n| width | parameters | {' | '.join(RIVALS)} | faster tensors | compiling |")
         print("|" + "---:|" * (len(RIVALS) + 4))
@@ -170,7 +176,7 @@ def main() -> None:
             check({name: step() for name, step in steps.items() if rows == 1 or name not in ("pure", "accelerated")})
             timings = race(steps, rounds=options.rounds, clock=time.process_time)
             best = {name: x.best * (rows if name in ("pure", "accelerated") else 1) for name, x in timings.items()}
-            base = min(best[name] for name in best if name not in SCALAR)
+            base = min([best[name] for name in best if name not in SCALAR] or [best["accelerated"]])
             ratios = [f"{best[name] / base:.3g}" if name in best else "" for name in RIVALS]
             compiling = f"compiled {unit(first['compiled'])}" if "compiled" in first else ""
             print(

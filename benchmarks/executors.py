@@ -42,7 +42,10 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, default=[2, 8, 32])
     parser.add_argument("--batches", nargs="+", type=int, default=[4, 16, 64, 256])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="the smallest network and batch, one round")
     options = parser.parse_args()
+    if options.small:
+        options.widths, options.batches, options.rounds = [2], [4], 1
     print(f"{engine_name()} engine, {WORKERS} worker processes, {WORKERS} shards\n")
     print("| width | parameters | rows | one process | two, by the wall | two, by the path | shipping | packed |")
     print("|" + "---:|" * 8)

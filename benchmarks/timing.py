@@ -1,4 +1,7 @@
-"""Fair timing of rivals: in turn, in one process, each after a garbage collection; ratios of the best."""
+"""Fair timing of rivals: in turn, in one process, each after a garbage collection; ratios of the best.
+
+Every benchmark takes --small: the least work that runs all its lines, for the tests.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ def race(
 ) -> dict[str, Timing]:
     """Time each rival once a round, all of them in every round, each call repeated to last `least` seconds.
 
+    With `least` 0 each is called once a round, and nothing is warmed.
+
     `clock`: `time.process_time` for rivals of one thread on a machine that does other work as well.
     """
-    repeats = {}
-    for name, run in rivals.items():
+    repeats = dict.fromkeys(rivals, 1)
+    for name, run in rivals.items() if least else ():
         run()  # warm: compiled, cached, parameters made
         start = clock()
         run()
@@ -50,6 +56,24 @@ def race(
                 run()
             seconds[name].append((clock() - start) / repeats[name])
     return {name: Timing(tuple(times)) for name, times in seconds.items()}
+
+
+def races(workloads: Mapping[str, Mapping[str, Callable[[], Callable[[], object]]]], **how: Any) -> None:
+    """Race the rivals of each workload and print a table; ImportError while one is made says that it is not here."""
+    for title, makers in workloads.items():
+        steps, missing = {}, []
+        for name, make in makers.items():
+            try:
+                steps[name] = make()
+            except ImportError as error:
+                missing.append(f"{name} ({error})")
+        timings = race(steps, **how)
+        reference = next(iter(timings))
+        print(table(title, timings, reference))
+        print(f"\nreference: {unit(timings[reference].best)} a call")
+        if missing:
+            print(f"not here: {'; '.join(missing)}")
+        print(flush=True)
 
 
 def unit(seconds: float) -> str:

@@ -23,6 +23,7 @@ def scalar_engine(name: str) -> SimpleNamespace:
     """Value and MLP of micrograd, or of this library on one of its engines."""
     if name == "micrograd":
         engine, nn = importlib.import_module("micrograd.engine"), importlib.import_module("micrograd.nn")
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), 50_000))  # it walks a graph by recursion
         return SimpleNamespace(Value=engine.Value, MLP=nn.MLP, package=None)
     package = engines.load(name)
     return SimpleNamespace(Value=package.Value, MLP=package.nn.MLP, package=package)
@@ -83,7 +84,6 @@ def scalar_dot(name: str) -> Step:
 def scalar_chain(name: str) -> Step:
     """x <- relu(0.999 x + 0.001) 5,000 times, and back."""
     engine = scalar_engine(name)
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 50_000))  # micrograd walks by recursion
 
     def step() -> None:
         x = engine.Value(0.5)

@@ -14,7 +14,7 @@ attribute a node made of itself is a cycle: it is never freed.)
 """
 
 cimport cython
-from cpython.array cimport array
+from cpython.array cimport array, clone
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
@@ -373,6 +373,8 @@ cdef class Value:
     def backward(self, seed=1.0):
         """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to."""
         cdef double first = as_double(seed, "backward")
+        if RECORDINGS and (watched or self.state & TRACED):
+            noticed("backward()", self)
         if not walk_back(<PyObject *>self, first):  # a node has a _backward of its own
             for node in topological_order(self):
                 if node.op is not None:
@@ -433,7 +435,10 @@ cdef class Value:
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
     def __float__(self):
-        raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
+        raise TypeError(
+            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; an array that is "
+            "to hold Values has dtype object"
+        )
 
     def __format__(self, spec):
         return format(self.data, spec) if spec else repr(self)
@@ -974,12 +979,18 @@ def variables(numbers):
 
 def gather(values):
     """The data of the Values, as an array of doubles: what a compiled program reads."""
-    cdef list nodes = checked(values)
-    cdef array numbers = array("d", bytes(8 * len(nodes)))
-    cdef Py_ssize_t i
-    for i in range(len(nodes)):
-        numbers.data.as_doubles[i] = (<Value>nodes[i]).primal
+    cdef list nodes = values if type(values) is list else list(values)
+    cdef Py_ssize_t i, size = len(nodes)
+    cdef array numbers = clone(DOUBLES, size, False)
+    for i in range(size):
+        node = nodes[i]
+        if not is_value(node) and not isinstance(node, Value):
+            raise TypeError(f"expected a Value, not {node!r} ({type(node).__name__})")
+        numbers.data.as_doubles[i] = (<Value>node).primal
     return numbers
+
+
+cdef array DOUBLES = array("d")
 
 
 def scatter(values, slopes):

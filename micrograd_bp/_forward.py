@@ -21,14 +21,14 @@ def ieee_log(x: float) -> float:
 
 def ieee_pow(x: float, y: float) -> float:
     """x**y as IEEE 754 has it: overflow and poles give inf, a fractional power of a negative base nan."""
+    if x == 0.0 and y < 0.0:  # not left to C, whose flag of a division by zero NumPy would warn of
+        return math.copysign(math.inf, x) if y % 2.0 == 1.0 else math.inf
     try:
         return math.pow(x, y)
     except OverflowError:
         return -math.inf if x < 0.0 and y % 2.0 == 1.0 else math.inf
     except ValueError:
-        if x < 0.0:
-            return math.nan
-        return math.copysign(math.inf, x) if y % 2.0 == 1.0 else math.inf
+        return math.nan
 
 
 def real_pow(x: float, y: float) -> float:

@@ -73,6 +73,7 @@ def _watchful() -> dict[str, Any]:
     found |= {op.name: _method(op) for op in TABLE.values() if op.arity == 1}
     found |= {alias: found[name] for alias, name in NUMPY_NAMES.items() if name in found}
     found |= {name: _noticing(name) for name in ("data", "grad", "partials")}
+    found["backward"] = _backward
     return found | {"__hash__": _hash, "__init__": _init, "real": property(found["pos"])}
 
 
@@ -114,7 +115,12 @@ def _hash(self: Value) -> int:
     return object.__hash__(self)
 
 
-_plain_init = Value.__init__
+def _backward(self: Value, seed: float = 1.0) -> None:
+    noticed("backward()", self)
+    _plain_backward(self, seed)
+
+
+_plain_init, _plain_backward = Value.__init__, Value.backward
 
 
 def _init(self: Value, *args: Any, **kwargs: Any) -> None:

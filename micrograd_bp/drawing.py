@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp import _files
 from micrograd_bp.names import Name
-from micrograd_bp.source import Listing
+from micrograd_bp.source import Listing, check_value, fresh
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -274,8 +274,7 @@ def draw(
     >>> print(picture.source.splitlines()[-2].strip())
     n0 -> n1
     """
-    if not isinstance(output, Value):
-        raise TypeError(f"draw takes a Value, not {output!r} ({type(output).__name__})")
+    check_value(output, "draw")
     if direction not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
     if max_nodes is not None and max_nodes < 1:
@@ -295,6 +294,8 @@ def draw(
     if caption := write.caption():
         picture.attr(label=caption, labelloc="b")
 
+    frames: set[str] = set()  # their names in the DOT text
+
     def boxes(graph: graphviz.Digraph, frame: Part | None) -> None:
         for item in plan.framed.get(frame, ()):
             graph.node(plan.ids[item], write.part(item) if isinstance(item, Part) else write.node(item))
@@ -308,7 +309,7 @@ def draw(
                     graph.edge(constant, plan.ids[item], arrowsize="0.5")
         for part in frame.parts if frame is not None else [root] if root is not None else []:
             if any(each in plan.framed for each in part.walk()):
-                with graph.subgraph(name=f"cluster_{part.path}") as inner:
+                with graph.subgraph(name=fresh(f"cluster_{html.escape(_escaped(part.path))}", frames)) as inner:
                     inner.attr(
                         label=_text(part.title),
                         color=GREY,
@@ -465,7 +466,10 @@ class _Labels:
 
 def _text(text: str, width: int = 40) -> str:
     """Text as an HTML-like label can hold it: escaped, in one line, cut where it is very long."""
-    if len(text) > width:
-        text = f"{text[: width - 3]}..."
+    return html.escape(_escaped(text if len(text) <= width else f"{text[: width - 3]}..."))
+
+
+def _escaped(text: str) -> str:
+    """Text without what cannot be printed, and with its backslashes doubled, as DOT wants them."""
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return html.escape(plain).replace("\\", "\\\\")
+    return plain.replace("\\", "\\\\")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from micrograd_bp.names import Name
 from micrograd_bp.ops import Op, chain, mul, neg
-from micrograd_bp.source import Listing, Source, Writer, fresh
+from micrograd_bp.source import Listing, Source, Writer, check_value, check_values, fresh
 from micrograd_bp.value import Value
 
 
@@ -170,6 +170,7 @@ def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None 
     v2 = log(v1)   1.79176  |  v2' = v3'                    1
     v3 = v2 + x    3.79176  |  v3' = 1                      1
     """
+    check_value(output, "trace_table")
     trace = Trace(output)
     head = len(trace.nodes) if max_rows is None else max(max_rows, 2) // 2
     tail = max(head, len(trace.nodes) - head)
@@ -264,6 +265,8 @@ def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g")
     sum of the products: -46.7283
     the gradient, from one sweep over 3 nodes: -46.7283
     """
+    check_value(output, "paths")
+    check_value(x, "paths")
     if limit < 0:
         raise ValueError(f"limit is a count of paths, 0 or more; not {limit}")
     trace = Trace(output)
@@ -405,6 +408,7 @@ def formula(value: Value, limit: int = 400) -> Formula:
     >>> print(formula((c + 1) / c.sqrt()).latex)
     \\frac{a \\cdot b_{1} + 1}{\\sqrt{a \\cdot b_{1}}}
     """
+    check_value(value, "formula")
     trace = Trace(value)
     cut: set[Value] = set()  # the nodes with a line of their own
     lengths: dict[Value, int] = {}
@@ -477,6 +481,8 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
     >>> source.function()(2.0, -3.0, 6.0)
     (0.0, [-3.0, 2.0, 1.0])
     """
+    check_value(output, "backward_source")
+    check_values(inputs, "backward_source", "inputs")
     writer = Writer([output], inputs, name)
     relevant = set(inputs)  # and whatever depends on them
     for node in writer.order:

@@ -17,6 +17,7 @@ from micrograd_bp.drawing import ease, picture_class, tangle
 from micrograd_bp.explain import Trace, formula
 from micrograd_bp.names import Name
 from micrograd_bp.ops import mul
+from micrograd_bp.source import check_value
 from micrograd_bp.value import Value
 
 WAYS = ("LR", "TB")  # the graph is laid out twice, and the page shows what suits the screen
@@ -56,8 +57,7 @@ def explore(
     >>> explore(x * x + x, path=None)
     <Page of 7 steps>
     """
-    if not isinstance(output, Value):
-        raise TypeError(f"explore takes a Value, not {output!r} ({type(output).__name__})")
+    check_value(output, "explore")
     trace = Trace(output)
     if len(trace.nodes) > max_nodes:
         raise ValueError(
@@ -75,6 +75,7 @@ def explore(
     }
     template = Path(__file__).with_name("explorer.html").read_text("utf-8")
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: contents[match[1]], template)
+    text = text.encode("utf-8", "backslashreplace").decode()  # a label may hold half a pair of surrogates
     if path is not None:
         _files.write(path, text)
     return Page(text, None if path is None else os.fspath(path), len(program))

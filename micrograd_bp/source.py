@@ -18,6 +18,7 @@ import keyword
 import math
 import operator
 import re
+import reprlib
 import textwrap
 import unicodedata
 from collections import Counter
@@ -137,6 +138,8 @@ def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str =
         v3 = v2 + 1.0
         return (v3,)
     """
+    check_values(outputs, "python_source", "outputs")
+    check_values(inputs, "python_source", "inputs")
     writer = Writer(outputs, inputs, name)
     results = [writer.text.of(writer.operand(output)).text for output in outputs]
     return writer.source(writer.forward(), ("(", ", ".join(results) + "," * (len(results) == 1), ")"))
@@ -205,6 +208,21 @@ def node_names(
         elif node.op is not None:
             names[node] = fresh(f"v{interior}", used)
     return names
+
+
+def check_value(x: Any, taker: str) -> None:
+    """TypeError: x, which goes to this function, is no Value."""
+    if not isinstance(x, Value):
+        raise TypeError(f"{taker} takes a Value, not {reprlib.repr(x)} ({type(x).__name__})")
+
+
+def check_values(xs: Any, taker: str, what: str) -> None:
+    """TypeError: xs is no sequence of Values."""
+    if isinstance(xs, Value) or not isinstance(xs, Iterable):
+        raise TypeError(f"{taker}: {what} is a sequence of Values, not {reprlib.repr(xs)} ({type(xs).__name__})")
+    for x in xs:
+        if not isinstance(x, Value):
+            raise TypeError(f"{taker}: {what} holds {reprlib.repr(x)} ({type(x).__name__}); pass a Value")
 
 
 def fresh(name: str, used: set[str]) -> str:

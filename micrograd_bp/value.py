@@ -145,7 +145,10 @@ class Value(Arithmetic):
         return None
 
     def __float__(self) -> float:
-        raise TypeError("float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math")
+        raise TypeError(
+            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; "
+            "an array that is to hold Values has dtype object"
+        )
 
     def __format__(self, spec: str) -> str:
         return format(self.data, spec) if spec else repr(self)

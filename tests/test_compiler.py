@@ -298,7 +298,7 @@ def test_what_is_not_finite_is_run_again_eagerly(backend):
     f = mg.jit(lambda x: 1.0 / x.exp() if isinstance(x, Value) else x)
     with pytest.raises(OverflowError, match=r"exp\(x=710\.0\)"):
         assert [f(x) for x in (1.0, 710.0)]
-    with pytest.raises(OverflowError, match=r"exp\(710\.0\)"):
+    with pytest.raises(OverflowError, match=r"exp\(x=710\.0\)"):
         mg.jit(mg.vmap(lambda x: 1.0 / x.exp()))(np.array([1.0, 710.0]))
     g = mg.jit(mg.vmap(lambda x: mg.relu(x * 1e308) + 1.0))
     assert g(np.array([1.0, -1e10, 1e10])).tolist() == [1e308, 1.0, math.inf]

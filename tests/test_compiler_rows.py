@@ -91,7 +91,7 @@ def test_a_compiled_row_is_the_row(op):
 
 
 def test_logaddexp_near_its_zeros():
-    """Where exp(x) + exp(y) is 1: 4 units of 2**-52 from the eager value, as the README has it."""
+    """Where exp(x) + exp(y) is 1: 4 units of 2**-52 from the eager value, as docs/operations.md has it."""
     rng = random.Random(0)
     points = [
         (x, math.log1p(-math.exp(x)) + rng.gauss(0.0, 1e-4)) for x in (-rng.uniform(0.1, 3.0) for _ in range(500))

@@ -35,6 +35,15 @@ HOSTILE = [
     "→ ∂é",
     "x" * 500,
     "]]>",
+    "a\\",
+    '"\\',
+    "\\\\",
+    '"]; evil [',
+    "-->",
+    "&#0;",
+    "\u2028",
+    "\ufeff",
+    "",
 ]
 
 
@@ -239,7 +248,31 @@ def test_an_svg_picture_shows_every_box_and_edge(bundled):
     assert {"x", "v1", " = x * y", "data", "0.5", "0.9051"} <= set(texts(svg))
 
 
-@pytest.mark.parametrize("label", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_part_is_framed_and_named_as_it_is(bundled, name):
+    w, v, x = Value(1.0), Value(3.0), Value(2.0, "x")
+    output = (w * x + v).tanh()
+    cut = name if len(name) <= 40 else f"{name[:37]}..."
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    for depth, clusters in ((None, 2), (1, 1)):
+        svg = mg.draw(output, model={name: w, f"{name}.": [v]}, depth=depth).pipe(encoding="utf-8")
+        assert svg.count('class="cluster"') == (3 if depth is None else clusters)
+        assert plain in texts(svg) or not plain
+
+
+def test_parts_with_one_path_are_frames_of_their_own():
+    w, v = Value(1.0), Value(2.0)
+    inner, outer = nn.Module(), nn.Module()
+    inner.w, outer.v = w, v
+    vars(outer)["a.b"], outer.a = inner, nn.Module()
+    outer.a.b = nn.Module()
+    outer.a.b.v = v
+    source = mg.draw(w * v, model=outer).source
+    names = re.findall(r"subgraph (\S+)", source)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("label", [label for label in HOSTILE if label])
 def test_any_label_is_shown_as_it_is(bundled, label):
     svg = mg.draw(Value(1.0, label) * Value(2.0, "w"), derivatives=True).pipe(encoding="utf-8")
     cut = label if len(label) <= 40 else f"{label[:37]}..."

@@ -362,7 +362,7 @@ ARROWS = {  # every arrow that is used and no other; each room stands after thos
     },
     "drawing": {"_files", "names", "source", "value"},
     "explain": {"names", "ops", "source", "value"},
-    "explorer": {"_files", "drawing", "explain", "names", "ops", "value"},
+    "explorer": {"_files", "drawing", "explain", "names", "ops", "source", "value"},
     "training": {"_files", "_parameters", "compiler", "nn", "optim", "parallel", "value"},
     "estimators": {"datasets", "losses", "nn", "optim", "training"},
     "expressions": {"_files", "drawing", "explain", "explorer", "ops", "value"},

@@ -376,6 +376,29 @@ def test_paths_from_a_node_to_itself_and_to_a_stranger():
     assert str(mg.paths(x * 2.0, Value(5.0, "y"))).startswith("0 paths from v1 to y\n")
 
 
+@pytest.mark.parametrize("thing", [None, 3.0, "x", object, 10**400], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    ("taker", "call"),
+    [
+        ("formula", mg.formula),
+        ("trace_table", mg.trace_table),
+        ("paths", lambda thing: mg.paths(thing, Value(1.0))),
+        ("paths", lambda thing: mg.paths(Value(1.0), thing)),
+        ("draw", mg.draw),
+        ("explore", lambda thing: mg.explore(thing, path=None)),
+        ("backward_source", lambda thing: mg.backward_source(thing, [])),
+        ("backward_source: inputs", lambda thing: mg.backward_source(Value(1.0), thing)),
+        ("backward_source: inputs", lambda thing: mg.backward_source(Value(1.0), [thing])),
+        ("python_source: outputs", lambda thing: python_source(thing, [])),
+        ("python_source: outputs", lambda thing: python_source([thing], [])),
+        ("python_source: inputs", lambda thing: python_source([Value(1.0)], [thing])),
+    ],
+)
+def test_what_is_no_value_is_named_together_with_its_taker(taker, call, thing):
+    with pytest.raises(TypeError, match=rf"^{taker}\b.*\b{type(thing).__name__}\)"):
+        call(thing)
+
+
 def test_a_limit_of_paths_is_a_count():
     x = Value(2.0)
     assert mg.paths(x * x, x, limit=0).listed == []

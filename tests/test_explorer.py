@@ -1,5 +1,6 @@
 """The page that steps through a graph, tried out in a real browser."""
 
+import html
 import importlib.util
 import json
 import math
@@ -415,6 +416,15 @@ def test_without_graphviz_no_page_is_written(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match=r"pip install 'micrograd-bp\[draw\]'"):
         mg.explore(neuron(), tmp_path / "page.html")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\udfffb", "\x00", "\\", "</script><b>", "{{program}}", "→ 𝒳"])
+def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path):
+    page = mg.explore(Value(1.0, label) * 2.0, tmp_path / "page.html", title=label)
+    assert (tmp_path / "page.html").read_text("utf-8") == page.html.replace("\r", "\n")
+    plain = label.encode("utf-8", "backslashreplace").decode()
+    assert html.escape(plain) in page.html
+    page._repr_html_().encode()
 
 
 def test_what_cannot_be_explored():

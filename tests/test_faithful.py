@@ -317,10 +317,182 @@ def test_data_of_a_parameter_is_no_constant():
 
 def test_random_numbers_are_drawn_at_each_call():
     rng = random.Random(0)
-    for draw in (random.random, np.random.rand, rng.random):
+    generator, held = np.random.default_rng(0), {"a": random.Random(0)}
+    system = random.SystemRandom()
+    sources = [generator.normal, lambda: held["a"].random(), lambda: random.gauss(0, 1), system.random]
+    for draw in (random.random, np.random.rand, rng.random, *sources):
         f = mg.jit(lambda x, draw=draw, rng=rng: x * draw())
         with pytest.warns(RuntimeWarning, match="random numbers are drawn"):
             assert f(1.0) != f(1.0)
+
+
+# --- what a function finds and changes ----------------------------------------------------------------------------
+
+
+def changing_cases():
+    """Functions that are more than their result: makers of one, and calls."""
+
+    def nonlocal_total():
+        total = 0.0
+
+        def add(x):
+            nonlocal total
+            total += x
+            return total
+
+        return add
+
+    def default_list():
+        def f(x, seen=[]):  # noqa: B006
+            seen.append(x)
+            return sum(seen)
+
+        return f
+
+    def log():
+        lines = []
+        return lambda x: (lines.append(1), x * len(lines))[1]
+
+    def toggled():
+        class Toggle:
+            def __init__(self):
+                self.on, self.last = True, None
+
+            def __call__(self, x):
+                self.on = not self.on
+                self.last = x * 2
+                return x if self.on else -x
+
+        return Toggle()
+
+    def counter():
+        count = [0]
+
+        def f(x):
+            count[0] += 1
+            return x * count[0]
+
+        return f
+
+    return [nonlocal_total, default_list, log, toggled, counter]
+
+
+@pytest.mark.parametrize("make", changing_cases(), ids=lambda make: make.__name__)
+def test_a_function_that_changes_something_runs_at_each_call(make):
+    plain, compiled = make(), mg.jit(make())
+    with pytest.warns(RuntimeWarning, match="it changes .* while it runs; it runs eagerly") as warned:
+        got = [compiled(x) for x in (1.0, 2.0, 3.0, 1.0)]
+    assert repr(got) == repr([plain(x) for x in (1.0, 2.0, 3.0, 1.0)])
+    assert len(warned) == 1
+
+
+def test_what_is_done_to_arguments_is_done():
+    def sorting(xs):
+        xs.sort()
+        xs.append(7.0)
+        return xs[0]
+
+    def doubling(a):
+        a *= 2.0
+        return a.sum()
+
+    def noting(d):
+        d["n"] = d.get("n", 0.0) + d["x"]
+        return d["n"]
+
+    for f, make in (
+        (sorting, lambda: [3.0, 1.0]),
+        (doubling, lambda: np.array([1.0, 2.0])),
+        (noting, lambda: {"x": 2.0}),
+    ):
+        mine, theirs = make(), make()
+        compiled = mg.jit(f)
+        with pytest.warns(RuntimeWarning, match="it changes"):
+            got = [float(compiled(mine)) for _ in range(3)]
+        assert got == [float(f(theirs)) for _ in range(3)]
+        assert repr(mine) == repr(theirs)
+        assert type(mine) is type(theirs)
+
+
+def test_arguments_that_are_one_stay_one():
+    def f(a, b):
+        return 1.0 * a[0] if a is b else 2.0 * b[0]
+
+    compiled, xs = mg.jit(f), [3.0, 4.0]
+    assert [compiled(xs, xs), compiled(xs, [3.0, 4.0]), compiled(xs, xs)] == [3.0, 6.0, 3.0]
+
+
+def test_values_that_are_replaced_are_found_again():
+    holder, model = {"w": Value(2.0)}, Scaled([Value(2.0)])
+    w = Value(2.0)
+    functions = [
+        mg.jit(lambda x: holder["w"] * x),
+        mg.jit(lambda x: sum([w * x for _ in range(1)])),
+        mg.jit(lambda x: model.w[0] * x),
+    ]
+    assert [f(1.0) for f in functions] == [2.0] * 3
+    holder["w"], w, model.w[0] = Value(3.0), Value(4.0), Value(5.0)
+    assert [f(1.0) for f in functions] == [3.0, 4.0, 5.0]
+    holder, model.w = {"w": Value(6.0)}, [Value(7.0)]
+    assert [f(1.0) for f in functions] == [6.0, 4.0, 7.0]
+
+
+def test_objects_among_the_arguments_are_looked_at_anew():
+    class Configured:
+        def __init__(self):
+            self.cfg, self.array, self.nested = {"k": 2.0}, np.array([2.0]), [[2.0]]
+
+    for read, write in (
+        (lambda o: o.cfg["k"], lambda o: o.cfg.update(k=3.0)),
+        (lambda o: o.array[0], lambda o: o.array.fill(3.0)),
+        (lambda o: o.nested[0][0], lambda o: o.nested[0].__setitem__(0, 3.0)),
+    ):
+        f, o = mg.jit(lambda o, x, read=read: read(o) * x), Configured()
+        assert f(o, 1.0) == 2.0
+        write(o)
+        assert f(o, 1.0) == 3.0
+    numbers = iter([1.0, 2.0, 3.0])
+    f = mg.jit(lambda x, it: x * next(it))
+    with pytest.warns(RuntimeWarning, match="an iterator is among its arguments"):
+        assert [f(1.0, numbers) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+def test_functions_that_are_returned_hold_the_numbers_of_their_call():
+    make = mg.jit(lambda x: lambda y: x * y)
+    with pytest.warns(RuntimeWarning, match="it returns function objects"):
+        assert (make(2.0)(3.0), make(5.0)(3.0)) == (6.0, 15.0)
+    pull = mg.jit(lambda x: mg.vjp(lambda v: v**3, x))
+    with pytest.warns(RuntimeWarning, match="it returns function objects"):
+        assert [pull(x)[1](1.0) for x in (2.0, 3.0)] == [(12.0,), (27.0,)]
+
+
+def test_backward_inside_a_function_happens_at_each_call():
+    w = Value(2.0)
+
+    def step(x, t):
+        loss = (w * x - t) ** 2
+        loss.backward()
+        return loss
+
+    compiled = mg.jit(step)
+    with pytest.warns(RuntimeWarning, match=r"backward\(\) of a Value"):
+        assert [compiled(x, 1.0) for x in (1.0, 2.0, 3.0)]
+    assert w.grad == 44.0
+
+
+def test_an_int_on_one_path_and_a_float_on_another():
+    f = lambda x: 0 if x < 0 else x  # noqa: E731
+    x = np.array([-1.0, 2.0, -3.0, 0.5])
+    assert mg.jit(mg.vmap(f))(x).tolist() == mg.vmap(f)(x).tolist() == [0.0, 2.0, 0.0, 0.5]
+    both = mg.jit(mg.vmap(lambda x: [x, 1 if x > 0 else 2.0, 7]))(x)
+    assert [column.tolist() for column in both] == [x.tolist(), [2.0, 1.0, 2.0, 1.0], [7] * 4]
+
+
+def test_leaves_that_a_function_makes_are_constants_however_it_runs():
+    for f in (lambda x: copy.copy(x) * 2, lambda x: Value(3.0) / x, lambda x: Value(0.0) + x):
+        g = mg.jit(f)
+        for x in (2.0, plain_math.inf, -plain_math.inf, 2.0):
+            assert repr(g(x)) == repr(f(Value(x)).data)
 
 
 # --- threads ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """NumPy's numbers beside Values, and NumPy's functions on arrays of them."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, where
+from micrograd_bp import math as mg_math
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
 COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge]
@@ -173,6 +175,20 @@ W = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [1.0, 2.0, 0.5]])
         lambda a: np.logaddexp.reduce(np.exp(W @ np.array([1.0, 2.0, 3.0]))) * a[0],
         lambda a: np.hypot(a[0], np.arctan2(a[1], a[2])) + np.square(a).sum() + np.reciprocal(a)[0],
         lambda a: (np.stack([a, 2.0 * a]).reshape(3, 2).T[1] ** 2).sum(),
+        lambda a: np.einsum("i,ij,j", a, W, a),
+        lambda a: np.einsum("ij,j->i", W, a, optimize=True).prod(),
+        lambda a: np.where(a > 0.3, a * a, 3.0 * a).sum(),
+        lambda a: np.select([a > 0.6, a > 0.3], [a, a * a], 0.0 * a).sum(),
+        lambda a: np.maximum(a, 0.6).sum() * np.fmin(a, 0.3).sum(),
+        lambda a: np.sinc(a).prod(),
+        lambda a: np.linalg.norm(a, 1) * np.linalg.norm(a, np.inf),
+        lambda a: np.linalg.norm(np.outer(a, a)),
+        lambda a: np.linalg.matrix_power(np.outer(a, a), 3).sum(),
+        lambda a: np.nansum(a) * np.nanmax(a) * np.ptp(a),
+        lambda a: np.quantile(a, 0.3),
+        lambda a: np.std(a, ddof=1),
+        lambda a: (np.sign(a - 0.4) * a).sum(),
+        lambda a: np.sort(a)[::-1][0] / np.sort(a)[0],
     ],
 )
 def test_programs_of_numpy_are_differentiable(f):
@@ -188,6 +204,94 @@ def test_what_would_drop_the_gradient_in_silence_raises():
     for drop in (lambda: a.astype(float), lambda: np.asarray(a, dtype=float), lambda: np.float64(a[0])):
         with pytest.raises(TypeError, match=r"would drop its gradient; take \.data"):
             drop()
+
+
+def test_a_float_array_takes_no_value_and_says_what_kind_of_array_does():
+    a, x = np.zeros(2), Value(1.0)
+    for write in (
+        lambda: a.__setitem__(0, x),
+        lambda: a.__setitem__(slice(None), values(1.0, 2.0)),
+        lambda: a.fill(x),
+        lambda: np.put(a, [0], [x]),
+        lambda: np.fromiter([x], float),
+        lambda: np.full(2, x, dtype=float),
+    ):
+        with pytest.raises(
+            TypeError, match=r"would drop its gradient.*an array that is to hold Values has dtype object"
+        ):
+            write()
+    assert a.tolist() == [0.0, 0.0]
+
+
+REFUSED = {  # by NumPy, for objects of any kind: an array, then whatever else
+    **dict.fromkeys([np.isnan, np.isfinite, np.isinf, np.signbit, np.modf, np.frexp, np.fft.fft], lambda f, a: f(a)),
+    **dict.fromkeys(
+        [np.logaddexp, np.logaddexp2, np.heaviside, np.copysign, np.nextafter, np.divmod, np.float_power],
+        lambda f, a: f(a, 1.5),
+    ),
+    np.allclose: lambda f, a: f(a, a),
+    np.interp: lambda f, a: f(a, [0.0, 1.0], [2.0, 3.0]),
+    np.linalg.solve: lambda f, a: f(W, a),
+    np.sinc: lambda f, a: f(a * 0.0),
+    **dict.fromkeys(
+        [np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.eig, np.linalg.eigh, np.linalg.svd, np.linalg.qr,
+         np.linalg.cholesky, np.linalg.pinv, np.linalg.cond, np.linalg.matrix_rank],
+        lambda f, a: f(W + np.diag(a)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__name__)
+def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f):
+    with pytest.raises(TypeError):
+        REFUSED[f](f, values(*POINTS))
+
+
+@pytest.mark.parametrize(
+    ("f", "reference"),
+    [
+        (np.frompyfunc(mg.logaddexp, 2, 1), np.logaddexp),
+        (np.frompyfunc(mg_math.copysign, 2, 1), np.copysign),
+        (np.frompyfunc(lambda x, _: mg.step(x), 2, 1), np.heaviside),
+    ],
+)
+def test_a_row_is_a_function_of_arrays_by_frompyfunc(f, reference):
+    a, other = values(*POINTS), np.array([0.5, -1.0, 2.0])
+    out = f(a, other)
+    np.testing.assert_allclose(plain(out), reference(np.array(POINTS), other), rtol=1e-15)
+    out.sum().backward()
+    np.testing.assert_allclose(
+        [x.grad for x in a], slopes(lambda xs: reference(xs, other).sum(), np.array(POINTS)), atol=1e-9
+    )
+
+
+def test_a_nan_is_left_out_where_numpy_leaves_it_out():
+    a = values(1.0, math.nan, 3.0)
+    assert np.nansum(a).data == 4.0
+    assert np.nanmean(a).data == 2.0
+    np.nansum(a).backward()
+    assert [x.grad for x in a] == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("exponent", [0, 0.0, 0.5, 1, 2, 2.0, 3, 5.5, Value(2.0), Value(0.5)], ids=str)
+@pytest.mark.parametrize("base", [0.0, -0.0])
+def test_a_power_of_zero_warns_of_nothing(base, exponent):
+    """Warnings are errors here: where the value is a number, a derivative that is infinite is no concern of NumPy's."""
+    x = exponent.data if isinstance(exponent, Value) else exponent
+    assert (values(base) ** exponent)[0].data == base**x
+    assert np.power(values(base), exponent)[0].data == base**x
+    assert np.power(base, values(x))[0].data == base**x
+
+
+@pytest.mark.parametrize("f", [np.linalg.norm, lambda v: np.sqrt((v * v).sum()), lambda v: (v @ v) ** 0.5])
+def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f):
+    zero, tangent = np.zeros(2), np.ones(2)
+    gradient = mg.grad(f)(zero)
+    assert mg.jvp(f, (zero,), (tangent,))[1] == gradient @ tangent == 0.0
+    assert mg.jacobian(f)(zero).tolist() == gradient.tolist() == [0.0, 0.0]
+    a = values(0.0, 0.0)
+    f(a).backward()
+    assert [x.grad for x in a] == [0.0, 0.0]
 
 
 def test_a_condition_of_numpy_chooses():

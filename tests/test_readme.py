@@ -1,4 +1,4 @@
-"""What the README says of operations and special points is what the library does."""
+"""What the README and the pages in docs say is so; their examples run as doctests."""
 
 import itertools
 import math
@@ -10,15 +10,20 @@ import pytest
 import micrograd_bp as mg
 from micrograd_bp import names, ops
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def between(start: str, end: str) -> str:
-    return README.split(f"<!-- {start} -->", 1)[1].split(f"<!-- {end} -->", 1)[0].strip()
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def between(page: str, start: str, end: str) -> str:
+    return text(page).split(f"<!-- {start} -->", 1)[1].split(f"<!-- {end} -->", 1)[0].strip()
 
 
 def special_points() -> list[tuple[str, ...]]:
-    rows = between("special points", "end of special points").splitlines()[2:]
+    rows = between("docs/special-points.md", "special points", "end of special points").splitlines()[2:]
     return [tuple(cell.strip().strip("`") for cell in row.strip("|").split("|")) for row in rows]
 
 
@@ -27,7 +32,7 @@ def same(x: float, y: float) -> bool:
 
 
 def test_the_table_of_operations_is_the_table_in_the_code():
-    assert between("operations", "end of operations") == names.operations_table()
+    assert between("docs/operations.md", "operations", "end of operations") == names.operations_table()
 
 
 @pytest.mark.parametrize(("expression", "point", "value", "derivatives", "second"), special_points())
@@ -48,3 +53,31 @@ def test_special_point(expression, point, value, derivatives, second):
     for (i, j), number in zip(places, numbers, strict=True):
         assert same(hessian[i][j], number)
         assert same(hessian[j][i], number)
+
+
+def anchors(page: str) -> set[str]:
+    """The names by which a page's headings are linked."""
+    headings = re.findall(r"^#+ (.+)$", page, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_between_pages_lead_to_pages_and_headings(path):
+    """Pages only: the pictures and programs beside them are not in a wheel's tests."""
+    page = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*\.md)(?:#([^)]*))?\)", page)
+    for target, heading in links:
+        there = path.parent / target
+        if there in PAGES:
+            assert not heading or heading in anchors(there.read_text(encoding="utf-8")), target
+        else:
+            assert target in ("notebooks/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"), target
+    if path.name == "README.md":
+        assert {(path.parent / target) for target, _ in links} >= set(PAGES) - {path}  # no page is left out
+
+
+def test_the_readme_is_short_and_has_the_two_commands():
+    readme = text("README.md")
+    assert len(readme.splitlines()) <= 150
+    assert "python -m pip install -e '.[test]' && python -m pytest " in readme
+    assert "python -m pip install -e '.[draw,jit]' && python -m micrograd_bp " in readme

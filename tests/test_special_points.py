@@ -1,6 +1,6 @@
 """Points at which a derivative is a convention, a limit or nan; and points at which there is no value.
 
-The README's table of special points is held to the library in test_readme.py. Here: the other conventions, on both
+The table of docs/special-points.md is held to the library in test_readme.py. Here: the other conventions, on both
 sides and to second order, and what raises.
 """
 

@@ -486,6 +486,37 @@ def test_rows_and_targets_go_in_pairs():
         optim.Adam(model.freeze().parameters())
 
 
+class Mended(nn.Module):
+    """A model that puts 0.5 in the place of what was not measured, and says so with a further input."""
+
+    def __init__(self):
+        self.net = nn.MLP(4, [3, 1], activation="tanh", rng=random.Random(0))
+
+    def __call__(self, x):
+        missing = [xi != xi for xi in x]
+        return self.net(
+            [0.5 if gone else xi for xi, gone in zip(x, missing)] + [1.0 if gone else 0.0 for gone in missing]
+        )
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_rows_with_nan_train_a_model_that_tells_them(jit):
+    if jit:
+        pytest.importorskip("llvmlite")
+    _, X, y = small(n=20)
+    rng = random.Random(3)
+    X = [[math.nan if rng.random() < 0.3 else xi for xi in x] for x in X]
+    mended = [[0.5 if xi != xi else xi for xi in x] + [float(xi != xi) for xi in x] for x in X]
+    assert 3 < sum(xi != xi for x in X for xi in x) < 30
+    model, other = Mended(), Mended()
+    history = fit(model, X, y, jit=jit, metrics=ACCURACY, validation=(X, y))
+    expected = fit(other.net, mended, y, metrics=ACCURACY, validation=(mended, y))
+    assert history.keys() == expected.keys()
+    for name, numbers in expected.items():
+        assert history[name] == (pytest.approx(numbers, rel=1e-9) if jit else numbers)
+    assert list(model.state_dict().values()) == pytest.approx(list(other.state_dict().values()), rel=1e-9)
+
+
 def test_an_optimizer_of_another_model_is_said():
     (model, X, y), (other, _, _) = small(), small()
     mixed = [*other.parameters()[:3], *model.parameters()[3:]]

@@ -10,11 +10,8 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
-import itertools
 import math
-import random
 import sys
-import types
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +28,7 @@ from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
 from micrograd_bp.compiler.recording import Recording
+from micrograd_bp.compiler.surroundings import Place, leaf_places, snapshot
 from micrograd_bp.ops import Op, number
 from micrograd_bp.source import python_source
 from micrograd_bp.transforms import Vmap, inside, recording
@@ -44,6 +42,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
 HEAVY, PAYS = 2_000, 300
+CONTAINERS = 24  # of an object among the arguments: how many of what it holds is looked into at each call
 LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
 
 
@@ -117,22 +116,43 @@ class Result:
             elif isinstance(leaf, float):
                 leaves.append(type(leaf))
                 entries.append(float(leaf))
-            elif isinstance(leaf, (*PLAIN, type, types.FunctionType, types.ModuleType)):
+            elif isinstance(leaf, PLAIN):
                 leaves.append(Constant(leaf))
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
         return cls(_trees.rebuilt(result, iter([None] * len(leaves))), leaves, entries)
 
     def alike(self, other: Result) -> bool:
-        """Whether the two are built alike, up to the values of constants."""
-        kinds = [[type(leaf) if isinstance(leaf, Constant) else leaf for leaf in x.leaves] for x in (self, other)]
+        """Whether the two are built alike, up to the values of constants; a number is a number, constant or not."""
+        kinds = [[_kind(leaf) for leaf in x.leaves] for x in (self, other)]
         return bool(self.skeleton == other.skeleton and kinds[0] == kinds[1])
+
+    def rows(self) -> tuple[list[int], dict[int, float]]:
+        """In a matrix with a row for every number: the rows of the entries, and the constants in the others."""
+        entries: list[int] = []
+        constants: dict[int, float] = {}
+        start = 0
+        for leaf in self.leaves:
+            size = math.prod(leaf) if isinstance(leaf, tuple) else int(_kind(leaf) is float)
+            if not isinstance(leaf, Constant):
+                entries += range(start, start + size)
+            elif size:
+                constants[start] = float(leaf.value) if abs(leaf.value) < 2**1000 else math.nan
+            start += size
+        return entries, constants
 
     def rebuilt(self, numbers: list[Any]) -> Any:
         """The like of it around the numbers of one row."""
         if self.build is None:
             self.build = _builder(self.skeleton, iter(self.leaves), [0])
         return self.build(numbers)
+
+
+def _kind(leaf: Any) -> Any:
+    """Of a leaf of a result: float for any number, the shape of an array, the type of another constant."""
+    if isinstance(leaf, Constant):
+        return float if isinstance(leaf.value, (int, Fraction)) and type(leaf.value) is not bool else type(leaf.value)
+    return float if isinstance(leaf, type) else leaf
 
 
 def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
@@ -179,7 +199,7 @@ class Path:
     lines: list[str]  # where each guard was read
     linked: list[int]  # the outputs that depend on leaves
     exact: bool
-    places: list[tuple[Any, str, Value]] = field(default_factory=list)  # where the function finds leaves by name
+    places: list[Place] = field(default_factory=list)  # where the function finds its leaves
     rows: int = 0  # that took this path
     kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with their gradients by the leaves, at need
     native: Native | None = None
@@ -191,7 +211,7 @@ class Path:
 
     def is_current(self) -> bool:
         """Whether the function would still find the same leaves."""
-        return all((place[name] if name else place.cell_contents) is x for place, name, x in self.places)
+        return all(place.is_current() for place in self.places)
 
     def compile(self) -> None:
         """Machine code, or Python where llvmlite is missing."""
@@ -275,7 +295,9 @@ class Signature:
     eager: int = 0  # rows
     used: int = 0  # rows that asked for a path while there was none
     heavy: bool = False  # see HEAVY
-    faithful: bool = True  # a recording would not show what the function does
+    faithful: bool = True  # a recording shows what the function does
+    changes: bool = False  # it changes its arguments, or what it finds elsewhere
+    linked: bool | None = None  # whether results depend on Values that are found elsewhere; None: not known yet
 
 
 class Scan:
@@ -284,7 +306,9 @@ class Scan:
     def __init__(self) -> None:
         self.numbers: list[float] = []
         self.values = False
+        self.used_up = False  # an iterator is among them
         self.held: list[Any] = []
+        self._seen: dict[int, int] = {}  # lists, dicts and arrays, in the order in which they come
 
     def key(self, tree: Any) -> Any:
         """The key of an argument; its floats are collected."""
@@ -292,6 +316,10 @@ class Scan:
         if kind is float:
             self.numbers.append(tree)
             return float
+        if isinstance(tree, (list, dict)) or _trees.is_array(tree):
+            if id(tree) in self._seen:
+                return "again", self._seen[id(tree)]
+            self._seen[id(tree)] = len(self._seen)
         if isinstance(tree, (list, tuple)):
             if all(type(x) is float for x in tree):
                 self.numbers += tree
@@ -329,43 +357,48 @@ class Scan:
 
     def _thing(self, x: Any) -> Any:
         self.held.append(x)
-        return type(x), id(x), _fingerprint(x, 2)
+        self.used_up |= hasattr(type(x), "__next__")
+        return type(x), id(x), snapshot([x], CONTAINERS)
 
 
-def _fingerprint(x: Any, depth: int) -> Any:
-    """What can be seen to have changed in an object: its attributes, or what a set holds."""
-    if isinstance(x, (type, types.ModuleType, types.FunctionType)):
-        return id(x)
-    if isinstance(x, (*PLAIN, float)) and not isinstance(x, enum.Enum):
-        return type(x), x if x == x else "nan"
-    if depth and isinstance(x, (set, frozenset, list, tuple)) and len(x) <= 64:
-        return (id(x), *[_fingerprint(y, depth - 1) for y in x])
-    attributes = getattr(x, "__dict__", None)
-    if depth and isinstance(attributes, dict):
-        return (id(x), *[(name, _fingerprint(y, depth - 1)) for name, y in attributes.items()])
-    slots = getattr(type(x), "__slots__", ()) if depth and not isinstance(x, Value) else ()
-    return (id(x), *[(name, _fingerprint(getattr(x, name, None), 0)) for name in slots if isinstance(name, str)])
+Copies = dict[int, tuple[Any, Any]]  # an argument's list, dict or array, and its copy around Values, by the first's id
 
 
-def filled(tree: Any, numbers: Iterator[Any]) -> Any:
-    """The arguments with other numbers for their floats, in the order of Scan."""
-    if type(tree) is float:
-        return next(numbers)
+def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
+    """The arguments with other numbers for their floats, in the order of Scan; what stands twice is copied once."""
+    if id(tree) in copies:
+        return copies[id(tree)][1]
     if isinstance(tree, _trees.CONTAINERS):
-        return _trees.rebuilt(tree, iter([filled(x, numbers) for x in _trees.leaves(tree)]))
-    if _trees.is_array(tree):
-        if tree.dtype.kind == "f":
-            import numpy as np
+        new = _trees.like(tree, [filled(x, numbers, copies) for x in _trees.children_of(tree)])
+    elif _trees.is_array(tree) and tree.dtype.kind in "fO":
+        new = sys.modules["numpy"].empty(tree.shape, object)
+        flat = tree.ravel().tolist()
+        new.ravel()[:] = [next(numbers) if tree.dtype.kind == "f" else filled(x, numbers, copies) for x in flat]
+    else:
+        return next(numbers) if isinstance(tree, float) else tree
+    if isinstance(tree, (list, dict)) or _trees.is_array(tree):
+        copies[id(tree)] = tree, new
+    return new
 
-            array = np.empty(tree.shape, object)
-            array.ravel()[:] = list(itertools.islice(numbers, tree.size))
-            return array
-        if tree.dtype.hasobject:
-            array = tree.copy()
-            array.ravel()[:] = [filled(x, numbers) for x in tree.ravel().tolist()]
-            return array
-        return tree
-    return next(numbers) if isinstance(tree, float) else tree
+
+def written_back(copies: Copies) -> None:
+    """Do to the arguments what the function did to their copies."""
+    originals = {id(copy): original for original, copy in copies.values()}
+
+    def number_of(x: Any) -> Any:
+        return originals.get(id(x), x._data if isinstance(x, Value) else x)
+
+    for original, copy in copies.values():
+        if isinstance(original, list):
+            original[:] = map(number_of, copy)
+        elif isinstance(original, dict):
+            new = {name: number_of(x) for name, x in copy.items()}
+            original.clear()
+            original.update(new)
+        elif original.dtype.kind == "f":
+            original[...] = _trees.array([number_of(x) for x in copy.ravel().tolist()], copy.shape)
+        else:
+            original[...] = copy
 
 
 class Batch:
@@ -377,20 +410,37 @@ class Batch:
         self.function, self.n = function, n
         self.results: list[Result] = []
         self.out: Any = None
-        self.taken = np.full(n, -1)  # the number of the path that a row took; -1: it was run eagerly
-        self.result = np.zeros(n, int)  # the number of its result
+        self.taken = np.full(n, -1, np.int32)  # the number of the path that a row took; -1: it was run eagerly
+        self.result = np.zeros(n, np.int32)  # the number of its result
 
-    def add(self, result: Result, rows: Any) -> None:
-        """These rows have a result that is built like this one; TypeError: others have not."""
+    def add(self, result: Result, rows: Any, numbers: Any = None) -> None:
+        """These rows have this result, around these numbers; TypeError: others have another one."""
         if not self.results:
             import numpy as np
 
-            self.out = np.empty((len(result.entries), self.n))
+            entries, constants = result.rows()
+            self.out = np.empty((len(entries) + len(constants), self.n))
         elif not self.results[0].alike(result):
             raise TypeError(f"{self.function!r} returns differently built results for rows of a batch; call it by rows")
         if not any(x is result for x in self.results):
             self.results.append(result)
-        self.result[rows] = next(k for k, x in enumerate(self.results) if x is result)
+        if len(self.results) > 1:
+            self.result[rows] = next(k for k, x in enumerate(self.results) if x is result)
+        entries, constants = result.rows()
+        if numbers is not None and numbers is not self.out:
+            for row, x in zip(entries, numbers):
+                self.out[row, rows] = x
+        for row, constant in constants.items():
+            self.out[row, rows] = constant
+
+    def target(self, result: Result, count: int) -> Any:
+        """Where numbers for so many rows may be written: `out` itself where they are all there is."""
+        import numpy as np
+
+        entries, constants = result.rows()
+        if self.out is not None and count == self.n and not constants:
+            return self.out
+        return np.empty((len(entries), count))
 
     def whole(self) -> Any:
         """The result around arrays, whose first axis is that of the batch."""
@@ -398,13 +448,15 @@ class Batch:
 
         first, start, arrays = self.results[0], 0, []
         for k, leaf in enumerate(first.leaves):
-            if isinstance(leaf, Constant):
-                arrays.append(self._constants([x.leaves[k].value for x in self.results]))
+            leaves = [x.leaves[k] for x in self.results]
+            shape = leaf if isinstance(leaf, tuple) else ()
+            stop = start + (math.prod(shape) if isinstance(leaf, tuple) else int(_kind(leaf) is float))
+            if all(isinstance(x, Constant) for x in leaves):
+                arrays.append(self._constants([x.value for x in leaves]))
             else:
-                shape = () if isinstance(leaf, type) else leaf
-                stop = start + math.prod(shape)
-                arrays.append(np.ascontiguousarray(self.out[start:stop].T).reshape(self.n, *shape))
-                start = stop
+                block = self.out[start:stop]
+                arrays.append(block[0] if not shape else np.ascontiguousarray(block.T).reshape(self.n, *shape))
+            start = stop
         return _trees.rebuilt(first.skeleton, iter(arrays))
 
     def _constants(self, values: list[Any]) -> Any:
@@ -432,6 +484,7 @@ class Compiled:
 
     def __init__(self, function: Callable[..., Any], exact: bool, limit: int) -> None:
         self.function, self.exact, self.limit = function, exact, limit
+        self._plain = function.function if isinstance(function, Vmap) else function  # what is recorded
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
         self._compiling = Lock()  # held by the thread that records and compiles
@@ -467,11 +520,13 @@ class Compiled:
             return self._over(args, kwargs)
         scan = Scan()
         key = scan.key((args, kwargs))
-        if scan.values:
+        if scan.values or scan.used_up:
+            if scan.used_up:
+                self._warn("an iterator is among its arguments; it runs eagerly, not compiled")
             return self.function(*args, **kwargs)
         signature = self.signature(key, args, kwargs, scan)
         if signature is None:
-            return self._eager(scan.numbers, args, kwargs)
+            return self._eager(None, scan.numbers, args, kwargs)
         return self._point(signature, scan.numbers, args, kwargs)
 
     # --- to look at -------------------------------------------------------------------------------------------------
@@ -561,7 +616,7 @@ class Compiled:
                 finally:
                     self._compiling.release()
         signature.eager += 1
-        return self._eager(numbers, args, kwargs, signature.labels)
+        return self._eager(signature, numbers, args, kwargs)
 
     def _unknown(self, signature: Signature, numbers: Sequence[float]) -> bool:
         """Whether no path takes these numbers; another thread may have recorded it meanwhile."""
@@ -577,17 +632,17 @@ class Compiled:
         if columns is None:  # what vmap does itself: Values, lists, no rows, axes nested in trees
             return self.function(*args, **kwargs)
         numbers, kinds, example, n = columns
-        groups = [np.arange(n)]
-        if kinds:
-            _, group = np.unique(np.column_stack(kinds), axis=0, return_inverse=True)
-            groups = [np.nonzero(group.ravel() == k)[0] for k in range(int(group.max()) + 1)]
-        whole = Batch(self, n)
-        for rows in groups:
+
+        def alike(first: tuple[Any, ...], columns: list[Any], count: int) -> Batch:
             scan = Scan()
-            first = example(int(rows[0]))
-            signature = self.signature(scan.key((first, {})), first, {}, scan)
-            part = [x[rows] if x.ndim and len(rows) < n else x for x in numbers]
-            batch = self.rows(signature, part, len(rows), first)
+            return self.rows(self.signature(scan.key((first, {})), first, {}, scan), columns, count, first)
+
+        if not kinds:
+            return alike(example(0), numbers, n).whole()
+        _, group = np.unique(np.column_stack(kinds), axis=0, return_inverse=True)
+        whole = Batch(self, n)
+        for rows in [np.nonzero(group.ravel() == k)[0] for k in range(int(group.max()) + 1)]:
+            batch = alike(example(int(rows[0])), [x[rows] if x.ndim else x for x in numbers], len(rows))
             for k, result in enumerate(batch.results):
                 mine = rows[batch.result == k]
                 whole.add(result, mine)
@@ -654,20 +709,23 @@ class Compiled:
 
         def run(path: Path, pending: Any) -> Any:
             """Rows along a path; those that need another one."""
-            batch.add(path.result, pending)
-            part = columns if len(pending) == n else [x[pending] if x.ndim else x for x in columns]
-            target = batch.out if len(pending) == n else np.empty((len(batch.out), len(pending)))
+            whole = len(pending) == n
+            rows: Any = slice(None) if whole else pending
+            part = columns if whole else [x[pending] if x.ndim else x for x in columns]
+            batch.add(path.result, rows)
+            target = batch.target(path.result, len(pending))
             odd, status = _run(path, part, len(pending), target)
-            if len(pending) < n:
-                batch.out[:, pending] = target
-            odd, status = np.asarray(odd, int), np.asarray(status)
-            batch.taken[pending] = next(k for k, x in enumerate(paths) if x is path)
-            batch.taken[pending[odd]] = -1
+            batch.add(path.result, rows, target)
+            batch.taken[rows] = next(k for k, x in enumerate(paths) if x is path)
             path.rows += len(pending) - len(odd)
+            if not len(odd):
+                return pending[:0]
+            odd, status = np.asarray(odd, int), np.asarray(status)
+            batch.taken[pending[odd]] = -1
             unfinished.extend(pending[odd[status == 2]].tolist())
             return pending[odd[status == 1]]
 
-        pending: Any = np.arange(n)
+        pending: Any = np.arange(n, dtype=np.int32)
         for path in sorted(paths, key=lambda path: -path.rows):
             if len(pending):
                 pending = run(path, pending)
@@ -684,9 +742,8 @@ class Compiled:
                 pending = pending[1:]
         for i in sorted(unfinished):
             batch.taken[i] = -1
-            result = Result.of(self._eager(row(i), args, {}))
-            batch.add(result, [i])
-            batch.out[:, i] = _data(result.entries)
+            result = Result.of(self._eager(signature, row(i), args, {}))
+            batch.add(result, [i], _data(result.entries))
             if signature is not None:
                 signature.eager += 1
         return batch
@@ -714,8 +771,7 @@ class Compiled:
                 )
                 return path
             result = Result.of(raw)
-            batch.add(result, [i])
-            batch.out[:, i] = _data(result.entries)
+            batch.add(result, [i], _data(result.entries))
             return True
 
     # --- recording --------------------------------------------------------------------------------------------------
@@ -732,36 +788,48 @@ class Compiled:
         if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
             signature.eager += 1
             signature.used += 1
-            return self._eager(numbers, args, kwargs, signature.labels), None
-        recorded = Recording(self._generators(args))
+            return self._eager(signature, numbers, args, kwargs), None
+        recorded = Recording()
         with watched(recorded, wait) as alone:
             if not alone:
-                return self._eager(numbers, args, kwargs, signature.labels), None
+                return self._eager(signature, numbers, args, kwargs), None
             inputs = [Value(x, label=label) for x, label in zip(numbers, signature.labels, strict=True)]
-            with recording(inputs):
-                raw = self._called(inputs, args, kwargs)
-            recorded.finish()
+            copies: Copies = {}
+            given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
+            with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
+                raw = self._called(given_args, given_kwargs)
         signature.used += 1
         given = self._given(raw, inputs, recorded.owns, args, kwargs)
+        if recorded.changes:
+            recorded.settle()
+            written_back(copies)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
             recorded.unfaithful = recorded.unfaithful or str(error)
         if recorded.unfaithful:
-            signature.faithful = False
+            signature.faithful, signature.changes = False, recorded.changes
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
         if recorded.uncompilable or (signature.heavy and signature.used < self.pays):
             return given, None
-        path = self._path(recorded, result, inputs, numbers)
+        path = self._path(recorded, result, inputs, numbers, args)
+        signature.linked = bool(path.linked)
         if path.point(numbers)[1] == 1:  # a guard that reads nan, say: no row would ever take it
             return given, None
         path.rows += 1
         signature.paths.append(path)
         return given, path
 
-    def _path(self, recorded: Recording, result: Result, inputs: list[Value], numbers: Sequence[float]) -> Path:
+    def _path(
+        self,
+        recorded: Recording,
+        result: Result,
+        inputs: list[Value],
+        numbers: Sequence[float],
+        args: tuple[Any, ...],
+    ) -> Path:
         """What was recorded, compiled."""
         guards = [guard.condition for guard in recorded.guards]
         roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
@@ -773,33 +841,33 @@ class Compiled:
         linked = _depending(program)
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = Path(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
-        path.places = self._places(leaves)
+        path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         path.compile()
         return path
 
-    def _called(self, inputs: Sequence[Value], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The function's answer, with Values for the floats."""
-        rest = iter(inputs)
-        filled_args, filled_kwargs = filled((args, kwargs), rest)
-        if isinstance(self.function, Vmap):
-            return self.function.function(*filled_args, **filled_kwargs)
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The function's answer, with a hint where it may have been meant for the rows of an array."""
         try:
-            return self.function(*filled_args, **filled_kwargs)
+            return self._plain(*args, **kwargs)
         except (TypeError, ValueError) as error:
-            if any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
+            if self._plain is self.function and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
                 error.add_note("an array argument of jit(f) is the whole array; jit(vmap(f)) applies f to each row")
             raise
 
     def _eager(
-        self, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any], labels: Sequence[str] = ()
+        self, signature: Signature | None, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The function's own answer for these numbers."""
-        if len(numbers) > HEAVY and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
-            return self.function(*args, **kwargs)  # NumPy's own arithmetic
-        inputs = [Value(x, label=label) for x, label in zip(numbers, itertools.chain(labels, itertools.repeat("")))]
-        raw = self._called(inputs, args, kwargs)
+        large = len(numbers) > HEAVY and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs)))
+        if large or (signature is not None and signature.changes):  # NumPy's arithmetic; the arguments themselves
+            return self._plain(*args, **kwargs)
+        labels = signature.labels if signature is not None else [""] * len(numbers)
+        inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
+        with recording(inputs):
+            raw = self._called(*filled((args, kwargs), iter(inputs), {}))
+        unlinked = signature is not None and signature.linked is False
         mine = set(inputs)
-        return self._given(raw, inputs, mine.__contains__, args, kwargs)
+        return self._given(raw, inputs, (lambda _: True) if unlinked else mine.__contains__, args, kwargs)
 
     def _given(
         self,
@@ -825,39 +893,11 @@ class Compiled:
 
         leaves = _trees.leaves(raw)
         if any(_is_opaque(x) for x in leaves):  # the Values in it cannot be reached
-            function = self.function.function if isinstance(self.function, Vmap) else self.function
             try:
-                return function(*args, **kwargs)
+                return self._plain(*args, **kwargs)
             except (AttributeError, TypeError):  # it wants Values
                 return raw
         return _trees.rebuilt(raw, iter([leaf(x) for x in leaves]))
-
-    def _generators(self, args: tuple[Any, ...]) -> list[random.Random]:
-        """The sources of randomness that the function can be seen to hold."""
-        function = inspect.unwrap(self.function)
-        code = getattr(function, "__code__", None)
-        held = list(_trees.leaves(args))
-        if code is not None:
-            held += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-            held += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
-            held += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-        held += [getattr(x, "__self__", None) for x in held]  # whose method it is
-        held += [y for x in held for y in getattr(x, "__dict__", {}).values() if not isinstance(x, types.ModuleType)]
-        return [x for x in held if isinstance(x, random.Random) and type(x) is not random.SystemRandom]
-
-    def _places(self, leaves: list[Value]) -> list[tuple[Any, str, Value]]:
-        """Where the function finds its leaves by name: another Value there makes another program."""
-        function = inspect.unwrap(self.function)
-        found: list[tuple[Any, str, Value]] = []
-        if leaves and getattr(function, "__code__", None) is not None:
-            wanted = {id(x) for x in leaves}
-            for cell in function.__closure__ or ():
-                if _is_filled(cell) and id(cell.cell_contents) in wanted:
-                    found.append((cell, "", cell.cell_contents))
-            for name in function.__code__.co_names:
-                if id(function.__globals__.get(name)) in wanted:
-                    found.append((function.__globals__, name, function.__globals__[name]))
-        return found
 
     # --- warnings ---------------------------------------------------------------------------------------------------
 
@@ -923,18 +963,9 @@ def _element(x: Any) -> Any:
     return x if x.ndim else x.item()
 
 
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
-
-
 def _is_opaque(leaf: Any) -> bool:
     """Whether a leaf of a result is neither a number nor anything that holds none."""
-    known = (Value, float, *PLAIN, type, types.FunctionType, types.ModuleType)
-    return not (isinstance(leaf, known) or _trees.is_array(leaf))
+    return not (isinstance(leaf, (Value, float, *PLAIN)) or _trees.is_array(leaf))
 
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:

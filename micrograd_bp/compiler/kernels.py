@@ -6,6 +6,7 @@ import functools
 import importlib
 import math
 import operator
+from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -279,7 +280,9 @@ class Kernel:
         """The outputs for one row."""
         if len(row) != len(self.program.inputs):
             raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
-        if {*map(type, row)} - {float}:
+        try:
+            array("d", [*row])  # the fastest look at whether all are numbers: NumPy would take text for them
+        except TypeError:
             row = [number(x, "a kernel's row") for x in row]
         native = self._native("value")
         if native is not None and not native.calls_python:

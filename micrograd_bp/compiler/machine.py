@@ -210,27 +210,30 @@ def host() -> Host | None:
 class Code:
     """LLVM's text made into machine code, at level 0 to 3 of the code generator; it lives as long as this object."""
 
+    engine: Any = None
+    address: int  # of the function of the given name
+
     def __init__(self, text: str, level: int, name: str) -> None:
+        _compiling.call(self._make, text, level, name)
+
+    def _make(self, text: str, level: int, name: str) -> None:
         machine = host()
         assert machine is not None
-        self.engine, self.address = _compiling.call(_made, machine.llvm, text, level, name)
+        llvm = machine.llvm
+        module = llvm.parse_assembly(text)
+        target = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
+        )
+        self.engine = engine = llvm.create_mcjit_compiler(
+            module, target
+        )  # kept here: an interrupt may drop this object
+        engine.finalize_object()
+        self.address = int(engine.get_function_address(name))
         _compiling.codes.add(self)
 
     def __del__(self) -> None:
-        engine = getattr(self, "engine", None)
-        if engine is not None and not engine.closed:
-            _compiling.dropped.put(engine)
-
-
-def _made(llvm: Any, text: str, level: int, name: str) -> tuple[Any, int]:
-    """The engine that holds the machine code, and where the function of that name is."""
-    module = llvm.parse_assembly(text)
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
-    )
-    engine = llvm.create_mcjit_compiler(module, target)
-    engine.finalize_object()
-    return engine, int(engine.get_function_address(name))
+        if self.engine is not None and not self.engine.closed:
+            _compiling.dropped.put(self.engine)
 
 
 def loop(name: str, count: str, body: str, start: str = "0") -> str:

@@ -7,15 +7,16 @@ import itertools
 import math
 import operator
 import os
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, places, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal
 from micrograd_bp.value import Value
 
@@ -34,17 +35,17 @@ class Guard:
 class Recording:
     """A function being recorded in this thread; see `micrograd_bp._tracing` for who calls its methods."""
 
-    def __init__(self, sources: Sequence[random.Random] = ()) -> None:
+    def __init__(self) -> None:
         self.nodes: list[Value] = []  # in the order of creation
         self.guards: list[Guard] = []
         self.failed: list[Value] = []  # stand for operations that raised; see `raised`
+        self.changes = False  # it changes its arguments or what it finds elsewhere
         self.unfaithful = ""  # what cannot be recorded, and the line that did it
         self.uncompilable = False  # an exception was caught that no guard can stand for
         self._thread = threading.get_ident()
         self._ids: set[int] = set()
         self._lock = threading.RLock()  # other threads' work on this recording's Values
-        self._sources = [(source, source.getstate()) for source in (random._inst, *sources)]
-        self._numpy = _numpy_state()
+        self._roots: list[Any] = []  # where to look for what the function changes
 
     def is_own(self) -> bool:
         """Whether the function is being recorded in this thread."""
@@ -98,11 +99,34 @@ class Recording:
             ids.add(id(x))
         return id(node) in ids
 
-    def finish(self) -> None:
-        """See whether random numbers were drawn."""
-        drawn = self._numpy is not None and self._numpy != _numpy_state()
-        if drawn or any(source.getstate() != state for source, state in self._sources):
+    @contextmanager
+    def looking(self, roots: list[Any]) -> Iterator[None]:
+        """See whether the function, which runs meanwhile, changes what it finds from the roots, or draws numbers."""
+        self._roots = roots
+        before, numpy = snapshot(roots), numpy_state()
+        profiled = sys.getprofile() is None
+        if profiled:
+            sys.setprofile(self._profile)
+        try:
+            yield
+        finally:
+            if profiled:
+                sys.setprofile(None)
+        if numpy is not None and numpy != numpy_state():
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+        found = difference(before, snapshot(roots))
+        self.changes = bool(found) and "random" not in found
+        self.unfaithful = self.unfaithful or found
+
+    def _profile(self, frame: Any, event: str, function: Any) -> None:
+        if event == "c_call" and drawing(function):
+            self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+
+    def settle(self) -> None:
+        """Put numbers where the function has left Values of this recording."""
+        for place in list(places(self._roots)):
+            if isinstance(place.content, Value) and self.owns(place.content):
+                place.put(place.content._data)
 
     def checks(self, needed: Iterator[Value]) -> list[Value]:
         """The nodes that are not needed, but whose operation may raise: a row for which it does must be found out."""
@@ -127,15 +151,6 @@ def _is_internal() -> bool:
     while frame is not None and frame.f_code.co_name in ("noticed", "_hash"):
         frame = frame.f_back
     return frame is not None and frame.f_code.co_filename.startswith(PACKAGE)
-
-
-def _numpy_state() -> Any:
-    """The state of NumPy's global generator, if anybody uses it."""
-    get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)  # missing while another thread imports it
-    if get_state is None:
-        return None
-    name, keys, *rest = get_state()
-    return name, keys.tobytes(), *rest
 
 
 # --- guards -------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class _Compiled:
     def __init__(self, model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], eager: Sweep) -> None:
         self.model, self.loss, self.eager = model, loss, eager
         self.encode: Callable[[Any], Any] | None = None  # a target as numbers that vary; found at the first row
-        self.step = Compiled(self._step, False, PROGRAMS)
+        self.step = Compiled(_step(model, loss), False, PROGRAMS)
         self.step.pays = 0  # compiled at once, so that a resumed run has the bits of the whole one
 
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
@@ -55,8 +55,10 @@ class _Compiled:
         for signature, args, places, numbers_of_rows in groups.values():
             matrix = np.array(numbers_of_rows)
             batch = self.step.rows(signature, list(np.ascontiguousarray(matrix.T)), len(matrix), args)
-            for i, k, column in zip(places, batch.result.tolist(), batch.out.T.tolist()):
-                predictions[i], errors[i] = batch.results[k].rebuilt(column)
+            for k, result in enumerate(batch.results):
+                mine = np.nonzero(batch.result == k)[0]
+                for j, column in zip(mine.tolist(), batch.out[result.rows()[0]][:, mine].T.tolist()):
+                    predictions[places[j]], errors[places[j]] = result.rebuilt(column)
             # Paths by their first rows, not in the order of their recording: a run that is resumed has another.
             for k in dict.fromkeys(batch.taken.tolist()):
                 chosen = np.nonzero(batch.taken == k)[0]
@@ -68,10 +70,6 @@ class _Compiled:
             self.loss(self.model(rows[i]), targets[i]).backward(1.0 / len(rows))
         return math.fsum(errors) / len(rows), predictions
 
-    def _step(self, x: Any, target: Any) -> tuple[Any, Any]:
-        prediction = self.model(x)
-        return prediction, self.loss(prediction, target)
-
     def _encoding(self, x: Any, target: Any) -> Callable[[Any], Any]:
         """How a target is given to the compiled program: as it is, or for losses of this library as floats."""
         if getattr(self.loss, "__module__", "") != losses.__name__:
@@ -82,6 +80,16 @@ class _Compiled:
             hots = [[float(k == j) for j in range(classes)] for k in range(classes)]
             return lambda k: hots[k] if type(k) is int and 0 <= k < classes else k
         return _as_it_is if self.loss is losses.cross_entropy else _floats
+
+
+def _step(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """The function of a row and its target that is compiled."""
+
+    def step(x: Any, target: Any) -> tuple[Any, Any]:
+        prediction = model(x)
+        return prediction, loss(prediction, target)
+
+    return step
 
 
 def _floats(tree: Any) -> Any:

@@ -1,0 +1,224 @@
+"""What a function can find beside its arguments' numbers: its closure, globals that it names, attributes of objects.
+
+`jit` looks there for three things: whether an object among the arguments has changed since the last call, whether a
+call changes anything (then it is more than its result, and runs eagerly), and where Values stand that may be replaced.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from micrograd_bp import _trees
+from micrograd_bp.ops import Op
+from micrograd_bp.value import Value
+
+LIMIT = 1_000  # objects that are looked at
+ATOMS = (int, float, complex, str, bytes, type(None), type(...), range)
+OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, Op, Value)
+
+
+class Place(NamedTuple):
+    """Where something stands: an entry of a container, an attribute of an object, the content of a cell."""
+
+    holder: Any
+    key: Any  # None: a cell
+    content: Any
+
+    def is_current(self) -> bool:
+        """Whether it still stands there."""
+        holder, key = self.holder, self.key
+        try:
+            if key is None:
+                return holder.cell_contents is self.content
+            if isinstance(holder, (dict, list, tuple, deque)):
+                return holder[key] is self.content
+            return getattr(holder, key) is self.content
+        except (LookupError, AttributeError, ValueError):
+            return False
+
+    def put(self, x: Any) -> None:
+        """Let something else stand there."""
+        if self.key is None:
+            self.holder.cell_contents = x
+        elif isinstance(self.holder, (dict, list, deque)):
+            self.holder[self.key] = x
+        elif not isinstance(self.holder, (tuple, set, frozenset)):
+            setattr(self.holder, self.key, x)
+
+
+def places(roots: Iterable[Any], limit: int = LIMIT) -> Iterator[Place]:
+    """Every place that can be reached from the roots by name, the nearest first; at most `limit` are entered."""
+    waiting = deque(roots)
+    first = {id(x) for x in waiting}
+    seen: set[int] = set()
+    while waiting and len(seen) < limit:
+        x = waiting.popleft()
+        if id(x) in seen or isinstance(x, (*ATOMS, *OPAQUE)) or (_is_foreign(x) and id(x) not in first):
+            continue
+        seen.add(id(x))
+        for place in _inside(x):
+            yield place
+            waiting.append(place.content)
+
+
+ENTERED = (list, tuple, dict, set, frozenset, deque, types.MethodType, types.SimpleNamespace, functools.partial)
+
+
+def _is_foreign(x: Any) -> bool:
+    """Whether it is the inside of a library, which no user's function changes by name: of Python's, NumPy's or this."""
+    if isinstance(x, ENTERED):
+        return False
+    module = str(x.__module__ if isinstance(x, types.FunctionType) else type(x).__module__)
+    top = module.partition(".")[0]
+    if isinstance(x, types.FunctionType):
+        return top == "micrograd_bp" or top in sys.stdlib_module_names
+    if top in ("__main__", "__mp_main__"):
+        return False
+    return top in sys.stdlib_module_names or top in ("numpy", "llvmlite") or module.startswith("micrograd_bp.compiler")
+
+
+def _inside(x: Any) -> Iterator[Place]:
+    if isinstance(x, dict):
+        for key, content in x.items():
+            yield Place(x, key, content)
+    elif isinstance(x, (list, tuple, deque)):
+        for k, content in enumerate(x):
+            yield Place(x, k, content)
+    elif isinstance(x, (set, frozenset)):
+        for content in x:
+            yield Place(x, "", content)
+    elif isinstance(x, types.FunctionType):
+        for cell in x.__closure__ or ():
+            if _is_filled(cell):
+                yield Place(cell, None, cell.cell_contents)
+        for name in _names(x.__code__):
+            if name in x.__globals__:
+                yield Place(x.__globals__, name, x.__globals__[name])
+        for content in (x.__defaults__, x.__kwdefaults__):
+            if content:
+                yield Place(x, "__defaults__" if content is x.__defaults__ else "__kwdefaults__", content)
+    elif isinstance(x, types.MethodType):
+        yield Place(x, "__self__", x.__self__)
+        yield Place(x, "__func__", x.__func__)
+    elif isinstance(x, functools.partial):
+        yield from (Place(x, "func", x.func), Place(x, "args", x.args), Place(x, "keywords", x.keywords))
+    else:
+        call = next((vars(kind)["__call__"] for kind in type(x).__mro__ if "__call__" in vars(kind)), None)
+        if isinstance(call, types.FunctionType):
+            yield Place(type(x), "__call__", call)
+        for name in _slots(type(x)):
+            yield Place(x, name, getattr(x, name, None))
+        attributes = _attributes(x)
+        for name, content in attributes.items():
+            yield Place(attributes, name, content)
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    """The attributes of an object: the dict that holds them, which keeps the object itself alive no longer."""
+    try:
+        attributes = object.__getattribute__(x, "__dict__")
+    except AttributeError:
+        return {}
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names that a function's code and the code inside it uses."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _names(inner)
+
+
+def _slots(kind: type) -> list[str]:
+    found = [getattr(base, "__slots__", ()) for base in kind.__mro__]
+    names = [name for slots in found for name in ([slots] if isinstance(slots, str) else slots)]
+    return [name for name in names if name not in ("__dict__", "__weakref__") and not name.startswith("__")]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def leaf_places(roots: Iterable[Any], leaves: Iterable[Value], limit: int = 64) -> list[Place]:
+    """Where the leaves stand, and what holds them: as long as all is current, a function finds them again."""
+    above: dict[int, Place] = {}  # where an object stands, by its identity
+    wanted, found = {id(x) for x in leaves}, {}
+    for place in places(roots):
+        above.setdefault(id(place.content), place)
+        if not isinstance(place.content, (*ATOMS, *OPAQUE)):
+            above.setdefault(id(_attributes(place.content)), place)
+        if id(place.content) in wanted:
+            at: Place | None = place
+            while at is not None and (id(at.holder), _key(at.key)) not in found:
+                found[id(at.holder), _key(at.key)] = at
+                at = above.get(id(at.holder))
+        if len(found) >= limit:
+            break
+    return list(found.values())
+
+
+def snapshot(roots: Iterable[Any], limit: int = LIMIT) -> tuple[Any, ...]:
+    """What stands in every place, to be compared with a later one: numbers and text by value, others by identity."""
+    roots = list(roots)
+    return (*[atom(x) for x in roots], *[(id(x.holder), _key(x.key), atom(x.content)) for x in places(roots, limit)])
+
+
+def _key(key: Any) -> Any:
+    return key if isinstance(key, (str, int, type(None))) else id(key)
+
+
+def atom(x: Any) -> Any:
+    """What tells a thing from what stood in its place before, itself aside from what it holds."""
+    if isinstance(x, ATOMS):
+        return type(x), x if x == x else "nan", str(x) if isinstance(x, (float, complex)) else ""
+    if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
+        return "random", id(x), hash(x.getstate())
+    if (generator := getattr(x, "bit_generator", None)) is not None:
+        return "random", id(x), repr(generator.state)
+    if _trees.is_array(x):
+        return id(x), x.shape, hash(x.tobytes()) if x.nbytes <= 1 << 20 and not x.dtype.hasobject else _elements(x)
+    if isinstance(x, (bytearray, memoryview)) or type(x).__module__ == "array":
+        return id(x), hash(bytes(x))
+    return id(x), len(x) if isinstance(x, (dict, list, set, deque)) else 0
+
+
+def _elements(x: Any) -> Any:
+    return tuple(map(id, x.ravel().tolist())) if x.dtype.hasobject and x.size <= LIMIT else ""
+
+
+def difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
+    """What has changed between two snapshots, in words; "" for nothing."""
+    if before == after:
+        return ""
+    for old, new in zip(before, after):
+        if old != new:
+            if "random" in (old[0], old[-1][0] if isinstance(old[-1], tuple) else ""):
+                return "random numbers are drawn in it"
+            name = old[1] if len(old) == 3 and isinstance(old[1], str) else ""
+            return f"it changes {name or 'what it finds'} while it runs"
+    return "it changes what it finds while it runs"
+
+
+def drawing(function: Any) -> bool:
+    """Whether a call of this built-in function draws a random number."""
+    return isinstance(getattr(function, "__self__", None), random.Random) or function.__name__ == "urandom"
+
+
+def numpy_state() -> Any:
+    """The state of NumPy's global generator, if anybody uses it."""
+    get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)  # missing while another thread imports it
+    if get_state is None:
+        return None
+    name, keys, *rest = get_state()
+    return name, keys.tobytes(), *rest
