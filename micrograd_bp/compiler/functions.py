@@ -401,6 +401,10 @@ def written_back(copies: Copies) -> None:
             original[...] = copy
 
 
+class UnlikeError(Exception):
+    """The rows of a batch give results that are not built alike."""
+
+
 class Batch:
     """The results of a batch as they come together: `out` has a row for each entry, a column for each row."""
 
@@ -421,7 +425,7 @@ class Batch:
             entries, constants = result.rows()
             self.out = np.empty((len(entries) + len(constants), self.n))
         elif not self.results[0].alike(result):
-            raise TypeError(f"{self.function!r} returns differently built results for rows of a batch; call it by rows")
+            raise UnlikeError
         if not any(x is result for x in self.results):
             self.results.append(result)
         if len(self.results) > 1:
@@ -517,7 +521,10 @@ class Compiled:
                 if signature is not None:
                     return self._point(signature, args, args, kwargs)
         if isinstance(self.function, Vmap):
-            return self._over(args, kwargs)
+            try:
+                return self._over(args, kwargs)
+            except UnlikeError:  # a row gives an int and another a float, say: vmap knows what can be made of them
+                return self.function(*args, **kwargs)
         scan = Scan()
         key = scan.key((args, kwargs))
         if scan.values or scan.used_up:
