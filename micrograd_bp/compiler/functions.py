@@ -421,6 +421,10 @@ def written_back(copies: Copies) -> None:
             original[...] = copy
 
 
+class UnlikeError(Exception):
+    """The rows of a batch give results that are not built alike."""
+
+
 class Batch:
     """The results of a batch as they come together: `out` has a row for each entry, a column for each row."""
 
@@ -441,7 +445,7 @@ class Batch:
             entries, constants = result.rows()
             self.out = np.empty((len(entries) + len(constants), self.n))
         elif not self.results[0].alike(result):
-            raise TypeError(f"{self.function!r} returns differently built results for rows of a batch; call it by rows")
+            raise UnlikeError
         if not any(x is result for x in self.results):
             self.results.append(result)
         if len(self.results) > 1:
@@ -537,7 +541,10 @@ class Compiled:
                 if signature is not None:
                     return self._point(signature, args, args, kwargs)
         if isinstance(self.function, Vmap):
-            return self._over(args, kwargs)
+            try:
+                return self._over(args, kwargs)
+            except UnlikeError:  # a row gives an int and another a float, say: vmap knows what can be made of them
+                return self.function(*args, **kwargs)
         scan = Scan()
         try:
             key = scan.key((args, kwargs))

@@ -50,6 +50,8 @@ def main() -> int:
                 print(f"--- {finding.name} failed {ENOUGH} times and is left out from here on\n", flush=True)
                 chosen.remove(finding.name)
         seed += 1
+        if tried % 10_000 < CHUNK:
+            print(f"{tried} programs after {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
     rows = ", ".join(f"{name} {count}" for name, count in sorted(statements.checked.items()))
     print(f"{tried} programs in {time.monotonic() - begun:.0f} s on the {mg.engine_name()} engine; rows: {rows}")
     print(f"findings: {dict(found) or 'none'}")

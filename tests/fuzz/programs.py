@@ -146,8 +146,8 @@ class Author:
         if depth <= 0 or self.upto(5) == 0:
             return self.pick(*self.reals, self.reals[-1]) if self.upto(3) < 3 else self.constant()
         write = self.pick(
-            self.operator, self.operator, self.operator, self.operator, self.row, self.row, self.power, self.rows,
-            self.signed, self.chosen, self.rare,
+            self.operator, self.operator, self.operator, self.operator, self.row, self.row, self.row, self.power,
+            self.rows, self.signed, self.chosen, self.rare, self.rare,
         )  # fmt: skip
         return write(depth - 1)
 

@@ -94,10 +94,10 @@ def test_a_planted_fault_is_found(name, module, attribute, fault, monkeypatch):
 
 CONSTRUCTS = (
     "if", "elif", "else:", "while", "for", "break", "continue", "match", "try:", "finally:", "def g", "def r",
-    "nonlocal", "raise", "lambda", "copy.copy", "copy.deepcopy", "dataclasses.replace", "dataclasses.asdict",
-    "Point(", "min(", "max(", "sorted(", "sum(", "any(", "all(", " in (", "==", "!=", "range(", ".get(", "math.log",
+    "nonlocal", "raise", "lambda", "copy.copy", "copy.deepcopy", "dataclasses.replace",
+    "Point(", "min(", "max(", "sorted(", "sum(", " in (", "==", "!=", "range(",  "math.log",
     "math.sqrt", " ** ", " // ", " % ", "divmod(", "round(", "int(", "math.floor", "math.ceil", "abs(", "not ",
-    "nan", "inf", "e-324", ".sort()", ".append(",
+    "nan", "inf", "e-324",
 )  # fmt: skip
 
 
