@@ -478,6 +478,8 @@ class Batch:
             if all(isinstance(x, Constant) for x in leaves):
                 arrays.append(self._constants([x.value for x in leaves]))
             else:
+                if any(isinstance(x, Constant) and not -(2**63) <= x.value < 2**63 for x in leaves):
+                    raise UnlikeError  # an int that an array of floats would round, or cannot hold
                 block = self.out[start:stop]
                 arrays.append(block[0] if not shape else np.ascontiguousarray(block.T).reshape(self.n, *shape))
             start = stop

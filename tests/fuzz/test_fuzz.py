@@ -38,6 +38,7 @@ FOUND = [  # what the fuzzer has found, to stay mended: a statement, a program t
         [(-1.0,), (0.0,), (0.0,), (-1.0,)],
     ),
     ("jit-vmap", "return x0 if x0 > 0.0 else 0", [(1.0,), (-1.0,), (2.0,)]),
+    ("jit-vmap", "return round(x0) if x0 > 1.0 else x0", [(1.7976931348623157e308,), (0.0,), (2.0,)]),
     ("derivatives", "return copy.copy(x0) + x0", [(1.0,)]),
     ("derivatives", "return math.sqrt(x0 * 0)", [(0.0,)]),
     ("floats", "return 0 if x0 == 0 else x0", [(0.0,), (-0.0,), (math.nan,)]),
