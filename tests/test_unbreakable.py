@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math as pm
+import operator
 import pickle
 import random
 from collections.abc import Callable, Sequence
@@ -68,6 +70,11 @@ def collinear() -> list[float]:
     return [x, y, x + u, y + v, x + t * u, y + t * v]
 
 
+def dot(v: Any, w: Any) -> Any:
+    """Added from left to right, as Values are: from Python 3.12 on `sum` compensates for floats."""
+    return functools.reduce(operator.add, map(operator.mul, v, w))
+
+
 TIES: dict[str, tuple[Callable[..., Any], Callable[[], list[float]]]] = {
     "square": (lambda x, c: (x * x - c, 0.0), lambda: [x := rng.uniform(-9.0, 9.0), x * x]),
     "power": (lambda x, c: (x**3 - c, 0.0), lambda: [x := rng.uniform(-9.0, 9.0), x**3]),
@@ -76,8 +83,8 @@ TIES: dict[str, tuple[Callable[..., Any], Callable[[], list[float]]]] = {
     "sine": (lambda x, s: (math.sin(x), s), lambda: [x := rng.uniform(-9.0, 9.0), pm.sin(x)]),
     "hypot": (lambda x, y, h: (math.hypot(x, y), h), lambda: [x := rng.random(), y := rng.random(), pm.hypot(x, y)]),
     "long": (
-        lambda *v: (sum(a * b for a, b in zip(v[:9], v[9:18])), v[18]),
-        lambda: [*(v := [rng.uniform(-1.0, 1.0) for _ in range(18)]), sum(a * b for a, b in zip(v[:9], v[9:]))],
+        lambda *v: (dot(v[:9], v[9:18]), v[18]),
+        lambda: [*(v := [rng.uniform(-1.0, 1.0) for _ in range(18)]), dot(v[:9], v[9:])],
     ),
 }
 
