@@ -416,6 +416,24 @@ def test_what_is_done_to_arguments_is_done():
         assert type(mine) is type(theirs)
 
 
+def test_an_error_leaves_no_values_of_a_recording_behind():
+    seen = []
+
+    def f(xs, pairs):
+        seen.append(xs[0] * 2.0)
+        xs[0] = xs[0] + 1.0
+        return math.log(xs[1]) + pairs[0][1]
+
+    compiled, xs, pairs = mg.jit(f), [1.0, -1.0], [(3.0, 4.0)]
+    with pytest.raises(ValueError, match="log"):
+        compiled(xs, pairs)
+    assert repr((seen, xs, pairs)) == "([2.0], [2.0, -1.0], [(3.0, 4.0)])"
+    xs[1] = 1.0
+    with pytest.warns(RuntimeWarning, match="it changes"):
+        assert [compiled(xs, pairs), compiled(xs, pairs)] == [4.0, 4.0]
+    assert repr((seen, xs, pairs)) == "([2.0, 4.0, 6.0], [4.0, 1.0], [(3.0, 4.0)])"
+
+
 def test_arguments_that_are_one_stay_one():
     def f(a, b):
         return 1.0 * a[0] if a is b else 2.0 * b[0]

@@ -406,6 +406,8 @@ def written_back(copies: Copies) -> None:
     originals = {id(copy): original for original, copy in copies.values()}
 
     def number_of(x: Any) -> Any:
+        if isinstance(x, tuple) and _is_container(x):
+            return _trees.like(x, [number_of(y) for y in x])
         return originals.get(id(x), x._data if isinstance(x, Value) else x)
 
     for original, copy in copies.values():
@@ -846,13 +848,15 @@ class Compiled:
             inputs = [Value(x, label=label) for x, label in zip(numbers, signature.labels, strict=True)]
             copies: Copies = {}
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
-            with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
-                raw = self._called(given_args, given_kwargs)
+            try:
+                with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
+                    raw = self._called(given_args, given_kwargs)
+            finally:
+                if recorded.changes:
+                    recorded.settle()
+                    written_back(copies)
         signature.used += 1
         given = self._given(raw, inputs, recorded.owns, args, kwargs)
-        if recorded.changes:
-            recorded.settle()
-            written_back(copies)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:

@@ -112,11 +112,11 @@ class Recording:
         finally:
             if profiled:
                 sys.setprofile(None)
-        if numpy is not None and numpy != numpy_state():
-            self.unfaithful = self.unfaithful or "random numbers are drawn in it"
-        found = difference(before, snapshot(roots))
-        self.changes = bool(found) and "random" not in found
-        self.unfaithful = self.unfaithful or found
+            if numpy is not None and numpy != numpy_state():
+                self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+            found = difference(before, snapshot(roots))
+            self.changes = bool(found) and "random" not in found
+            self.unfaithful = self.unfaithful or found
 
     def _profile(self, frame: Any, event: str, function: Any) -> None:
         if event == "c_call" and drawing(function):
