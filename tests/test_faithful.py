@@ -725,6 +725,13 @@ def test_a_row_that_raises_takes_the_path_that_catches():
         assert (batch.stats["paths"], batch.stats["eager"]) == (2, 0)
 
 
+def test_numbers_that_are_not_finite_make_no_paths():
+    f = mg.jit(lambda x: mg.relu(x * 1e308) + 1.0)
+    assert f(1.0) == 1e308
+    assert [f(1e10) for _ in range(20)] == [plain_math.inf] * 20
+    assert (f.stats["paths"], f.stats["eager"]) == (1, 20)
+
+
 def test_results_and_arguments_of_classes_of_ones_own():
     class Pair(tuple):
         def __new__(cls, x, y):
