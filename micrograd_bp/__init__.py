@@ -36,6 +36,7 @@ from micrograd_bp.ops import (
     where,
 )
 from micrograd_bp.parallel import parallel_value_and_grad
+from micrograd_bp.series import taylor
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from micrograd_bp.value import Value, engine_name, gradients
 
@@ -82,6 +83,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "taylor",
     "testing",
     "trace_table",
     "training",
