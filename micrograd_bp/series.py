@@ -20,8 +20,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from micrograd_bp import _trees, ops
-from micrograd_bp._methods import operators
+from micrograd_bp import ops
+from micrograd_bp._engine import trees
+from micrograd_bp._engine.operators import operators
 from micrograd_bp.ops import Op
 from micrograd_bp.testing import Precise, arithmetic
 from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
@@ -70,7 +71,7 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
     if digits is not None and (type(digits) is not int or digits < 1):
         raise ValueError(f"{title}: digits is a whole number, 1 or more, not {digits!r}")
     if not curve:
-        if isinstance(x, _trees.CONTAINERS) or _trees.is_array(x):
+        if isinstance(x, trees.CONTAINERS) or trees.is_array(x):
             raise TypeError(f"{title}: give the direction, built like x: taylor(f, x, {order}, v)")
         curve = (1.0,)
     call = _Call(title, f, (x,), {})
@@ -91,7 +92,7 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
                 walk.known[node].at(k)
         outputs = [walk.of(y) for y in call.outputs]
         numbers = [[walk.rounded(y.at(k)) for y in outputs] for k in range(order + 1)]
-    return [_trees.shaped(call.result, _finished(row, graph)) for row in numbers]
+    return [trees.shaped(call.result, _finished(row, graph)) for row in numbers]
 
 
 class _Walk:
