@@ -38,6 +38,7 @@ from micrograd_bp.see.explorer import explore
 from micrograd_bp.see.formula import formula
 from micrograd_bp.see.paths import paths
 from micrograd_bp.see.trace import trace_table
+from micrograd_bp.series import taylor
 from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
@@ -85,6 +86,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "taylor",
     "testing",
     "topological_order",
     "trace_table",

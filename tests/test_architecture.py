@@ -19,6 +19,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "_engine.symbolic _engine.labels _engine.parameters math losses nn optim",
     "transforms check",
     "testing.precise testing.random_programs testing",
+    "series",
     "compiler.machine compiler.program compiler.emit compiler.native compiler.python compiler.c99 compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
     "see.parts see.trace see.paths see.formula see.backward_pass see.drawing see.explorer",
