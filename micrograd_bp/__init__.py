@@ -36,6 +36,8 @@ from micrograd_bp.ops import (
     where,
 )
 from micrograd_bp.parallel import parallel_value_and_grad
+from micrograd_bp.see.curve import draw_curve
+from micrograd_bp.see.network import draw_network
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from micrograd_bp.value import Value, engine_name, gradients
 
@@ -48,6 +50,8 @@ __all__ = [
     "datasets",
     "digamma",
     "draw",
+    "draw_curve",
+    "draw_network",
     "elu",
     "engine_name",
     "explore",
