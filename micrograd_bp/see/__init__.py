@@ -1,1 +1,1 @@
-"""Pictures and explanations of graphs and networks."""
+"""Walks over a graph that show it: pictures, tables, paths, formulas, the explorer."""

@@ -113,9 +113,9 @@ def draw_network(
             delta = deltas[column - 1][unit] if column else 0.0
             if delta:
                 words = f"δ {delta:+{number_format.lstrip('+')}}"
-                width = 7.0 * len(words) + 8
+                across = 7.0 * len(words) + 8
                 drawn.append(
-                    f'<rect class="delta" x="{cx - width / 2:.1f}" y="{cy + RADIUS - 3:.1f}" width="{width:.1f}" '
+                    f'<rect class="delta" x="{cx - across / 2:.1f}" y="{cy + RADIUS - 3:.1f}" width="{across:.1f}" '
                     f'height="17" rx="5"/>'
                 )
                 drawn.append(label(cx, cy + RADIUS + 10, words, font_size="12", text_anchor="middle"))
@@ -123,10 +123,10 @@ def draw_network(
     if any(map(any, deltas)):
         legend.append("δ: derivative of the error by a unit's net input")
     height = MARGIN + 24 + ROW * tallest + 26
-    for start, kind, words in ((MARGIN, "plus", "positive"), (MARGIN + 96, "minus", "negative")):
+    for begin, kind, words in ((MARGIN, "plus", "positive"), (MARGIN + 96, "minus", "negative")):
         shape = f'class="{kind}" stroke-width="4"'
-        drawn.append(f'<line {shape} x1="{start:.0f}" y1="{height:.0f}" x2="{start + 24:.0f}" y2="{height:.0f}"/>')
-        drawn.append(label(start + 30, height + 4, words, class_="quiet"))
+        drawn.append(f'<line {shape} x1="{begin:.0f}" y1="{height:.0f}" x2="{begin + 24:.0f}" y2="{height:.0f}"/>')
+        drawn.append(label(begin + 30, height + 4, words, class_="quiet"))
     drawn += [
         *[label(MARGIN, height + 22 + 18 * row, words, class_="quiet") for row, words in enumerate(legend)],
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 
-from micrograd_bp import _files
+from micrograd_bp._engine import files
 
 STYLE = """
 .mgb-picture { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -53,7 +53,7 @@ class Picture:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the SVG, whole or not at all; a missing folder is made. OSError: it names the path."""
-        _files.write(path, self.svg, folders=True)
+        files.write(path, self.svg, folders=True)
 
 
 def escaped(text: str) -> str:
