@@ -33,9 +33,11 @@ from micrograd_bp.ops import (
     where,
 )
 from micrograd_bp.see.backward_pass import backward_source
+from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.see.drawing import draw
 from micrograd_bp.see.explorer import explore
 from micrograd_bp.see.formula import formula
+from micrograd_bp.see.network import draw_network
 from micrograd_bp.see.paths import paths
 from micrograd_bp.see.trace import trace_table
 from micrograd_bp.series import taylor
@@ -52,6 +54,8 @@ __all__ = [
     "datasets",
     "digamma",
     "draw",
+    "draw_curve",
+    "draw_network",
     "elu",
     "engine_name",
     "explore",
