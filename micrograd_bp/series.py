@@ -162,7 +162,8 @@ class Series:
     def by_rule(self, op: Op, k: int) -> Number:
         """Coefficient k from the partials."""
         if self.rule is None:
-            partials = RULES.get(op, op.partials)(self, *self.args)
+            rule: Callable[..., tuple[Any, ...]] = RULES.get(op, op.partials)
+            partials = rule(self, *self.args)
             self.rule = [(x, p) for x, p in zip(self.args, partials, strict=True) if isinstance(x, Series)]
         total: Number = 0.0
         for x, p in self.rule:

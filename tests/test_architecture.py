@@ -12,11 +12,12 @@ import micrograd_bp as mg
 
 PACKAGE = Path(mg.__file__).parent
 LAYERS = [  # a module imports only what stands above it in this list
-    "_version _engine _engine.files _engine.signatures _engine.special _engine.trees datasets compiler.locks see",
+    "_version _engine _engine.op _engine.instructions _engine.native _engine.symbolic",
+    "_engine.files _engine.signatures _engine.special _engine.trees datasets compiler.locks see",
     "ops",
     "_engine.operators _engine.accelerated",
     "value",
-    "_engine.symbolic _engine.labels _engine.parameters math losses nn optim",
+    "_engine.labels _engine.parameters math losses nn optim",
     "transforms check",
     "testing.precise testing.random_programs testing",
     "series",
