@@ -41,6 +41,7 @@ from micrograd_bp.see.trace import trace_table
 from micrograd_bp.series import taylor
 from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
+from micrograd_bp.uncertainty import propagate, rounding_error, sensitivities
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 __all__ = [
@@ -78,8 +79,11 @@ __all__ = [
     "optim",
     "parallel_value_and_grad",
     "paths",
+    "propagate",
     "reciprocal",
     "relu",
+    "rounding_error",
+    "sensitivities",
     "sigmoid",
     "sign",
     "silu",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from micrograd_bp._engine import files
 from micrograd_bp._engine.labels import Listing, check_value, fresh
 from micrograd_bp.see.parts import Part, find_parts, members
+from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -132,15 +133,16 @@ def draw(
     number_format: str = ".4g",
     direction: str = "LR",
     derivatives: bool = False,
-    shade: bool = False,
+    shade: bool | str = False,
 ) -> graphviz.Digraph:
     """The picture of a graph: every node with its label, operation, data and grad, and an edge for every operand.
 
     It shows itself in a notebook; `.render(outfile="graph.svg")` writes SVG, PNG or PDF (the last two need a font on
     the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`.
 
-    `derivatives` puts the local derivative on each edge; `shade` colours nodes by |grad|, from white (a thousandth of
-    the largest, or less) to orange. `number_format` is a format specification, `direction` LR, TB, RL or BT.
+    `derivatives` puts the local derivative on each edge; `shade` colours nodes by |grad|, or for "rounding" by
+    what rounding there may do to the output (see `rounding_error`), from white (a thousandth of the largest, or less)
+    to orange. `number_format` is a format specification, `direction` LR, TB, RL or BT.
 
     `model`: its parts (whatever has parameters(), as layers and neurons have; or the entries of a mapping from names to
     parameters) are framed. Parts that lie `depth` levels down are drawn as one box with the count of what is inside (0:
@@ -157,6 +159,8 @@ def draw(
     check_value(output, "draw")
     if direction not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
+    if shade not in (False, True, "rounding"):
+        raise ValueError(f'shade is True (by |grad|), "rounding" or False, not {shade!r}')
     if max_nodes is not None and max_nodes < 1:
         raise ValueError(f"max_nodes is a count, 1 or more, or None; not {max_nodes}")
     if model is None and (depth is not None or collapse):
@@ -164,8 +168,10 @@ def draw(
     listing = Listing(output)
     root = None if model is None else find_parts(model)
     plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
-    finite = [abs(node.grad) for node in listing.nodes if shade and math.isfinite(node.grad)]
-    write = _Labels(listing, plan, number_format, max(finite, default=0.0))
+    what, sizes = "|grad|", {node: abs(node.grad) for node in listing.nodes} if shade else {}
+    if shade == "rounding":
+        what, sizes = "share in the rounding error", {row.node: row.share for row in rounding_error(output).rows}
+    write = _Labels(listing, plan, number_format, what, sizes)
     picture = picture_class()(format="svg")
     picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
     picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
@@ -292,8 +298,12 @@ class _Plan:
 class _Labels:
     """What stands in the boxes, as Graphviz's HTML-like labels."""
 
-    def __init__(self, listing: Listing, plan: _Plan, number_format: str, largest: float) -> None:
-        self.listing, self.plan, self.number_format, self.largest = listing, plan, number_format, largest
+    def __init__(
+        self, listing: Listing, plan: _Plan, number_format: str, what: str, sizes: Mapping[Value, float]
+    ) -> None:
+        self.listing, self.plan, self.number_format = listing, plan, number_format
+        self.what, self.sizes = what, sizes  # by what nodes are coloured, if they are
+        self.largest = max(filter(math.isfinite, sizes.values()), default=0.0)
 
     def node(self, node: Value) -> str:
         """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
@@ -321,7 +331,7 @@ class _Labels:
             lines.append(f"{self.plan.hidden:,} more nodes are not shown (max_nodes={self.plan.max_nodes})")
         if self.largest:
             low, high = format(self.largest / 1000, self.number_format), format(self.largest, self.number_format)
-            lines.append(f"colour: |grad|, from {low} or less (white) to {high} (orange)")
+            lines.append(f"colour: {self.what}, from {low} or less (white) to {high} (orange)")
         return "\\n".join(lines)
 
     def _table(self, kind: str, title: str, rows: Mapping[str, str], nodes: list[Value]) -> str:
@@ -337,10 +347,10 @@ class _Labels:
         return f'<<table {frame} cellborder="0" cellspacing="0" cellpadding="4">{head}{cells}</table>>'
 
     def _shade(self, nodes: list[Value]) -> str:
-        grad = max(abs(node.grad) for node in nodes)
-        if not grad or grad != grad:
+        size = max(self.sizes.get(node, 0.0) for node in nodes)
+        if not size or size != size:
             return "#ffffff"
-        depth = min(max(1.0 + math.log10(min(grad / self.largest, 1.0)) / 3.0, 0.0), 1.0)
+        depth = min(max(1.0 + math.log10(min(size / self.largest, 1.0)) / 3.0, 0.0), 1.0)
         return "#" + "".join(f"{round(255 + depth * (full - 255)):02x}" for full in (255, 143, 102))
 
 
