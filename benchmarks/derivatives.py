@@ -85,6 +85,44 @@ def rounding(n: int) -> Makers:
     }
 
 
+def opaque() -> Makers:
+    """The gradient of a function that calls code without derivatives."""
+    import math as plain
+
+    def outside(x: float) -> float:
+        return float(plain.sin(x) / x)
+
+    f = mg.custom_derivative(outside, lambda out, x: ((math.cos(x) - out) / x,))
+
+    def jax_callback() -> Callable[[], object]:
+        import jax
+        import numpy as np
+        from jax import numpy as jnp
+
+        jax.config.update("jax_enable_x64", True)
+        shape = jax.ShapeDtypeStruct((), np.float64)
+
+        @jax.custom_jvp
+        def g(x: Any) -> Any:
+            return jax.pure_callback(lambda x: np.float64(outside(float(x))), shape, x)
+
+        @g.defjvp
+        def _(primals: Any, tangents: Any) -> Any:
+            (x,), (t,) = primals, tangents
+            out = g(x)
+            return out, t * (jnp.cos(x) - out) / x
+
+        slope = jax.jit(jax.grad(g))
+        return lambda: float(slope(0.7))
+
+    compiled = mg.jit(mg.grad(f))
+    return {
+        "mg.grad": lambda: lambda: mg.grad(f)(0.7),
+        "mg.jit of mg.grad": lambda: lambda: compiled(0.7),
+        "jax.jit of jax.grad, custom_jvp and pure_callback": jax_callback,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.derivatives", description=__doc__)
     parser.add_argument("words", nargs="*", help="only what has one of these words in its title")
@@ -94,6 +132,7 @@ def main() -> None:
     work: dict[str, Makers] = {
         f"Taylor series to order {4 if small else 20}": taylor_series(4 if small else 20),
         "rounding error": rounding(10 if small else 1000),
+        "a derivative of one's own": opaque(),
         "correlated inputs": correlated_inputs(3 if small else 100),
     }
     how = {"rounds": 1, "least": 0.0} if small else {"rounds": 5}

@@ -11,6 +11,7 @@ from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, traini
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
+from micrograd_bp.custom import custom_derivative
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -50,6 +51,7 @@ __all__ = [
     "__version__",
     "backward_source",
     "clip",
+    "custom_derivative",
     "datasets",
     "digamma",
     "draw",
