@@ -11,6 +11,7 @@ from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, traini
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
+from micrograd_bp.custom import custom_derivative
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -43,6 +44,7 @@ from micrograd_bp.see.trace import trace_table
 from micrograd_bp.series import taylor
 from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
+from micrograd_bp.uncertainty import propagate, rounding_error, sensitivities
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "__version__",
     "backward_source",
     "clip",
+    "custom_derivative",
     "datasets",
     "digamma",
     "draw",
@@ -82,8 +85,11 @@ __all__ = [
     "optim",
     "parallel_value_and_grad",
     "paths",
+    "propagate",
     "reciprocal",
     "relu",
+    "rounding_error",
+    "sensitivities",
     "sigmoid",
     "sign",
     "silu",

@@ -379,15 +379,17 @@ class _Call:
         (value,) = _finished([self.output], self.graph)
         return value, self.rebuild(iter(self.pull([1.0], self.graph)))
 
-    def jacobian(self) -> Any:
-        """The derivatives of all outputs by all inputs, in the shape of the result, each in the shape of the inputs."""
+    def rows(self) -> list[list[Number]]:
+        """The derivatives of every output by all variables."""
         m, n = len(self.outputs), len(self.variables)
         if m <= n:
-            rows = [self.pull(unit, self.graph) for unit in _units(m)]
-        else:
-            columns = [self.push(unit, self.graph) for unit in _units(n)]
-            rows = [[column[i] for column in columns] for i in range(m)]
-        rest = iter(rows)
+            return [self.pull(unit, self.graph) for unit in _units(m)]
+        columns = [self.push(unit, self.graph) for unit in _units(n)]
+        return [[column[i] for column in columns] for i in range(m)]
+
+    def jacobian(self) -> Any:
+        """The derivatives of all outputs by all inputs, in the shape of the result, each in the shape of the inputs."""
+        rest = iter(self.rows())
 
         def blocks(output: Any) -> Iterator[Any]:
             """The derivatives of one leaf of the result by every leaf of the inputs."""
