@@ -8,6 +8,7 @@
 """
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
@@ -75,6 +76,7 @@ __all__ = [
     "parallel_value_and_grad",
     "paths",
     "reciprocal",
+    "register_pytree_node",
     "relu",
     "sigmoid",
     "sign",

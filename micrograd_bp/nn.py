@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from micrograd_bp import _files, ops
+from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp._parameters import search
 from micrograd_bp.value import Value
 
@@ -59,7 +60,7 @@ class Module:
     operation, an output that is kept, is none. TypeError of all methods: a Value stands where it has no place of its
     own, in a set or a function's closure, say, so that it would be missed.
 
-    A module of one's own sets its parts in `__init__` and says in `__call__` what it computes:
+    A module of one's own sets its parts in `__init__` and says in `__call__` or in `forward` what it computes:
 
     >>> class Line(Module):
     ...     def __init__(self):
@@ -90,6 +91,14 @@ class Module:
     def parameters(self) -> list[Value]:
         """Every parameter once, in the order of `named_parameters`."""
         return list(search(self, (Module,), places=False).leaves)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: by default what its method `forward` does."""
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What a module of one's own computes, where it does not define `__call__` for that."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -201,7 +210,7 @@ class Neuron(Module):
     ) -> None:
         self.nin = _count(nin, "inputs")
         draw = init if callable(init) else _named(INITS, init, "init")
-        source = random if rng is None else rng
+        source = random if rng is None else checked_rng(rng)
         self.w: list[Value] = [Value(draw(nin, fan_out, source)) for _ in range(nin)]
         self.b: Value = Value(0.0)
         self.nonlin = bool(nonlin)
@@ -294,6 +303,10 @@ class MLP(Feedforward):
         init: Init = "micrograd",
         rng: random.Random | None = None,
     ) -> None:
+        if not isinstance(nouts, Sequence) or isinstance(nouts, str):
+            raise TypeError(
+                f"MLP takes a list of layers' sizes: MLP({nin!r}, [{nouts!r}]), not MLP({nin!r}, {nouts!r})"
+            )
         self.nin, self.nouts = _count(nin, "inputs"), [_count(nout, "neurons") for nout in nouts]
         self.activation, self.output_activation = _activation(activation), _activation(output_activation)
         sizes = [self.nin, *self.nouts]
@@ -489,6 +502,18 @@ class LSTMCell(Cell):
 MODULES: dict[str, Any] = {
     kind.__name__: kind for kind in (Neuron, Layer, MLP, Sequential, Standardize, RNNCell, GRUCell, LSTMCell)
 }
+
+
+def inputs(model: Any) -> int | None:
+    """How many numbers a row of a model's has; None where it does not say.
+
+    >>> inputs(Sequential(Standardize([1.0, 2.0], [1.0, 1.0]), MLP(2, [1])))
+    2
+    """
+    while isinstance(model, Sequential) and model.parts:
+        model = model.parts[0]
+    count = len(model.means) if isinstance(model, Standardize) else getattr(model, "nin", None)
+    return count if isinstance(model, Neuron | Feedforward) and isinstance(count, int) else None
 
 
 def load(path: _files.Path) -> Any:

@@ -20,12 +20,14 @@ import hashlib
 import math
 import os
 import random
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp import _files, nn, parallel
+from micrograd_bp import _files, _trees, losses, nn, parallel
+from micrograd_bp._engine import progress as _progress
+from micrograd_bp._engine import tables
+from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp._parameters import exact, search
 from micrograd_bp.compiler.sweeps import Sweep, compiled_sweep
 from micrograd_bp.optim import Optimizer
@@ -34,12 +36,11 @@ from micrograd_bp.value import Value
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from tqdm import tqdm
-
 Metric: TypeAlias = Callable[[list[Any], list[Any]], float]
 
 FORMAT, VERSION = "micrograd_bp checkpoint", 1
 
+NO_NUMBERS = {str, type(None)}
 SOME_NUMBERS, SOME_STEPS = (-2.0, -0.5, 0.25, 1.0, 3.0), (0, 1, 10, 100, 1000)  # where functions are compared
 
 
@@ -56,8 +57,8 @@ class History(dict[str, list[float]]):
 def fit(
     model: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
-    X: Sequence[Any],
-    y: Sequence[Any],
+    X: Any,
+    y: Any,
     optimizer: Optimizer,
     *,
     epochs: int = 50,
@@ -82,6 +83,7 @@ def fit(
 
     `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
     optimizer's; a UserWarning says so where these are not the model's, as of an optimizer made for another model.
+    `X` and `y` are lists or arrays, or `X` a pandas or polars frame and `y` one of its columns, or that column's name.
 
     - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
       in every epoch where `shuffle` is set (by default seeded with 0).
@@ -110,7 +112,9 @@ def fit(
     KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
     returned. Any other error leaves it so too; one of the model's or the loss's has a note that names the row, counted
     in its batch. ValueError: X and y differ in length, there are no rows, or the checkpoint is damaged or of another
-    run. FloatingPointError: the loss of a batch is not finite. TypeError: model or loss cannot be sent to a worker.
+    run, or rows have another length than the model takes. FloatingPointError: the loss of a batch is not finite; it
+    names the number of X or y that is not, where there is one. TypeError: model or loss cannot be sent to a worker,
+    targets are text, or another argument is not what it should be.
 
     >>> from micrograd_bp import losses, nn, optim
     >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
@@ -131,14 +135,15 @@ def fit(
         raise ValueError("shards are for an executor; pass one, such as concurrent.futures.ProcessPoolExecutor()")
     if jit and executor is not None:
         raise ValueError("jit and executor do not go together; a compiled program uses several cores by itself")
+    _check_arguments(model, loss, optimizer, metrics)
     _check_parameters(model, optimizer)
     shards = parallel.SHARDS if shards is None else shards
-    rows, targets = _pairs(X, y)
-    held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
-    if not isinstance(validation, float | tuple | None):
+    rows, targets = _pairs(X, y, model, loss)
+    if not isinstance(validation, float | tuple | None) or (isinstance(validation, tuple) and len(validation) != 2):
         raise TypeError(f"validation is a share of the rows, 0.2 say, or a pair (X, y), not {validation!r}")
+    held = _pairs(*validation, model, loss, "validation: ") if isinstance(validation, tuple) else ([], [])
     share = validation if isinstance(validation, float) else 0.0
-    rng = random.Random(0) if rng is None else rng
+    rng = random.Random(0) if rng is None else checked_rng(rng)
     identity: dict[str, Any] = {
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "batch_size": size,
@@ -204,6 +209,21 @@ def fit(
     return run.history
 
 
+def _check_arguments(model: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
+    """TypeError: what was given for one of these cannot be it."""
+    if not callable(model):
+        raise TypeError(f"a model is a function of a row, such as nn.MLP(2, [8, 1]), not {model!r}")
+    if not callable(loss) or isinstance(loss, type):
+        raise TypeError(f"a loss is a function (prediction, target), such as losses.mse, not {loss!r}")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"an optimizer is made of parameters: optim.Adam(model.parameters()), not {optimizer!r}")
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise TypeError(f'metrics are functions by name, {{"accuracy": training.accuracy}} say, not {metrics!r}')
+    for name, metric in (metrics or {}).items():
+        if not callable(metric):
+            raise TypeError(f"metric {name!r} is a function (predictions, targets), not {metric!r}")
+
+
 def _check_parameters(model: Callable[[Any], Any], optimizer: Optimizer) -> None:
     """Warn where optimizer and model each have parameters that the other lacks: only part of a model may be trained."""
     if callable(parameters := getattr(model, "parameters", None)):
@@ -228,25 +248,30 @@ def _epoch(
     bar: Any,
 ) -> dict[str, float]:
     """One step of the optimizer for every batch of rows, given by number; the mean loss, and the metrics."""
-    losses, predictions, answers = [], [], []
+    sums, predictions, answers = [], [], []
     for batch in batches:
         optimizer.zero_grad()
         batch_targets = [targets[i] for i in batch]
         mean, outputs = sweep([rows[i] for i in batch], batch_targets)
         if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the loss of a batch became {mean}: try a lower learning rate, or clip the gradients"
+            places = ((f"{name}[{i}]", part[i]) for i in batch for name, part in (("X", rows), ("y", targets)))
+            odd = next(filter(None, (_not_finite(x, at) for at, x in places)), None)
+            cause = (
+                f"{odd}: leave such rows out, or fill them"
+                if odd
+                else "try a lower learning rate, or clip the gradients"
             )
+            raise FloatingPointError(f"the loss of a batch became {mean}: {cause}")
         if penalty is not None:
             penalty().backward()
         if clip is not None:
             clip(optimizer.parameters)
         optimizer.step()
-        losses.append(mean * len(batch))
+        sums.append(mean * len(batch))
         predictions += outputs
         answers += batch_targets
         bar.update(mean)
-    return {"loss": math.fsum(losses) / len(rows), **_measure(metrics, predictions, answers)}
+    return {"loss": math.fsum(sums) / len(rows), **_measure(metrics, predictions, answers)}
 
 
 def _sweep(
@@ -280,18 +305,23 @@ def _row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row:
 def evaluate(
     model: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
-    X: Sequence[Any],
-    y: Sequence[Any],
+    X: Any,
+    y: Any,
     metrics: Mapping[str, Metric] | None = None,
+    *,
+    progress: bool | None = False,
 ) -> dict[str, float]:
     """The mean loss over the rows, and the metrics. A frozen model is measured much faster, and gives the same.
+
+    `X`, `y` and `progress` as for `fit`.
 
     >>> from micrograd_bp import losses
     >>> evaluate(lambda x: 2.0 * x, losses.mse, [1.0, 2.0], [2.0, 3.0])
     {'loss': 0.5}
     """
-    rows, targets = _pairs(X, y)
-    outputs = [_data(model(x)) for x in rows]
+    rows, targets = _pairs(X, y, model, loss)
+    watch = _progress.watch("evaluating", "row", progress, len(rows))
+    outputs = [_data(model(x)) for x in watch(iter(rows))]
     errors = [_data(loss(output, target)) for output, target in zip(outputs, targets)]
     return {"loss": math.fsum(errors) / len(rows), **_measure(metrics or {}, outputs, targets)}
 
@@ -522,14 +552,61 @@ def _hold_out(
     return picked[0], picked[1], (picked[2], picked[3])
 
 
-def _pairs(X: Sequence[Any], y: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Rows and targets as lists, arrays turned into lists of plain numbers."""
-    rows, targets = (list(part.tolist()) if hasattr(part, "tolist") else list(part) for part in (X, y))
+def _pairs(X: Any, y: Any, model: Any = None, loss: Any = None, place: str = "") -> tuple[list[Any], list[Any]]:
+    """Rows and targets as lists, arrays and frames turned into lists of plain numbers; checked, as far as can be."""
+    if isinstance(y, str):
+        if not tables.is_frame(X):
+            raise TypeError(f"{place}y is {y!r}; the name of a column goes with a frame X")
+        if y not in X.columns:
+            raise ValueError(f"{place}X has no column {y!r}; there are {', '.join(map(repr, X.columns))}")
+        columns = [name for name in X.columns if name != y]
+        rows, targets = tables.rows_of_frame(X, columns, f"{place}X"), tables.listed(X[y])
+    else:
+        rows, targets = (_listed(part, f"{place}{name}") for part, name in ((X, "X"), (y, "y")))
     if len(rows) != len(targets):
-        raise ValueError(f"X has {len(rows)} rows, but y has {len(targets)}")
+        raise ValueError(f"{place}X has {len(rows)} rows, but y has {len(targets)}")
     if not rows:
-        raise ValueError("there are no rows")
+        raise ValueError(f"{place}there are no rows")
+    _check_rows(rows, model, place)
+    for i, target in enumerate(targets):
+        if isinstance(target, str) and getattr(loss, "__module__", "") == losses.__name__:
+            remedy = "number the classes, as datasets.from_frame and read_csv do, or y = [classes.index(t) for t in y]"
+            raise TypeError(f"{place}y[{i}] is the text {target!r}; {remedy}")
     return rows, targets
+
+
+def _listed(part: Any, name: str) -> list[Any]:
+    if tables.is_frame(part):
+        rows: list[Any] = tables.rows_of_frame(part, None, name)
+        return [row[0] for row in rows] if name.endswith("y") and rows and len(rows[0]) == 1 else rows
+    if isinstance(part, str) or not hasattr(part, "__iter__"):
+        raise TypeError(f"{name} is a list, an array or a frame, not {part!r}")
+    return tables.listed(part)
+
+
+def _check_rows(rows: list[Any], model: Any, place: str) -> None:
+    """ValueError, TypeError: a row is no list of as many numbers as a network of this library takes."""
+    count = nn.inputs(model) if isinstance(model, nn.Module) else None
+    if count is None:
+        return
+    for i, row in enumerate(rows):
+        if not hasattr(row, "__len__") or isinstance(row, str):
+            lists = "; make rows of the numbers: [[x] for x in X]" if isinstance(row, float | int) else ""
+            raise TypeError(f"{place}row {i} of X is {row!r}, not a list of {count} numbers{lists}")
+        if len(row) != count:
+            others = f", and row 0 has {len(rows[0])}" if i else ""
+            raise ValueError(f"{place}row {i} of X has {len(row)} numbers, but the model takes {count}{others}")
+        if not NO_NUMBERS.isdisjoint(map(type, row)):
+            k, odd = next((k, x) for k, x in enumerate(row) if type(x) in NO_NUMBERS)
+            raise TypeError(f"{place}X[{i}][{k}] is {odd!r}, which is no number: leave such rows out, or fill them")
+
+
+def _not_finite(x: Any, at: str) -> str:
+    """Where a number in a row is not finite, and what it is; "" where all are."""
+    for place, number in zip(_trees.paths(x, at), _trees.entries(x)):
+        if isinstance(number, float) and not math.isfinite(number):
+            return f"{place} is {number}"
+    return ""
 
 
 def _data(x: Any) -> Any:
@@ -545,15 +622,8 @@ class _Bar:
     """A progress bar on stderr, or, where none is wanted, nothing."""
 
     def __init__(self, progress: bool | None, done: int, epochs: int, batches: int) -> None:
-        self.bar: tqdm[Any] | None = None
         self.epochs, self.batches = epochs, batches
-        if progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
-            try:
-                from tqdm import tqdm
-            except ImportError as error:
-                raise ImportError("a progress bar takes tqdm: pip install tqdm, or fit(..., progress=False)") from error
-            delay = 0.0 if progress else 1.0
-            self.bar = tqdm(total=epochs * batches, initial=done * batches, unit="batch", delay=delay)
+        self.bar = _progress.bar(progress, total=epochs * batches, initial=done * batches, unit="batch")
 
     def update(self, loss: float) -> None:
         if self.bar is not None:
