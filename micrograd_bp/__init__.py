@@ -8,13 +8,10 @@
 """
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
-from micrograd_bp._trees import register_pytree_node
+from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
-from micrograd_bp.drawing import draw
-from micrograd_bp.explain import backward_source, formula, paths, trace_table
-from micrograd_bp.explorer import explore
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -36,9 +33,15 @@ from micrograd_bp.ops import (
     step,
     where,
 )
-from micrograd_bp.parallel import parallel_value_and_grad
+from micrograd_bp.see.backward_pass import backward_source
+from micrograd_bp.see.drawing import draw
+from micrograd_bp.see.explorer import explore
+from micrograd_bp.see.formula import formula
+from micrograd_bp.see.paths import paths
+from micrograd_bp.see.trace import trace_table
+from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
-from micrograd_bp.value import Value, engine_name, gradients
+from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 __all__ = [
     "Op",
@@ -85,6 +88,7 @@ __all__ = [
     "square",
     "step",
     "testing",
+    "topological_order",
     "trace_table",
     "training",
     "value_and_grad",
@@ -92,3 +96,7 @@ __all__ = [
     "vmap",
     "where",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

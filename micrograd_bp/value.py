@@ -19,8 +19,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from micrograd_bp import ops
-from micrograd_bp._methods import ByHand, copied, give_operations, micrograd_arguments
-from micrograd_bp._typing import Arithmetic
+from micrograd_bp._engine.operators import ByHand, copied, give_operations, micrograd_arguments
+from micrograd_bp._engine.signatures import Arithmetic
 from micrograd_bp.ops import RECORDINGS, Op, number
 
 
@@ -329,6 +329,6 @@ ENGINE = "pure"
 
 if not os.environ.get("MICROGRAD_BP_PURE"):
     with contextlib.suppress(ImportError):  # not built: no C compiler, say
-        _accelerated = importlib.import_module("micrograd_bp._accelerated")
+        _accelerated = importlib.import_module("micrograd_bp._engine.accelerated")
         if _accelerated.ops is ops:  # it is there once in a process: a second copy of this package does without
             globals().update(_accelerated.exports)

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import micrograd_bp as mg
-from micrograd_bp import Value, drawing, losses, nn, ops
-from micrograd_bp.source import Listing
+from micrograd_bp import Value, losses, nn, ops
+from micrograd_bp._engine.labels import Listing
+from micrograd_bp.see import drawing
+from micrograd_bp.see.parts import find_parts, members
 from micrograd_bp.value import topological_order
 
 HOSTILE = [
@@ -424,8 +426,8 @@ def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(act
     network = Network([2, 3, 1], random.Random(0), ACTIVATIONS[activation])
     (out,) = network([0.5, -1.0])
     loss = (out - 1.0) ** 2
-    listing, root = Listing(loss), drawing.find_parts(network)
-    member = drawing.members(listing, root)
+    listing, root = Listing(loss), find_parts(network)
+    member = members(listing, root)
     neurons = [part for part in root.walk() if part.depth == 2]
     assert [part.path for part in neurons] == [
         *(f"layers[0].neurons[{i}]" for i in range(3)),
@@ -555,7 +557,7 @@ def test_a_model_that_refers_to_itself_and_one_with_slots():
             self.inner = {"first": Slotted(), "second": (Slotted(),)}
 
     model = Hidden()
-    assert [part.path for part in drawing.find_parts(model).walk()] == [
+    assert [part.path for part in find_parts(model).walk()] == [
         "Hidden",
         "inner['first']",
         "inner['second'][0]",

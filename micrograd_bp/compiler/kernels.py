@@ -14,8 +14,8 @@ from micrograd_bp.compiler import c99
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.compiler.python import python_source
 from micrograd_bp.ops import number
-from micrograd_bp.source import python_source
 from micrograd_bp.value import Value, gather, gradients, scatter
 
 if TYPE_CHECKING:

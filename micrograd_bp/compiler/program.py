@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from micrograd_bp._methods import operators
+from micrograd_bp._engine.operators import operators
 from micrograd_bp.ops import TABLE, Op, number
 from micrograd_bp.value import Value
 

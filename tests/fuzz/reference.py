@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from micrograd_bp import math as library
 from micrograd_bp import testing
-from micrograd_bp._methods import operators
+from micrograd_bp._engine.operators import operators
 from tests.fuzz.programs import Program
 
 EXPONENT = re.compile(r"\de[-+]?\d")

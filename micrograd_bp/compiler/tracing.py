@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from micrograd_bp import value
-from micrograd_bp._locks import Lock
-from micrograd_bp._methods import NUMPY_NAMES, _operand, noticed, operators
+from micrograd_bp._engine.operators import NUMPY_NAMES, _operand, noticed, operators
+from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.ops import RECORDINGS, TABLE, Op
 from micrograd_bp.value import Value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from micrograd_bp._methods import operators
+from micrograd_bp._engine.operators import operators
 from micrograd_bp.ops import TABLE, Op
 
 
