@@ -18,7 +18,7 @@ import math
 import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from micrograd_bp import ops
 from micrograd_bp._engine import files
@@ -54,6 +54,19 @@ ACTIVATIONS = {
 }
 
 
+class Names(NamedTuple):
+    """What a model's inputs and outputs are called; kept in its attribute `names`, it is saved and loaded with it.
+
+    >>> from micrograd_bp import datasets
+    >>> data, model = datasets.iris(), MLP(4, [8, 3])
+    >>> model.names = Names(data.features, data.classes)
+    """
+
+    features: Sequence[str]
+    classes: Sequence[str] = ()  # none where the outputs are quantities
+    target: str = ""
+
+
 class Module:
     """A part of a model; its parameters are the Values among its attributes, and in what these hold.
 
@@ -75,6 +88,7 @@ class Module:
     7.0
     """
 
+    names: Names | None = None
     _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, as far as they say what a saved model is
 
     def named_parameters(self) -> list[tuple[str, Value]]:
@@ -150,7 +164,7 @@ class Module:
         return {"type": kind.__name__, **{name: _plain(getattr(self, name)) for name in self._arguments}}
 
     def save(self, path: files.Path) -> None:
-        """Write architecture and parameters, to the last bit, to a JSON file; it is written whole or not at all.
+        """Write architecture, names and parameters, to the last bit, to a JSON file; whole or not at all.
 
         ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
         nested to more than 100 levels. OSError: it cannot be written; what stood at the path stays.
@@ -164,10 +178,13 @@ class Module:
         except RecursionError:
             raise ValueError(f"{path}: modules within modules to so many levels cannot be saved") from None
         content = {"format": FORMAT, "version": VERSION, "architecture": architecture, "parameters": state}
+        if isinstance(self.names, Names):
+            features, classes, target = self.names
+            content["names"] = {"features": list(features), "classes": list(classes), "target": target}
         files.write_json(path, content)
 
     def load(self, path: files.Path) -> None:
-        """Set the parameters from a file that `save` of such a model wrote.
+        """Set the parameters, and the names where there are some, from a file that `save` of such a model wrote.
 
         ValueError: the file is damaged, or holds another architecture. Then nothing is changed.
         """
@@ -177,6 +194,7 @@ class Module:
                 f"{path}: holds {_shown(content['architecture'])}, but this model is {_shown(self.architecture())}"
             )
         _fill(self, content["parameters"], f"{path}: parameters")
+        self.names = content["names"] or self.names
 
     def _label(self) -> None:
         """Label the parameters with their names, for pictures and messages."""
@@ -383,6 +401,16 @@ class Standardize(Feedforward):
             raise ValueError(f"{self!r} takes {len(self.means)} inputs, not {len(x)}")
         return [(xi - mean) / scale for xi, mean, scale in zip(x, self.means, self.scales)]
 
+    def inverse(self) -> Standardize:
+        """The module that undoes this one, to rounding: numbers of mean 0 and deviation 1 in their unit again.
+
+        >>> Standardize([5.0], [2.0]).inverse()([0.5])
+        6.0
+        """
+        return Standardize(
+            [-mean / scale for mean, scale in zip(self.means, self.scales)], [1 / x for x in self.scales]
+        )
+
     def __repr__(self) -> str:
         return f"Standardize({self.means}, {self.scales})"
 
@@ -541,13 +569,20 @@ def load(path: files.Path) -> Any:
 
     model = _build(content["architecture"], f"{path}: architecture", draw)
     _fill(model, content["parameters"], f"{path}: parameters")
+    model.names = content["names"]
     return model
 
 
 def _read(path: files.Path) -> dict[str, Any]:
-    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"))
+    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"), ("names",))
     if not isinstance(content["parameters"], dict):
         raise ValueError(f"{path}: parameters: no object")
+    names = content.setdefault("names", None)
+    if names is not None:
+        place = f"{path}: names"
+        files.check_keys(names, Names._fields, place)
+        features, classes = (files.several(names[key], f"{place}: {key}", files.text) for key in Names._fields[:2])
+        content["names"] = Names(features, classes, files.text(names["target"], f"{place}: target"))
     return content
 
 

@@ -26,7 +26,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "training.metrics training.checkpoint training.parallel training.compiled training.given training.loop training",
     "estimators",
     "__init__",
-    "cli.parse cli.draw cli.export cli.train cli __main__",
+    "cli.options cli.parse cli.draw cli.predict cli.export cli.train cli __main__",
 ]
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

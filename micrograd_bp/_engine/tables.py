@@ -140,7 +140,7 @@ def is_frame(x: Any) -> bool:
     return hasattr(x, "columns") and hasattr(x, "__getitem__") and hasattr(x, "__len__")
 
 
-def of_frame(frame: Any) -> Table:
+def of_frame(frame: Any, name: str = "the frame") -> Table:
     """The table in a frame. TypeError: it is none. ValueError: two of its columns have the same name."""
     if not is_frame(frame):
         kind = type(frame).__name__
@@ -148,8 +148,8 @@ def of_frame(frame: Any) -> Table:
     names = list(map(str, frame.columns))
     for i, column in enumerate(names):
         if column in names[:i]:
-            raise ValueError(f"the frame: two columns are called {column!r}")
-    return Table("the frame", {name: listed(frame[key]) for name, key in zip(names, frame.columns)}, ())
+            raise ValueError(f"{name}: two columns are called {column!r}")
+    return Table(name, {column: listed(frame[key]) for column, key in zip(names, frame.columns)}, ())
 
 
 def listed(column: Any) -> list[Any]:
@@ -223,34 +223,42 @@ def encoded(
     return Encoded(X, y, features, classes)
 
 
-def rows_for(table: Table, features: Sequence[str], *, missing: str | None = None, decimal: str = ".") -> Encoded:
+def rows_for(
+    table: Table,
+    features: Sequence[str],
+    *,
+    missing: str | None = None,
+    means: Sequence[float] = (),
+    decimal: str = ".",
+) -> Encoded:
     """The rows of a table that lacks a target, with the features of a model that was trained on another.
 
-    A feature `column=text` is 1 where the column holds that text. `y` is the number of each row in the table.
+    A feature `column=text` is 1 where the column holds that text. `y` is the number of each row in the table. `means`
+    are those of the features in the table that the model was trained on; for what is missing here.
     """
-    wanted: dict[str, list[str] | None] = {}  # by column: the texts that have a feature, None for a number
+    if missing == "mean" and len(means) != len(features):
+        raise ValueError(f'{table.name}: missing="mean" takes a model that begins with nn.Standardize, and knows means')
+    texts: dict[str, list[str]] = {}  # by column: the texts that have a feature
+    columns: dict[str, list[float | None]] = {}
     for feature in features:
         if feature in table.columns:
-            wanted[feature] = None
+            columns[feature] = _numbers(table, feature, table.columns[feature], decimal, missing)
             continue
         cuts = [i for i, character in enumerate(feature) if character == "="]
         column = next((feature[:i] for i in reversed(cuts) if feature[:i] in table.columns), None)
         if column is None:
             there = ", ".join(map(repr, table.columns))
             raise ValueError(f"{table.head()}: the model takes {feature!r}, but the columns are {there}")
-        texts = wanted.setdefault(column, [])
-        assert texts is not None
-        texts.append(feature[len(column) + 1 :])
-    columns: list[list[float | None]] = []
-    for column, texts in wanted.items():
-        if texts is None:
-            columns.append(_numbers(table, column, table.columns[column], decimal, missing))
-        else:
-            columns += _hot(table, column, texts, missing)
+        texts.setdefault(column, []).append(feature[len(column) + 1 :])
+    for column, found in texts.items():
+        columns |= zip([f"{column}={text}" for text in found], _hot(table, column, found, missing))
     kept = list(range(len(next(iter(table.columns.values())))))
     if missing == "drop":
-        kept = [i for i in kept if all(column[i] is not None for column in columns)]
-    filled = [_filled(column, kept) for column in columns]
+        kept = [i for i in kept if all(columns[feature][i] is not None for feature in features)]
+    filled = [
+        [mean if (x := columns[feature][i]) is None else x for i in kept]
+        for feature, mean in zip(features, means or [0.0] * len(features))
+    ]
     return Encoded([list(row) for row in zip(*filled, strict=True)], kept, list(features), [])
 
 

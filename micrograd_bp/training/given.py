@@ -36,9 +36,10 @@ def pairs(X: Any, y: Any, model: Any = None, loss: Any = None, place: str = "") 
         if y not in X.columns:
             raise ValueError(f"{place}X has no column {y!r}; there are {', '.join(map(repr, X.columns))}")
         columns = [name for name in X.columns if name != y]
-        rows, targets = tables.rows_of_frame(X, columns, f"{place}X"), tables.listed(X[y])
+        rows, targets = _rows(X, columns, model, f"{place}X"), tables.listed(X[y])
     else:
-        rows, targets = (_listed(part, f"{place}{name}") for part, name in ((X, "X"), (y, "y")))
+        rows = _rows(X, None, model, f"{place}X") if tables.is_frame(X) else _listed(X, f"{place}X")
+        targets = _listed(y, f"{place}y")
     if len(rows) != len(targets):
         raise ValueError(f"{place}X has {len(rows)} rows, but y has {len(targets)}")
     if not rows:
@@ -49,6 +50,14 @@ def pairs(X: Any, y: Any, model: Any = None, loss: Any = None, place: str = "") 
             remedy = "number the classes, as datasets.from_frame and read_csv do, or y = [classes.index(t) for t in y]"
             raise TypeError(f"{place}y[{i}] is the text {target!r}; {remedy}")
     return rows, targets
+
+
+def _rows(frame: Any, columns: list[str] | None, model: Any, name: str) -> list[Any]:
+    """The rows of a frame: of these columns in their order, or, where the model knows names, of those by name."""
+    names = getattr(model, "names", None)
+    if isinstance(names, nn.Names):
+        return tables.rows_for(tables.of_frame(frame, name), names.features).X
+    return tables.rows_of_frame(frame, columns, name)
 
 
 def _listed(part: Any, name: str) -> list[Any]:
