@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micrograd_bp import ops
-from micrograd_bp._engine.operators import operators
+from micrograd_bp._engine.operators import give_operators
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, topological_order
 
@@ -89,7 +89,7 @@ class Precise:
     __repr__ = __str__
 
 
-operators(Precise, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+give_operators(Precise, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 def _function(op: Op) -> Callable[..., Any] | None:
