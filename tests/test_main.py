@@ -44,8 +44,8 @@ def test_the_main_job_learns_iris_and_leaves_a_model(capsys, tmp_path):
     assert [sum(map(int, row[1:])) for row in counts] == [15, 15, 15]
     right = sum(int(row[1 + k]) for k, row in enumerate(counts))
     assert right / 45 == pytest.approx(accuracies[1], abs=1e-3)
-    svg = xml.etree.ElementTree.parse(tmp_path / "run" / "curve.svg").getroot()
-    assert len(svg.findall("{http://www.w3.org/2000/svg}polyline")) == 1
+    svg = xml.etree.ElementTree.parse(tmp_path / "run" / "loss.svg").getroot()
+    assert len(list(svg.iter("{http://www.w3.org/2000/svg}polyline"))) == 1
 
     picture = lines[-1].removeprefix("picture: ")
     assert picture != lines[-1]

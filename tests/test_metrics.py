@@ -1,8 +1,6 @@
-"""Metrics are scikit-learn's numbers; curves are pictures."""
+"""Metrics are scikit-learn's numbers."""
 
-import math
 import random
-import xml.etree.ElementTree
 
 import pytest
 from sklearn import metrics as reference
@@ -72,22 +70,3 @@ def test_what_is_said_of_wrong_ones():
         training.f1([0.1, 0.2], [1])
     with pytest.raises(ValueError, match="a metric of no rows is not defined"):
         training.accuracy([], [])
-
-
-def test_a_curve_is_a_picture():
-    svg = training.draw_curve({"loss": [4.0, 2.0, math.nan, 1.0], "a < b & c": [1.0, 1.0]}, title="x > 0")
-    root = xml.etree.ElementTree.fromstring(svg)
-    lines = [line.get("points").split() for line in root.iter("{http://www.w3.org/2000/svg}polyline")]
-    assert [len(points) for points in lines] == [2, 1, 2]
-    heights = [float(point.split(",")[1]) for points in lines for point in points]
-    assert heights[0] < heights[1] < heights[2] == heights[3]  # down the picture is less
-    assert {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")} >= {
-        "loss",
-        "a < b & c",
-        "x > 0",
-        "4",
-        "1",
-    }
-    assert training.draw_curve({"loss": [1.0]}).startswith("<svg")
-    with pytest.raises(ValueError, match="finite"):
-        training.draw_curve({"loss": [math.nan]})

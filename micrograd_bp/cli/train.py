@@ -20,15 +20,16 @@ from micrograd_bp import (
     optim,
     training,
 )
-from micrograd_bp._engine import files, tables
 from micrograd_bp._engine import progress as bars
+from micrograd_bp._engine import tables
 from micrograd_bp.cli.options import add_reading, positive, reading
+from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.value import Value, topological_order
 
 DESCRIPTION = """Train a multi-layer perceptron: by default to tell the species of Fisher's 150 irises apart.
 
 Three rows in ten are held out to test it. Prints the loss, the accuracy, the learning curve and what was taken for
-what, and writes the model (model.json), the learning curve (curve.svg), and a picture of the computation graph of one
+what, and writes the model (model.json), the learning curve (loss.svg), and a picture of the computation graph of one
 neuron's loss (neuron.svg) to a folder."""
 
 EPILOG = """examples:
@@ -153,8 +154,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"model: {path}, whose outputs are {outputs}")
     print(f"  micrograd_bp.nn.load({str(path)!r}).freeze()({train.X[0]})")
     print(f"  micrograd-bp predict {path} --csv FILE")
-    curve = arguments.out / "curve.svg"
-    files.write(curve, training.draw_curve({name: history[name] for name in history if "loss" in name}))
+    curve = arguments.out / "loss.svg"
+    draw_curve({name: history[name] for name in history if "loss" in name}, title="loss by epoch").save(curve)
     print(f"learning curve: {curve}")
     seen = [f"{name}, standardised" for name in data.features]
     inputs = [Value(x, name) for x, name in zip(scaling.forward(train.X[0]), seen)]

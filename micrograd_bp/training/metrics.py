@@ -1,8 +1,7 @@
-"""Metrics of predictions, and the learning curve as text and as a picture."""
+"""Metrics of predictions, and the learning curve as text."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -185,74 +184,6 @@ def curve(numbers: Sequence[float], width: int = 60, height: int = 10) -> str:
     last = str(len(numbers)) if count > 1 else ""
     lines.append(f"{'':{margin}}  1{last:>{max(count, len(last) + 2) - 1}}".rstrip())
     return "\n".join(lines)
-
-
-COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#7f7f7f")
-
-
-def draw_curve(history: Mapping[str, Sequence[float]], title: str = "", width: int = 640, height: int = 400) -> str:
-    """A picture of learning curves as SVG text, to be written to a file or shown in a notebook.
-
-    Args:
-        history: numbers by epoch under each name, as `fit` gives them; one line for each name. Numbers that are not
-            finite leave a gap.
-        title: a line above the picture.
-        width, height: of the picture in pixels.
-
-    Raises:
-        ValueError: none of the numbers is finite.
-
-    Example:
-        >>> draw_curve({"loss": [1.0, 0.5, 0.25]}).count("<polyline")
-        1
-    """
-    finite = [x for numbers in history.values() for x in numbers if math.isfinite(x)]
-    if not finite:
-        raise ValueError("a curve takes finite numbers")
-    low, high, last = min(finite), max(finite), max(map(len, history.values()))
-    left, right, top, bottom = 64.0, width - 16.0, 32.0, height - 40.0
-
-    def place(epoch: float, x: float) -> tuple[float, float]:
-        across = (epoch - 1) / (last - 1) if last > 1 else 0.5
-        up = (x - low) / (high - low) if high > low else 0.5
-        return left + across * (right - left), bottom - up * (bottom - top)
-
-    font = 'font-family="sans-serif" font-size="12"'
-    parts = [f'<rect width="{width}" height="{height}" fill="white"/>']
-    parts.append(f'<path d="M{left} {top} V{bottom} H{right}" stroke="black" fill="none"/>')
-    for x in sorted({low, (low + high) / 2, high}):
-        y = place(1, x)[1]
-        parts.append(f'<path d="M{left - 4} {y:.1f} H{right}" stroke="#dddddd" fill="none"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" {font}>{x:.3g}</text>')
-    for epoch in sorted({1, (1 + last) // 2, last}):
-        across = place(epoch, low)[0]
-        parts.append(f'<text x="{across:.1f}" y="{bottom + 18}" text-anchor="middle" {font}>{epoch}</text>')
-    parts.append(f'<text x="{(left + right) / 2}" y="{height - 6}" text-anchor="middle" {font}>epoch</text>')
-    parts.append(
-        f'<text x="{width / 2}" y="18" text-anchor="middle" {font}>{html.escape(title)}</text>' if title else ""
-    )
-    for k, (name, numbers) in enumerate(history.items()):
-        colour = COLOURS[k % len(COLOURS)]
-        for run in _runs(numbers):
-            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(epoch, x) for epoch, x in run))
-            parts.append(f'<polyline points="{points}" stroke="{colour}" stroke-width="1.5" fill="none"/>')
-        y = top + 16 * (k + 1)
-        parts.append(
-            f'<text x="{right - 8}" y="{y}" text-anchor="end" fill="{colour}" {font}>{html.escape(name)}</text>'
-        )
-    inside = "\n".join(filter(None, parts))
-    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">\n{inside}\n</svg>\n'
-
-
-def _runs(numbers: Sequence[float]) -> list[list[tuple[int, float]]]:
-    """The stretches of finite numbers, each number with its epoch."""
-    runs: list[list[tuple[int, float]]] = [[]]
-    for epoch, x in enumerate(numbers, 1):
-        if math.isfinite(x):
-            runs[-1].append((epoch, x))
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
 
 
 def plain(x: Any) -> Any:
