@@ -8,6 +8,7 @@
 """
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
@@ -87,6 +88,7 @@ __all__ = [
     "paths",
     "propagate",
     "reciprocal",
+    "register_pytree_node",
     "relu",
     "rounding_error",
     "sensitivities",

@@ -148,7 +148,7 @@ def draw(
     may be a list of several; `dpi` is the resolution in dots per inch (without it 96, in an SVG 72).
 
     `derivatives` puts the local derivative on each edge; `shade` colours nodes by the order of magnitude of |grad|,
-    or for "rounding" of what rounding there may do to the output (see `rounding_error`), from pale yellow (the smallest)
+    or for "rounding" of what rounding there may do to the output (`rounding_error`), from pale yellow (the smallest)
     to orange (the largest), and leaves those white where it is 0. `number_format` is a format specification,
     `direction` LR, TB, RL or BT.
 
