@@ -16,7 +16,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "ops",
     "_engine.operators _engine.accelerated",
     "value",
-    "_engine.symbolic _engine.labels _engine.parameters math losses nn optim",
+    "_engine.symbolic _engine.stubs _engine.labels _engine.parameters math losses nn optim",
     "transforms check",
     "testing.precise testing.random_programs testing",
     "compiler.machine compiler.program compiler.emit compiler.native compiler.python compiler.c99 compiler.kernels",
