@@ -15,11 +15,14 @@ from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.ops import Op
 from micrograd_bp.see.backward_pass import backward_source
+from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.see.drawing import draw
 from micrograd_bp.see.explorer import explore
 from micrograd_bp.see.formula import formula
+from micrograd_bp.see.network import draw_network
 from micrograd_bp.see.paths import paths
 from micrograd_bp.see.trace import trace_table
+from micrograd_bp.series import taylor
 from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
@@ -57,6 +60,8 @@ __all__ = [
     "datasets",
     "digamma",
     "draw",
+    "draw_curve",
+    "draw_network",
     "elu",
     "engine_name",
     "explore",
@@ -91,6 +96,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "taylor",
     "testing",
     "topological_order",
     "trace_table",

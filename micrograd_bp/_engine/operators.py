@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -24,7 +25,7 @@ NUMPY_NAMES = {
 }  # fmt: skip
 COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)  # as C numbers them
 READINGS = (bool, int, math.trunc, math.floor, math.ceil, round)
-FLOAT_METHODS = (float.is_integer, float.as_integer_ratio, float.hex)
+FLOAT_METHODS = (float.is_integer, float.hex)
 
 
 class Operator:
@@ -76,6 +77,18 @@ def give_others(cls: Any) -> None:
     """Give a class of nodes what floats have beside operators, and NumPy's names."""
     for read in FLOAT_METHODS:
         _give(cls, read.__name__, _reading(read, cls))
+    ratio = _reading(float.as_integer_ratio, cls)
+
+    def as_integer_ratio(self: Any) -> tuple[int, int]:
+        warnings.warn(
+            "as_integer_ratio() of a Value gives whole numbers, and what is computed from them has no derivative "
+            "(as in statistics.mean: math.fsum(xs) / len(xs) keeps it); .data.as_integer_ratio() says that it is meant",
+            stacklevel=2,
+        )
+        pair: tuple[int, int] = ratio(self)
+        return pair
+
+    _give(cls, "as_integer_ratio", as_integer_ratio)
     for alias, name in NUMPY_NAMES.items():
         setattr(cls, alias, getattr(cls, name))
     cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)

@@ -18,6 +18,7 @@ from micrograd_bp import (
     optim,
     training,
 )
+from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.value import Value, topological_order
 
 DESCRIPTION = """Train a multi-layer perceptron to tell classes apart: by default the species of Fisher's 150 irises.
@@ -105,6 +106,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"rows {side}: loss {found['loss']:.4f}, accuracy {found['accuracy']:.3f}")
     print(f"\nloss by epoch\n{training.curve(history['loss'])}\n")
 
+    curve = arguments.out / "loss.svg"
+    draw_curve(history["loss"], title="loss by epoch").save(curve)
+    print(f"learning curve: {curve}")
     path = arguments.out / "model.json"
     model.save(path)
     print(f"model: {path}, whose outputs are the logits of {', '.join(data.classes)}")
