@@ -18,7 +18,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "ops",
     "_engine.operators _engine.accelerated",
     "value",
-    "_engine.labels _engine.parameters math losses nn optim",
+    "_engine.stubs _engine.labels _engine.parameters math losses nn optim",
     "transforms check uncertainty custom",
     "testing.precise testing.random_programs testing",
     "series",

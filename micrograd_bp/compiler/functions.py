@@ -53,12 +53,12 @@ def jit(function: F, *, exact: bool = ..., paths: int = ...) -> F: ...
 @overload
 def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Callable[[F], F]: ...
 def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
-    """The same function, recorded and compiled: whatever it gives for these arguments.
+    """The same function, recorded and compiled: it returns what the function returns for these arguments.
 
     The floats among the arguments, in arrays, lists, tuples, dicts, dataclasses too, are Values while it is recorded;
     an array argument is the whole array, of Values. Everything else (ints, bools, strings, other objects) arrives as
-    it is and belongs to the path: for another int, another program. `jit(vmap(f))` is f over a batch: each row goes
-    its own way, in vector lanes and threads.
+    it is and belongs to the path: for another int, another program is recorded. `jit(vmap(f))` is f over a batch: each
+    row takes its own path, in vector lanes and threads.
 
     What the function reads off a Value (a comparison, a rounding) and an exception that it catches are guards of the
     path that it took. What cannot be recorded (a read of `.data`, random numbers, a result that is no number, list,
@@ -67,15 +67,24 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     the function's own is. With a Value among the arguments, and inside a function that is being differentiated, the
     function itself runs. Plain numbers that it finds elsewhere stay what they were: `constants` lists them.
 
-    exact: every number is the eager engine's to the last bit (the guards always are). paths: how many programs are
-    compiled; beyond, calls run eagerly, and a warning says so. Errors are the function's own.
+    Args:
+        function: The function; without it, `jit(exact=True)` is a decorator.
+        exact: Whether every number is the eager engine's to the last bit; the guards always are.
+        paths: How many programs are compiled; beyond, calls run eagerly, and a warning says so.
 
-    >>> import micrograd_bp as mg
-    >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
-    >>> f(3.0, 2.0), f(-3.0, 2.0)
-    (6.0, -1.5)
-    >>> mg.jit(mg.grad(f))(3.0, 2.0)
-    2.0
+    Returns:
+        A function of the same arguments. Its `stats`, `constants` and `source()` tell what was recorded.
+
+    Raises:
+        TypeError: function is no function. When it is called: whatever the function itself raises.
+
+    Example:
+        >>> import micrograd_bp as mg
+        >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
+        >>> f(3.0, 2.0), f(-3.0, 2.0)
+        (6.0, -1.5)
+        >>> mg.jit(mg.grad(f))(3.0, 2.0)
+        2.0
     """
     if function is None:
         return functools.partial(jit, exact=exact, paths=paths)
