@@ -12,6 +12,7 @@ from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.custom import custom_derivative
+from micrograd_bp.implicit import argmin, fixed_point, root
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -49,6 +50,7 @@ __all__ = [
     "Op",
     "Value",
     "__version__",
+    "argmin",
     "backward_source",
     "clip",
     "custom_derivative",
@@ -58,6 +60,7 @@ __all__ = [
     "elu",
     "engine_name",
     "explore",
+    "fixed_point",
     "formula",
     "gelu",
     "grad",
@@ -84,6 +87,7 @@ __all__ = [
     "propagate",
     "reciprocal",
     "relu",
+    "root",
     "rounding_error",
     "sensitivities",
     "sigmoid",
