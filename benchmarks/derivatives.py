@@ -1,6 +1,6 @@
 """`python -m benchmarks.derivatives`: derivatives beyond the gradient, beside the libraries that have them.
 
-Peers (pip install): jax for Taylor series, uncertainties for correlated inputs.
+Peers (pip install): jax for Taylor series, casadi for implicit functions, uncertainties for correlated inputs.
 """
 
 from __future__ import annotations
@@ -123,6 +123,33 @@ def opaque() -> Makers:
     }
 
 
+def implicit(n: int) -> Makers:
+    """The Jacobian, by n parameters, of the steady state of n coupled reactions."""
+    params = [1.0 + 0.1 * i for i in range(n)]
+
+    def balance(x: Any, p: Any, exp: Any = math.exp) -> list[Any]:
+        return [p[i] - x[i] * exp(0.1 * x[i - 1]) - 0.2 * x[i] * x[i - 2] for i in range(n)]
+
+    def casadi_rootfinder() -> Callable[[], object]:
+        import casadi
+
+        x, p = casadi.SX.sym("x", n), casadi.SX.sym("p", n)
+        sides = balance([x[i] for i in range(n)], [p[i] for i in range(n)], casadi.exp)
+        solver = casadi.rootfinder("s", "newton", {"x": x, "p": p, "g": casadi.vertcat(*sides)})
+        q = casadi.MX.sym("q", n)
+        jacobian = casadi.Function("j", [q], [casadi.jacobian(solver(x0=[1.0] * n, p=q)["x"], q)])
+        return lambda: jacobian(params)
+
+    solve = lambda p: mg.root(balance, [1.0] * n, p)  # noqa: E731
+    compiled = mg.jit(mg.jacobian(solve))
+    return {
+        "mg.jacobian of mg.root": lambda: lambda: mg.jacobian(solve)(params),
+        "mg.jit of mg.jacobian of mg.root": lambda: lambda: compiled(params),
+        "mg.root alone": lambda: lambda: solve(params),
+        "casadi.rootfinder, jacobian": casadi_rootfinder,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.derivatives", description=__doc__)
     parser.add_argument("words", nargs="*", help="only what has one of these words in its title")
@@ -133,6 +160,7 @@ def main() -> None:
         f"Taylor series to order {4 if small else 20}": taylor_series(4 if small else 20),
         "rounding error": rounding(10 if small else 1000),
         "a derivative of one's own": opaque(),
+        "implicit functions": implicit(3 if small else 10),
         "correlated inputs": correlated_inputs(3 if small else 100),
     }
     how = {"rounds": 1, "least": 0.0} if small else {"rounds": 5}

@@ -15,6 +15,7 @@ from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.custom import custom_derivative
+from micrograd_bp.implicit import argmin, fixed_point, root
 from micrograd_bp.ops import Op
 from micrograd_bp.see.backward_pass import backward_source
 from micrograd_bp.see.curve import draw_curve
@@ -58,6 +59,7 @@ __all__ = [
     "Op",
     "Value",
     "__version__",
+    "argmin",
     "backward_source",
     "clip",
     "custom_derivative",
@@ -69,6 +71,7 @@ __all__ = [
     "elu",
     "engine_name",
     "explore",
+    "fixed_point",
     "formula",
     "gelu",
     "grad",
@@ -96,6 +99,7 @@ __all__ = [
     "reciprocal",
     "register_pytree_node",
     "relu",
+    "root",
     "rounding_error",
     "sensitivities",
     "sigmoid",

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import reprlib
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -25,6 +26,7 @@ from typing import Any
 
 from micrograd_bp._engine import trees
 from micrograd_bp.ops import Op, number
+from micrograd_bp.transforms import numbers_only
 
 KEPT = 64  # kinds of arguments whose rows are kept
 
@@ -74,6 +76,7 @@ class CustomDerivative:
         for f in (function, rule or function):
             if not callable(f):
                 raise TypeError(f"custom_derivative takes a function, not {reprlib.repr(f)} ({type(f).__name__})")
+        self.__module__, self.__qualname__ = type(self).__module__, ""
         functools.update_wrapper(self, function, updated=())
         self.function, self.rule = function, rule
         self.name = getattr(function, "__name__", "custom")
@@ -88,7 +91,10 @@ class CustomDerivative:
         return self
 
     def __reduce__(self) -> Any:
-        return CustomDerivative, (self.function, self.rule)
+        place: Any = sys.modules.get(self.__module__)
+        for name in self.__qualname__.split("."):
+            place = getattr(place, name, None)
+        return self.__qualname__ if place is self else (CustomDerivative, (self.function, self.rule))
 
     def __repr__(self) -> str:
         return f"<custom_derivative {self.name}>"
@@ -99,50 +105,81 @@ class CustomDerivative:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result; Values where a Value is among the arguments."""
         leaves = trees.leaves(args)
-        operands = [x if _recorded(x) else float(x) for leaf in leaves for x in _operands(leaf)]
+        operands = operands_of(leaves)
         if not any(map(_recorded, operands)):
             if any(map(_recorded, trees.entries(kwargs))):
                 raise TypeError(f"{self.name}: a Value is passed by keyword; only by position it has a partial")
             return self.function(*args, **kwargs)
         if self.rule is None:
             raise TypeError(f"{self.name} has no rule for its derivatives; give it one with @{self.name}.partials")
-        rows = self._rows(args, leaves, kwargs)
-        rows.evaluate([getattr(x, "_data", x) for x in operands])
-        return rows.build([op(*operands) for op in rows.ops])
+        return self._rows(args, leaves, kwargs)(operands)
 
-    def _rows(self, args: tuple[Any, ...], leaves: list[Any], kwargs: dict[str, Any]) -> _Rows:
+    def _rows(self, args: tuple[Any, ...], leaves: list[Any], kwargs: dict[str, Any]) -> Rows:
         """The rows for arguments that are built like these, made once."""
         others = [x for x in leaves if not _is_operand(x)]
         try:
             key = _build(args), tuple([(type(x), x) for x in others]), tuple(kwargs.items())
             found = self._known().get(key)
         except TypeError:  # it cannot be hashed
-            return _Rows(self, args, kwargs)
+            return self._made(args, kwargs)
         if found is None:
             if len(self._known()) >= KEPT:
                 self._known().clear()
-            found = self._known()[key] = _Rows(self, args, kwargs)
+            found = self._known()[key] = self._made(args, kwargs)
         return found
 
+    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rows:
+        def run(*args: Any) -> Any:
+            return self.function(*args, **kwargs)
 
-def _memory() -> Callable[[], dict[Any, _Rows]]:
+        def slopes(result: Any, args: tuple[Any, ...]) -> list[list[Any]]:
+            assert self.rule is not None
+            given = self.rule(result, *args, **kwargs)
+            try:
+                rows = _rows_of(result, given, args)
+                return [[x if _recorded(x) else number(x, "a partial") for x in row] for row in rows]
+            except (TypeError, ValueError) as error:
+                rule = f"the rule {getattr(self.rule, '__name__', self.rule)} of {self.name}"
+                wanted = f"a tuple of {len(args)}, a derivative for each argument and built like it"
+                wanted += ", in the place of each output" if isinstance(result, trees.CONTAINERS) else ""
+                raise TypeError(f"{rule} gave {reprlib.repr(given)}: {error}; expected {wanted}") from None
+
+        return Rows(self.name, run, slopes, args)
+
+
+def _memory() -> Callable[[], dict[Any, Rows]]:
     """A dict in a place where `jit`, which looks whether a function changes anything, does not look."""
-    kept: dict[Any, _Rows] = {}
+    kept: dict[Any, Rows] = {}
     return lambda: kept
 
 
-class _Rows:
-    """The operations, one for each output, of a function of arguments that are built in one way."""
+class Rows:
+    """A function of arguments that are built in one way as operations, one for each of its outputs.
 
-    def __init__(self, custom: CustomDerivative, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    run: the function, of plain numbers. slopes: from its result and its arguments, floats or Values, to the
+    derivatives of each output by all operands: the floats and Values among the arguments, and the entries of arrays.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[..., Any],
+        slopes: Callable[[Any, tuple[Any, ...]], Sequence[Sequence[Any]]],
+        args: tuple[Any, ...],
+    ) -> None:
+        self.name, self.run, self.slopes = name, run, slopes
         leaves = trees.leaves(args)
         self.leaves: list[Any] = [_plain(x) if _is_operand(x) else x for x in leaves]
         self.skeleton = trees.rebuilt(args, iter([None] * len(leaves)))
-        self.custom, self.kwargs = custom, kwargs
         self.ops: tuple[Op, ...] = ()
         self.build: Callable[[Sequence[Any]], Any] = list
         self._last: tuple[bytes, list[float]] = b"", []
-        self._slopes: tuple[bytes, list[tuple[Any, ...]]] = b"", []
+        self._partials: tuple[bytes, Sequence[Sequence[Any]]] = b"", []
+
+    def __call__(self, operands: Sequence[Any]) -> Any:
+        """The function's result for these operands, each of its numbers an operation on them."""
+        self.evaluate([getattr(x, "_data", x) for x in operands])
+        return self.build([op(*operands) for op in self.ops])
 
     def arguments(self, operands: Sequence[Any]) -> tuple[Any, ...]:
         """The function's arguments around these operands."""
@@ -162,23 +199,22 @@ class _Rows:
         bits = array("d", operands).tobytes()
         known, values = self._last
         if known != bits or not self.ops:
-            result = self.custom.function(*self.arguments([float(x) for x in operands]), **self.kwargs)
+            with numbers_only():
+                result = self.run(*self.arguments([float(x) for x in operands]))
             try:
-                values = [number(x, self.custom.name) for x in trees.entries(result)]
+                values = [number(x, self.name) for x in trees.entries(result)]
             except TypeError as error:
-                raise TypeError(
-                    f"custom_derivative: {self.custom.name} returned {reprlib.repr(result)}; {error}"
-                ) from None
+                raise TypeError(f"{self.name} returned {reprlib.repr(result)}; {error}") from None
             if not self.ops:
                 self.build = functools.partial(trees.shaped, result)
                 self.ops = tuple([self._op(k, len(values)) for k in range(len(values))])
             elif len(values) != len(self.ops):
-                raise TypeError(f"{self.custom.name} returned {len(values)} numbers, and {len(self.ops)} before")
+                raise TypeError(f"{self.name} returned {len(values)} numbers, and {len(self.ops)} before")
             self._last = bits, values
         return values
 
     def _op(self, k: int, count: int) -> Op:
-        name = self.custom.name if count == 1 else f"{self.custom.name}[{k}]"
+        name = self.name if count == 1 else f"{self.name}[{k}]"
 
         def partials(out: Any, *operands: Any) -> tuple[Any, ...]:
             return self.partials(k, out, operands)
@@ -187,38 +223,28 @@ class _Rows:
 
     def partials(self, k: int, out: Any, operands: tuple[Any, ...]) -> tuple[Any, ...]:
         """The derivatives of output k by the operands: floats for floats, graphs for Values."""
+        args = self.arguments(operands)
         if any(map(_recorded, operands)):
             outputs = [out if op is self.ops[k] else op(*operands) for op in self.ops]
-            return self.slopes(outputs, operands)[k]
+            return tuple(self.slopes(self.build(outputs), args)[k])
         bits = array("d", operands).tobytes()
-        known, rows = self._slopes
+        known, rows = self._partials
         if known != bits:
-            rows = self.slopes(self.evaluate(operands), operands)
-            self._slopes = bits, rows
-        return rows[k]
-
-    def slopes(self, outputs: Sequence[Any], operands: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """What the rule gives, as a tuple of partials for each output."""
-        args, result = self.arguments(operands), self.build(outputs)
-        assert self.custom.rule is not None
-        given = self.custom.rule(result, *args, **self.kwargs)
-        try:
-            rows = _rows_of(result, given, args)
-            return [tuple([x if _recorded(x) else number(x, "a partial") for x in row]) for row in rows]
-        except (TypeError, ValueError) as error:
-            rule = f"the rule {getattr(self.custom.rule, '__name__', self.custom.rule)} of {self.custom.name}"
-            wanted = f"a tuple of {len(args)}, a derivative for each argument and built like it"
-            wanted += ", in the place of each output" if isinstance(result, trees.CONTAINERS) else ""
-            raise TypeError(f"{rule} gave {reprlib.repr(given)}: {error}; expected {wanted}") from None
+            values = self.evaluate(operands)
+            with numbers_only():
+                rows = self.slopes(self.build(values), args)
+            self._partials = bits, rows
+        return tuple(rows[k])
 
 
 def _rows_of(out: Any, given: Any, args: tuple[Any, ...]) -> Iterator[list[Any]]:
     """The derivatives of each entry of the outputs by all entries of the arguments."""
     if isinstance(out, trees.CONTAINERS):
         if not isinstance(given, trees.CONTAINERS) or set(trees.keys(given)) != set(trees.keys(out)):
-            raise ValueError(f"{reprlib.repr(given)} stands where {len(out)} outputs do")
-        for key in trees.keys(out):
-            yield from _rows_of(out[key], given[key], args)
+            raise ValueError(f"{reprlib.repr(given)} stands where {len(trees.keys(out))} outputs do")
+        found = trees.by_key(given)
+        for key, child in trees.by_key(out).items():
+            yield from _rows_of(child, found[key], args)
         return
     if not isinstance(given, (tuple, list)) or len(given) != len(args):
         raise ValueError(f"{reprlib.repr(given)} is no tuple of {len(args)}")
@@ -242,8 +268,9 @@ def _leaves(arg: Any, part: Any) -> Iterator[tuple[Any, Any]]:
     elif not isinstance(part, trees.CONTAINERS) or set(trees.keys(part)) != set(trees.keys(arg)):
         raise ValueError(f"{reprlib.repr(part)} is not built like {reprlib.repr(arg)}")
     else:
-        for key in trees.keys(arg):
-            yield from _leaves(arg[key], part[key])
+        found = trees.by_key(part)
+        for key, child in trees.by_key(arg).items():
+            yield from _leaves(child, found[key])
 
 
 def _recorded(x: Any) -> bool:
@@ -264,6 +291,11 @@ def _plain(leaf: Any) -> Any:
 def _operands(leaf: Any) -> list[Any]:
     """The numbers of a leaf that are differentiated by."""
     return trees.elements(leaf) if _is_operand(leaf) else []
+
+
+def operands_of(leaves: list[Any]) -> list[Any]:
+    """The numbers among the leaves that are differentiated by, as floats and Values."""
+    return [x if _recorded(x) else number(x, "custom_derivative") for leaf in leaves for x in _operands(leaf)]
 
 
 def _build(tree: Any) -> Any:

@@ -31,7 +31,7 @@ from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
-from micrograd_bp.ops import VARIABLES, number
+from micrograd_bp.ops import RECORDINGS, VARIABLES, number
 from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
@@ -373,6 +373,21 @@ def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
         yield
     finally:
         VARIABLES.pop(key, None)
+        _RECORDING.reset(token)
+
+
+@contextmanager
+def numbers_only() -> Iterator[None]:
+    """While it lasts, this thread is in no function that is being differentiated or recorded: plain numbers come out.
+
+    For what is opaque to derivatives: a solver that makes use of derivatives of its own.
+    """
+    token, paused = _RECORDING.set(False), RECORDINGS[:]
+    RECORDINGS.clear()
+    try:
+        yield
+    finally:
+        RECORDINGS[:] = paused
         _RECORDING.reset(token)
 
 
