@@ -5,8 +5,8 @@ import os
 from setuptools import Extension, setup
 
 engine = Extension(
-    "micrograd_bp._accelerated",
-    ["micrograd_bp/_accelerated.pyx"],
+    "micrograd_bp._engine.accelerated",
+    ["micrograd_bp/_engine/accelerated.pyx"],
     define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
     extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0", "-ffp-contract=off"],  # no fused operations
     optional=True,

@@ -18,7 +18,8 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from benchmarks.timing import race, unit
-from micrograd_bp import Value, engine_name, losses, nn, parallel, training
+from micrograd_bp import Value, engine_name, losses, nn, training
+from micrograd_bp.training import parallel
 
 WORKERS = 2
 

@@ -11,9 +11,6 @@ from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, traini
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
-from micrograd_bp.drawing import draw
-from micrograd_bp.explain import backward_source, formula, paths, trace_table
-from micrograd_bp.explorer import explore
 from micrograd_bp.ops import (
     Op,
     clip,
@@ -35,9 +32,18 @@ from micrograd_bp.ops import (
     step,
     where,
 )
-from micrograd_bp.parallel import parallel_value_and_grad
+from micrograd_bp.see.backward_pass import backward_source
+from micrograd_bp.see.curve import draw_curve
+from micrograd_bp.see.drawing import draw
+from micrograd_bp.see.explorer import explore
+from micrograd_bp.see.formula import formula
+from micrograd_bp.see.network import draw_network
+from micrograd_bp.see.paths import paths
+from micrograd_bp.see.trace import trace_table
+from micrograd_bp.series import taylor
+from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
-from micrograd_bp.value import Value, engine_name, gradients
+from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 __all__ = [
     "Op",
@@ -48,6 +54,8 @@ __all__ = [
     "datasets",
     "digamma",
     "draw",
+    "draw_curve",
+    "draw_network",
     "elu",
     "engine_name",
     "explore",
@@ -82,7 +90,9 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "taylor",
     "testing",
+    "topological_order",
     "trace_table",
     "training",
     "value_and_grad",
@@ -90,3 +100,7 @@ __all__ = [
     "vmap",
     "where",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,7 @@ import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-from micrograd_bp import _trees
+from micrograd_bp._engine import trees
 from micrograd_bp.transforms import _Call, _name, jacobian, vjp
 
 Vector: TypeAlias = list[float]
@@ -76,13 +76,13 @@ def gradcheck(
     title = f"gradcheck({_name(f)})"
     call = _Call(title, f, args, kwargs)
     point = [x.data for x in call.variables]
-    inputs = list(_trees.paths(args, "args"))
-    outputs = list(_trees.paths(call.result, f"{_name(f)}(...)"))
+    inputs = list(trees.paths(args, "args"))
+    outputs = list(trees.paths(call.result, f"{_name(f)}(...)"))
     if not call.outputs or not inputs:
         raise ValueError(f"{title}: nothing to differentiate in {_shown(args)} -> {_shown(call.result)}")
 
     def flat(numbers: Any) -> Any:
-        return _trees.entries(f(*_trees.shaped(args, numbers), **kwargs))
+        return trees.entries(f(*trees.shaped(args, numbers), **kwargs))
 
     rng = rng or random.Random(0)
     quantity: Map = flat
@@ -94,7 +94,7 @@ def gradcheck(
         sizes = _sizes(call)
         fault = _wrong_slope(evaluate, point, slopes(point), sizes, names, inputs) or _wrong_sweep(call, sizes, rng)
         if fault:
-            raise AssertionError(f"{title}: {fault}; args = {_shown(_trees.shaped(args, point))}")
+            raise AssertionError(f"{title}: {fault}; args = {_shown(trees.shaped(args, point))}")
         outputs = [f"({name})" for row in names for name in row]
         quantity = evaluate = functools.partial(_flattened, slopes)
     return True

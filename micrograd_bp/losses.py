@@ -22,7 +22,7 @@ from micrograd_bp import ops
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._typing import Operand
+    from micrograd_bp._engine.signatures import Operand
 
 
 def mse(prediction: Any, target: Any, reduction: str = "mean") -> Any:

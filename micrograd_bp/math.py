@@ -21,13 +21,14 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from micrograd_bp import names, ops
-from micrograd_bp._methods import reading
+from micrograd_bp import ops
+from micrograd_bp._engine import symbolic
+from micrograd_bp._engine.operators import reading
 from micrograd_bp.ops import RECORDINGS, Op, number
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._typing import Binary, Operand, Unary, Variadic
+    from micrograd_bp._engine.signatures import Binary, Operand, Unary, Variadic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -78,7 +79,7 @@ def _row(op: Op, plain: Any = None) -> Any:
 
     named = _named(unary if op.arity == 1 else function, plain)
     named.__doc__ += (
-        f"\n\nWith out for the result, the derivative by each argument: {', '.join(names.derivatives(op))}."
+        f"\n\nWith out for the result, the derivative by each argument: {', '.join(symbolic.derivatives(op))}."
     )
     return named
 

@@ -20,12 +20,13 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from micrograd_bp import _files, ops
-from micrograd_bp._parameters import search
+from micrograd_bp import ops
+from micrograd_bp._engine import files
+from micrograd_bp._engine.parameters import search
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._typing import Operand
+    from micrograd_bp._engine.signatures import Operand
 
 Activation: TypeAlias = str | Callable[[Any], Any] | None
 Init: TypeAlias = str | Callable[[int, int, Any], float]
@@ -111,7 +112,7 @@ class Module:
         True
         """
         parameters = dict(self.named_parameters())
-        _files.check_keys(state, parameters, "the state")
+        files.check_keys(state, parameters, "the state")
         numbers = [ops.number(state[name], name) for name in parameters]
         for parameter, data in zip(parameters.values(), numbers, strict=True):
             parameter.data = data
@@ -139,7 +140,7 @@ class Module:
             return {"type": f"{kind.__module__}.{kind.__qualname__}"}
         return {"type": kind.__name__, **{name: _plain(getattr(self, name)) for name in self._arguments}}
 
-    def save(self, path: _files.Path) -> None:
+    def save(self, path: files.Path) -> None:
         """Write architecture and parameters, to the last bit, to a JSON file; it is written whole or not at all.
 
         ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
@@ -154,9 +155,9 @@ class Module:
         except RecursionError:
             raise ValueError(f"{path}: modules within modules to so many levels cannot be saved") from None
         content = {"format": FORMAT, "version": VERSION, "architecture": architecture, "parameters": state}
-        _files.write_json(path, content)
+        files.write_json(path, content)
 
-    def load(self, path: _files.Path) -> None:
+    def load(self, path: files.Path) -> None:
         """Set the parameters from a file that `save` of such a model wrote.
 
         ValueError: the file is damaged, or holds another architecture. Then nothing is changed.
@@ -491,7 +492,7 @@ MODULES: dict[str, Any] = {
 }
 
 
-def load(path: _files.Path) -> Any:
+def load(path: files.Path) -> Any:
     """The model in a file that `Module.save` wrote, rebuilt from the architecture that the file names.
 
     ValueError: the file is damaged, or holds a module that is none of this library's; it names file and place. A file
@@ -518,8 +519,8 @@ def load(path: _files.Path) -> Any:
     return model
 
 
-def _read(path: _files.Path) -> dict[str, Any]:
-    content = _files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"))
+def _read(path: files.Path) -> dict[str, Any]:
+    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"))
     if not isinstance(content["parameters"], dict):
         raise ValueError(f"{path}: parameters: no object")
     return content
@@ -530,11 +531,11 @@ def _build(spec: Any, place: str, draw: Init) -> Module:
     kind = MODULES.get(spec["type"]) if isinstance(spec, dict) and isinstance(spec.get("type"), str) else None
     if kind is None:
         raise ValueError(f"{place}: {_shown(spec)} is no module of this library; construct the model, then call .load")
-    _files.check_keys(spec, ("type", *kind._arguments), place)
+    files.check_keys(spec, ("type", *kind._arguments), place)
     arguments = {name: spec[name] for name in kind._arguments}
     try:
         if kind is Sequential:
-            parts = _files.several(spec["parts"], f"{place}: parts", lambda part, place: _build(part, place, draw))
+            parts = files.several(spec["parts"], f"{place}: parts", lambda part, place: _build(part, place, draw))
             return Sequential(*parts)
         return kind(**arguments) if kind is Standardize else kind(**arguments, init=draw)
     except (TypeError, ValueError, OverflowError) as error:
@@ -544,8 +545,8 @@ def _build(spec: Any, place: str, draw: Init) -> Module:
 
 def _fill(model: Module, state: dict[str, Any], place: str) -> None:
     """Set every parameter from a file's state, or none of them."""
-    _files.check_keys(state, dict(model.named_parameters()), place)
-    model.load_state_dict({name: _files.real(data, f"{place}: {name}") for name, data in state.items()})
+    files.check_keys(state, dict(model.named_parameters()), place)
+    model.load_state_dict({name: files.real(data, f"{place}: {name}") for name, data in state.items()})
 
 
 def _shown(spec: Any) -> str:

@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from micrograd_bp import _forward
+from micrograd_bp._engine import special as _forward
 
 MAX = 1.7976931348623157e308  # the largest float
 TINY = 5e-324  # the smallest
 EPS = 2.0**-53  # between 1 and the float below it
 ANY = (-MAX, MAX)
 TWO, POSITIVE, UNIT = (ANY, ANY), ((TINY, MAX),), ((-1.0, 1.0),)
-RECORDINGS: list[Any] = []  # of a function that `jit` records now: one at most; see micrograd_bp._tracing
+RECORDINGS: list[Any] = []  # of a function that `jit` records now: one at most; see micrograd_bp.compiler.tracing
 # The variables of the functions that transforms and `jit` record now, in all threads: each one's thread and variables.
 # No lock, since a fork might leave it locked: an entry is put in, taken out and listed by single operations of a dict.
 VARIABLES: dict[object, tuple[int, Any]] = {}

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
-from micrograd_bp import _files
+from micrograd_bp._engine import files
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value
 
@@ -103,17 +103,17 @@ class Optimizer:
         0.1
         """
         place = f"the state of {type(self).__name__}"
-        _files.check_keys(state, ("type", "lr", *self._hyperparameters, "steps", "memory"), place)
+        files.check_keys(state, ("type", "lr", *self._hyperparameters, "steps", "memory"), place)
         if state["type"] != type(self).__name__:
             raise ValueError(f"{place}: it is a state of {state['type']!r}")
         if (state["lr"] is None) != callable(self.lr):
             raise ValueError(f"{place}: one has a schedule, and the other a constant lr")
-        _files.check_keys(state["memory"], self._memories, f"{place}: memory")
+        files.check_keys(state["memory"], self._memories, f"{place}: memory")
         memory = {
-            name: _files.several(numbers, f"{place}: {name}", count=len(self.parameters))
+            name: files.several(numbers, f"{place}: {name}", count=len(self.parameters))
             for name, numbers in state["memory"].items()
         }
-        steps = _files.natural(state["steps"], f"{place}: steps")
+        steps = files.natural(state["steps"], f"{place}: steps")
         settings: dict[str, Any] = {name: _checked(name, state[name]) for name in self._hyperparameters}
         settings["lr"] = self.lr if state["lr"] is None else _checked("lr", state["lr"])
         vars(self).update(settings, steps=steps, memory=memory)

@@ -28,7 +28,7 @@ from numbers import Real
 from threading import get_ident
 from typing import Any, TypeAlias
 
-from micrograd_bp import _trees
+from micrograd_bp._engine import trees
 from micrograd_bp.ops import VARIABLES, number
 from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
 
@@ -200,24 +200,24 @@ class Vmap:
         """The function that gives row i of an argument; the numbers of rows found are noted in sizes."""
         if axes is None:
             return lambda i: tree
-        if isinstance(axes, _trees.CONTAINERS):
-            if not isinstance(tree, _trees.CONTAINERS) or set(_trees.keys(axes)) != set(_trees.keys(tree)):
+        if isinstance(axes, trees.CONTAINERS):
+            if not isinstance(tree, trees.CONTAINERS) or set(trees.keys(axes)) != set(trees.keys(tree)):
                 raise ValueError(f"{self.__name__}: in_axes={axes!r} is not built like {at}, {reprlib.repr(tree)}")
-            each = {key: axes[key] for key in _trees.keys(axes)}
+            each = {key: axes[key] for key in trees.keys(axes)}
         elif isinstance(tree, (tuple, dict)):
-            each = dict.fromkeys(_trees.keys(tree), axes)
+            each = dict.fromkeys(trees.keys(tree), axes)
         else:
             found = self.along(tree, axes, at)
             sizes[at] = len(found)
             return found.__getitem__
-        parts = [self.rows(tree[key], each[key], f"{at}[{key!r}]", sizes) for key in _trees.keys(tree)]
-        return lambda i: _trees.like(tree, [part(i) for part in parts])
+        parts = [self.rows(tree[key], each[key], f"{at}[{key!r}]", sizes) for key in trees.keys(tree)]
+        return lambda i: trees.like(tree, [part(i) for part in parts])
 
     def along(self, leaf: Any, axis: Any, at: str) -> list[Any]:
         """The rows of an array or of a list along an axis."""
         if isinstance(axis, bool) or not isinstance(axis, int):
             raise TypeError(f"{self.__name__}: an axis is an int or None, not {axis!r} ({type(axis).__name__})")
-        if _trees.is_array(leaf) and -leaf.ndim <= axis < leaf.ndim:
+        if trees.is_array(leaf) and -leaf.ndim <= axis < leaf.ndim:
             moved = _numpy().moveaxis(leaf, axis, 0)
             return moved.tolist() if leaf.ndim == 1 else list(moved)  # plain floats, which raise as floats do
         if isinstance(leaf, list) and axis == 0:
@@ -240,9 +240,9 @@ class Vmap:
             if _build(other) != _build(first):
                 given = f"{reprlib.repr(first)} for row 0 and {reprlib.repr(other)} for row {i}"
                 raise ValueError(f"{self.__name__} gives differently built results: {given}; map it with a loop")
-        if isinstance(first, _trees.CONTAINERS):
-            return _trees.like(first, [self.stacked([x[key] for x in results]) for key in _trees.keys(first)])
-        if _trees.is_array(first):
+        if isinstance(first, trees.CONTAINERS):
+            return trees.like(first, [self.stacked([x[key] for x in results]) for key in trees.keys(first)])
+        if trees.is_array(first):
             return numpy.stack(results)
         if not isinstance(first, (Real, numpy.bool_)):
             return first
@@ -251,9 +251,9 @@ class Vmap:
 
 def _build(result: Any) -> Any:
     """What must be the same for all rows of what a function gives, for them to be stacked."""
-    if isinstance(result, _trees.CONTAINERS):
-        return type(result), _trees.keys(result)
-    if _trees.is_array(result):
+    if isinstance(result, trees.CONTAINERS):
+        return type(result), trees.keys(result)
+    if trees.is_array(result):
         return "array", result.shape
     return "number" if isinstance(result, Real) or type(result).__name__ in ("bool_", "bool") else result
 
@@ -305,7 +305,7 @@ class _Call:
         self.title, self.name = title, _name(f)
         chosen = self.positions(argnums, len(args))
         self.inputs: Any = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
-        entries, kinds, self.rebuild = _trees.taken_apart(self.inputs)
+        entries, kinds, self.rebuild = trees.taken_apart(self.inputs)
         others = [x for i, x in enumerate(args) if i not in chosen], kwargs
         self.graph = _RECORDING.get() or _of_values(kinds) or _holds_value(others)  # whether derivatives are Values
         if kinds == {float}:
@@ -313,7 +313,7 @@ class _Call:
         else:
             numbers = []
             for i in chosen:
-                numbers += self.numbers(_trees.entries(args[i]), args[i], f"args[{i}]")
+                numbers += self.numbers(trees.entries(args[i]), args[i], f"args[{i}]")
             self.variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
         self.tapes: dict[bool, Tape] = {}
         inputs = self.rebuild(iter(self.variables))
@@ -327,7 +327,7 @@ class _Call:
 
     def depends_on(self, others: list[Value]) -> bool:
         """Whether an output was made of one of these variables, of recordings in other threads."""
-        values = [x for x in _trees.entries(self.result) if isinstance(x, Value)] if others else []
+        values = [x for x in trees.entries(self.result) if isinstance(x, Value)] if others else []
         return bool(values) and not set(topological_order(sum(values[1:], start=values[0]))).isdisjoint(others)
 
     def positions(self, argnums: Argnums | None, count: int) -> list[int]:
@@ -348,23 +348,23 @@ class _Call:
             try:
                 numbers.append(x if isinstance(x, Value) else number(x))
             except TypeError as error:
-                raise TypeError(f"{self.title}, {list(_trees.paths(tree, at))[len(numbers)]}: {error}") from None
+                raise TypeError(f"{self.title}, {list(trees.paths(tree, at))[len(numbers)]}: {error}") from None
         return numbers
 
     def matched(self, tree: Any, other: Any, at: str) -> list[Number]:
         """The entries of a tangent or cotangent, in the order of the tree that it belongs to."""
-        return self.numbers(_trees.matched(tree, other, f"{self.title}: {at}"), tree, at)
+        return self.numbers(trees.matched(tree, other, f"{self.title}: {at}"), tree, at)
 
     @functools.cached_property
     def outputs(self) -> list[Value]:
         """The numbers that f returned, as Values."""
-        numbers = self.numbers(_trees.entries(self.result), self.result, f"{self.name}(...)")
+        numbers = self.numbers(trees.entries(self.result), self.result, f"{self.name}(...)")
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
 
     @functools.cached_property
     def output(self) -> Value:
         """The one number that f returned; TypeError where it returned anything else."""
-        x = self.result.item() if _trees.is_array(self.result) and self.result.size == 1 else self.result
+        x = self.result.item() if trees.is_array(self.result) and self.result.size == 1 else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"
             raise TypeError(f"{self.title}: {self.name} must return one number, not {kind}; for several, take jacobian")
@@ -372,7 +372,7 @@ class _Call:
 
     def value(self) -> Any:
         """What f returned, as Values or floats."""
-        return _trees.shaped(self.result, _finished(self.outputs, self.graph))
+        return trees.shaped(self.result, _finished(self.outputs, self.graph))
 
     def value_and_gradient(self) -> tuple[Number, Any]:
         """The only output, and its derivatives in the shape of the inputs."""
@@ -391,13 +391,13 @@ class _Call:
 
         def blocks(output: Any) -> Iterator[Any]:
             """The derivatives of one leaf of the result by every leaf of the inputs."""
-            mine, start = list(islice(rest, _trees.size(output))), 0
-            for x in _trees.leaves(self.inputs):
-                stop = start + _trees.size(x)
-                yield _trees.outer(output, x, [entry for row in mine for entry in row[start:stop]])
+            mine, start = list(islice(rest, trees.size(output))), 0
+            for x in trees.leaves(self.inputs):
+                stop = start + trees.size(x)
+                yield trees.outer(output, x, [entry for row in mine for entry in row[start:stop]])
                 start = stop
 
-        return _trees.rebuilt(self.result, (_trees.rebuilt(self.inputs, blocks(y)) for y in _trees.leaves(self.result)))
+        return trees.rebuilt(self.result, (trees.rebuilt(self.inputs, blocks(y)) for y in trees.leaves(self.result)))
 
     def tape(self, graph: bool) -> Tape:
         """The graph between the variables and the outputs, made ready to be swept when first needed."""
@@ -495,9 +495,9 @@ def _units(n: int) -> list[list[float]]:
 
 def _holds_value(tree: Any) -> bool:
     """Whether a Value is in it."""
-    leaves = _trees.leaves(tree)
-    arrays = [x for x in leaves if _trees.is_array(x) and x.dtype.hasobject] if "numpy" in sys.modules else []
-    return any(_of_values(set(map(type, entries))) for entries in (leaves, *map(_trees.elements, arrays)))
+    leaves = trees.leaves(tree)
+    arrays = [x for x in leaves if trees.is_array(x) and x.dtype.hasobject] if "numpy" in sys.modules else []
+    return any(_of_values(set(map(type, entries))) for entries in (leaves, *map(trees.elements, arrays)))
 
 
 def _of_values(kinds: set[type]) -> bool:
@@ -520,7 +520,7 @@ def _jvp(title: str, f: Function, primals: Any, tangents: Any, kwargs: dict[str,
     call = _Call(title, f, tuple(primals), kwargs)
     call.graph = call.graph or _holds_value(tangents)
     products = call.push(call.matched(call.inputs, tuple(tangents), "tangents"), call.graph)
-    return call.value(), _trees.shaped(call.result, products)
+    return call.value(), trees.shaped(call.result, products)
 
 
 def _gradient(transform: str, f: Function, argnums: Argnums | None) -> Function:

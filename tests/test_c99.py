@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, ops
-from micrograd_bp import __main__ as command
+from micrograd_bp import cli as command
 from micrograd_bp.compiler import c99
 
 STRICT = ["cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wshadow"]

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import micrograd_bp as mg
-from micrograd_bp import names, ops, testing
+from micrograd_bp import ops, testing
+from micrograd_bp._engine.symbolic import derivatives
 
 ROWS = list(ops.TABLE.values())
 NO_VALUE = (ValueError, ZeroDivisionError, OverflowError)
@@ -259,7 +260,7 @@ def test_a_rule_is_generic(op):
     numeric = op.partials(op(*point), *point)
     inputs = [mg.Value(x) for x in point]
     symbolic = op.partials(op(*inputs), *inputs)
-    text = names.derivatives(op, "out", *(op.parameters if op.arity else "xy"))
+    text = derivatives(op, "out", *(op.parameters if op.arity else "xy"))
     assert len(numeric) == len(symbolic) == len(text) == len(point)
     assert all(type(partial) is float for partial in numeric)
     assert all(type(partial) is float or isinstance(partial, mg.Value) for partial in symbolic)

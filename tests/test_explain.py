@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import micrograd_bp as mg
-from micrograd_bp import Op, Value, expressions, gradients, ops
-from micrograd_bp.explain import Trace
-from micrograd_bp.source import node_names, python_source, readable
+from micrograd_bp import Op, Value, gradients, ops
+from micrograd_bp._engine.labels import node_names, readable
+from micrograd_bp.cli import parse
+from micrograd_bp.compiler.python import python_source
+from micrograd_bp.see.trace import Trace
 from micrograd_bp.value import topological_order
 
 ROWS = {name: op for name, op in ops.TABLE.items() if name != "polygamma"}  # its order is no real number
@@ -420,7 +422,7 @@ def test_a_formula_evaluates_to_the_data(made):
     output, leaves = made
     names = Trace(output).names
     text = mg.formula(output, limit=10**6)
-    assert expressions.record(text, {names[x]: x.data for x in leaves if x in names}).data == output.data
+    assert parse.record(text, {names[x]: x.data for x in leaves if x in names}).data == output.data
 
 
 @given(programs)
@@ -432,9 +434,9 @@ def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made):
     for line in lines:
         name, expression = re.fullmatch(r"(?:where|     ) (\w+) += (.*)", line).groups()
         used = {x: known[x] for x in re.findall(r"\w+", expression) if x in known}
-        known[name] = expressions.record(expression, used).data
+        known[name] = parse.record(expression, used).data
     used = {x: known[x] for x in re.findall(r"\w+", text) if x in known}
-    assert expressions.record(text, used).data == output.data
+    assert parse.record(text, used).data == output.data
 
 
 def test_formulas_in_latex():

@@ -13,7 +13,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, nn, ops
-from micrograd_bp.source import Listing
+from micrograd_bp._engine.labels import Listing
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micrograd_bp import Value, expressions, ops
+from micrograd_bp import Value, ops
 from micrograd_bp import math as mg_math
-from micrograd_bp.__main__ import main
+from micrograd_bp.cli import main, parse
 from micrograd_bp.value import topological_order
 
 # --- what an expression is ----------------------------------------------------------------------------------------
@@ -38,9 +38,9 @@ def test_an_expression_means_what_it_means_in_python(text):
         wanted = eval(text, {"__builtins__": {}}, SCOPE | {"a": a, "b": b})
     except (ArithmeticError, ValueError):
         with pytest.raises(ValueError, match=r"\^"):
-            expressions.record(text, {"a": 0.7, "b": -1.3})
+            parse.record(text, {"a": 0.7, "b": -1.3})
         return
-    given = expressions.record(text, {"a": 0.7, "b": -1.3})
+    given = parse.record(text, {"a": 0.7, "b": -1.3})
     assert given.data == wanted.data
     given.backward()
     wanted.backward()
@@ -55,20 +55,20 @@ def _leaves(output):
 @pytest.mark.parametrize("op", [op for op in ops.TABLE.values() if op.arity], ids=lambda op: op.name)
 def test_every_row_of_the_table_can_be_called(op):
     values = dict(zip("abc", [min(1.0, op.domain[0][1]), 0.5, 2.0][: op.arity]))
-    assert expressions.record(f"{op.name}({', '.join(values)})", values).data == op(*values.values())
+    assert parse.record(f"{op.name}({', '.join(values)})", values).data == op(*values.values())
 
 
 def test_max_min_and_default_arguments():
-    assert expressions.record("max(a, 0) + min(a, 1)", {"a": 3.0}).data == 4.0
-    assert expressions.record("leaky_relu(a)", {"a": -1.0}).data == -0.01
+    assert parse.record("max(a, 0) + min(a, 1)", {"a": 3.0}).data == 4.0
+    assert parse.record("leaky_relu(a)", {"a": -1.0}).data == -0.01
 
 
 def test_a_value_goes_before_a_constant_of_the_same_name():
-    assert expressions.record("e * pi", {"e": 2.0}).data == 2 * math.pi
+    assert parse.record("e * pi", {"e": 2.0}).data == 2 * math.pi
 
 
 def test_leaves_are_labelled_and_shared():
-    output = expressions.record("a*a", {"a": 3})
+    output = parse.record("a*a", {"a": 3})
     assert output.operands[0] is output.operands[1]
     assert output.operands[0].label == "a"
 
@@ -114,7 +114,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "column", "message"), MISTAKES)
 def test_a_mistake_is_shown_with_a_caret_under_its_column(text, column, message):
     with pytest.raises(ValueError, match=message) as caught:
-        expressions.record(text, {"a": 2.0})
+        parse.record(text, {"a": 2.0})
     *_, shown, marks = str(caught.value).splitlines()
     assert shown[2:] == text[: len(shown) - 2]
     assert marks.index("^") - 2 == column
@@ -123,10 +123,10 @@ def test_a_mistake_is_shown_with_a_caret_under_its_column(text, column, message)
 
 def test_a_caret_stands_right_after_other_alphabets_and_in_long_text():
     with pytest.raises(ValueError, match="no value for q") as caught:
-        expressions.record("éé*0 + q", {"éé": 1.0})
+        parse.record("éé*0 + q", {"éé": 1.0})
     assert str(caught.value).endswith("  éé*0 + q\n         ^")
     with pytest.raises(ValueError, match="no value for q") as caught:
-        expressions.record("+".join(["a"] * 200) + "+q+" + "+".join(["a"] * 200), {"a": 1.0})
+        parse.record("+".join(["a"] * 200) + "+q+" + "+".join(["a"] * 200), {"a": 1.0})
     *_, shown, marks = str(caught.value).splitlines()
     assert shown[marks.index("^")] == "q"
     assert len(shown) < 120
@@ -149,15 +149,15 @@ def test_a_caret_stands_right_after_other_alphabets_and_in_long_text():
 def test_hostile_sizes_end_at_once(text, message):
     values = {"a": 1.0} if "a" in text and len(text) < 10_000 else {}
     if message is None:
-        assert expressions.record(text, values).data == 1.0
+        assert parse.record(text, values).data == 1.0
     else:
         with pytest.raises(ValueError, match=message):
-            expressions.record(text, values)
+            parse.record(text, values)
 
 
 def test_values_that_are_not_used_are_named():
     with pytest.raises(ValueError, match="b, c: given, but not in the expression a"):
-        expressions.record("a", {"a": 1.0, "b": 2.0, "c": 3.0})
+        parse.record("a", {"a": 1.0, "b": 2.0, "c": 3.0})
 
 
 # --- the command --------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from micrograd_bp import _files, losses, nn, optim, training
+from micrograd_bp import losses, nn, optim, training
+from micrograd_bp._engine import files
 
 ROOT = str(Path(nn.__file__).parents[1])
 SCRIPT = """
@@ -147,7 +148,7 @@ def test_only_what_dead_writers_left_is_cleared_away(tmp_path):
     for name in (*dead, *others, living):
         (tmp_path / name).write_text("left")
     with open(tmp_path / living, "rb") as file:
-        assert _files._lock(file)
+        assert files._lock(file)
         nn.Neuron(1).save(path)
     assert sorted(os.listdir(tmp_path)) == sorted([*others, living, "model.json"])
     nn.Neuron(1).save(path)
@@ -163,7 +164,7 @@ def test_a_writer_whose_new_file_was_cleared_away_writes_again(tmp_path, monkeyp
             os.unlink(file.name)  # as another writer may between the file's making and its locking
         return True
 
-    monkeypatch.setattr(_files, "_lock", lock)
+    monkeypatch.setattr(files, "_lock", lock)
     nn.Neuron(1).save(path)
     assert len(set(calls)) == len(calls) == 3
     assert os.listdir(tmp_path) == ["model.json"]
@@ -194,9 +195,9 @@ def test_a_write_that_fails_names_the_path_and_leaves_the_old_file(part, reason,
             return super().write(data[: len(data) // 2])
 
     if part == "open":
-        monkeypatch.setattr(_files, "open", fail, raising=False)
+        monkeypatch.setattr(files, "open", fail, raising=False)
     elif part == "write":
-        monkeypatch.setattr(_files, "open", lambda path, mode: io.BufferedWriter(Full(path, mode)), raising=False)
+        monkeypatch.setattr(files, "open", lambda path, mode: io.BufferedWriter(Full(path, mode)), raising=False)
     else:
         monkeypatch.setattr(part, fail)
     with pytest.raises(OSError, match=r"model\.json'$") as caught:

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from micrograd_bp import __main__ as command
+from micrograd_bp import cli as command
 from micrograd_bp import datasets, losses, nn, training
+from micrograd_bp.cli import train
 
 
 def run(capsys, *arguments):
@@ -41,7 +42,7 @@ def test_the_main_job_learns_iris_and_leaves_a_model(capsys, tmp_path):
 
 
 def test_the_demonstration_shows_a_graph_and_checks_it(capsys):
-    out = command.demonstration()
+    out = train.demonstration()
     assert "v1 = mul(x, y)   data  6.000000   gradient  1.000000" in out
     assert "x                data  2.000000   gradient  2.583853" in out
     assert "Finite differences give dz/dx = 2.583853 and dz/dy = 2.000000." in out

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import micrograd_bp as mg
-from micrograd_bp import Value, datasets, losses, nn, optim, parallel, training
+from micrograd_bp import Value, datasets, losses, nn, optim, training
+from micrograd_bp.training import parallel
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import micrograd_bp as mg
-from micrograd_bp import names, ops
+from micrograd_bp import ops
+from micrograd_bp._engine import symbolic
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,7 +33,7 @@ def same(x: float, y: float) -> bool:
 
 
 def test_the_table_of_operations_is_the_table_in_the_code():
-    assert between("docs/operations.md", "operations", "end of operations") == names.operations_table()
+    assert between("docs/operations.md", "operations", "end of operations") == symbolic.operations_table()
 
 
 @pytest.mark.parametrize(("expression", "point", "value", "derivatives", "second"), special_points())

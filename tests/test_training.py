@@ -236,7 +236,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_pa
 
     def run(name, killer):
         (tmp_path / name).mkdir(exist_ok=True)
-        root = os.path.dirname(os.path.dirname(training.__file__))
+        root = os.path.dirname(os.path.dirname(os.path.dirname(training.__file__)))
         return subprocess.run(
             [sys.executable, str(program), str(tmp_path / name), str(killer)],
             env=os.environ | {"PYTHONPATH": root},

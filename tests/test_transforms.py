@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops, transforms
-from micrograd_bp._tracing import watched
 from micrograd_bp.compiler.recording import Recording
+from micrograd_bp.compiler.tracing import watched
 
 SMOOTH = [op for op in ops.TABLE.values() if op.smooth]
 small = st.integers(-9, 9).map(float)  # products and sums of these are exact

@@ -10,9 +10,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from micrograd_bp._engine.symbolic import Name
 from micrograd_bp._version import __version__
 from micrograd_bp.compiler.program import Program, live, lower
-from micrograd_bp.names import Name
 from micrograd_bp.ops import Op
 
 # What LLVM's instructions are in C; whatever else a row's `native` names is a function of math.h.

@@ -22,18 +22,18 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from micrograd_bp import _trees
-from micrograd_bp._locks import Lock
-from micrograd_bp._tracing import watched
+from micrograd_bp._engine import trees
 from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
+from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
+from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.ops import Op, number
-from micrograd_bp.source import python_source
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order
 
@@ -112,9 +112,9 @@ class Result:
         leaves: list[Any] = []
         entries: list[Any] = []
         for leaf in _parts(result):
-            if _trees.is_array(leaf) and leaf.dtype.kind in "fO":
+            if trees.is_array(leaf) and leaf.dtype.kind in "fO":
                 leaves.append(leaf.shape)
-                entries += [x if isinstance(x, Value) else number(x) for x in _trees.elements(leaf)]
+                entries += [x if isinstance(x, Value) else number(x) for x in trees.elements(leaf)]
             elif isinstance(leaf, Value):
                 leaves.append(scalar)
                 entries.append(leaf)
@@ -125,7 +125,7 @@ class Result:
                 leaves.append(Constant(leaf))
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
-        return cls(_trees.rebuilt(result, iter([None] * len(leaves))), leaves, entries)
+        return cls(trees.rebuilt(result, iter([None] * len(leaves))), leaves, entries)
 
     def alike(self, other: Result) -> bool:
         """Whether the two are built alike, up to the values of constants; a number is a number, constant or not."""
@@ -171,7 +171,7 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
         if isinstance(leaf, Constant):
             return lambda numbers: leaf.value
         start[0] = stop = first + math.prod(leaf)
-        return lambda numbers: _trees.array(numbers[first:stop], leaf)
+        return lambda numbers: trees.array(numbers[first:stop], leaf)
     kind = type(skeleton)
     children = list(skeleton.values() if isinstance(skeleton, dict) else skeleton)
     if kind in (list, tuple) and not any(child is not None for child in children):
@@ -185,8 +185,8 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
         if kind is dict:
             return lambda numbers: {name: part(numbers) for name, part in zip(skeleton, parts)}
         return lambda numbers: kind([part(numbers) for part in parts])
-    parts = [_builder(None, leaves, start) for _ in _trees.leaves(skeleton)]
-    return lambda numbers: _trees.rebuilt(skeleton, (part(numbers) for part in parts))
+    parts = [_builder(None, leaves, start) for _ in trees.leaves(skeleton)]
+    return lambda numbers: trees.rebuilt(skeleton, (part(numbers) for part in parts))
 
 
 # --- a path -------------------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ class Scan:
         if kind is float:
             self.numbers.append(tree)
             return float
-        if isinstance(tree, (list, dict)) or _trees.is_array(tree):
+        if isinstance(tree, (list, dict)) or trees.is_array(tree):
             if id(tree) in self._seen:
                 return "again", self._seen[id(tree)]
             self._seen[id(tree)] = len(self._seen)
@@ -351,7 +351,7 @@ class Scan:
         if isinstance(tree, Value):
             self.values = True
             return Value
-        if _trees.is_array(tree):
+        if trees.is_array(tree):
             return self._array(tree)
         if _is_number(tree):
             self.numbers.append(float(tree))
@@ -402,14 +402,14 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
     if id(tree) in copies:
         return copies[id(tree)][1]
     if _is_container(tree):
-        new = _trees.like(tree, [filled(x, numbers, copies) for x in _trees.children_of(tree)])
-    elif _trees.is_array(tree) and tree.dtype.kind in "fO" and tree.size:
+        new = trees.like(tree, [filled(x, numbers, copies) for x in trees.children_of(tree)])
+    elif trees.is_array(tree) and tree.dtype.kind in "fO" and tree.size:
         new = sys.modules["numpy"].empty(tree.shape, object)
         flat = tree.ravel().tolist()
         new.ravel()[:] = [next(numbers) if tree.dtype.kind == "f" else filled(x, numbers, copies) for x in flat]
     else:
         return next(numbers) if _is_number(tree) else tree
-    if isinstance(tree, (list, dict)) or _trees.is_array(tree):
+    if isinstance(tree, (list, dict)) or trees.is_array(tree):
         copies[id(tree)] = tree, new
     return new
 
@@ -420,7 +420,7 @@ def written_back(copies: Copies) -> None:
 
     def number_of(x: Any) -> Any:
         if isinstance(x, tuple) and _is_container(x):
-            return _trees.like(x, [number_of(y) for y in x])
+            return trees.like(x, [number_of(y) for y in x])
         return originals.get(id(x), x._data if isinstance(x, Value) else x)
 
     for original, copy in copies.values():
@@ -431,7 +431,7 @@ def written_back(copies: Copies) -> None:
             original.clear()
             original.update(new)
         elif original.dtype.kind == "f":
-            original[...] = _trees.array([number_of(x) for x in copy.ravel().tolist()], copy.shape)
+            original[...] = trees.array([number_of(x) for x in copy.ravel().tolist()], copy.shape)
         else:
             original[...] = copy
 
@@ -498,7 +498,7 @@ class Batch:
                 block = self.out[start:stop]
                 arrays.append(block[0] if not shape else np.ascontiguousarray(block.T).reshape(self.n, *shape))
             start = stop
-        return _trees.rebuilt(first.skeleton, iter(arrays))
+        return trees.rebuilt(first.skeleton, iter(arrays))
 
     def _constants(self, values: list[Any]) -> Any:
         """What is the same along a path, for all rows: an array where it is a number."""
@@ -721,10 +721,10 @@ class Compiled:
                     return None
                 numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory; np.float64 lends it
                 continue
-            if _trees.has_list(arg):  # a list of rows, though they be arrays
+            if trees.has_list(arg):  # a list of rows, though they be arrays
                 return None
-            for leaf in _trees.leaves(arg):
-                if not _trees.is_array(leaf) or leaf.dtype.kind not in "fiub" or not -leaf.ndim <= axis < leaf.ndim:
+            for leaf in trees.leaves(arg):
+                if not trees.is_array(leaf) or leaf.dtype.kind not in "fiub" or not -leaf.ndim <= axis < leaf.ndim:
                     return None
                 moved = np.moveaxis(leaf, axis, 0)
                 mapped.append(moved)
@@ -741,7 +741,7 @@ class Compiled:
         def example(i: int) -> tuple[Any, ...]:
             rest = iter(mapped)
             return tuple(
-                arg if axis is None else _trees.rebuilt(arg, (_element(next(rest)[i]) for _ in _trees.leaves(arg)))
+                arg if axis is None else trees.rebuilt(arg, (_element(next(rest)[i]) for _ in trees.leaves(arg)))
                 for arg, axis in zip(args, axes)
             )
 
@@ -926,7 +926,7 @@ class Compiled:
         try:
             return self._plain(*args, **kwargs)
         except (TypeError, ValueError) as error:
-            if self._plain is self.function and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs))):
+            if self._plain is self.function and any(trees.is_array(x) for x in trees.leaves((args, kwargs))):
                 error.add_note("an array argument of jit(f) is the whole array; jit(vmap(f)) applies f to each row")
             raise
 
@@ -934,7 +934,7 @@ class Compiled:
         self, signature: Signature | None, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The function's own answer for these numbers."""
-        large = len(numbers) > HEAVY and any(_trees.is_array(x) for x in _trees.leaves((args, kwargs)))
+        large = len(numbers) > HEAVY and any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
         if large or (signature is not None and signature.changes):  # NumPy's arithmetic; the arguments themselves
             return self._plain(*args, **kwargs)
         labels = signature.labels if signature is not None else [""] * len(numbers)
@@ -963,8 +963,8 @@ class Compiled:
             return x if foreign else kind(x._data)
 
         def leaf(x: Any) -> Any:
-            if _trees.is_array(x) and x.dtype.hasobject:
-                return _trees.array([number_or_value(y, float) for y in _trees.elements(x)], x.shape)
+            if trees.is_array(x) and x.dtype.hasobject:
+                return trees.array([number_or_value(y, float) for y in trees.elements(x)], x.shape)
             return number_or_value(x, scalar)
 
         leaves = _parts(raw)
@@ -975,7 +975,7 @@ class Compiled:
                 return self._plain(*args, **kwargs)
             except (AttributeError, TypeError):  # it wants Values
                 return raw
-        return _trees.rebuilt(raw, iter([leaf(x) for x in leaves]))
+        return trees.rebuilt(raw, iter([leaf(x) for x in leaves]))
 
     # --- warnings ---------------------------------------------------------------------------------------------------
 
@@ -1027,7 +1027,7 @@ def _scalar(kind: type, x: Any) -> Any:
 
 def _scalars(args: Any) -> type:
     """The type of the numbers that a function of these arguments returns: where there are arrays, NumPy's."""
-    arrays = any(_trees.is_array(x) for x in _trees.leaves(args))
+    arrays = any(trees.is_array(x) for x in trees.leaves(args))
     found: type = sys.modules["numpy"].float64 if arrays else float
     return found
 
@@ -1043,11 +1043,11 @@ def _element(x: Any) -> Any:
 
 def _parts(tree: Any) -> list[Any]:
     """The leaves of a result; a list, tuple or dict of a class that cannot be built again is one."""
-    if isinstance(tree, _trees.CONTAINERS) and (not _is_container(tree) or isinstance(tree, defaultdict)):
+    if isinstance(tree, trees.CONTAINERS) and (not _is_container(tree) or isinstance(tree, defaultdict)):
         return [tree]
-    if not isinstance(tree, _trees.CONTAINERS):
+    if not isinstance(tree, trees.CONTAINERS):
         return [tree]
-    return [part for child in _trees.children_of(tree) for part in _parts(child)]
+    return [part for child in trees.children_of(tree) for part in _parts(child)]
 
 
 def _is_plain(leaf: Any) -> bool:
@@ -1057,7 +1057,7 @@ def _is_plain(leaf: Any) -> bool:
 
 def _is_opaque(leaf: Any) -> bool:
     """Whether a leaf of a result is neither a number nor anything that holds none."""
-    return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or _trees.is_array(leaf))
+    return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:

@@ -15,8 +15,8 @@ from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.compiler.python import python_source
 from micrograd_bp.ops import number
-from micrograd_bp.source import python_source
 from micrograd_bp.value import Value, gather, gradients, scatter
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Kernel:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Counts of nodes as recorded, and of the arrays that they are; or with the gradient's, and after simplification."""
+        """Counts of nodes as recorded, and of their arrays; or with the gradient's, and after simplification."""
         counts = {"recorded": self.program.count}
         found = self._arrays()
         if found is not None:

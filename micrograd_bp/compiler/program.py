@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from micrograd_bp._methods import operators
+from micrograd_bp._engine.operators import give_operators
 from micrograd_bp.ops import TABLE, Op, number
 from micrograd_bp.value import Value
 
@@ -220,7 +220,7 @@ class Symbol:
     __class__ = property(_unknown)  # isinstance(x, float) asks for it
 
 
-operators(Symbol, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+give_operators(Symbol, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 class Trace:

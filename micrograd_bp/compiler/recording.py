@@ -33,7 +33,7 @@ class Guard:
 
 
 class Recording:
-    """A function being recorded in this thread; see `micrograd_bp._tracing` for who calls its methods."""
+    """A function being recorded in this thread; see `micrograd_bp.compiler.tracing` for who calls its methods."""
 
     def __init__(self) -> None:
         self.nodes: list[Value] = []  # in the order of creation

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from micrograd_bp import _trees
+from micrograd_bp._engine import trees
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 
@@ -200,7 +200,7 @@ def atom(x: Any) -> Any:
         return "random", id(x), hash(x.getstate())
     if (generator := getattr(x, "bit_generator", None)) is not None:
         return "random", id(x), repr(generator.state)
-    if _trees.is_array(x):
+    if trees.is_array(x):
         return id(x), x.shape, hash(x.tobytes()) if x.nbytes <= 1 << 20 and not x.dtype.hasobject else _elements(x)
     if isinstance(x, (bytearray, memoryview)) or type(x).__module__ == "array":
         return id(x), hash(bytes(x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from micrograd_bp._methods import operators
+from micrograd_bp._engine.operators import give_operators
 from micrograd_bp.ops import TABLE, Op
 
 
@@ -59,7 +59,7 @@ class Name:
         return self.text if self.rank >= rank else f"({self.text})"
 
 
-operators(Name, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+give_operators(Name, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 def derivatives(op: Op, out: str = "out", *names: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp import _trees
+from micrograd_bp._engine import trees
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def parallel_value_and_grad(
     rows = list(data.tolist() if hasattr(data, "tolist") else data)
     if not rows:
         raise ValueError("there are no rows; a sum over rows needs at least one")
-    numbers = [x.data if isinstance(x, Value) else x for x in _trees.entries(params)]
+    numbers = [x.data if isinstance(x, Value) else x for x in trees.entries(params)]
     parameters = [Value(x) for x in numbers]
-    measure = functools.partial(_measured, f, _trees.shaped(params, parameters))
+    measure = functools.partial(_measured, f, trees.shaped(params, parameters))
     scale = 1.0 / len(rows) if reduction == "mean" else 1.0
     with team(executor, shards) as sweep:
         found = sweep(measure, parameters, rows, scale)
-    return sum([loss for loss, _ in found]) * scale, _trees.shaped(params, [x.grad for x in parameters])
+    return sum([loss for loss, _ in found]) * scale, trees.shaped(params, [x.grad for x in parameters])
 
 
 def _measured(f: Callable[[Any, Any], Any], params: Any, row: Any) -> tuple[Value, None]:

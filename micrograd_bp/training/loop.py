@@ -1,16 +1,4 @@
-"""Training: mini-batches, history, early stopping, checkpoints.
-
->>> import random
->>> from micrograd_bp import datasets, losses, nn, optim
->>> rng = random.Random(1)
->>> data, model = datasets.xor(), nn.MLP(2, [4, 1], activation="tanh", rng=rng)
->>> optimizer = optim.Adam(model.parameters(), lr=0.1)
->>> history = fit(model, losses.binary_cross_entropy, data.X, data.y, optimizer, epochs=100, batch_size=4, rng=rng)
->>> [round(model(x).sigmoid().data) for x in data.X]
-[0, 1, 1, 0]
->>> history["loss"][-1] < 0.1 * history["loss"][0]
-True
-"""
+"""The training loop: mini-batches, early stopping, resuming, and the measure of a model on data."""
 
 from __future__ import annotations
 
@@ -23,34 +11,20 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from micrograd_bp import _files, nn, parallel
-from micrograd_bp._parameters import exact, search
-from micrograd_bp.compiler.sweeps import Sweep, compiled_sweep
+from micrograd_bp._engine import files
 from micrograd_bp.optim import Optimizer
+from micrograd_bp.training import parallel
+from micrograd_bp.training.checkpoint import History, Run, described, read, rng_state, settings, write
+from micrograd_bp.training.compiled import Sweep, compiled_sweep
+from micrograd_bp.training.metrics import Metric, measure, plain
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from tqdm import tqdm
-
-Metric: TypeAlias = Callable[[list[Any], list[Any]], float]
-
-FORMAT, VERSION = "micrograd_bp checkpoint", 1
-
-SOME_NUMBERS, SOME_STEPS = (-2.0, -0.5, 0.25, 1.0, 3.0), (0, 1, 10, 100, 1000)  # where functions are compared
-
-
-class History(dict[str, list[float]]):
-    """A number per epoch under each name: "loss", the metrics, and with a validation split "val_loss" and so on.
-
-    A metric that was added or dropped when a run was resumed has nan for the epochs in which it was not measured.
-    `interrupted` says that KeyboardInterrupt (Ctrl-C) ended the training.
-    """
-
-    interrupted: bool = False
 
 
 def fit(
@@ -71,7 +45,7 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     callbacks: Sequence[Callable[[int, History], object]] = (),
-    checkpoint: _files.Path | None = None,
+    checkpoint: files.Path | None = None,
     checkpoint_every: int = 1,
     progress: bool | None = None,
     jit: bool = False,
@@ -150,12 +124,12 @@ def fit(
     saved = None
     if checkpoint is not None:
         identity["data"] = hashlib.sha256(repr((rows, targets, held)).encode()).hexdigest()
-        identity |= {"model": _described(model), "optimizer": _settings(optimizer)}
+        identity |= {"model": described(model), "optimizer": settings(optimizer)}
         if os.path.exists(checkpoint):
-            saved = _read(checkpoint, identity, optimizer)
+            saved = read(checkpoint, identity, optimizer)
             identity["optimizer"] = saved["run"].get("optimizer", identity["optimizer"])
-            rng.setstate(_rng_state(saved["rng"]["first"]))
-    run = _Run(optimizer, rng)
+            rng.setstate(rng_state(saved["rng"]["first"]))
+    run = Run(optimizer, rng)
     if share:
         rows, targets, held = _hold_out(rows, targets, share, rng)
     if saved is not None:
@@ -188,14 +162,14 @@ def fit(
                     run.stopped = True
             whole = run.state()
             if checkpoint is not None and (run.epoch % checkpoint_every == 0 or run.epoch == epochs or run.stopped):
-                _write(checkpoint, identity, whole)
+                write(checkpoint, identity, whole)
     except BaseException as error:
         run.restore(whole)
         if not isinstance(error, KeyboardInterrupt):
             raise
         run.history.interrupted = True
         if checkpoint is not None:
-            _write(checkpoint, identity, whole)
+            write(checkpoint, identity, whole)
     finally:
         bar.close()
         resources.close()
@@ -246,7 +220,7 @@ def _epoch(
         predictions += outputs
         answers += batch_targets
         bar.update(mean)
-    return {"loss": math.fsum(losses) / len(rows), **_measure(metrics, predictions, answers)}
+    return {"loss": math.fsum(losses) / len(rows), **measure(metrics, predictions, answers)}
 
 
 def _sweep(
@@ -274,7 +248,7 @@ def _row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row:
     error = loss(prediction, target)
     if not isinstance(error, Value):
         raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
-    return error, _data(prediction)
+    return error, plain(prediction)
 
 
 def evaluate(
@@ -291,222 +265,9 @@ def evaluate(
     {'loss': 0.5}
     """
     rows, targets = _pairs(X, y)
-    outputs = [_data(model(x)) for x in rows]
-    errors = [_data(loss(output, target)) for output, target in zip(outputs, targets)]
-    return {"loss": math.fsum(errors) / len(rows), **_measure(metrics or {}, outputs, targets)}
-
-
-def accuracy(predictions: Sequence[Any], targets: Sequence[Any]) -> float:
-    """The share of predictions that name the right class.
-
-    A prediction is a list of logits or probabilities, its target the number of the class or such a list; or one logit
-    or score, above 0 for the class whose target is above 0 (of 0 and 1, or of -1 and 1).
-
-    >>> accuracy([[0.1, 2.0], [1.0, 0.0]], [1, 1]), accuracy([-3.0, 0.2], [0, 1])
-    (0.5, 1.0)
-    """
-    return sum(map(_right, predictions, targets)) / len(targets)
-
-
-def _right(prediction: Any, target: Any) -> bool:
-    if not isinstance(prediction, list):
-        return bool((prediction > 0) == (target > 0))
-    return _largest(prediction) == (_largest(target) if isinstance(target, list | tuple) else target)
-
-
-def _largest(numbers: Sequence[float]) -> int:
-    return max(range(len(numbers)), key=numbers.__getitem__)
-
-
-def curve(numbers: Sequence[float], width: int = 60, height: int = 10) -> str:
-    """The numbers as a line in plain characters, for a terminal: a learning curve, say.
-
-    `width` and `height` are those of the plot, in characters. ValueError: none of the numbers is finite.
-
-    >>> print(curve([8.0, 4.0, 2.0, 1.0, 0.5, 0.0], width=6, height=4))
-     8 |*
-       | *
-       |  *
-     0 |   ***
-       +------
-        1    6
-    """
-    count = min(width, len(numbers))
-    columns = [numbers[i * len(numbers) // count : (i + 1) * len(numbers) // count] for i in range(count)]
-    means = [math.fsum(column) / len(column) for column in columns]
-    finite = [mean for mean in means if math.isfinite(mean)]
-    if not finite:
-        raise ValueError("a curve takes finite numbers")
-    low, high = min(finite), max(finite)
-    step = (high - low) / (height - 1) or 1.0
-    levels = [round((mean - low) / step) if math.isfinite(mean) else -1 for mean in means]
-    names = {height - 1: f"{high:.3g}", 0: f"{low:.3g}"}
-    margin = max(map(len, names.values())) + 1
-    lines = [
-        f"{names.get(level, ''):>{margin}} |{''.join('*' if at == level else ' ' for at in levels)}".rstrip()
-        for level in reversed(range(height))
-    ]
-    lines.append(f"{'':{margin}} +{'-' * count}")
-    last = str(len(numbers)) if count > 1 else ""
-    lines.append(f"{'':{margin}}  1{last:>{max(count, len(last) + 2) - 1}}".rstrip())
-    return "\n".join(lines)
-
-
-class _Run:
-    """What a run of `fit` has come to; `state` is all that is needed to go on from there."""
-
-    def __init__(self, optimizer: Optimizer, rng: random.Random) -> None:
-        self.optimizer, self.rng = optimizer, rng
-        self.first = rng.getstate()
-        self.epoch, self.stopped = 0, False
-        self.history = History()
-        self.best: dict[str, Any] | None = None
-
-    def record(self, measured: dict[str, float]) -> None:
-        for name in (*measured, *self.history):
-            numbers = self.history.setdefault(name, [math.nan] * self.epoch)
-            if len(numbers) == self.epoch:
-                numbers.append(measured.get(name, math.nan))
-        self.epoch += 1
-
-    def watch(self, loss: float, patience: int, min_delta: float) -> None:
-        """Keep the parameters of the best epoch, and stop where it was too long ago."""
-        if self.best is None or loss < self.best["loss"] - min_delta:
-            self.best = {"epoch": self.epoch, "loss": loss, "parameters": self.parameters()}
-        self.stopped = self.epoch - self.best["epoch"] >= patience
-
-    def parameters(self) -> list[float]:
-        return [parameter.data for parameter in self.optimizer.parameters]
-
-    def put(self, numbers: list[float]) -> None:
-        for parameter, data in zip(self.optimizer.parameters, numbers, strict=True):
-            parameter.data = data
-
-    def put_best(self) -> None:
-        if self.best is not None:
-            self.put(self.best["parameters"])
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "stopped": self.stopped,
-            "parameters": self.parameters(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": {"first": self.first, "now": self.rng.getstate()},
-            "history": {name: list(numbers) for name, numbers in self.history.items()},
-            "best": self.best,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.epoch, self.stopped, self.best = state["epoch"], state["stopped"], state["best"]
-        self.put(state["parameters"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.setstate(_rng_state(state["rng"]["now"]))
-        self.history.clear()
-        self.history.update({name: list(numbers) for name, numbers in state["history"].items()})
-
-
-NEWER = {"model", "optimizer"}  # what the first checkpoints did not say of their run
-_KEYS = ("epoch", "stopped", "parameters", "optimizer", "rng", "history", "best")
-
-
-def _write(path: _files.Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
-    _files.write_json(path, {"format": FORMAT, "version": VERSION, "run": identity, **state})
-
-
-def _read(path: _files.Path, identity: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """The state in a checkpoint of this run; ValueError: it is damaged, or of another run."""
-    state = _files.read_json(path, FORMAT, VERSION, ("run", *_KEYS))
-    run = state["run"]
-    newer = NEWER.difference(run) if isinstance(run, dict) else set()
-    _files.check_keys(run, identity.keys() - newer, f"{path}: run")
-    for name in run:
-        if name != "optimizer":
-            _same(path, name, run[name], identity[name])
-    count, epoch = len(optimizer.parameters), _files.natural(state["epoch"], f"{path}: epoch")
-    if not isinstance(state["stopped"], bool):
-        raise ValueError(f"{path}: stopped: neither true nor false")
-    state["parameters"] = _files.several(state["parameters"], f"{path}: parameters", count=count)
-    if not isinstance(state["history"], dict):
-        raise ValueError(f"{path}: history: no object")
-    state["history"] = {
-        name: _files.several(numbers, f"{path}: history: {name}", count=epoch)
-        for name, numbers in state["history"].items()
-    }
-    if (best := state["best"]) is not None:
-        place = f"{path}: best"
-        _files.check_keys(best, ("epoch", "loss", "parameters"), place)
-        state["best"] = {
-            "epoch": _files.natural(best["epoch"], f"{place}: epoch"),
-            "loss": _files.real(best["loss"], f"{place}: loss"),
-            "parameters": _files.several(best["parameters"], f"{place}: parameters", count=count),
-        }
-    _files.check_keys(state["rng"], ("first", "now"), f"{path}: rng")
-    begun, reached = run.get("optimizer"), state["optimizer"]
-    if isinstance(begun, dict) and isinstance(reached, dict) and begun.get("type") == type(optimizer).__name__:
-        for name, own in identity["optimizer"].items():
-            if own != reached.get(name):  # where a callback has changed it, it may be as it was left
-                _same(path, f"optimizer {name}", begun.get(name), own)
-    try:
-        for numbers in state["rng"].values():
-            random.Random().setstate(_rng_state(numbers))
-        optimizer.load_state_dict(state["optimizer"])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    return state
-
-
-def _same(path: _files.Path, name: str, other: Any, own: Any) -> None:
-    """ValueError: what a checkpoint says of its run is not so of this one; with the place where they differ."""
-    if other == own:
-        return
-    if isinstance(other, dict) and isinstance(own, dict) and other.keys() == own.keys():
-        for key in own:
-            _same(path, f"{name} {key}", other[key], own[key])
-    if isinstance(other, list) and isinstance(own, list) and len(other) == len(own):
-        for i, pair in enumerate(zip(other, own)):
-            _same(path, f"{name}[{i}]", *pair)
-    other, own = ("other", "these") if name == "data" else (repr(other), repr(own))
-    raise ValueError(f"{path}: of a run with {name} {other}, not {own}; remove it, or give another path")
-
-
-def _settings(optimizer: Optimizer) -> dict[str, Any]:
-    """Type and hyperparameters of an optimizer, as JSON has them; of a schedule some rates."""
-    settings = {name: x for name, x in optimizer.state_dict().items() if name not in ("steps", "memory")}
-    return settings | {"lr": _function(optimizer.lr, SOME_STEPS) if callable(optimizer.lr) else optimizer.lr}
-
-
-def _described(x: Any) -> Any:
-    """A model, or an argument of its constructor, as JSON has it: what tells models apart, parameters aside."""
-    if isinstance(x, nn.Module) and nn.MODULES.get(type(x).__name__) is type(x):
-        return {"type": type(x).__name__, **{name: _described(getattr(x, name)) for name in x._arguments}}
-    if isinstance(x, nn.Module):
-        found: dict[str, Any] = {"type": type(x).__name__}
-        within = "\n"  # the last of this library's modules: its own parts follow it
-        for place, key, part in search(x, (nn.Module,)).parts:
-            path = exact(place, key)
-            if nn.MODULES.get(type(part).__name__) is type(part) and not path.startswith((f"{within}.", f"{within}[")):
-                found[within := path] = _described(part)
-        return found
-    if isinstance(x, list | tuple):
-        return [_described(part) for part in x]
-    return _function(x, [Value(number) for number in SOME_NUMBERS]) if callable(x) else x
-
-
-def _function(f: Callable[[Any], Any], points: Sequence[Any]) -> str:
-    """A function by some of its values; by name where it is no function of a number, or gives another each time."""
-    try:
-        values, again = ([f"{_data(f(x)):.12g}" for x in points] for _ in range(2))
-    except Exception:  # whatever a function may raise that is meant for Values or for lists
-        values, again = [], None
-    name = getattr(f, "__name__", type(f).__name__)
-    return f"function of values {', '.join(values)}" if values == again else f"function {name}"
-
-
-def _rng_state(numbers: Any) -> tuple[Any, ...]:
-    """A state of random.Random: JSON makes lists of its tuples."""
-    version, words, spare = numbers
-    return version, tuple(words), spare
+    outputs = [plain(model(x)) for x in rows]
+    errors = [plain(loss(output, target)) for output, target in zip(outputs, targets)]
+    return {"loss": math.fsum(errors) / len(rows), **measure(metrics or {}, outputs, targets)}
 
 
 def _hold_out(
@@ -530,15 +291,6 @@ def _pairs(X: Sequence[Any], y: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     if not rows:
         raise ValueError("there are no rows")
     return rows, targets
-
-
-def _data(x: Any) -> Any:
-    """A prediction as plain numbers."""
-    return x.data if isinstance(x, Value) else [_data(part) for part in x] if isinstance(x, list | tuple) else x
-
-
-def _measure(metrics: Mapping[str, Metric], predictions: list[Any], targets: list[Any]) -> dict[str, float]:
-    return {name: float(metric(predictions, targets)) for name, metric in metrics.items()}
 
 
 class _Bar:

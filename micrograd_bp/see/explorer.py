@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from micrograd_bp import _files
-from micrograd_bp.drawing import ease, picture_class, tangle
-from micrograd_bp.explain import Trace, formula
-from micrograd_bp.names import Name
+from micrograd_bp._engine import files
+from micrograd_bp._engine.labels import check_value
+from micrograd_bp._engine.symbolic import Name
 from micrograd_bp.ops import mul
-from micrograd_bp.source import check_value
+from micrograd_bp.see.drawing import ease, picture_class, tangle
+from micrograd_bp.see.formula import formula
+from micrograd_bp.see.trace import Trace
 from micrograd_bp.value import Value
 
 WAYS = ("LR", "TB")  # the graph is laid out twice, and the page shows what suits the screen
@@ -77,7 +78,7 @@ def explore(
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: contents[match[1]], template)
     text = text.encode("utf-8", "backslashreplace").decode()  # a label may hold half a pair of surrogates
     if path is not None:
-        _files.write(path, text)
+        files.write(path, text)
     return Page(text, None if path is None else os.fspath(path), len(program))
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import html
 import importlib.util
+import itertools
 import math
 import os
+import re
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp import _files
-from micrograd_bp.names import Name
-from micrograd_bp.source import Listing, check_value, fresh
+from micrograd_bp._engine import files
+from micrograd_bp._engine.labels import Listing, check_outputs, fresh
+from micrograd_bp.see.parts import Part, find_parts, members
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ CURVES = 3_500  # up to here curved edges and the best layout take about a secon
 FONT = "Helvetica,Arial,sans-serif"
 GREY, DARK = "#7d8590", "#1f2328"  # the first is readable on white and on black
 FILLS = {"leaf": "#ddeaff", "interior": "#ffffff", "output": "#ffe9c7", "part": "#eceff3"}
+RAMP = ("#fffbe6", "#fdc17f", "#f0703f")  # from the smallest |grad| to the largest; dark letters are readable on all
+DECADES = 6  # of magnitudes that have a shade of their own
 BORDERS = {"leaf": "#3b6ea8", "interior": "#7d8590", "output": "#b26a00", "part": "#57606a"}
 
 
@@ -89,8 +91,8 @@ def picture_class() -> type[graphviz.Digraph]:
             data = self.pipe(format, **options)
             picture.parent.mkdir(parents=True, exist_ok=True)
             if not cleanup:
-                _files.write(source, self.source)
-            _files.write(picture, data)
+                files.write(source, self.source)
+            files.write(picture, data)
             if view:
                 graphviz.view(os.fspath(picture))
             return os.fspath(picture)
@@ -119,132 +121,15 @@ def _bundled(source: str, kind: str, engine: str) -> bytes:
     return done.stdout
 
 
-# --- the parts of a model -----------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Part:
-    """A part of a model, such as a layer or a neuron: whatever has parameters(), or an entry of a mapping."""
-
-    name: str
-    module: Any
-    parent: Part | None
-    parameters: list[Value] = field(default_factory=list)  # its own, not those of its parts
-    parts: list[Part] = field(default_factory=list)
-
-    @property
-    def depth(self) -> int:
-        return 0 if self.parent is None else self.parent.depth + 1
-
-    @property
-    def path(self) -> str:
-        """The name with those of the parts around it, but for the model itself: layers[0].neurons[3]."""
-        return ".".join(part.name for part in self.chain()[1:]) or self.name
-
-    @property
-    def title(self) -> str:
-        plain = self.parent is None or isinstance(self.module, Mapping | list | tuple | Value)
-        return self.name if plain else f"{self.name}: {type(self.module).__name__}"
-
-    def walk(self) -> Iterator[Part]:
-        """This part and all within it."""
-        yield self
-        for part in self.parts:
-            yield from part.walk()
-
-    def chain(self) -> list[Part]:
-        """The parts from the whole model down to this one."""
-        return [*(self.parent.chain() if self.parent else []), self]
-
-
-def find_parts(model: Any) -> Part:
-    """The tree of a model's parts, found through its attributes, lists, tuples and dicts."""
-    seen: set[int] = set()
-
-    def explore(x: Any, name: str, part: Part, top: bool = False) -> None:
-        if id(x) in seen:
-            return
-        seen.add(id(x))
-        if isinstance(x, Value):
-            if x.op is None:  # else an output that the model keeps
-                part.parameters.append(x)
-        elif isinstance(x, Mapping):
-            for key, item in x.items():
-                inner = Part(str(key), item, part) if top else part
-                explore(item, str(key) if top else f"{name}[{key!r}]", inner)
-                if inner is not part:
-                    part.parts.append(inner)
-        elif isinstance(x, list | tuple):
-            for place, item in enumerate(x):
-                explore(item, f"{name}[{place}]", part)
-        elif callable(getattr(x, "parameters", None)) and not isinstance(x, type):
-            inner = part if top or part.module is x else Part(name, x, part)
-            slots = [slot for kind in type(x).__mro__ for slot in getattr(kind, "__slots__", ())]
-            for attribute in [*getattr(x, "__dict__", ()), *slots]:
-                explore(getattr(x, attribute, None), attribute, inner)
-            known = {parameter for each in inner.walk() for parameter in each.parameters}
-            inner.parameters += [p for p in x.parameters() if isinstance(p, Value) and p not in known]
-            if inner is not part and any(each.parameters for each in inner.walk()):
-                part.parts.append(inner)
-
-    root = Part("model" if isinstance(model, Mapping | list | tuple) else type(model).__name__, model, None)
-    explore(model, root.name, root, top=True)
-    if not any(part.parameters for part in root.walk()):
-        raise TypeError(f"no parameters in {model!r}; a model has parameters(), or is a mapping from names to Values")
-    return root
-
-
-def members(listing: Listing, root: Part) -> dict[Value, Part]:
-    """To which part of a model each node belongs, as far as the graph alone can tell.
-
-    What is computed with a part's own parameters belongs to it, then sums and products of such nodes, and one function
-    of such a node that nothing else uses: the activation. So does whatever lies on the way from there to other
-    parameters: of one part, or of the smallest part that holds all it is computed from. The loss belongs to no part.
-    """
-    owner = {parameter: part for part in root.walk() for parameter in part.parameters}
-    member = {leaf: owner[leaf] for leaf in listing.leaves if leaf in owner}
-    origin = dict(member)  # the part that a node is computed from
-    uses = Counter(x for node in listing.interior for x in node.operands if isinstance(x, Value))
-    functions: set[Value] = set()
-    for repeated in (False, True):
-        for node in listing.interior:
-            values = [x for x in node.operands if isinstance(x, Value)]
-            own = [owner[x] for x in values if x in owner]
-            homes = own or [origin[x] for x in values if x in origin]
-            if not homes or node in member:
-                continue
-            origin[node] = home = functools.reduce(_common, homes)
-            symbol = node.op.symbol if node.op is not None else ""
-            inside = all(x in member and member[x] is home for x in values)
-            several, last = len(set(values)) > 1, values[0] in functions
-            if symbol == "+" and any(type(x) is float and not x for x in node.operands) and not last:
-                several = True  # as sum() begins
-            if own or (inside and several):
-                member[node] = home
-            elif inside and symbol not in Name.RANKS and uses[values[0]] == 1 and not last:
-                member[node] = home
-                functions.add(node)
-        for node in reversed(listing.interior if not repeated else []):
-            if node in member:
-                for x in node.operands:
-                    if isinstance(x, Value) and x not in member and x in origin:
-                        member[x] = origin[x]
-    return member
-
-
-def _common(part: Part, other: Part) -> Part:
-    """The smallest part that holds both."""
-    return [a for a, b in zip(part.chain(), other.chain()) if a is b][-1]
-
-
 # --- drawing ------------------------------------------------------------------------------------------------------
 
 Item: TypeAlias = Value | Part  # one box of the picture: a node, or a part of a model with all that is in it
 
 
 def draw(
-    output: Value,
+    output: Value | Sequence[Value],
     *,
+    title: str = "",
     model: Any = None,
     depth: int | None = None,
     collapse: Collection[Any] = (),
@@ -253,28 +138,34 @@ def draw(
     direction: str = "LR",
     derivatives: bool = False,
     shade: bool = False,
+    dpi: float | None = None,
 ) -> graphviz.Digraph:
     """The picture of a graph: every node with its label, operation, data and grad, and an edge for every operand.
 
     It shows itself in a notebook; `.render(outfile="graph.svg")` writes SVG, PNG or PDF (the last two need a font on
-    the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`.
+    the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`. `output`
+    may be a list of several; `dpi` is the resolution in dots per inch (without it 96, in an SVG 72).
 
-    `derivatives` puts the local derivative on each edge; `shade` colours nodes by |grad|, from white (a thousandth of
-    the largest, or less) to orange. `number_format` is a format specification, `direction` LR, TB, RL or BT.
+    `derivatives` puts the local derivative on each edge; `shade` colours nodes by the order of magnitude of |grad|,
+    from pale yellow (the smallest) to orange (the largest), and leaves those white whose grad is 0. `number_format` is
+    a format specification, `direction` LR, TB, RL or BT.
 
     `model`: its parts (whatever has parameters(), as layers and neurons have; or the entries of a mapping from names to
     parameters) are framed. Parts that lie `depth` levels down are drawn as one box with the count of what is inside (0:
-    the model itself, 1: its layers, 2: their neurons), and so are those in `collapse`, named or as objects.
+    the model itself, 1: its layers, 2: their neurons), and so are those in `collapse`, named or as objects. Within a
+    frame names are short: w.0 in that of layers[1].neurons[0].
 
     Of more than `max_nodes` boxes those nearest to the output are drawn, and the picture says how many nodes are not.
-    ValueError: an unknown part or direction; or so large a picture that its layout would take minutes.
+    ValueError: an unknown part or direction, no positive dpi, or so large a picture that its layout would take minutes.
 
     >>> x = Value(3.0, "x")
     >>> picture = draw(x * x)
     >>> print(picture.source.splitlines()[-2].strip())
     n0 -> n1
     """
-    check_value(output, "draw")
+    check_outputs(output, "draw")
+    if dpi is not None and not 0 < dpi < math.inf:
+        raise ValueError(f"dpi is a number of dots per inch, 96 say; not {dpi!r}")
     if direction not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
     if max_nodes is not None and max_nodes < 1:
@@ -284,21 +175,37 @@ def draw(
     listing = Listing(output)
     root = None if model is None else find_parts(model)
     plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
-    finite = [abs(node.grad) for node in listing.nodes if shade and math.isfinite(node.grad)]
-    write = _Labels(listing, plan, number_format, max(finite, default=0.0))
+    write = _Labels(listing, plan, number_format, shade)
     picture = picture_class()(format="svg")
     picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
     picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
     picture.attr("edge", color=GREY, fontcolor=GREY, fontname=FONT, fontsize="10", arrowsize="0.7")
     ease(picture, plan.work)
-    if caption := write.caption():
-        picture.attr(label=caption, labelloc="b")
+    if dpi is not None:
+        picture.attr(dpi=f"{dpi:g}")
+    caption = write.caption()
+    if title:
+        lines = [f'<font point-size="15"><b>{_text(title, 120)}</b></font>', *[_text(line, 120) for line in caption]]
+        picture.attr(label=f"<{'<br/>'.join(lines)}>", labelloc="t")
+    elif caption:
+        picture.attr(label="\\n".join(caption), labelloc="b")
+    if plan.inside:
+        picture.attr(ranksep="0.9")  # edges between columns of boxes need room
+        if not any(isinstance(item, Value) for frame, items in plan.framed.items() if frame for item in items):
+            picture.attr(splines="line")
+    if root is not None:
+        picture.attr(newrank="true")
+    for column in plan.handed_over():
+        with picture.subgraph() as same:
+            same.attr(rank="same")
+            for node in column:
+                same.node(plan.ids[node])
 
     frames: set[str] = set()  # their names in the DOT text
 
     def boxes(graph: graphviz.Digraph, frame: Part | None) -> None:
         for item in plan.framed.get(frame, ()):
-            graph.node(plan.ids[item], write.part(item) if isinstance(item, Part) else write.node(item))
+            graph.node(plan.ids[item], write.part(item) if isinstance(item, Part) else write.node(item, frame))
             if item in plan.cut:
                 graph.node(f"{plan.ids[item]}more", "...", shape="plaintext", fontcolor=GREY)
                 graph.edge(f"{plan.ids[item]}more", plan.ids[item], style="dashed")
@@ -306,8 +213,17 @@ def draw(
                 if not isinstance(x, Value):
                     constant = f"{plan.ids[item]}c{place}"
                     graph.node(constant, f"{x:{number_format}}", fontsize="10", fontcolor=GREY)
-                    graph.edge(constant, plan.ids[item], arrowsize="0.5")
-        for part in frame.parts if frame is not None else [root] if root is not None else []:
+                    beside = {"minlen": "0"} if plan.after_frames(item) else {}
+                    graph.edge(constant, plan.ids[item], arrowsize="0.5", **beside)
+        if column := plan.column(frame):
+            with graph.subgraph() as same:
+                same.attr(rank="same")
+                ids = [plan.ids[part] for part in column]
+                # Graphviz turns a frame's columns upside down where it turns ranks on their side.
+                for above, below in itertools.pairwise(ids[::-1] if direction in ("LR", "RL") else ids):
+                    same.edge(above, below, style="invis")
+        inner = frame.parts if frame is not None else [root] if root is not None else []
+        for part in inner:
             if any(each in plan.framed for each in part.walk()):
                 with graph.subgraph(name=fresh(f"cluster_{html.escape(_escaped(part.path))}", frames)) as inner:
                     inner.attr(
@@ -321,13 +237,24 @@ def draw(
                     boxes(inner, part)
 
     boxes(picture, None)
+    sides = {"LR": "ew", "RL": "we", "TB": "sn", "BT": "ns"}[direction]  # where edges leave a box and enter one
     for (source, target), uses in plan.edges.items():
         ends = plan.ids[source], plan.ids[target]
+        layout = {}
+        outer = plan.crossing(target)
+        if outer is not None and plan.frames[source] is not plan.frames[target]:
+            layout = {"weight": "3"}
+        elif outer is not None and isinstance(source, Value) and source.op is None:
+            # A parameter stands above the node that uses it, after what comes from another frame: so frames are narrow,
+            # those of layers stand side by side, and no edge runs through a frame that it does not end in.
+            layout = {"minlen": "0"}
+            picture.edge(plan.ids[outer], ends[0], style="invis")
         if isinstance(source, Part) or isinstance(target, Part):
-            picture.edge(*ends, label=f"×{len(uses):,}" if len(uses) > 1 else None)
+            layout |= {"tailport": sides[0], "headport": sides[1]}
+            picture.edge(*ends, label=f"×{len(uses):,}" if len(uses) > 1 else None, **layout)
         else:
             for node, place in uses:
-                picture.edge(*ends, label=f"{node.partials[place]:{number_format}}" if derivatives else None)
+                picture.edge(*ends, label=f"{node.partials[place]:{number_format}}" if derivatives else None, **layout)
     return picture
 
 
@@ -382,7 +309,10 @@ class _Plan:
                 if isinstance(x, Value) and items[x] is not items[node]:
                     edges.setdefault((items[x], items[node]), []).append((node, place))
                     sources[items[node]][items[x]] = None
-        nearest = list(dict.fromkeys([items[listing.output]]))
+        self.depths = dict.fromkeys(listing.leaves, 0)  # of two nodes of one depth neither is computed from the other
+        for node in listing.interior:
+            self.depths[node] = 1 + max((self.depths[x] for x in node.operands if isinstance(x, Value)), default=0)
+        nearest = list(dict.fromkeys(items[output] for output in listing.outputs))
         seen = set(nearest)
         for item in nearest:  # the list grows meanwhile
             if max_nodes is not None and len(nearest) >= max_nodes:
@@ -400,6 +330,10 @@ class _Plan:
             if item in shown:
                 self.framed.setdefault(frame, []).append(item)
         self.ids = {item: f"n{place}" for place, item in enumerate(frames)}
+        self.frames = frames
+        self.into: dict[Item, list[tuple[Item, Item]]] = {}
+        for ends in self.edges:
+            self.into.setdefault(ends[1], []).append(ends)
         constants = sum(not isinstance(x, Value) for item in shown if isinstance(item, Value) for x in item.operands)
         self.work = len(shown) + constants + tangle(self.edges)
         if self.work > WORK:
@@ -408,22 +342,63 @@ class _Plan:
                 "and depth= to draw parts of a model as one box each"
             )
 
+    def crossing(self, item: Item) -> Item | None:
+        """The operand that comes from another frame, where a node in a frame has one."""
+        if not isinstance(item, Value) or self.frames[item] is None:
+            return None
+        sources = [source for source, target in self.into.get(item, ()) if self.frames[source] is not self.frames[item]]
+        return next(iter(sources), None)
+
+    def after_frames(self, item: Item) -> bool:
+        """Whether a box outside all frames is computed from what is in one: its constants would stand below that."""
+        inside = (self.frames[source] is not None for source, _ in self.into.get(item, ()))
+        return self.frames[item] is None and any(inside)
+
+    def handed_over(self) -> list[list[Value]]:
+        """The nodes that frames within one frame are computed from, in columns: a layer's inputs, say."""
+        found: dict[tuple[Part, int], dict[Value, None]] = {}
+        for source, target in self.edges:
+            frame = self.frames[target]
+            if frame is not None and frame is not self.frames[source] and isinstance(source, Value):
+                found.setdefault((frame.parent or frame, self.depths[source]), {})[source] = None
+        seen: set[Value] = set()
+        columns = []
+        for column in found.values():
+            columns.append([node for node in column if node not in seen])
+            seen.update(column)
+        return [column for column in columns if len(column) > 1]
+
+    def column(self, frame: Part | None) -> list[Part]:
+        """The parts that stand in a frame as one box each, where they are independent: drawn in their order."""
+        parts = [item for item in self.framed.get(frame, ()) if isinstance(item, Part)]
+        inner = set(parts)
+        if frame is None or any(x in inner and y in inner for x, y in self.edges):
+            return []
+        return sorted(parts, key=frame.parts.index)
+
 
 class _Labels:
     """What stands in the boxes, as Graphviz's HTML-like labels."""
 
-    def __init__(self, listing: Listing, plan: _Plan, number_format: str, largest: float) -> None:
-        self.listing, self.plan, self.number_format, self.largest = listing, plan, number_format, largest
+    def __init__(self, listing: Listing, plan: _Plan, number_format: str, shade: bool) -> None:
+        self.listing, self.plan, self.number_format = listing, plan, number_format
+        grads = [abs(node.grad) for node in listing.nodes if shade and node.grad and math.isfinite(node.grad)]
+        self.shade, self.largest = shade, max(grads, default=0.0)
+        self.smallest = max(min(grads, default=0.0), self.largest * 10.0**-DECADES)
 
-    def node(self, node: Value) -> str:
+    def node(self, node: Value, frame: Part | None) -> str:
         """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
         name, expression = self.listing.names[node], self.listing.expression(node)
-        title = f"<b>{_text(node.label or name)}</b>"
-        if node.label not in ("", name):
+        label = node.label
+        if frame is not None and frame.parent is not None:  # the frame says where this is
+            inside = re.compile(rf"\b{re.escape(frame.path.replace('[', '.').replace(']', ''))}\.(?=[^\W\d])")
+            name, expression, label = (inside.sub("", text) for text in (name, expression, label))
+        title = f"<b>{_text(label or name)}</b>"
+        if label not in ("", name):
             title += f" ({_text(name)})"
         if expression:
             title += f" = {_text(expression)}"
-        kind = "output" if node is self.listing.output else "leaf" if node.op is None else "interior"
+        kind = "output" if node in self.listing.outputs else "leaf" if node.op is None else "interior"
         rows = {"data": format(node.data, self.number_format), "grad": format(node.grad, self.number_format)}
         return self._table(kind, title, rows, [node])
 
@@ -434,18 +409,21 @@ class _Labels:
         rows = {"parameters": f"{leaves:,}", "operations": f"{len(inside) - leaves:,}"}
         return self._table("part", f"<b>{_text(part.title)}</b>", rows, inside)
 
-    def caption(self) -> str:
-        """What the picture does not show, and what its colours mean."""
+    def caption(self) -> list[str]:
+        """What the picture does not show, and what its colours mean, in lines."""
         lines = []
         if self.plan.hidden:
             lines.append(f"{self.plan.hidden:,} more nodes are not shown (max_nodes={self.plan.max_nodes})")
-        if self.largest:
-            low, high = format(self.largest / 1000, self.number_format), format(self.largest, self.number_format)
-            lines.append(f"colour: |grad|, from {low} or less (white) to {high} (orange)")
-        return "\\n".join(lines)
+        if self.shade:
+            low, high = format(self.smallest, self.number_format), format(self.largest, self.number_format)
+            less = " or less" if self.largest and self.smallest == self.largest * 10.0**-DECADES else ""
+            lines.append(
+                f"colour: |grad|, 0 (white), from {low}{less} (pale) to {high} (orange), by orders of magnitude"
+            )
+        return lines
 
     def _table(self, kind: str, title: str, rows: Mapping[str, str], nodes: list[Value]) -> str:
-        fill = self._shade(nodes) if self.largest else FILLS[kind]
+        fill = self._fill(nodes) if self.shade else FILLS[kind]
         border = 2 if kind in ("output", "part") else 1
         frame = f'border="{border}" color="{BORDERS[kind]}" bgcolor="{fill}" style="rounded"'
         cells = "".join(
@@ -456,12 +434,18 @@ class _Labels:
         head = f'<tr><td colspan="2" align="left">{title}</td></tr>'
         return f'<<table {frame} cellborder="0" cellspacing="0" cellpadding="4">{head}{cells}</table>>'
 
-    def _shade(self, nodes: list[Value]) -> str:
+    def _fill(self, nodes: list[Value]) -> str:
         grad = max(abs(node.grad) for node in nodes)
         if not grad or grad != grad:
             return "#ffffff"
-        depth = min(max(1.0 + math.log10(min(grad / self.largest, 1.0)) / 3.0, 0.0), 1.0)
-        return "#" + "".join(f"{round(255 + depth * (full - 255)):02x}" for full in (255, 143, 102))
+        depth = 1.0
+        if self.smallest < self.largest and grad < self.largest:
+            low, high = math.log(self.smallest), math.log(self.largest)
+            depth = max(math.log(grad) - low, 0.0) / (high - low)
+        place = depth * (len(RAMP) - 1)
+        first = min(int(place), len(RAMP) - 2)
+        ends = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in RAMP[first : first + 2]]
+        return "#" + "".join(f"{round(a + (place - first) * (b - a)):02x}" for a, b in zip(*ends))
 
 
 def _text(text: str, width: int = 40) -> str:

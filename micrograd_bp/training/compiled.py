@@ -7,7 +7,8 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, TypeAlias
 
-from micrograd_bp import _trees, losses
+from micrograd_bp import losses
+from micrograd_bp._engine import trees
 from micrograd_bp.compiler.functions import Compiled, Path, Scan, Signature
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.value import Value
@@ -114,11 +115,11 @@ def _step(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any]) -> Calla
 
 def _floats(tree: Any) -> Any:
     """The same with floats for all real numbers, and lists for arrays."""
-    if _trees.is_array(tree):
+    if trees.is_array(tree):
         tree = tree.tolist()
     if type(tree) is list and all(type(x) is float for x in tree):
         return tree
-    return _trees.rebuilt(tree, iter([float(x) if isinstance(x, Real) else x for x in _trees.leaves(tree)]))
+    return trees.rebuilt(tree, iter([float(x) if isinstance(x, Real) else x for x in trees.leaves(tree)]))
 
 
 def _as_it_is(target: Any) -> Any:

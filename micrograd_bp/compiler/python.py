@@ -14,18 +14,15 @@ def f(a, b):
 
 from __future__ import annotations
 
-import keyword
 import math
 import operator
 import re
-import reprlib
 import textwrap
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
-from micrograd_bp.names import Name
+from micrograd_bp._engine.labels import check_values, fresh, node_names, usable
+from micrograd_bp._engine.symbolic import Name
 from micrograd_bp.ops import TABLE, Op, chain, ieee_pow, mul, pow
 from micrograd_bp.value import Value, topological_order
 
@@ -154,89 +151,6 @@ def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[
         if node in needed:
             needed.update(x for x in node.operands if isinstance(x, Value) and x not in given)
     return [node for node in order if node in needed]
-
-
-class Listing:
-    """The nodes of a graph under the names by which pictures, tables and explanations call them.
-
-    `leaves` stand in the order in which they are first used, `interior` in the order of evaluation, `nodes` are both.
-    """
-
-    def __init__(self, output: Value) -> None:
-        order = topological_order(output)
-        self.output = output
-        self.interior = [node for node in order if node.op is not None]
-        used = (x for node in self.interior for x in node.operands if isinstance(x, Value) and x.op is None)
-        self.leaves = list(dict.fromkeys(used)) if self.interior else [output]
-        self.nodes = self.leaves + self.interior
-        self.names = node_names(order, self.leaves, readable)
-
-    def named(self, x: Value | float) -> Name | float:
-        """An operand as a formula writes it."""
-        return Name(self.names[x]) if isinstance(x, Value) else x
-
-    def expression(self, node: Value) -> str:
-        """What an interior node is of its operands: v1 * v2; nothing for a leaf."""
-        return "" if node.op is None else Name._record(node.op, tuple(map(self.named, node.operands))).text
-
-
-def readable(label: str) -> bool:
-    """Whether a label can stand in a formula: a word, perhaps with indices, as w[0] or layer1.b."""
-    return len(label) <= 24 and re.fullmatch(r"[^\W\d]\w*(\[\w+\]|\.\w+)*", label) is not None
-
-
-def node_names(
-    nodes: Iterable[Value], inputs: Iterable[Value], accept: Callable[[str], bool], taken: Iterable[str] = ()
-) -> dict[Value, str]:
-    """A name for every input, every interior node and every other leaf with a label that can be one; no two alike.
-
-    A label that is accepted, not taken and no other node's is the name; else inputs are x1, x2, ... by their place,
-    interior nodes v1, v2, ... in the order of `nodes`.
-    """
-    nodes, places = list(nodes), {node: place for place, node in enumerate(inputs, start=1)}
-    count = Counter(node.label for node in dict.fromkeys((*places, *nodes)))
-    labels = {label for label in count if count[label] == 1 and label not in taken and accept(label)}
-    used = {*taken, *labels}
-    names = {node: node.label if node.label in labels else fresh(f"x{place}", used) for node, place in places.items()}
-    interior = 0
-    for node in nodes:
-        if node in places:
-            continue
-        interior += node.op is not None
-        if node.label in labels:
-            names[node] = node.label
-        elif node.op is not None:
-            names[node] = fresh(f"v{interior}", used)
-    return names
-
-
-def check_value(x: Any, taker: str) -> None:
-    """TypeError: x, which goes to this function, is no Value."""
-    if not isinstance(x, Value):
-        raise TypeError(f"{taker} takes a Value, not {reprlib.repr(x)} ({type(x).__name__})")
-
-
-def check_values(xs: Any, taker: str, what: str) -> None:
-    """TypeError: xs is no sequence of Values."""
-    if isinstance(xs, Value) or not isinstance(xs, Iterable):
-        raise TypeError(f"{taker}: {what} is a sequence of Values, not {reprlib.repr(xs)} ({type(xs).__name__})")
-    for x in xs:
-        if not isinstance(x, Value):
-            raise TypeError(f"{taker}: {what} holds {reprlib.repr(x)} ({type(x).__name__}); pass a Value")
-
-
-def fresh(name: str, used: set[str]) -> str:
-    """The name, or that name with as many underscores as make it new; from now on it is used."""
-    while name in used:
-        name += "_"
-    used.add(name)
-    return name
-
-
-def usable(name: str) -> bool:
-    """Whether a label can stand as a variable's name (and is what Python would make of it)."""
-    plain = name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name
-    return plain and not name.startswith("__") and len(name) <= 40
 
 
 def _text(writer: Writer) -> type[Name]:

@@ -1,10 +1,14 @@
-"""What the table gives to a class of nodes: an operator or a method for every row, and NumPy's names for them."""
+"""Operators and methods for a class of nodes: one for every operation of the table, and NumPy's names for them.
+
+A class body says which operator stands for which operation, as Value's does: `__add__, __radd__ = operators(ops.add)`.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,11 +25,36 @@ NUMPY_NAMES = {
 }  # fmt: skip
 COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)  # as C numbers them
 READINGS = (bool, int, math.trunc, math.floor, math.ceil, round)
-FLOAT_METHODS = (float.is_integer, float.as_integer_ratio, float.hex)
+FLOAT_METHODS = (float.is_integer, float.hex)
 
 
-def operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], Any]) -> None:
-    """Give cls the operator of every row that Python's floats have one for: __add__ and __radd__ for `add`."""
+class Operator:
+    """Stands in a class body for the method that applies an operation; becomes it when the class is made."""
+
+    def __init__(self, make: Callable[[Any, Any], Any], argument: Any) -> None:
+        self.make, self.argument = make, argument
+
+    def __set_name__(self, cls: Any, name: str) -> None:
+        _give(cls, name, self.make(self.argument, cls))
+
+
+def operators(op: Op) -> tuple[Operator, Operator]:
+    """The methods for `x + y` and `2.0 + y`, where op is `add`."""
+    return Operator(_method, op), Operator(_reflected, op)
+
+
+def sign_operator(op: Op) -> Operator:
+    """The method for `-x`, where op is `neg`."""
+    return Operator(_method, op)
+
+
+def comparison(read: Callable[[Any, Any], bool]) -> Operator:
+    """The method for `x < y`, where read is `operator.lt`: it compares the data."""
+    return Operator(_reading, read)
+
+
+def give_operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], Any]) -> None:
+    """Give cls the operator of every operation that Python's floats have one for: __add__ and __radd__ for `add`."""
     for op in TABLE.values():
         if hasattr(operator, op.name) and hasattr(float, f"__{op.name}__"):
             _give(cls, f"__{op.name}__", method(op))
@@ -33,12 +62,11 @@ def operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], A
                 _give(cls, f"__r{op.name}__", reflected(op))
 
 
-def give_operations(cls: Any) -> None:
-    """Give a class of nodes its operators, a method for every row, comparisons and roundings."""
-    operators(cls, lambda op: _method(op, cls), lambda op: _reflected(op, cls))
+def give_methods(cls: Any) -> None:
+    """Give a class of nodes a method for every operation, and the rest of what floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
-    for read in (*COMPARISONS, *READINGS):
+    for read in READINGS:
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
     give_others(cls)
     _give(cls, "__divmod__", lambda self, other: (self // other, self % other))
@@ -49,6 +77,18 @@ def give_others(cls: Any) -> None:
     """Give a class of nodes what floats have beside operators, and NumPy's names."""
     for read in FLOAT_METHODS:
         _give(cls, read.__name__, _reading(read, cls))
+    ratio = _reading(float.as_integer_ratio, cls)
+
+    def as_integer_ratio(self: Any) -> tuple[int, int]:
+        warnings.warn(
+            "as_integer_ratio() of a Value gives whole numbers, and what is computed from them has no derivative "
+            "(as in statistics.mean: math.fsum(xs) / len(xs) keeps it); .data.as_integer_ratio() says that it is meant",
+            stacklevel=2,
+        )
+        pair: tuple[int, int] = ratio(self)
+        return pair
+
+    _give(cls, "as_integer_ratio", as_integer_ratio)
     for alias, name in NUMPY_NAMES.items():
         setattr(cls, alias, getattr(cls, name))
     cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)

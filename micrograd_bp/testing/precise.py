@@ -1,15 +1,4 @@
-"""Proofs for derivatives: arithmetic to 50 digits, and random differentiable programs for Hypothesis.
-
-A row of the table, a recorded graph or a random program runs on floats, on Values and on `Precise` numbers alike; what
-the chain rule gives is held to finite differences carried out in 50 digits, which are sharp where floats are not.
-Needs `pip install 'micrograd-bp[test]'` (mpmath, Hypothesis); nothing is imported before it is used.
-
->>> from micrograd_bp import ops
->>> str(derivative(ops.tanh, [0.5], 0))[:30]
-'0.7864477329659274101496989343'
->>> errors(ops.tanh, 0.5).partials[0] < 4
-True
-"""
+"""Arithmetic to 50 digits, and derivatives by finite differences carried out in it."""
 
 from __future__ import annotations
 
@@ -20,22 +9,20 @@ import math
 import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micrograd_bp import ops
-from micrograd_bp._methods import operators
-from micrograd_bp.names import Name
+from micrograd_bp._engine.operators import give_operators
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, topological_order
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+    pass
 
 DIGITS = 50
 
 
-def _needs(module: str) -> Any:
+def needs(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -48,7 +35,7 @@ def _needs(module: str) -> Any:
 @functools.cache
 def arithmetic() -> Any:
     """mpmath's arithmetic of 50 digits, of our own: nobody else's precision is touched."""
-    mp = _needs("mpmath").mp.clone()
+    mp = needs("mpmath").mp.clone()
     mp.dps = DIGITS
     return mp
 
@@ -102,7 +89,7 @@ class Precise:
     __repr__ = __str__
 
 
-operators(Precise, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+give_operators(Precise, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 def _function(op: Op) -> Callable[..., Any] | None:
@@ -115,10 +102,10 @@ def _function(op: Op) -> Callable[..., Any] | None:
         return known[native]
     if op.expansion is not None or not (native or ops.TABLE.get(op.name) is op):
         return None
-    return _operator(op) or getattr(arithmetic(), native or op.name, None)
+    return operator_of(op) or getattr(arithmetic(), native or op.name, None)
 
 
-def _operator(op: Op) -> Callable[..., Any] | None:
+def operator_of(op: Op) -> Callable[..., Any] | None:
     """The Python operator that a row is written with, if it is."""
     return getattr(operator, op.name, None) if hasattr(float, f"__{op.name}__") else None
 
@@ -335,87 +322,6 @@ def _ulps(x: float, exact: Any, least: float) -> float:
     return float(abs(computed - exact) / unit)
 
 
-# --- programs -----------------------------------------------------------------------------------------------------
-
-MARGIN = 1 / 64  # of a random program's numbers from kinks, poles and the ends of domains
-LARGE = 1000.0  # the largest number and the largest local derivative in a random program
-Step = tuple[Callable[..., Any], tuple[int | float, ...]]
-
-
-@dataclass(frozen=True, repr=False)
-class Program:
-    """A straight-line program and a point to run it at; it takes floats, Values or `Precise` numbers.
-
-    Each step is a row of the table (or any function) with its operands: an int is the number of an input or of an
-    earlier step, inputs first; a float is a constant. The last step is the result. The repr is Python, to be pasted.
-
-    >>> from micrograd_bp import ops
-    >>> program = Program(((ops.mul, (0, 1)), (ops.pow, (2, -2.0)), (ops.hypot, (3, 3))), (2.0, 0.25))
-    >>> program
-    from micrograd_bp.ops import hypot
-    def program(x0, x1):
-        v2 = x0 * x1
-        v3 = v2**(-2)
-        v4 = hypot(v3, v3)
-        return v4
-    point = (2.0, 0.25)
-    >>> program(*program.point)
-    5.656854249492381
-    >>> print(arithmetic().nstr(derivative(program, program.point, 0), 15))
-    -5.65685424949238
-    """
-
-    steps: tuple[Step, ...]
-    point: tuple[float, ...]
-
-    def __call__(self, *args: Any) -> Any:
-        values = list(args)
-        for function, operands in self.steps:
-            if isinstance(function, Op):
-                function = _operator(function) or function
-            values.append(function(*[values[x] if isinstance(x, int) else x for x in operands]))
-        return values[-1]
-
-    def __repr__(self) -> str:
-        inputs = [f"x{i}" for i in range(len(self.point))]
-        names = inputs + [f"v{i}" for i in range(len(inputs), len(inputs) + len(self.steps))]
-        called = {f.name for f, _ in self.steps if ops.TABLE.get(getattr(f, "name", "")) is f and not _operator(f)}
-        lines = [f"from micrograd_bp.ops import {', '.join(sorted(called))}"] if called else []
-        lines.append(f"def program({', '.join(inputs)}):")
-        for name, (function, operands) in zip(names[len(inputs) :], self.steps):
-            shown = [Name(names[x]) if isinstance(x, int) else x for x in operands]
-            if isinstance(function, Op) and _operator(function):
-                text = function(*shown).text
-            else:
-                called_as = getattr(function, "name", "") or getattr(function, "__name__", repr(function))
-                text = f"{called_as}({', '.join(x.text if isinstance(x, Name) else repr(x) for x in shown)})"
-            lines.append(f"    {name} = {text}")
-        return "\n".join([*lines, f"    return {names[-1]}", f"point = {self.point}"])
-
-
-def replay(output: Value, inputs: Sequence[Value]) -> Callable[..., Any]:
-    """A recorded graph as a function of some of its nodes again: of floats, Values or `Precise` numbers.
-
-    The other leaves keep their data. With `derivative` it proves a gradient: derivative(replay(y, [x]), [x.data], 0).
-
-    >>> x = Value(3.0)
-    >>> y = x * x + 1.0
-    >>> replay(y, [x])(10.0)
-    101.0
-    """
-    order = topological_order(output)
-
-    def run(*args: Any) -> Any:
-        values: dict[Any, Any] = dict(zip(inputs, args, strict=True))
-        for node in order:
-            if node not in values:
-                operands = [values[x] if isinstance(x, Value) else x for x in node.operands]
-                values[node] = node.data if node.op is None else node.op(*operands)
-        return values[output]
-
-    return run
-
-
 # --- where to evaluate --------------------------------------------------------------------------------------------
 
 
@@ -457,86 +363,3 @@ _SAMPLERS: tuple[Callable[[random.Random, float, float, list[float]], float], ..
     lambda rng, low, high, others: rng.choice((-1, 1)) * _near(rng.choice(others or [1.0]), rng),
     lambda rng, low, high, others: rng.uniform(-2, 2) * rng.choice(others or [0.0]),
 )
-
-
-def arguments(op: Op) -> SearchStrategy[tuple[float, ...]]:
-    """A Hypothesis strategy: points of the domain of a row; two arguments for a variadic row."""
-    st = _needs("hypothesis").strategies
-    each = []
-    for low, high in domains(op):
-        whole = st.integers(math.ceil(max(low, -400)), math.floor(min(high, 400))).map(float)
-        each.append(st.one_of(whole, st.floats(low, high)).map(lambda x: x + 0.0))  # no -0.0
-    strategy: SearchStrategy[tuple[float, ...]] = st.tuples(*each)
-    return strategy
-
-
-def programs(
-    rows: Sequence[Op] = (), *, max_inputs: int = 3, max_steps: int = 8, kinks: bool = False
-) -> SearchStrategy[Program]:
-    """A Hypothesis strategy: random differentiable programs, each with a point to evaluate it at.
-
-    Directed acyclic graphs of the given rows (all smooth rows of the table if none are given; with `kinks`, all rows)
-    with shared nodes, repeated operands, constants, and inputs and steps that nothing depends on. At its point every
-    number and every local derivative is at most `LARGE`, and every operand is `MARGIN` away from kinks, poles and the
-    ends of domains. Rows of one's own are welcome.
-    """
-    hypothesis = _needs("hypothesis")
-    st = hypothesis.strategies
-    table = list(rows) or [op for op in ops.TABLE.values() if op.smooth or kinks]
-    ranges = [(0.125, 0.875), (1.125, 4.0), (-0.875, -0.125), (-4.0, -1.125)]
-    inputs = st.lists(st.one_of([st.floats(*ends) for ends in ranges]), min_size=1, max_size=max_inputs)
-    constants = st.one_of(st.sampled_from([1.0, 2.0, 3.0, -1.0, 0.5, 0.0]), *[st.floats(*ends) for ends in ranges])
-
-    def build(draw: Any) -> Program:
-        values = draw(inputs)
-        point, steps = tuple(values), []
-        for _ in range(draw(st.integers(1, max_steps))):
-            last = len(values) - 1
-            variable = st.one_of(st.integers(max(0, last - 2), last), st.integers(0, last))
-            operands = [draw(variable), *draw(st.tuples(*[st.one_of(variable, constants)] * 3))]
-            if draw(st.booleans()):
-                operands[0], operands[1] = operands[1], operands[0]
-            fitting = []
-            for op in table:
-                limits = domains(op)
-                chosen = tuple(low if low == high else x for x, (low, high) in zip(operands, limits))
-                if any(isinstance(x, int) for x in chosen) and _tame(op, chosen, values):
-                    fitting.append((op, chosen))
-            if fitting:
-                op, chosen = draw(st.sampled_from(fitting))
-                steps.append((op, chosen))
-                values.append(op(*[values[x] if isinstance(x, int) else x for x in chosen]))
-        hypothesis.assume(steps)
-        return Program(tuple(steps), point)
-
-    strategy: SearchStrategy[Program] = st.composite(build)()
-    return strategy
-
-
-def _tame(op: Op, operands: tuple[int | float, ...], values: Sequence[float]) -> bool:
-    """Whether a row may be applied there: moderate numbers, and nothing abrupt within the margin."""
-    args = [values[x] if isinstance(x, int) else x for x in operands]
-    margins = [MARGIN * max(1.0, abs(x)) if isinstance(i, int) else 0.0 for i, x in zip(operands, args)]
-    for x, margin, (low, high) in zip(args, margins, domains(op, len(args))):
-        if not low + margin <= x <= high - margin:
-            return False
-    try:
-        out, slopes = _local(op, args, margins)
-        if not all(abs(x) <= LARGE for x in (out, *slopes)):
-            return False
-        for signs in itertools.product((-1, 1), repeat=len(args)):
-            shifts = [sign * margin for sign, margin in zip(signs, margins)]
-            there, others = _local(op, [x + shift for x, shift in zip(args, shifts)], margins)
-            error = abs(there - out - math.fsum(p * shift for p, shift in zip(slopes, shifts)))
-            turn = max(abs(p - q) / (1 + abs(p)) for p, q in zip(slopes, others))
-            if not (op.smooth or (error <= MARGIN / 4 * (1 + abs(out)) and turn <= 0.25)):
-                return False
-    except (ArithmeticError, ValueError):
-        return False
-    return True
-
-
-def _local(op: Op, args: Sequence[float], margins: Sequence[float]) -> tuple[float, list[float]]:
-    """The value of a row and its slopes along the variable operands, 0 along constants."""
-    out = op.forward(*args)
-    return out, [p if margin else 0.0 for p, margin in zip(op.partials(out, *args), margins)]

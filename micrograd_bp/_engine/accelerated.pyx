@@ -28,7 +28,7 @@ import math
 import operator
 
 from micrograd_bp import ops
-from micrograd_bp._methods import (
+from micrograd_bp._engine.operators import (
     COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, micrograd_arguments, noticed,
 )
 from micrograd_bp.ops import TABLE, Op, number

@@ -17,15 +17,18 @@ LONGEST = 50  # characters of a file's name in that of its temporary file: 255 b
 DEEPEST = 200  # levels of lists and objects in a file: 100 models within models, which Python's recursion allows
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes, *, folders: bool = False) -> None:
     """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step.
 
     What stood there stays until then, whatever happens; of two writers each writes whole, and the last one's file
-    stays. A device or a pipe is written to as it is. OSError: it names the path.
+    stays. A device or a pipe is written to as it is. `folders`: those that are missing are made. OSError: it names the
+    path.
     """
     data = content.encode() if isinstance(content, str) else content
     target = os.path.realpath(path)  # a link stays one
     try:
+        if folders:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.exists(target) and not os.path.isfile(target):
             with open(target, "wb") as file:  # IsADirectoryError: it is one
                 file.write(data)

@@ -1,0 +1,194 @@
+"""What backward() does with a graph, step by step, and its trace table."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from micrograd_bp._engine.labels import Listing, check_value
+from micrograd_bp._engine.symbolic import Name
+from micrograd_bp.ops import Op, chain, mul, neg
+from micrograd_bp.value import Value
+
+
+class Contribution(NamedTuple):
+    """What one use of an operand adds to its adjoint: operand' += node' * partial, which makes it `total`."""
+
+    operand: Value
+    place: int  # among the node's operands
+    adjoint: float
+    partial: float
+    total: float
+
+
+class Trace(Listing):
+    """A graph and what backward() does with it, step by step, from a seed of 1.
+
+    backward() takes `interior` in reverse. `contributions` holds what each node sends to its operands, in the order in
+    which it is added up, and `adjoints` the sums. No grad is read or changed.
+    """
+
+    def __init__(self, output: Value) -> None:
+        super().__init__(output)
+        self.adjoints = dict.fromkeys(self.nodes, 0.0)
+        self.adjoints[output] = 1.0
+        self.contributions: dict[Value, list[Contribution]] = {}
+        for node in reversed(self.interior):
+            adjoint = self.adjoints[node]
+            self.contributions[node] = sent = []
+            for place, (operand, partial) in enumerate(zip(node.operands, node.partials)):
+                if adjoint and isinstance(operand, Value):  # 0 passes nothing on, as in backward()
+                    self.adjoints[operand] = total = self.adjoints[operand] + chain(adjoint, partial)
+                    sent.append(Contribution(operand, place, adjoint, partial, total))
+
+    def terms(self, node: Value, adjoint: str = "{}'") -> list[str]:
+        """What the node adds to the adjoints of its operands, one by one: v4' * v2; nothing for a plain number."""
+        operands = [_Plain(self.names[x]) if isinstance(x, Value) else x for x in node.operands]
+        partials = partials_of(node, _Plain(self.names[node]), operands)
+        if partials is None:
+            partials = node.partials
+        own = _Plain(adjoint.format(self.names[node]))
+        return [
+            product(own, partial).text if isinstance(operand, Value) and partial != 0.0 else ""
+            for operand, partial in zip(node.operands, partials)
+        ]
+
+
+class _Plain(Name):
+    """A name that leaves out what says nothing: a factor or an exponent of 1."""
+
+    __slots__ = ()
+    RANKS: ClassVar = Name.RANKS
+
+    @classmethod
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+        if op.symbol in ("*", "**") and len(args) == 2 and 1.0 in args:
+            if args[1] == 1.0:
+                return cls.of(args[0])
+            if op.symbol == "*":
+                return cls.of(args[1])
+        return super()._record(op, args)
+
+
+def partials_of(node: Value, out: Name, operands: Sequence[Name | float]) -> Sequence[Name | float] | None:
+    """A node's local derivatives as its row writes them; None where a user's rule cannot be run on names."""
+    try:
+        partials: Sequence[Name | float] = () if node.op is None else node.op.partials(out, *operands)
+        return partials if all(isinstance(x, Name | int | float) for x in partials) else None
+    except Exception:  # whatever a function that is meant for numbers may raise
+        return None
+
+
+def product(adjoint: Name, partial: Name | float, op: Op = mul) -> Name:
+    """The chain rule's product, without a factor of 1 or -1."""
+    if not isinstance(partial, Name) and partial in (1.0, -1.0):
+        return adjoint if partial == 1.0 else type(adjoint).of(neg(adjoint))
+    return type(adjoint).of(op(adjoint, partial))
+
+
+class Row(NamedTuple):
+    """One node: its forward equation and value, the formula of its adjoint and the adjoint."""
+
+    forward: str
+    value: float
+    reverse: str
+    adjoint: float
+
+
+class TraceTable:
+    """The two traces of a graph; prints itself, and shows itself in a notebook."""
+
+    HEAD = ("forward trace", "value", "reverse trace", "adjoint")
+
+    def __init__(self, rows: Sequence[Row], number_format: str, left_out: tuple[int, int]) -> None:
+        self.rows = rows
+        self._format = number_format
+        self._left_out = left_out  # how many rows are not shown, and in front of which row they would stand
+
+    def cells(self) -> Iterator[tuple[str, str, str, str]]:
+        """The rows as text, with a row of dots for those that are left out."""
+        for place, row in enumerate(self.rows):
+            if self._left_out[0] and place == self._left_out[1]:
+                yield f"... {self._left_out[0]:,} more nodes", "...", "...", "..."
+            yield row.forward, format(row.value, self._format), row.reverse, format(row.adjoint, self._format)
+
+    def __str__(self) -> str:
+        cells = [self.HEAD, *self.cells()]
+        widths = [max(len(row[column]) for row in cells) for column in range(4)]
+        lines = [
+            f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  |  {row[2]:<{widths[2]}}  {row[3]:>{widths[3]}}"
+            for row in cells
+        ]
+        lines.insert(1, f"{'-' * (widths[0] + widths[1] + 4)}+{'-' * (widths[2] + widths[3] + 4)}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        rows = [[_code(cell) for cell in row] for row in self.cells()]
+        lines = [self.HEAD, ("---", "---:", "---", "---:"), *rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def html(self) -> str:
+        """The table in HTML."""
+        style = ('style="text-align:left"', 'style="text-align:right"') * 2
+        head = "".join(f"<th {s}>{cell}</th>" for s, cell in zip(style, self.HEAD))
+        rows = (
+            "".join(f"<td {s}><code>{html.escape(cell)}</code></td>" for s, cell in zip(style, row))
+            for row in self.cells()
+        )
+        body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+    _repr_html_ = html
+
+
+def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None = 200) -> TraceTable:
+    """The forward trace (primal values) and the reverse trace (adjoints, from a seed of 1) of a graph, side by side.
+
+    Read the left half downwards and the right half upwards. v' stands for d output / d v. Printing shows text;
+    `.markdown()` and `.html()` give the same table in these languages, `.rows` its contents; of a longer table than
+    `max_rows` the first and the last half are shown. No grad is read or changed. Laid out as in Baydin et al.,
+    Automatic differentiation in machine learning: a survey (2018), table 3.
+
+    >>> x, y = Value(2.0, "x"), Value(3.0, "y")
+    >>> trace_table((x * y).log() + x)
+    forward trace    value  |  reverse trace          adjoint
+    ------------------------+--------------------------------
+    x                    2  |  x' = v3' + v1' * y         1.5
+    y                    3  |  y' = v1' * x          0.333333
+    v1 = x * y           6  |  v1' = v2' * (1 / v1)  0.166667
+    v2 = log(v1)   1.79176  |  v2' = v3'                    1
+    v3 = v2 + x    3.79176  |  v3' = 1                      1
+    """
+    check_value(output, "trace_table")
+    trace = Trace(output)
+    head = len(trace.nodes) if max_rows is None else max(max_rows, 2) // 2
+    tail = max(head, len(trace.nodes) - head)
+    shown = set(trace.nodes[:head]) | set(trace.nodes[tail:])
+    sums: dict[Value, list[str]] = {node: [] for node in shown}
+    for node in reversed(trace.interior):
+        if not shown.isdisjoint(node._prev):
+            for operand, term in zip(node.operands, trace.terms(node)):
+                if term and operand in shown and isinstance(operand, Value):
+                    sums[operand].append(term)
+    rows = []
+    for node in (*trace.nodes[:head], *trace.nodes[tail:]):
+        name = trace.names[node]
+        forward = f"{name} = {trace.expression(node)}" if node.op is not None else name
+        adjoint = _sum(sums[node]) if node is not output else "1"
+        rows.append(Row(forward, node.data, f"{name}' = {adjoint}", trace.adjoints[node]))
+    return TraceTable(rows, number_format, (tail - head, head))
+
+
+def _sum(terms: list[str]) -> str:
+    """Terms written as a sum; of very many only some."""
+    shown = terms if len(terms) <= 6 else [*terms[:4], f"... ({len(terms) - 5} more)", terms[-1]]
+    return " + ".join(shown).replace(" + -", " - ") or "0"
+
+
+def _code(text: str) -> str:
+    """Text as code in a cell of a Markdown table; by readable() and the rows' names it holds no ` of its own."""
+    return f"`{text}`".replace("|", "\\|")

@@ -1,0 +1,87 @@
+"""The modules of the package stand in layers, and the package needs nothing but the standard library to be imported."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import micrograd_bp as mg
+
+PACKAGE = Path(mg.__file__).parent
+LAYERS = [  # a module imports only what stands above it in this list
+    "_version _engine _engine.files _engine.signatures _engine.special _engine.trees datasets compiler.locks see",
+    "ops",
+    "_engine.operators _engine.accelerated",
+    "value",
+    "_engine.symbolic _engine.labels _engine.parameters math losses nn optim",
+    "transforms check",
+    "testing.precise testing.random_programs testing",
+    "series",
+    "compiler.machine compiler.program compiler.emit compiler.native compiler.python compiler.c99 compiler.kernels",
+    "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
+    "see.parts see.trace see.paths see.formula see.backward_pass see.drawing see.explorer",
+    "see.svg see.network see.curve",
+    "training.metrics training.checkpoint training.parallel training.compiled training.loop training",
+    "estimators",
+    "__init__",
+    "cli.parse cli.draw cli.export cli.train cli __main__",
+]
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx")]
+}
+TYPES = "TYPE_CHECKING"  # what stands under it is not imported when a program runs
+IMPORT = re.compile(r"^[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?c?import[ \t]+(?:\([^)]*\)|.*))", re.MULTILINE)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of the package that a module names in an import, anywhere in it; `.pyx` is read line by line."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".pyx":
+        text = "\n".join(IMPORT.findall(text)).replace("cimport", "import")
+    found, nodes = set(), [ast.parse(text)]
+    for node in nodes:  # the list grows meanwhile
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "micrograd_bp":
+            package = node.module.removeprefix("micrograd_bp").removeprefix(".")
+            for alias in node.names:
+                module = f"{package}.{alias.name}".removeprefix(".")
+                found.add(module if module in MODULES else package or "__init__")
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "micrograd_bp"]
+            found |= {name.removeprefix("micrograd_bp").removeprefix(".") or "__init__" for name in names}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path.name}: relative import"
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == TYPES):
+            nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def test_every_module_has_its_place():
+    assert sorted(" ".join(LAYERS).split()) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_downwards(module):
+    order = " ".join(LAYERS).split()
+    assert imports(MODULES[module]) <= {*order[: order.index(module)]}
+
+
+def test_the_front_shows_what_is_public_and_nothing_else():
+    assert dir(mg) == sorted(mg.__all__)
+    assert all(hasattr(mg, name) for name in mg.__all__)
+    modules = {name for name in MODULES if "." not in name} - {"__init__", "__main__"}
+    functions = {name for name in mg.__all__ if not isinstance(getattr(mg, name), type(mg))}
+    assert not functions & modules  # no function shares its name with a module
+
+
+def test_importing_the_package_imports_nothing_outside_the_standard_library():
+    program = (
+        "import sys; before = set(sys.modules); import micrograd_bp\n"
+        "found = {name for name in set(sys.modules) - before if getattr(sys.modules[name], '__spec__', None)}\n"
+        "names = {name.split('.')[0] for name in found}\n"  # without those that Cython makes up at run time
+        "print(sorted(names - set(sys.stdlib_module_names) - {'micrograd_bp'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
