@@ -6,7 +6,7 @@ import sys
 
 from setuptools import Extension, setup
 
-# Type declarations are written from the table. A process of its own: an engine built before is not loaded into this one.
+# Type declarations are written from the table; by another process, so that no engine built before is loaded into this.
 subprocess.run(
     [sys.executable, "-m", "micrograd_bp._engine.stubs"],
     cwd=os.path.dirname(os.path.abspath(__file__)),
