@@ -16,6 +16,10 @@ AWAITED = [
     "micrograd_bp.see",
     "micrograd_bp.ops",
     "micrograd_bp.series",
+    "micrograd_bp.custom",
+    "micrograd_bp.implicit",
+    "micrograd_bp.uncertainty",
+    "micrograd_bp._engine.trees",
     *["micrograd_bp.value", "micrograd_bp._engine.accelerated"] * (mg.engine_name() == "accelerated"),
 ]
 SECTIONS = ("Args", "Returns", "Raises", "Source", "Example")
