@@ -174,6 +174,12 @@ class Series:
                 total = total + _product(x.at(k), p)
         return total
 
+    @property
+    def _data(self) -> float:
+        """The number itself, for functions that no rule can be run on."""
+        first: Any = self.at(0)
+        return float(first.number) if isinstance(first, Precise) else float(getattr(first, "_data", first))
+
     def __bool__(self) -> bool:
         raise TypeError("a rule that asks for a number's value has no series; a rule chooses with where(c, x, y)")
 
