@@ -8,6 +8,7 @@
 """
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
@@ -35,9 +36,11 @@ from micrograd_bp.ops import (
     where,
 )
 from micrograd_bp.see.backward_pass import backward_source
+from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.see.drawing import draw
 from micrograd_bp.see.explorer import explore
 from micrograd_bp.see.formula import formula
+from micrograd_bp.see.network import draw_network
 from micrograd_bp.see.paths import paths
 from micrograd_bp.see.trace import trace_table
 from micrograd_bp.series import taylor
@@ -57,6 +60,8 @@ __all__ = [
     "datasets",
     "digamma",
     "draw",
+    "draw_curve",
+    "draw_network",
     "elu",
     "engine_name",
     "explore",
@@ -86,6 +91,7 @@ __all__ = [
     "paths",
     "propagate",
     "reciprocal",
+    "register_pytree_node",
     "relu",
     "root",
     "rounding_error",

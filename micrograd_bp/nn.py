@@ -18,11 +18,12 @@ import math
 import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from micrograd_bp import ops
 from micrograd_bp._engine import files
 from micrograd_bp._engine.parameters import search
+from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -53,6 +54,19 @@ ACTIVATIONS = {
 }
 
 
+class Names(NamedTuple):
+    """What a model's inputs and outputs are called; kept in its attribute `names`, it is saved and loaded with it.
+
+    >>> from micrograd_bp import datasets
+    >>> data, model = datasets.iris(), MLP(4, [8, 3])
+    >>> model.names = Names(data.features, data.classes)
+    """
+
+    features: Sequence[str]
+    classes: Sequence[str] = ()  # none where the outputs are quantities
+    target: str = ""
+
+
 class Module:
     """A part of a model; its parameters are the Values among its attributes, and in what these hold.
 
@@ -60,7 +74,7 @@ class Module:
     operation, an output that is kept, is none. TypeError of all methods: a Value stands where it has no place of its
     own, in a set or a function's closure, say, so that it would be missed.
 
-    A module of one's own sets its parts in `__init__` and says in `__call__` what it computes:
+    A module of one's own sets its parts in `__init__` and says in `__call__` or in `forward` what it computes:
 
     >>> class Line(Module):
     ...     def __init__(self):
@@ -74,6 +88,7 @@ class Module:
     7.0
     """
 
+    names: Names | None = None
     _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, as far as they say what a saved model is
 
     def named_parameters(self) -> list[tuple[str, Value]]:
@@ -91,6 +106,14 @@ class Module:
     def parameters(self) -> list[Value]:
         """Every parameter once, in the order of `named_parameters`."""
         return list(search(self, (Module,), places=False).leaves)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: by default what its method `forward` does."""
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What a module of one's own computes, where it does not define `__call__` for that."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -141,7 +164,7 @@ class Module:
         return {"type": kind.__name__, **{name: _plain(getattr(self, name)) for name in self._arguments}}
 
     def save(self, path: files.Path) -> None:
-        """Write architecture and parameters, to the last bit, to a JSON file; it is written whole or not at all.
+        """Write architecture, names and parameters, to the last bit, to a JSON file; whole or not at all.
 
         ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
         nested to more than 100 levels. OSError: it cannot be written; what stood at the path stays.
@@ -155,10 +178,13 @@ class Module:
         except RecursionError:
             raise ValueError(f"{path}: modules within modules to so many levels cannot be saved") from None
         content = {"format": FORMAT, "version": VERSION, "architecture": architecture, "parameters": state}
+        if isinstance(self.names, Names):
+            features, classes, target = self.names
+            content["names"] = {"features": list(features), "classes": list(classes), "target": target}
         files.write_json(path, content)
 
     def load(self, path: files.Path) -> None:
-        """Set the parameters from a file that `save` of such a model wrote.
+        """Set the parameters, and the names where there are some, from a file that `save` of such a model wrote.
 
         ValueError: the file is damaged, or holds another architecture. Then nothing is changed.
         """
@@ -168,6 +194,7 @@ class Module:
                 f"{path}: holds {_shown(content['architecture'])}, but this model is {_shown(self.architecture())}"
             )
         _fill(self, content["parameters"], f"{path}: parameters")
+        self.names = content["names"] or self.names
 
     def _label(self) -> None:
         """Label the parameters with their names, for pictures and messages."""
@@ -202,7 +229,7 @@ class Neuron(Module):
     ) -> None:
         self.nin = _count(nin, "inputs")
         draw = init if callable(init) else _named(INITS, init, "init")
-        source = random if rng is None else rng
+        source = random if rng is None else checked_rng(rng)
         self.w: list[Value] = [Value(draw(nin, fan_out, source)) for _ in range(nin)]
         self.b: Value = Value(0.0)
         self.nonlin = bool(nonlin)
@@ -295,6 +322,10 @@ class MLP(Feedforward):
         init: Init = "micrograd",
         rng: random.Random | None = None,
     ) -> None:
+        if not isinstance(nouts, Sequence) or isinstance(nouts, str):
+            raise TypeError(
+                f"MLP takes a list of layers' sizes: MLP({nin!r}, [{nouts!r}]), not MLP({nin!r}, {nouts!r})"
+            )
         self.nin, self.nouts = _count(nin, "inputs"), [_count(nout, "neurons") for nout in nouts]
         self.activation, self.output_activation = _activation(activation), _activation(output_activation)
         sizes = [self.nin, *self.nouts]
@@ -369,6 +400,16 @@ class Standardize(Feedforward):
         if len(x) != len(self.means):
             raise ValueError(f"{self!r} takes {len(self.means)} inputs, not {len(x)}")
         return [(xi - mean) / scale for xi, mean, scale in zip(x, self.means, self.scales)]
+
+    def inverse(self) -> Standardize:
+        """The module that undoes this one, to rounding: numbers of mean 0 and deviation 1 in their unit again.
+
+        >>> Standardize([5.0], [2.0]).inverse()([0.5])
+        6.0
+        """
+        return Standardize(
+            [-mean / scale for mean, scale in zip(self.means, self.scales)], [1 / x for x in self.scales]
+        )
 
     def __repr__(self) -> str:
         return f"Standardize({self.means}, {self.scales})"
@@ -492,6 +533,18 @@ MODULES: dict[str, Any] = {
 }
 
 
+def inputs(model: Any) -> int | None:
+    """How many numbers a row of a model's has; None where it does not say.
+
+    >>> inputs(Sequential(Standardize([1.0, 2.0], [1.0, 1.0]), MLP(2, [1])))
+    2
+    """
+    while isinstance(model, Sequential) and model.parts:
+        model = model.parts[0]
+    count = len(model.means) if isinstance(model, Standardize) else getattr(model, "nin", None)
+    return count if isinstance(model, Neuron | Feedforward) and isinstance(count, int) else None
+
+
 def load(path: files.Path) -> Any:
     """The model in a file that `Module.save` wrote, rebuilt from the architecture that the file names.
 
@@ -516,13 +569,20 @@ def load(path: files.Path) -> Any:
 
     model = _build(content["architecture"], f"{path}: architecture", draw)
     _fill(model, content["parameters"], f"{path}: parameters")
+    model.names = content["names"]
     return model
 
 
 def _read(path: files.Path) -> dict[str, Any]:
-    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"))
+    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"), ("names",))
     if not isinstance(content["parameters"], dict):
         raise ValueError(f"{path}: parameters: no object")
+    names = content.setdefault("names", None)
+    if names is not None:
+        place = f"{path}: names"
+        files.check_keys(names, Names._fields, place)
+        features, classes = (files.several(names[key], f"{place}: {key}", files.text) for key in Names._fields[:2])
+        content["names"] = Names(features, classes, files.text(names["target"], f"{place}: target"))
     return content
 
 

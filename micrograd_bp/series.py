@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from micrograd_bp import ops
 from micrograd_bp._engine import trees
-from micrograd_bp._engine.operators import operators
+from micrograd_bp._engine.operators import give_operators
 from micrograd_bp.ops import Op
 from micrograd_bp.testing import Precise, arithmetic
 from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
@@ -162,7 +162,8 @@ class Series:
     def by_rule(self, op: Op, k: int) -> Number:
         """Coefficient k from the partials."""
         if self.rule is None:
-            partials = RULES.get(op, op.partials)(self, *self.args)
+            rule: Callable[..., tuple[Any, ...]] = RULES.get(op, op.partials)
+            partials = rule(self, *self.args)
             self.rule = [(x, p) for x, p in zip(self.args, partials, strict=True) if isinstance(x, Series)]
         total: Number = 0.0
         for x, p in self.rule:
@@ -183,7 +184,7 @@ class Series:
         raise TypeError("a rule that asks for a number's value has no series; a rule chooses with where(c, x, y)")
 
 
-operators(Series, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+give_operators(Series, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 def _at(x: Any, k: int) -> Number:

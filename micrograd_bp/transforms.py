@@ -7,7 +7,8 @@ then that graph is swept, from the outputs back (`grad`, `vjp`) or from the vari
 >>> grad(cube)(2.0), grad(grad(cube))(2.0)
 (12.0, 12.0)
 
-An argument is a number, an array, a Value, or lists, tuples and dicts of them; derivatives come back in its shape.
+An argument is a number, an array, a Value, or lists, tuples, dicts and dataclasses of them; derivatives come back in
+its shape, by a dataclass in the fields of another.
 They are floats (or float arrays) where plain numbers come in. Where a Value is among the arguments, or where the call
 stands inside a function that is itself being differentiated, they are Values, which can be differentiated again.
 The `grad` of a Value is never touched.
@@ -203,14 +204,15 @@ class Vmap:
         if isinstance(axes, trees.CONTAINERS):
             if not isinstance(tree, trees.CONTAINERS) or set(trees.keys(axes)) != set(trees.keys(tree)):
                 raise ValueError(f"{self.__name__}: in_axes={axes!r} is not built like {at}, {reprlib.repr(tree)}")
-            each = {key: axes[key] for key in trees.keys(axes)}
-        elif isinstance(tree, (tuple, dict)):
+            each = dict(zip(trees.keys(axes), trees.children_of(axes)))
+        elif isinstance(tree, trees.CONTAINERS) and not isinstance(tree, list):
             each = dict.fromkeys(trees.keys(tree), axes)
         else:
             found = self.along(tree, axes, at)
             sizes[at] = len(found)
             return found.__getitem__
-        parts = [self.rows(tree[key], each[key], f"{at}[{key!r}]", sizes) for key in trees.keys(tree)]
+        children = zip(trees.keys(tree), trees.children_of(tree))
+        parts = [self.rows(child, each[key], f"{at}[{key!r}]", sizes) for key, child in children]
         return lambda i: trees.like(tree, [part(i) for part in parts])
 
     def along(self, leaf: Any, axis: Any, at: str) -> list[Any]:
@@ -241,7 +243,8 @@ class Vmap:
                 given = f"{reprlib.repr(first)} for row 0 and {reprlib.repr(other)} for row {i}"
                 raise ValueError(f"{self.__name__} gives differently built results: {given}; map it with a loop")
         if isinstance(first, trees.CONTAINERS):
-            return trees.like(first, [self.stacked([x[key] for x in results]) for key in trees.keys(first)])
+            columns = zip(*[trees.children_of(x) for x in results])
+            return trees.like(first, [self.stacked(list(column)) for column in columns])
         if trees.is_array(first):
             return numpy.stack(results)
         if not isinstance(first, (Real, numpy.bool_)):
@@ -252,7 +255,7 @@ class Vmap:
 def _build(result: Any) -> Any:
     """What must be the same for all rows of what a function gives, for them to be stacked."""
     if isinstance(result, trees.CONTAINERS):
-        return type(result), trees.keys(result)
+        return type(result), trees.keys(result), trees.rest_of(result)
     if trees.is_array(result):
         return "array", result.shape
     return "number" if isinstance(result, Real) or type(result).__name__ in ("bool_", "bool") else result

@@ -12,14 +12,23 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import operator
 import os
 import reprlib
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
-from micrograd_bp._engine.operators import ByHand, copied, give_operations, micrograd_arguments
+from micrograd_bp._engine.operators import (
+    ByHand,
+    comparison,
+    copied,
+    give_methods,
+    micrograd_arguments,
+    operators,
+    sign_operator,
+)
 from micrograd_bp._engine.signatures import Arithmetic
 from micrograd_bp.ops import RECORDINGS, Op, number
 
@@ -83,6 +92,19 @@ class Value(Arithmetic):
         if not isinstance(label, str):
             raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
         self._label = label
+
+    if not TYPE_CHECKING:  # their types stand in Arithmetic
+        __add__, __radd__ = operators(ops.add)
+        __sub__, __rsub__ = operators(ops.sub)
+        __mul__, __rmul__ = operators(ops.mul)
+        __truediv__, __rtruediv__ = operators(ops.truediv)
+        __floordiv__, __rfloordiv__ = operators(ops.floordiv)
+        __mod__, __rmod__ = operators(ops.mod)
+        __pow__, __rpow__ = operators(ops.pow)
+        __neg__, __pos__, __abs__ = sign_operator(ops.neg), sign_operator(ops.pos), sign_operator(ops.abs)
+        __lt__, __le__, __gt__, __ge__ = map(comparison, (operator.lt, operator.le, operator.gt, operator.ge))
+        __eq__, __ne__ = map(comparison, (operator.eq, operator.ne))
+        __hash__ = object.__hash__  # by identity, so that a set or a dict of nodes holds nodes
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Value:
@@ -331,7 +353,7 @@ def engine_name() -> str:
     return ENGINE
 
 
-give_operations(Value)
+give_methods(Value)  # a method for every operation: x.tanh(), x.maximum(y); and what else floats have
 ENGINE = "pure"
 
 if not os.environ.get("MICROGRAD_BP_PURE"):

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler import c99
+from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -178,8 +178,46 @@ class Kernel:
                 raise ImportError(f"LLVM's text needs llvmlite: {INSTALL}")
             return native.text
         if language == "c":
-            return c99.source(self._c_graph(title), name, real)
+            return c99.source(self._c_graph(title), name, real)[0]
         raise ValueError(f'source is "python", "llvm" or "c", not {language!r}')
+
+    def c_files(
+        self,
+        name: str = "kernel",
+        *,
+        real: str = "double",
+        title: str = "A recorded graph",
+        classes: Sequence[str] = (),
+        rows: Sequence[Sequence[float]] = (),
+        fixed: bool = False,
+    ) -> dict[str, str]:
+        """The program as a C file and its header, by name: what `source("c")` writes, to be built into a project.
+
+        The header has macros for the sizes, and can be included from C and from C++, as which the C file also compiles.
+
+        Args:
+            name, real, title: as for `source`.
+            classes: what the outputs are called; they become an array of strings.
+            rows: inputs for a test: with them the C file has a `main`, compiled where the macro NAME_MAIN is defined,
+                that compares its outputs with those in double precision.
+            fixed: the numbers that one function leaves for the next have a fixed place in memory, not on the stack;
+                then no two threads may call at once. The macro NAME_WORKSPACE says how many they are.
+
+        Raises:
+            ValueError: as for `source`; or the classes are not as many as the outputs.
+
+        Example:
+            >>> x = Value(1.0, "x")
+            >>> files = kernel([x.tanh(), -x], [x]).c_files("wave", classes=["up", "down"])
+            >>> list(files)
+            ['wave.h', 'wave.c']
+            >>> "#define WAVE_OUTPUTS 2" in files["wave.h"]
+            True
+        """
+        point = [x._data for x in self.leaves]
+        expected = [self._eager(row, point) for row in rows]
+        tests = list(zip(rows, expected))
+        return c_project.files(self._c_graph(title), name, real, list(classes), tests, fixed)
 
     def _c_graph(self, title: str) -> c99.Graph:
         gradient = None

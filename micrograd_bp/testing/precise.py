@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micrograd_bp import ops
-from micrograd_bp._engine.operators import operators
-from micrograd_bp.ops import Op
+from micrograd_bp.ops import Op, Operand
 from micrograd_bp.value import Value, topological_order
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def arithmetic() -> Any:
     return mp
 
 
-class Precise:
+class Precise(Operand):
     """A number of 50 digits that any row of the table can be applied to.
 
     >>> print(Precise(2).sqrt())
@@ -57,7 +56,7 @@ class Precise:
         numbers = [Precise(arg) for arg in args]
         function = _function(op)
         if function is None:
-            return Precise((op.expansion or op.forward)(*numbers))
+            return Precise((op.decomposition or op.forward)(*numbers))
         result = function(*[x.number for x in numbers])
         if isinstance(result, arithmetic().mpc):
             raise ValueError(f"{op.name}({', '.join(map(str, numbers))}) is not real")
@@ -89,18 +88,15 @@ class Precise:
     __repr__ = __str__
 
 
-operators(Precise, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
-
-
 def _function(op: Op) -> Callable[..., Any] | None:
     """What a row stands for on mpmath's numbers, by its name or its native code's; None: run its own program."""
-    native = op.native.lstrip("~").removeprefix("llvm.")
+    native = op.native.removeprefix("llvm.")
     known = _functions()
     if ops.TABLE.get(op.name) is op and op.name in known:
         return known[op.name]
     if native in known:
         return known[native]
-    if op.expansion is not None or not (native or ops.TABLE.get(op.name) is op):
+    if op.decomposition is not None or not (native or ops.TABLE.get(op.name) is op):
         return None
     return operator_of(op) or getattr(arithmetic(), native or op.name, None)
 
@@ -167,14 +163,11 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "exp2": lambda x: exp(x * mp.ln2),
         "ieee_log": lambda x: mp.ln(x) if x > 0 else -mp.inf if x == 0 else mp.nan,
         "log2": lambda x: mp.log(x, 2),
-        "logaddexp": lambda x, y: max(x, y) + mp.log1p(mp.exp(-abs(x - y))),
         "ldexp": lambda x, n: x * mp.mpf(2) ** n,
-        "gelu": lambda x: x * mp.ncdf(x) if abs(x) < 1e9 else max(x, mp.zero),
         "erfc": lambda x: mp.erfc(x) if abs(x) < 1e9 else mp.zero if x > 0 else mp.mpf(2),
         "tgamma": mp.gamma,
         "true_gamma": mp.gamma,
         "lgamma": lambda x: mp.re(mp.loggamma(x)),
-        "digamma": lambda x: polygamma(mp.zero, x),
         "polygamma": polygamma,
         "select": lambda c, x, y: x if c else y,
         "fcmp olt": lambda x, y: mp.one if x < y else mp.zero,
