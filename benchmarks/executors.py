@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from benchmarks.timing import race, unit
-from micrograd_bp import Value, engine_name, losses, nn, training
+from micrograd_bp import Value, engine_name, losses, nn
 from micrograd_bp.training import loop, parallel
 
 WORKERS = 2

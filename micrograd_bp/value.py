@@ -373,9 +373,12 @@ def scatter(values: Sequence[Value], slopes: Sequence[float]) -> None:
 
 def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
     """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
-    partials = op.partials(node, *node.operands)
     if type(op) is ByHand:
-        return partials
+        return op.partials(node, *node.operands)
+    try:
+        partials = op.rule_of_values(node, *node.operands)
+    except (ArithmeticError, ValueError):
+        partials = op.partials(node, *node.operands)
     now = tuple([partial._data if isinstance(partial, Value) else partial for partial in partials])
     if now != node._partials and any(
         x != y and (x == x or y == y) and not _same(x, y, op) for x, y in zip(now, node._partials, strict=True)

@@ -112,8 +112,7 @@ def _operand(op: Op, other: Any) -> Any:
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
     """A row as a method of one or two arguments: `_record` again, unrolled for the nodes that programs are made of."""
-    forward, new = op.forward, cls.__new__
-    rule = op.rule if op.degree is None else op.partials
+    forward, rule, new = op.forward, op.rule_of_floats, cls.__new__
 
     def unary(self: Any) -> Any:
         x = self._data
@@ -156,8 +155,7 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
 
 def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
     """A row as an operator whose left operand is a plain number; unrolled, `2.0 * x` takes a fifth of the time."""
-    forward, new = op.forward, cls.__new__
-    rule = op.rule if op.degree is None else op.partials
+    forward, rule, new = op.forward, op.rule_of_floats, cls.__new__
 
     def reflected(self: Any, other: Any) -> Any:
         if type(other) is not float:
