@@ -21,7 +21,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "testing.precise testing.random_programs testing",
     "compiler.machine compiler.program compiler.emit compiler.native compiler.python compiler.c99 compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
-    "see.parts see.trace see.paths see.formula see.backward_pass see.drawing see.explorer",
+    "see.parts see.trace see.paths see.formula see.backward_pass see.drawing see.javascript see.mathml see.explorer",
     "see.svg see.network see.curve",
     "training.metrics training.checkpoint training.parallel training.compiled training.loop training",
     "estimators",

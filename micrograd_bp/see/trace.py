@@ -23,16 +23,16 @@ class Contribution(NamedTuple):
 
 
 class Trace(Listing):
-    """A graph and what backward() does with it, step by step, from a seed of 1.
+    """A graph and what backward() does with it, step by step, from a seed of 1 at the first output.
 
     backward() takes `interior` in reverse. `contributions` holds what each node sends to its operands, in the order in
     which it is added up, and `adjoints` the sums. No grad is read or changed.
     """
 
-    def __init__(self, output: Value) -> None:
+    def __init__(self, output: Value | Sequence[Value]) -> None:
         super().__init__(output)
         self.adjoints = dict.fromkeys(self.nodes, 0.0)
-        self.adjoints[output] = 1.0
+        self.adjoints[self.output] = 1.0
         self.contributions: dict[Value, list[Contribution]] = {}
         for node in reversed(self.interior):
             adjoint = self.adjoints[node]
