@@ -17,7 +17,7 @@ nodes.forEach(unpack);
 
 function shown(x) {  // a number in the format that the page was made with, as Python writes it
   const {sign, digits, kind} = P.format;
-  if (!Number.isFinite(x)) return Number.isNaN(x) ? "nan" : x < 0 ? "-inf" : `${sign}inf`;
+  if (!Number.isFinite(x)) return Number.isNaN(x) ? `${sign}nan` : x < 0 ? "-inf" : `${sign}inf`;
   const power = (text) => text.replace(/e([+-])(\d)$/, "e$10$2");
   let text;
   if (kind === "f") text = Math.abs(x) < 1e21 ? x.toFixed(digits) : BigInt(x) + (digits ? `.${"0".repeat(digits)}` : "");
@@ -172,7 +172,7 @@ function plan() {  // what the page shows at each step: title, equations (rule, 
 
 // --- the graph -------------------------------------------------------------------------------------------------------
 
-const SVG = "http://www.w3.org/2000/svg";
+const SVG = $("canvas").namespaceURI;
 function draw(tag, attributes, ...children) {
   const e = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) e.setAttribute(name, value);
@@ -428,11 +428,15 @@ function typed(k, input) {
 
 function scrub(e, k) {  // dragged to the left and right, a number falls and rises
   let from = null;
-  e.addEventListener("pointerdown", (event) => { if (document.activeElement !== e) from = {x: event.clientX, y: event.clientY, value: numbers[k], id: event.pointerId, live: false}; });
+  e.addEventListener("pointerdown", (event) => {
+    if (document.activeElement === e) return;  // being typed
+    from = {x: event.clientX, value: numbers[k], id: event.pointerId, live: false};
+    e.setPointerCapture(from.id);
+  });
   e.addEventListener("pointermove", (event) => {
     if (!from || event.pointerId !== from.id) return;
     const dx = event.clientX - from.x;
-    if (!from.live && Math.abs(dx) > 4) { from.live = true; e.setPointerCapture(from.id); e.blur(); }
+    if (!from.live && Math.abs(dx) > 4) { from.live = true; e.blur(); }
     if (from.live) { event.preventDefault(); set(k, nudged(from.value, Math.round(dx / 4), from.value)); }
   });
   for (const end of ["pointerup", "pointercancel"]) e.addEventListener(end, (event) => { if (from && from.live) { event.preventDefault(); e.blur(); } from = null; });

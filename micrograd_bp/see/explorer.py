@@ -1,4 +1,4 @@
-"""A page to play with: a graph evaluated and differentiated step by step, with whatever numbers its leaves are given."""
+"""A page to play with: a graph evaluated and differentiated step by step, with other numbers too."""
 
 from __future__ import annotations
 
