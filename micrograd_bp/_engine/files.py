@@ -113,7 +113,9 @@ def _strict(x: Any) -> Any:
     return [_strict(value) for value in x] if isinstance(x, list | tuple) else x
 
 
-def read_json(path: Path, kind: str, version: int, keys: tuple[str, ...]) -> dict[str, Any]:
+def read_json(
+    path: Path, kind: str, version: int, keys: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The object in a file that `write_json` wrote: {"format": kind, "version": version, and the keys}.
 
     ValueError: anything else, with the file and the place.
@@ -137,7 +139,8 @@ def read_json(path: Path, kind: str, version: int, keys: tuple[str, ...]) -> dic
         raise ValueError(
             f"{path}: version {content.get('version')!r} of the {kind} format; this library reads {version}"
         )
-    check_keys(content, ("format", "version", *keys), str(path))
+    there = [key for key in optional if key in content]
+    check_keys(content, ("format", "version", *keys, *there), str(path))
     check_depth(content, str(path))
     return content
 
@@ -188,6 +191,13 @@ def real(x: Any, place: str) -> float:
     elif type(x) is str and x in ("nan", "inf", "-inf"):
         return float(x)
     raise ValueError(f"{place}: {_shown(x)} is no float")
+
+
+def text(x: Any, place: str) -> str:
+    """The text that stands at this place of a file."""
+    if type(x) is str:
+        return x
+    raise ValueError(f"{place}: {_shown(x)} is no text")
 
 
 def natural(x: Any, place: str) -> int:

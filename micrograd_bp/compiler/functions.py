@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib.util
 import inspect
 import math
 import sys
@@ -22,6 +23,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.machine import host
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
-# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
-HEAVY, PAYS = 2_000, 300
+# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
+# that is tried after SOME rows.
+HEAVY, PAYS, SOME = 2_000, 300, 16
 CONTAINERS = 24  # of an object among the arguments: how many of what it holds is looked into at each call
 ODD = 8  # recordings, at most, for rows that a path's guards let in and that are not finite there
 LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
@@ -53,12 +56,12 @@ def jit(function: F, *, exact: bool = ..., paths: int = ...) -> F: ...
 @overload
 def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Callable[[F], F]: ...
 def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
-    """The same function, recorded and compiled: whatever it gives for these arguments.
+    """The same function, recorded and compiled: it returns what the function returns for these arguments.
 
-    The floats among the arguments, in arrays, lists, tuples and dicts too, are Values while the function is recorded;
+    The floats among the arguments, in arrays, lists, tuples, dicts, dataclasses too, are Values while it is recorded;
     an array argument is the whole array, of Values. Everything else (ints, bools, strings, other objects) arrives as
-    it is and belongs to the path: for another int, another program. `jit(vmap(f))` is f over a batch: each row goes
-    its own way, in vector lanes and threads.
+    it is and belongs to the path: for another int, another program is recorded. `jit(vmap(f))` is f over a batch: each
+    row takes its own path, in vector lanes and threads.
 
     What the function reads off a Value (a comparison, a rounding) and an exception that it catches are guards of the
     path that it took. What cannot be recorded (a read of `.data`, random numbers, a result that is no number, list,
@@ -67,15 +70,24 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     the function's own is. With a Value among the arguments, and inside a function that is being differentiated, the
     function itself runs. Plain numbers that it finds elsewhere stay what they were: `constants` lists them.
 
-    exact: every number is the eager engine's to the last bit (the guards always are). paths: how many programs are
-    compiled; beyond, calls run eagerly, and a warning says so. Errors are the function's own.
+    Args:
+        function: The function; without it, `jit(exact=True)` is a decorator.
+        exact: Whether every number is the eager engine's to the last bit; the guards always are.
+        paths: How many programs are compiled; beyond, calls run eagerly, and a warning says so.
 
-    >>> import micrograd_bp as mg
-    >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
-    >>> f(3.0, 2.0), f(-3.0, 2.0)
-    (6.0, -1.5)
-    >>> mg.jit(mg.grad(f))(3.0, 2.0)
-    2.0
+    Returns:
+        A function of the same arguments. Its `stats`, `constants` and `source()` tell what was recorded.
+
+    Raises:
+        TypeError: function is no function. When it is called: whatever the function itself raises.
+
+    Example:
+        >>> import micrograd_bp as mg
+        >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
+        >>> f(3.0, 2.0), f(-3.0, 2.0)
+        (6.0, -1.5)
+        >>> mg.jit(mg.grad(f))(3.0, 2.0)
+        2.0
     """
     if function is None:
         return functools.partial(jit, exact=exact, paths=paths)
@@ -98,7 +110,7 @@ class Constant:
 class Result:
     """What a function returned: its entries in order, and how to build the like of it around other numbers."""
 
-    skeleton: Any  # lists, tuples and dicts with None at each leaf
+    skeleton: Any  # the containers, with None at each leaf
     leaves: list[Any]  # float or np.float64, the shape of an array, or a Constant
     entries: list[Any]  # Values and floats, those of arrays too
     build: Callable[[list[Any]], Any] | None = None
@@ -122,7 +134,7 @@ class Result:
                 leaves.append(Constant(leaf))
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
-        return cls(trees.rebuilt(result, iter([None] * len(leaves))), leaves, entries)
+        return cls(trees.outline(result), leaves, entries)
 
     def alike(self, other: Result) -> bool:
         """Whether the two are built alike, up to the values of constants; a number is a number, constant or not."""
@@ -170,7 +182,7 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
         start[0] = stop = first + math.prod(leaf)
         return lambda numbers: trees.array(numbers[first:stop], leaf)
     kind = type(skeleton)
-    children = list(skeleton.values() if isinstance(skeleton, dict) else skeleton)
+    children = list(trees.children_of(skeleton))
     if kind in (list, tuple) and not any(child is not None for child in children):
         kinds = [next(leaves) for _ in children]
         if all(leaf is float for leaf in kinds):
@@ -204,6 +216,7 @@ class Path:
     places: list[Place] = field(default_factory=list)  # where the function finds its leaves
     rows: int = 0  # that took this path
     kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with their gradients by the leaves, at need
+    arrays: Arrays | None = None  # instead of code, where it is regular
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
     asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
@@ -216,8 +229,13 @@ class Path:
         """Whether the function would still find the same leaves."""
         return all(place.is_current() for place in self.places)
 
-    def compile(self) -> None:
-        """Machine code, or Python where llvmlite is missing."""
+    def compile(self, wholly: bool = True) -> bool:
+        """Arrays, machine code, or Python where llvmlite is missing; not wholly: arrays, or nothing (False)."""
+        if importlib.util.find_spec("numpy") is not None:
+            guards = list(zip(self.program.guards, self.expected, strict=True))
+            self.arrays = arrays(self.program, guards, self.exact)
+        if self.arrays is not None or not wholly:
+            return self.arrays is not None
         machine = host()
         if machine is not None:
             program = lower(self.program, machine.native, self.exact)
@@ -228,6 +246,7 @@ class Path:
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
                 self.asked = self.source(guards=True).function()
+        return True
 
     def source(self, guards: bool = False) -> Any:
         """The path as Python: its outputs, its guards, and what is looked at for being finite; or the guards alone."""
@@ -241,6 +260,8 @@ class Path:
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row, and its status: 0 done, 1 another path, 2 not finite."""
+        if self.arrays is not None:
+            return self.arrays.point(data, self.parameters())
         if self.replayed is None:
             assert self.native is not None
             return self.native.point(data, self.parameters())
@@ -303,6 +324,7 @@ class Signature:
     odd: int = 0  # recordings of rows for which a path that they took was not finite
     used: int = 0  # rows that asked for a path while there was none
     heavy: bool = False  # see HEAVY
+    irregular: bool = False  # no arrays were found in a heavy path
     faithful: bool = True  # a recording shows what the function does
     changes: bool = False  # it changes what it finds, or returns objects: it is called with the arguments themselves
     linked: bool | None = None  # whether results depend on Values that are found elsewhere; None: not known yet
@@ -324,13 +346,15 @@ class Scan:
         if kind is float:
             self.numbers.append(tree)
             return float
-        if isinstance(tree, (list, dict)) or trees.is_array(tree):
+        if isinstance(tree, (list, dict, trees.Node)) or trees.is_array(tree):
             if id(tree) in self._seen:
                 return "again", self._seen[id(tree)]
             self._seen[id(tree)] = len(self._seen)
-        if _is_container(tree):
+        if _is_open(tree):
             if isinstance(tree, dict):
                 return (kind, *[(type(name), name, self.key(x)) for name, x in tree.items()])
+            if isinstance(tree, trees.Node):
+                return (kind, self._rest(trees.rest_of(tree)), *[self.key(x) for x in trees.children_of(tree)])
             if all(type(x) is float for x in tree):
                 self.numbers += tree
                 return kind, len(tree)
@@ -344,6 +368,14 @@ class Scan:
             self.numbers.append(float(tree))
             return float
         return self._other(tree)
+
+    def _rest(self, rest: Any) -> Any:
+        """What belongs to the path of an object that is taken apart."""
+        try:
+            hash(rest)
+        except TypeError:
+            return self._thing(rest)
+        return type(rest), rest
 
     def _array(self, array: Any) -> Any:
         if hasattr(array, "mask"):
@@ -372,8 +404,20 @@ class Scan:
 
 
 def _is_container(x: Any) -> bool:
-    """Whether it is a list, tuple or dict of a class that can be built again; others are objects like any other."""
-    return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or (isinstance(x, tuple) and hasattr(x, "_make"))
+    """Whether it is a container of a class that can be built again; others are objects like any other."""
+    named = isinstance(x, tuple) and hasattr(x, "_make")
+    return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or named or isinstance(x, trees.Node)
+
+
+def _is_open(x: Any) -> bool:
+    """Whether an argument is taken apart.
+
+    No dataclass is that holds Values, which are read at each call, or has attributes that are no fields, which may be
+    made of these.
+    """
+    if not isinstance(x, trees.Node):
+        return _is_container(x)
+    return not trees.has_more(x) and not any(isinstance(leaf, Value) for leaf in trees.leaves(x))
 
 
 def _is_number(x: Any) -> bool:
@@ -388,7 +432,7 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
     """The arguments with other numbers for their floats, in the order of Scan; what stands twice is copied once."""
     if id(tree) in copies:
         return copies[id(tree)][1]
-    if _is_container(tree):
+    if _is_open(tree):
         new = trees.like(tree, [filled(x, numbers, copies) for x in trees.children_of(tree)])
     elif trees.is_array(tree) and tree.dtype.kind in "fO" and tree.size:
         new = sys.modules["numpy"].empty(tree.shape, object)
@@ -396,7 +440,7 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
         new.ravel()[:] = [next(numbers) if tree.dtype.kind == "f" else filled(x, numbers, copies) for x in flat]
     else:
         return next(numbers) if _is_number(tree) else tree
-    if isinstance(tree, (list, dict)) or trees.is_array(tree):
+    if isinstance(tree, (list, dict, trees.Node)) or trees.is_array(tree):
         copies[id(tree)] = tree, new
     return new
 
@@ -417,6 +461,9 @@ def written_back(copies: Copies) -> None:
             new = {name: number_of(x) for name, x in copy.items()}
             original.clear()
             original.update(new)
+        elif isinstance(original, trees.Node):
+            for name in vars(copy) if hasattr(copy, "__dict__") else trees.keys(copy):
+                object.__setattr__(original, name, number_of(getattr(copy, name)))
         elif original.dtype.kind == "f":
             original[...] = trees.array([number_of(x) for x in copy.ravel().tolist()], copy.shape)
         else:
@@ -837,7 +884,7 @@ class Compiled:
 
         odd: it is kept only if it is finite, since the guards of another one hold.
         """
-        if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
+        if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
             signature.used += 1
             return self._eager(signature, numbers, args, kwargs), None
@@ -867,9 +914,12 @@ class Compiled:
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
-        if recorded.uncompilable or (signature.heavy and signature.used < self.pays):
+        if recorded.uncompilable or (signature.heavy and not self._is_due(signature)):
             return given, None
         path = self._path(recorded, result, inputs, numbers, args)
+        if not path.compile(not signature.heavy or signature.used >= self.pays):
+            signature.irregular = True
+            return given, None
         signature.linked = bool(path.linked)
         status = path.point(numbers)[1]
         if status == 1 or (odd and status):  # a guard that reads nan, say: no row would ever take it
@@ -879,6 +929,10 @@ class Compiled:
         signature.paths.append(path)
         return given, path
 
+    def _is_due(self, signature: Signature) -> bool:
+        """Whether a heavy path has been asked for so often that compiling it, or a try to find its arrays, pays."""
+        return signature.used >= self.pays or (signature.used >= SOME and not signature.irregular)
+
     def _path(
         self,
         recorded: Recording,
@@ -887,7 +941,7 @@ class Compiled:
         numbers: Sequence[float],
         args: tuple[Any, ...],
     ) -> Path:
-        """What was recorded, compiled."""
+        """What was recorded, to be compiled."""
         guards = [guard.condition for guard in recorded.guards]
         roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
         checks = recorded.checks(node for root in roots for node in topological_order(root))
@@ -899,7 +953,6 @@ class Compiled:
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = Path(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
-        path.compile()
         return path
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -1043,6 +1096,17 @@ def _is_opaque(leaf: Any) -> bool:
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """The rows along a path, into `out`; the odd ones and their statuses."""
+    import numpy as np
+
+    if path.arrays is not None:
+
+        def block(start: int, stop: int) -> Any:
+            X = np.empty((len(columns), stop - start))
+            for x, column in zip(X, columns):
+                x[:] = column[start:stop] if column.ndim else column
+            return X
+
+        return path.arrays.rows(block, n, path.parameters(), out)
     if path.native is not None:
         places = []
         for x in columns:

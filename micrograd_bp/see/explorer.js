@@ -164,7 +164,8 @@ function plan() {  // what the page shows at each step: title, equations (rule, 
   step("done", null, "Done: the gradient", {
     lines: ends.slice(0, 8).map((k) => ["", `${nodes[k].name}.grad = ${shown(back.adjoints[k])}`, ""]),
     words: [["note", (ends.length > 8 ? `And ${ends.length - 8} more leaves, in the list. ` : "") +
-      `Where a leaf is raised by a little, ${loss} rises by its grad times as much: to lower ${loss}, move each leaf against its grad.`]],
+      `Where a leaf is raised by a little, ${loss} rises by its grad times as much: to lower ${loss}, move each leaf against its grad.`],
+      ...(P.rounding && state === recorded ? [["note", P.rounding]] : [])],
   });
   steps = list;
   $("slider").max = steps.length - 1;
@@ -367,7 +368,7 @@ function writeList() {
     if (P.groups.length && node.group !== part) {
       part = node.group;
       const head = element("tr", "part"), name = element("th", "", part === undefined ? "outside the model" : around[part].map((g) => P.groups[g].title.split(":")[0]).join(" › "));
-      name.colSpan = 3;
+      name.colSpan = 4;
       name.scope = "rowgroup";
       head.append(name);
       body.append(head);
@@ -407,7 +408,7 @@ function writeList() {
         inner.append(moves);
       }
     }
-    row.append(cell, data, element("td", "number grad"));
+    row.append(cell, data, element("td", "number grad"), element("td", "number rounding"));
     body.append(row);
     listRows.set(k, row);
   });
@@ -558,6 +559,7 @@ function show(k) {
     }
     const row = listRows.get(k);
     write(row);
+    row.querySelector(".rounding").textContent = state === recorded ? node.rounding || "" : "";
     mark(row);
     row.classList.toggle("here", active);
     if (active) row.setAttribute("aria-current", "step"); else row.removeAttribute("aria-current");

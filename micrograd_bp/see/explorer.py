@@ -23,6 +23,7 @@ from micrograd_bp.see.javascript import Rules, javascript
 from micrograd_bp.see.mathml import MathML
 from micrograd_bp.see.parts import find_parts, members
 from micrograd_bp.see.trace import Trace, partials_of
+from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
 
 HERE = Path(__file__).parent
@@ -117,8 +118,10 @@ def explore(
     columns = {_leaf(index, x, "examples"): [number(y, "examples") for y in ys] for x, ys in (examples or {}).items()}
     if len({len(column) for column in columns.values()}) > 1 or any(not column for column in columns.values()):
         raise ValueError(f"columns of examples are of one length, not {sorted({*map(len, columns.values())})}")
+    shares, rounding = _rounding(trace)
     program = {
-        "nodes": [_node(trace, node, index, rules, of) for node in trace.nodes],
+        "nodes": [_node(trace, node, index, rules, of) | shares.get(node, {}) for node in trace.nodes],
+        "rounding": rounding,
         "outputs": list(dict.fromkeys(index[node] for node in trace.outputs)),
         "groups": groups,
         "moved": [leaf for leaf in moved if leaf not in columns],
@@ -212,6 +215,19 @@ def _node(
         "math": MathML._record(node.op, tuple(operands)).text,
         "slopes": [MathML.of(x).text for x in partials or node.partials],
     }
+
+
+def _rounding(trace: Trace) -> tuple[dict[Value, dict[str, str]], str]:
+    """Each node's share in the rounding error of the result as recorded, and what is said of it at the end."""
+    if len(trace.outputs) > 1:
+        return {}, ""
+    found = rounding_error(trace.output)
+    words = ""
+    if found.bound:
+        words = f"Rounding may have changed {trace.names[trace.output]} by {found.bound:.2g}"
+        worst = found.cancellations[:1]
+        words += f"; {worst[0].lost:.0f} digits are lost at {worst[0].name}." if worst else "."
+    return {row.node: {"rounding": f"{row.share:.0%}"} for row in found.rows if row.share >= 0.005}, words
 
 
 def _derivatives(node: Value) -> str:

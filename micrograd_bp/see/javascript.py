@@ -43,8 +43,8 @@ NATIVE = {
     "remainder": "remainder({0}, {1})",
     "erf": "erf({0})",
     "erfc": "erfc({0})",
-    "~tgamma": "tgamma({0})",
-    "~hypot": "Math.hypot({all})",
+    "tgamma": "tgamma({0})",
+    "hypot": "Math.hypot({all})",
 }
 NUMERIC = ("fsum", "sumprod", "ldexp", "lgamma", "digamma", "polygamma")  # rows that numeric.js has by their names
 
@@ -61,8 +61,8 @@ class Rules(NamedTuple):
 def javascript(uses: Iterable[Use]) -> Rules:
     """The rows in JavaScript, with all rows that their rules call.
 
-    A value is that of the row's `native` function, else of its `expansion`, else `forward` itself is run on symbols;
-    rows whose `forward` is a routine of Python's have their counterpart in numeric.js.
+    A value is that of the row's `native` function, else of its `decomposition`, else `forward` itself is run on
+    symbols; rows whose `forward` is a routine of Python's have their counterpart in numeric.js.
 
     Args:
         uses: rows, each with a number of operands.
@@ -84,23 +84,20 @@ def javascript(uses: Iterable[Use]) -> Rules:
             pending.append(use)
         return keys[use]
 
+    def primitive(op: Op, texts: list[str]) -> str:
+        if op.native in NATIVE and (op.exact or op.decomposition is None):
+            return NATIVE[op.native].format(*texts, all=", ".join(texts))
+        return f"{op.name}({', '.join(texts)})" if TABLE.get(op.name) is op and op.name in NUMERIC else ""
+
     def call(op: Op, texts: list[str]) -> str:
-        form = NATIVE.get(op.native)
-        if form is not None:
-            return form.format(*texts, all=", ".join(texts))
-        if TABLE.get(op.name) is op and op.name in NUMERIC:
-            return f"{op.name}({', '.join(texts)})"
-        return f"R.{key(op, len(texts))}({', '.join(texts)})"
+        return primitive(op, texts) or f"R.{key(op, len(texts))}({', '.join(texts)})"
 
     for op, count in uses:
         key(op, count)
     for op, count in pending:  # the list grows meanwhile
         names = list(op.parameters) if op.arity is not None else [f"x{place}" for place in range(1, count + 1)]
         arguments = ", ".join(names)
-        if op.native in NATIVE or (TABLE.get(op.name) is op and op.name in NUMERIC):
-            body = call(op, names)
-        else:
-            body = _body(op, op.expansion or op.forward, names, call)
+        body = primitive(op, names) or _body(op, op.decomposition or op.forward, names, call)
         lines.append(f"R.{keys[op, count]} = ({arguments}) => {body};")
         body = _body(op, op.partials, ["out", *names], call)
         lines.append(f"D.{keys[op, count]} = (out, {arguments}) => {body};")
