@@ -76,26 +76,30 @@ def explore(
     changed.
 
     Args:
-        output: what is differentiated; of several, the reader chooses.
-        path: where the page is written (missing folders are made); None: nowhere. Without it, the page shows itself in
-            a notebook, and elsewhere goes to explore.html, which is printed.
-        title: the page's heading.
-        model: its parts (layers, neurons) become frames that fold and unfold, as in `draw`.
-        parameters: the leaves that descent moves (default: the model's parameters, or all leaves).
-        examples: for some leaves a column of numbers: the page shows one row at a time and descends on the mean.
-        number_format: a sign or none, a precision and one of e, f, g: .4g, +.3f.
-        max_nodes: more are refused.
+        output: What is differentiated; of several, the reader chooses.
+        path: Where the page is written (missing folders are made); None: nowhere. Without it, the page
+            shows itself in a notebook, and elsewhere goes to explore.html, which is printed.
+        title: The page's heading.
+        model: Its parts (layers, neurons) become frames that fold and unfold, as in `draw`.
+        parameters: The leaves that descent moves (default: the model's parameters, or all leaves).
+        examples: For some leaves a column of numbers: the page shows one row at a time and descends on the
+            mean.
+        number_format: A plus sign or none, a precision and one of e, f, g: .4g, +.3f.
+        max_nodes: More are refused.
 
     Returns:
         The page: `.html`, `.path`, `.save(path)`, `.open()` in a browser.
 
     Raises:
-        TypeError: no Value. ValueError: too many nodes, an unknown format, or examples or parameters that are not of
-        this graph. OSError: the file cannot be written; it names the path.
+        TypeError: `output` is no Value.
+        ValueError: There are too many nodes, the format is unknown, or examples or parameters are not
+            leaves of this graph.
+        OSError: The file cannot be written; it names the path.
 
-    >>> x = Value(3.0, "x")
-    >>> explore(x * x + x, path=None)
-    <Page of 7 steps>
+    Example:
+        >>> x = Value(3.0, "x")
+        >>> explore(x * x + x, path=None)
+        <Page of 7 steps>
     """
     check_outputs(output, "explore")
     spec = SPEC.fullmatch(number_format)
