@@ -1,4 +1,4 @@
-"""A number that remembers how it was made, and the chain rule that walks back along it.
+"""Value: a number that records the operation that made it, and the chain rule applied along the recorded graph.
 
 >>> x, y = Value(2.0, "x"), Value(3.0, "y")
 >>> z = x * y + x.sin()
