@@ -45,7 +45,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
 # that is tried after SOME rows.
-HEAVY, PAYS, SOME = 2_000, 300, 16
+HEAVY, PAYS, SOME = 2_000, 300, 32
 CONTAINERS = 24  # of an object among the arguments: how many of what it holds is looked into at each call
 ODD = 8  # recordings, at most, for rows that a path's guards let in and that are not finite there
 LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
@@ -888,7 +888,7 @@ class Compiled:
             signature.eager += 1
             signature.used += 1
             return self._eager(signature, numbers, args, kwargs), None
-        recorded = Recording()
+        recorded = Recording(None if self._is_due(signature) else HEAVY)
         with watched(recorded, wait) as alone:
             if not alone:
                 return self._eager(signature, numbers, args, kwargs), None
@@ -914,6 +914,8 @@ class Compiled:
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
+        if signature.heavy and signature.linked is None:
+            signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and not self._is_due(signature)):
             return given, None
         path = self._path(recorded, result, inputs, numbers, args)
@@ -943,10 +945,8 @@ class Compiled:
     ) -> Path:
         """What was recorded, to be compiled."""
         guards = [guard.condition for guard in recorded.guards]
-        roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
-        checks = recorded.checks(node for root in roots for node in topological_order(root))
         program, leaves = flatten(
-            result.entries, inputs, guards=guards, checks=checks, raised=recorded.failed, within=recorded.owns
+            result.entries, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
         )
         expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
         linked = _depending(program)
@@ -971,13 +971,15 @@ class Compiled:
         large = len(numbers) > HEAVY and any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
         if large or (signature is not None and signature.changes):  # NumPy's arithmetic; the arguments themselves
             return self._plain(*args, **kwargs)
+        if signature is not None and signature.linked is False and getattr(self._plain, "is_derivative", False):
+            return self._called(args, kwargs)  # for Values, it would record the derivative's graph (40 times the time)
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
         with recording(inputs):
             raw = self._called(*filled((args, kwargs), iter(inputs), {}))
         unlinked = signature is not None and signature.linked is False
         mine = set(inputs)
-        return self._given(raw, inputs, (lambda _: True) if unlinked else mine.__contains__, args, kwargs)
+        return self._given(raw, inputs, _any_node if unlinked else mine.__contains__, args, kwargs)
 
     def _given(
         self,
@@ -993,7 +995,9 @@ class Compiled:
         def number_or_value(x: Any, kind: type) -> Any:
             if not isinstance(x, Value):
                 return x
-            foreign = any(node not in mine and node.op is None and not own(node) for node in topological_order(x))
+            if own is _any_node:
+                return kind(x._data)
+            foreign = any(node.op is None and node not in mine and not own(node) for node in topological_order(x))
             return x if foreign else kind(x._data)
 
         def leaf(x: Any) -> Any:
@@ -1041,6 +1045,11 @@ class Compiled:
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
     """A compiled function as it was before its first call."""
     return Compiled(function, exact, limit)
+
+
+def _any_node(node: Any) -> bool:
+    """Of functions that find no Values elsewhere: every node is theirs."""
+    return True
 
 
 def _depending(program: Program) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -94,7 +94,7 @@ def flatten(
     inputs: Sequence[Value],
     parameters: Sequence[Value] = (),
     guards: Sequence[Value | float] = (),
-    checks: Sequence[Value] = (),
+    checks: Callable[[Container[Value]], Sequence[Value]] | None = None,
     raised: Sequence[Value] = (),
     within: Callable[[Value], bool] | None = None,
 ) -> tuple[Program, list[Value]]:
@@ -117,9 +117,10 @@ def flatten(
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             place[x] = program.leaf()
             places.append(place[x])
-    wanted = (program.outputs, outputs), (program.guards, guards), (program.checks, checks), (program.raised, raised)
-    for places, nodes in wanted:
+    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
         places += [_placed(x, program, place, leaves, within) for x in nodes]
+    if checks is not None:
+        program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
 
