@@ -26,6 +26,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
+from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -230,17 +231,23 @@ class Path:
         return all(place.is_current() for place in self.places)
 
     def compile(self, wholly: bool = True) -> bool:
-        """Arrays, machine code, or Python where llvmlite is missing; not wholly: arrays, or nothing (False)."""
+        """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         if importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
-        if self.arrays is not None or not wholly:
-            return self.arrays is not None
+        if self.arrays is not None:
+            return True
         machine = host()
+        if machine is None and not wholly:
+            return False
         if machine is not None:
-            program = lower(self.program, machine.native, self.exact)
+            guards = list(zip(self.program.guards, self.expected, strict=True))
+            source, guards = roll(self.program, guards) or (self.program, guards)
+            if not wholly and source.count > HEAVY:
+                return False
+            program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
-            guards = [(i, x) for i, x in zip(program.guards, self.expected, strict=True) if known.get(i) != x]
+            guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
             self.native = Native(program, program.outputs, [], guards, self.exact)
         if self.native is None or self.native.calls_python:  # of one row, Python raises its exceptions itself
             self.replayed = self.source().function()

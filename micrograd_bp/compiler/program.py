@@ -19,6 +19,16 @@ Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many
 
 
 @dataclass(slots=True)
+class Loop:
+    """Nodes from start to stop are computed so many times over."""
+
+    start: int
+    stop: int
+    count: int
+    carried: list[tuple[int, int, int]]  # leaves that stand for a node, before the first turn; then for another one
+
+
+@dataclass(slots=True)
 class Program:
     """Straight-line code: node i applies rows[i] to the nodes operands[i], all of them before it.
 
@@ -39,6 +49,7 @@ class Program:
     raised: list[int] = field(default_factory=list)
     precise: set[int] = field(default_factory=set)  # computed to the bit, exact or not, as guards read them
     labels: dict[int, str] = field(default_factory=dict)
+    loop: Loop | None = None  # rolled up; see loops.py
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -341,14 +352,25 @@ class Lowering:
         program.parameters = [place[i] for i in source.parameters]
         for i, x in source.constants.items():
             place[i] = program.constant(x)
+        loop = source.loop
+        for i, _, _ in loop.carried if loop is not None else ():
+            place[i] = program.leaf()
         precise = live(source, source.guards)
+        begin = end = 0
         for i, row in enumerate(source.rows):
+            if loop is not None and i == loop.start:
+                begin = len(program)
+            elif loop is not None and i == loop.stop:
+                end = len(program)
             if row is not None:
                 self.exact = exact or precise[i]
                 self.neutral = NEUTRAL if precise[i] else neutral
                 place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
+        if loop is not None:
+            carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
+            program.loop = Loop(begin, end or len(program), loop.count, carried)
         self._keep_errors(source, place)
 
     def _keep_errors(self, source: Program, place: list[int]) -> None:
@@ -446,13 +468,17 @@ class Lowering:
 def live(program: Program, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
     """Which nodes the roots need, other than by way of the nodes `stop`."""
     needed = [False] * len(program)
-    for i in roots:
-        needed[i] = True
     ends = set(stop)
-    for i in range(len(program) - 1, -1, -1):
-        if needed[i] and i not in ends:
-            for k in program.operands[i]:
-                needed[k] = True
+    waiting = list(roots)
+    while waiting:
+        for i in waiting:
+            needed[i] = True
+        for i in range(len(program) - 1, -1, -1):
+            if needed[i] and i not in ends:
+                for k in program.operands[i]:
+                    needed[k] = True
+        carried = program.loop.carried if program.loop is not None else []
+        waiting = [i for leaf, *nodes in carried if needed[leaf] for i in nodes if not needed[i]]
     return needed
 
 
