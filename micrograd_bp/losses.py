@@ -135,15 +135,31 @@ def l2_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
 
 
 def softmax(logits: Sequence[Operand]) -> list[Any]:
-    """The probabilities exp(z_k) / sum_j exp(z_j), without overflow.
+    """The probabilities exp(z_k) / sum_j exp(z_j), without overflow, and without a branch on the largest logit.
 
-    >>> softmax([1000.0, 1000.0])
-    [0.5, 0.5]
+    Args:
+        logits: a list of numbers, one for each class.
+
+    Example:
+        >>> softmax([1000.0, 1000.0])
+        [0.5, 0.5]
     """
-    top = max(logits)
+    top = _largest(logits)
     powers = [_call(ops.exp, logit - top) for logit in logits]
     total = _total(powers)
     return [power / total for power in powers]
+
+
+def log_softmax(logits: Sequence[Operand]) -> list[Any]:
+    """The logarithms of the probabilities, z_k - log sum_j exp(z_j), without overflow; `softmax`'s logarithms.
+
+    Example:
+        >>> log_softmax([1000.0, 0.0])
+        [0.0, -1000.0]
+    """
+    top = _largest(logits)
+    total = _call(ops.log, _total([_call(ops.exp, logit - top) for logit in logits]))
+    return [logit - top - total for logit in logits]
 
 
 def one_hot(target: int, classes: int) -> list[float]:
@@ -226,6 +242,15 @@ def _class(target: Any, classes: int) -> int:
 def _call(op: ops.Op, x: Any) -> Any:
     """op(x), on a Value by its method, which is quicker."""
     return getattr(x, op.name)() if isinstance(x, Value) else op(x)
+
+
+def _largest(logits: Sequence[Any]) -> Any:
+    """The largest of the logits; a node where there are Values, for a compiled program would keep a branch."""
+    if not len(logits):
+        raise ValueError("softmax takes a list of logits, one a class; it is empty")
+    if any(isinstance(z, Value) for z in logits):
+        return functools.reduce(ops.maximum, logits)
+    return max(logits)
 
 
 def _is_list(x: Any) -> bool:

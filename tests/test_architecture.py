@@ -17,7 +17,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "ops",
     "_engine.operators _engine.accelerated",
     "value",
-    "_engine.symbolic _engine.labels _engine.parameters math losses nn optim",
+    "_engine.symbolic _engine.labels _engine.parameters _engine.detaching _engine.modules math losses layers nn optim",
     "transforms check",
     "testing.precise testing.random_programs testing",
     "series",
