@@ -184,7 +184,10 @@ class Embedding(Module):
         return self.weight[self._index(x)]
 
     def _index(self, x: Any) -> int:
-        index = int(x)  # of a Value a guard, while a function is recorded
+        try:
+            index = int(x)  # of a Value a guard, while a function is recorded
+        except (ValueError, OverflowError):  # nan, inf
+            index = -1
         if index != x or not 0 <= index < self.size:
             raise ValueError(f"{self!r} has the numbers 0 to {self.size - 1}, not {x!r}")
         return index

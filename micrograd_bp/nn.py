@@ -273,6 +273,7 @@ class Standardize(Feedforward):
             raise ValueError(f"Standardize takes as many scales as means, not {len(self.scales)} and {len(self.means)}")
         if 0.0 in self.scales or not all(map(math.isfinite, self.means + self.scales)):
             raise ValueError("Standardize takes finite means, and finite scales other than 0")
+        self.nin = self.nout = len(self.means)
 
     def forward(self, x: Sequence[Operand]) -> list[Any]:
         """The standardised inputs; ValueError: there are more or fewer of them than means."""
@@ -420,7 +421,7 @@ def inputs(model: Any) -> int | None:
     if isinstance(model, Sequential):
         part = next((part for part in model.parts if not isinstance(part, Elementwise)), None)
         return inputs(part)
-    size = len(model.means) if isinstance(model, Standardize) else getattr(model, "nin", None)
+    size = getattr(model, "nin", None)
     return size if isinstance(model, Neuron | Feedforward) and isinstance(size, int) else None
 
 

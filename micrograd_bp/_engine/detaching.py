@@ -39,7 +39,7 @@ def stop_gradient(x: Any) -> Any:
 
 
 @contextmanager
-def no_grad(model: Any) -> Iterator[Any]:
+def no_grad(model: Any = None) -> Iterator[Any]:
     """The model with plain floats for parameters, as they are now: floats out for floats in, no graph, no dropout.
 
     It is `model.freeze()`, under the name that people look for. Nothing is switched off for the program as a whole:

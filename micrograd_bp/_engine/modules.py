@@ -6,6 +6,7 @@ import copy
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from micrograd_bp import ops
@@ -144,7 +145,9 @@ class Module:
         shown = [(name, part) for name, part in parts if not any(name.startswith(f"{of}") for of in _units(parts))]
         for name, part in [*shown, ("", self)]:
             activation = getattr(part, "activation", None) if getattr(part, "nonlin", True) else None
-            kind = type(part).__name__ + (f": {activation}" if isinstance(activation, str) and name else "")
+            kind = type(part).__name__ + (
+                f": {activation}" if isinstance(activation, str) and hasattr(part, "nin") and name else ""
+            )
             sizes = [str(size) if isinstance(size, int) else "" for size in _sizes(part)]
             rows.append((name, kind, *sizes, f"{len(part.parameters()):,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -345,6 +348,20 @@ def set_training(model: Module, mode: bool) -> None:
     """`Module.train`, also of a model that has something else under that name."""
     for _, part in list(_modules(model)):
         part.training = mode
+
+
+@contextmanager
+def in_mode(model: Any, training: bool) -> Iterator[None]:
+    """The model in training or in evaluation for a while, all its parts afterwards as they were."""
+    parts = [part for _, part in _modules(model)] if isinstance(model, Module) else []
+    before = [part.training for part in parts]
+    try:
+        for part in parts:
+            part.training = training
+        yield
+    finally:
+        for part, mode in zip(parts, before):
+            part.training = mode
 
 
 def _units(parts: list[tuple[str, Module]]) -> list[str]:
