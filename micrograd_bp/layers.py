@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from micrograd_bp import ops
@@ -29,7 +28,7 @@ from micrograd_bp.losses import softmax
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Operand
+    from micrograd_bp._engine.signatures import Row
 
 
 class Linear(Feedforward):
@@ -62,7 +61,7 @@ class Linear(Feedforward):
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "bias": self.bias is not None}
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Any]:
         """The outputs, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         _check(self, x, self.nin)
         if self.bias is None:
@@ -108,7 +107,7 @@ class Dropout(Elementwise):
             raise ValueError(f"Dropout: p is a probability, 0 to 1, not {p!r}")
         self.rng: Any = None if rng is None else checked_rng(rng)
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Any]:
         """The numbers, some of them 0 in training."""
         if not self.training or self.p == 0.0:
             return list(x)
@@ -139,7 +138,7 @@ class LayerNorm(Feedforward):
         self.bias = [Value(0.0) for _ in range(nin)]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Any]:
         """The normalised numbers; ValueError: there are more or fewer than n."""
         _check(self, x, self.nin)
         mean = _sum(x) / len(x)
@@ -217,9 +216,11 @@ class Softmax(Elementwise):
         [0.5, 0.5]
     """
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Any]:
         """The probabilities."""
-        return softmax(x)
+        logits: Any = x
+        probabilities: list[Any] = softmax(logits)
+        return probabilities
 
 
 class Activate(Elementwise):
@@ -227,7 +228,7 @@ class Activate(Elementwise):
 
     activation: ClassVar[str] = "pos"
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Any]:
         """The row's value at each number."""
         return [activate(self.activation, xi) for xi in x]
 
@@ -287,12 +288,12 @@ class SiLU(Activate):
     activation = "silu"
 
 
-def _check(layer: Module, x: Sequence[Any], size: int) -> None:
+def _check(layer: Module, x: Any, size: int) -> None:
     if len(x) != size:
         raise ValueError(f"{layer!r} takes {size} inputs, not {len(x)}")
 
 
-def _sum(terms: Sequence[Any]) -> Any:
+def _sum(terms: Any) -> Any:
     """The sum from left to right, without a node for a 0; sum() of floats would round otherwise than a graph does."""
     total = terms[0]
     for term in terms[1:]:

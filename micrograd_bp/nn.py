@@ -53,7 +53,7 @@ from micrograd_bp.losses import cross_entropy, log_softmax, softmax
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Operand
+    from micrograd_bp._engine.signatures import Frozen, Operand, Row
 
 __all__ = [
     "ACTIVATIONS",
@@ -127,15 +127,20 @@ class Neuron(Module):
         self.activation = activation_of(activation)
         self._label()
 
-    def __call__(self, x: Sequence[Operand]) -> Any:
+    if TYPE_CHECKING:
+
+        def freeze(self) -> Frozen: ...  # type: ignore[override]
+
+    def __call__(self, x: Row) -> Value:
         """The neuron's output, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         w = self.w
         if len(x) != len(w):
             raise ValueError(f"{self!r} takes {len(w)} inputs, not {len(x)}")
-        total: Operand = self.b
+        total: Any = self.b
         for wi, xi in zip(w, x):  # sum() of floats would round otherwise than a graph does
             total = total + wi * xi
-        return activate(self.activation, total) if self.nonlin else total
+        out: Value = activate(self.activation, total) if self.nonlin else total
+        return out
 
     def __repr__(self) -> str:
         phi = self.activation if self.nonlin else None
@@ -170,7 +175,7 @@ class Layer(Feedforward):
         ]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the neurons, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         return [neuron(x) for neuron in self.neurons]
 
@@ -214,7 +219,7 @@ class MLP(Feedforward):
         ]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the last layer, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         out = list(x)
         for layer in self.layers:
@@ -242,7 +247,7 @@ class Sequential(Feedforward):
         self.parts = parts
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the last part."""
         numbers: list[Any] = list(x)
         for part in self.parts:
@@ -275,7 +280,11 @@ class Standardize(Feedforward):
             raise ValueError("Standardize takes finite means, and finite scales other than 0")
         self.nin = self.nout = len(self.means)
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Row) -> Any: ...
+
+    def forward(self, x: Row) -> list[Any]:
         """The standardised inputs; ValueError: there are more or fewer of them than means."""
         if len(x) != len(self.means):
             raise ValueError(f"{self!r} takes {len(self.means)} inputs, not {len(x)}")
@@ -337,7 +346,7 @@ class RNNCell(Cell):
         self.layer = Layer(nin + nhidden, nhidden, activation=activation, init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Sequence[Operand], state: Sequence[Operand] | None = None) -> list[Any]:
+    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers."""
         return self.layer.forward([*x, *(_zeros(self.nhidden) if state is None else state)])
 
@@ -361,7 +370,7 @@ class GRUCell(Cell):
         self.candidate = Layer(nin + nhidden, nhidden, activation="tanh", init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Sequence[Operand], state: Sequence[Operand] | None = None) -> list[Any]:
+    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers."""
         h = _zeros(self.nhidden) if state is None else state
         both = [*x, *h]
@@ -396,8 +405,8 @@ class LSTMCell(Cell):
         self._label()
 
     def __call__(
-        self, x: Sequence[Operand], state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
-    ) -> tuple[list[Any], list[Any]]:
+        self, x: Row, state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
+    ) -> tuple[list[Value], list[Value]]:
         """The next state: (output, memory), each a list of `nhidden` numbers."""
         h, c = (_zeros(self.nhidden), _zeros(self.nhidden)) if state is None else state
         if len(c) != self.nhidden:

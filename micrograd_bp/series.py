@@ -162,7 +162,8 @@ class Series:
     def by_rule(self, op: Op, k: int) -> Number:
         """Coefficient k from the partials."""
         if self.rule is None:
-            partials = RULES.get(op, op.partials)(self, *self.args)
+            rule: Callable[..., tuple[Any, ...]] = RULES.get(op, op.partials)
+            partials = rule(self, *self.args)
             self.rule = [(x, p) for x, p in zip(self.args, partials, strict=True) if isinstance(x, Series)]
         total: Number = 0.0
         for x, p in self.rule:
@@ -172,6 +173,12 @@ class Series:
             else:
                 total = total + _product(x.at(k), p)
         return total
+
+    @property
+    def _data(self) -> float:
+        """The number itself, for functions that no rule can be run on."""
+        first: Any = self.at(0)
+        return float(first.number) if isinstance(first, Precise) else float(getattr(first, "_data", first))
 
     def __bool__(self) -> bool:
         raise TypeError("a rule that asks for a number's value has no series; a rule chooses with where(c, x, y)")

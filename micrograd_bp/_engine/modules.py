@@ -15,7 +15,7 @@ from micrograd_bp._engine.parameters import exact, search
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Operand
+    from micrograd_bp._engine.signatures import Frozen, Operand, Output, Row
 
 Activation: TypeAlias = str | Callable[[Any], Any] | None
 Init: TypeAlias = str | Callable[[int, int, Any], float]
@@ -256,14 +256,19 @@ class Module:
 class Feedforward(Module):
     """A module from numbers to a list of numbers; called, it gives a single output as it is, not as a list of one."""
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    if TYPE_CHECKING:
+
+        def freeze(self) -> Frozen: ...  # type: ignore[override]
+
+    def forward(self, x: Row) -> list[Value]:
         """The outputs, always as a list."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
-    def __call__(self, x: Sequence[Operand]) -> Any:
+    def __call__(self, x: Row) -> Output:
         """The outputs: a list, or, as in micrograd, the output where there is but one."""
-        out = self.forward(x)
-        return out[0] if len(out) == 1 else out
+        outputs: Any = self.forward(x)
+        out: Output = outputs[0] if len(outputs) == 1 else outputs
+        return out
 
 
 MODULES: dict[str, Any] = {}  # by name: those of this library, which a file may name

@@ -10,7 +10,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Number, Real
 from typing import Any
@@ -111,16 +111,17 @@ def _operand(op: Op, other: Any) -> Any:
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
     """A row as a method of one or two arguments: `_record` again, unrolled for the nodes that programs are made of."""
-    forward, partials, new = op.forward, op.partials, cls.__new__
+    forward, new = op.forward, cls.__new__
+    rule = op.rule if op.degree is None else op.partials
 
     def unary(self: Any) -> Any:
         x = self._data
         node: Any = new(cls)
         try:
             node._data = out = forward(x)
-            node._partials = partials(out, x)
+            node._partials = rule(out, x)
         except Exception as error:
-            raise op.failure(error, (self,)) from error
+            node._partials = _again(op, node, error, (self,), x)
         node._grad = 0.0
         node._label = ""
         node.op = op
@@ -140,9 +141,9 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
         node: Any = new(cls)
         try:
             node._data = out = forward(x, y)
-            node._partials = partials(out, x, y)
+            node._partials = rule(out, x, y)
         except Exception as error:
-            raise op.failure(error, (self, other)) from error
+            node._partials = _again(op, node, error, (self, other), x, y)
         node._grad = 0.0
         node._label = ""
         node.op = op
@@ -154,7 +155,8 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
 
 def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
     """A row as an operator whose left operand is a plain number; unrolled, `2.0 * x` takes a fifth of the time."""
-    forward, partials, new = op.forward, op.partials, cls.__new__
+    forward, new = op.forward, cls.__new__
+    rule = op.rule if op.degree is None else op.partials
 
     def reflected(self: Any, other: Any) -> Any:
         if type(other) is not float:
@@ -165,9 +167,9 @@ def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
         node: Any = new(cls)
         try:
             node._data = out = forward(other, y)
-            node._partials = partials(out, other, y)
+            node._partials = rule(out, other, y)
         except Exception as error:
-            raise op.failure(error, (other, self)) from error
+            node._partials = _again(op, node, error, (other, self), other, y)
         node._grad = 0.0
         node._label = ""
         node.op = op
@@ -175,6 +177,14 @@ def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
         return node
 
     return reflected
+
+
+def _again(op: Op, node: Any, error: Exception, operands: tuple[Any, ...], *data: float) -> tuple[Any, ...]:
+    """The partials where the rule raised, in IEEE arithmetic; the operation's own error where it has no value."""
+    try:
+        return op.partials(node._data, *data)  # AttributeError: there is no value
+    except Exception:
+        raise op.failure(error, operands) from error
 
 
 def _reading(read: Callable[..., Any], cls: Any) -> Callable[..., Any]:
@@ -239,11 +249,11 @@ def copied(node: Any, cls: Any, memo: dict[int, Any] | None = None) -> Any:
 # --- nodes made by hand, as programs for micrograd make them ------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
 class ByHand(Op):
     """The operation of one node whose derivative is a function of its own, in `_backward`."""
 
-    step: Callable[[], object] | None = None  # adds to the grads of the operands
+    step: Callable[[], object] | None = field(init=False)  # adds to the grads of the operands
 
     @classmethod
     def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
@@ -255,7 +265,9 @@ class ByHand(Op):
                 "second derivatives, transforms and jit need an Op"
             )
 
-        return cls(symbol or "by hand", symbol, refuse, refuse, step=step)
+        op = cls(symbol or "by hand", symbol, refuse, refuse)
+        object.__setattr__(op, "step", step)
+        return op
 
 
 def backward_step(node: Any) -> Callable[[], object]:

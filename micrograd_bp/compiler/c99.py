@@ -280,9 +280,9 @@ class _Writer:
 
     def native(self, op: Op, count: int, exact: bool) -> str:
         """The name of what does the row on so many operands in C; "": nothing, or its equal program is closer to it."""
-        rough = op.native.startswith("~")
-        if op.native and (op.arity is not None or count == len(op.domain)) and not (rough and op.expansion is not None):
-            return op.native.removeprefix("~")
+        fits = op.arity is not None or count == len(op.domain)
+        if op.native and fits and (op.exact or op.decomposition is None):
+            return op.native
         return f"{op.name}_row" if op.name in FUNCTIONS else ""
 
     def products(self, program: Program) -> dict[int, int]:
@@ -317,7 +317,9 @@ class _Writer:
     def expression(self, op: Op, operands: list[str], count: int) -> str:
         native = self.native(op, count, True)
         if not native:
-            raise ValueError(f"there is no C for {op.name}: give its Op native=, a function of math.h, or expansion=")
+            raise ValueError(
+                f"there is no C for {op.name}: give its Op native=, a function of math.h, or decomposition="
+            )
         if native in INSTRUCTIONS:
             return INSTRUCTIONS[native].format(*operands)
         arguments = ", ".join(operands)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from micrograd_bp._engine.operators import give_operators
-from micrograd_bp.ops import TABLE, Op, number
+from micrograd_bp.ops import TABLE, Op, Operand, number
 from micrograd_bp.value import Value
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many operands, exactly or not; "": nothing
@@ -135,32 +134,34 @@ def _placed(
     """Where the output stands in the program, after whatever it needs has been added."""
     if not isinstance(output, Value):
         return program.constant(number(output, "a program's output"))
+    constant, rows, operands = program.constant, program.rows, program.operands
     stack = [output]
     while stack:
         node = stack[-1]
         if node in place:
             stack.pop()
             continue
-        op = node.op if within is None or within(node) else None  # what was made before is a leaf, whatever its op
+        own = within is None or within(node)  # what was made before is a leaf, whatever its op
+        op = node.op if own else None
         if op is None:
             stack.pop()
-            if within is not None and within(node):  # made by the function, as a constant
-                place[node] = program.constant(node._data)
+            if within is not None and own:  # made by the function, as a constant
+                place[node] = constant(node._data)
                 continue
             place[node] = leaf = program.leaf()
             program.parameters.append(leaf)
             leaves.append(node)
             continue
-        waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
+        waiting = [x for x in node.operands if type(x) is not float and x not in place]
         if waiting:
             waiting.reverse()
-            stack += waiting
+            stack += waiting  # type: ignore[arg-type]
             continue
         stack.pop()
-        where = tuple([place[x] if isinstance(x, Value) else program.constant(x) for x in node.operands])
-        place[node] = len(program)  # never merged here: replayed, the graph is the one that was recorded
-        program.rows.append(op)
-        program.operands.append(where)
+        where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        place[node] = len(rows)  # never merged here: replayed, the graph is the one that was recorded
+        rows.append(op)
+        operands.append(where)
     return place[output]
 
 
@@ -182,7 +183,7 @@ def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any])
     return nodes
 
 
-class Symbol:
+class Symbol(Operand):
     """A node of the program under construction, for the rules of rows to compute with.
 
     It has operators and goes through rows. Whatever else a rule asks of it (a comparison, `bool`, `float`, its hash,
@@ -218,9 +219,6 @@ class Symbol:
     __class__ = property(_unknown)  # isinstance(x, float) asks for it
 
 
-give_operators(Symbol, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
-
-
 class Trace:
     """What a rule of one's own does, as a program in the rows that it uses; its operands are the inputs."""
 
@@ -251,7 +249,7 @@ class Trace:
 
     def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
         """Whether it gives what the operation gives, or raises what it raises, all over the domain."""
-        for point in _points(op, known):
+        for point in points(op, known):
             want, got = _outcome(op.forward, point), _outcome(self, point)
             if repr(want) != repr(got):
                 near = isinstance(want, float) and isinstance(got, float) and abs(got - want) <= ulps * math.ulp(want)
@@ -263,7 +261,7 @@ class Trace:
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1e-9, -1e-9, 1e9, -1e9, 1e200, -1e200, 5e-324)
 
 
-def _points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
+def points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
     """Some dozens of points of the domain: special ones, and others in no order; known operands are what they are."""
     rng = random.Random(0)
     axes = []
@@ -310,7 +308,7 @@ POWERS: dict[float, Callable[[Any], Any]] = {
 SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
 
 
-CALM = ("fadd", "fsub", "fmul", "~fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
+CALM = ("fadd", "fsub", "fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
         "tanh", "atan", "atan2", "erf", "erfc", "cbrt", "asinh")  # raise nothing, whatever their operands  # fmt: skip
 
 
@@ -406,7 +404,7 @@ class Lowering:
 
     def _simpler(self, op: Op, operands: tuple[int, ...], known: list[Any]) -> int | None:
         """The row by its rule, in rows that the machine has; None where the rule asks for a number."""
-        for rule in (op.expansion, op.forward):
+        for rule in (op.decomposition, op.forward):
             if rule is None:
                 continue
             if TABLE.get(op.name) is not op:

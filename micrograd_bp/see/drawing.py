@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from micrograd_bp._engine import files
 from micrograd_bp._engine.labels import Listing, check_outputs, fresh
 from micrograd_bp.see.parts import Part, find_parts, members
+from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def draw(
     number_format: str = ".4g",
     direction: str = "LR",
     derivatives: bool = False,
-    shade: bool = False,
+    shade: bool | str = False,
     dpi: float | None = None,
 ) -> graphviz.Digraph:
     """The picture of a graph: every node with its label, operation, data and grad, and an edge for every operand.
@@ -147,8 +148,9 @@ def draw(
     may be a list of several; `dpi` is the resolution in dots per inch (without it 96, in an SVG 72).
 
     `derivatives` puts the local derivative on each edge; `shade` colours nodes by the order of magnitude of |grad|,
-    from pale yellow (the smallest) to orange (the largest), and leaves those white whose grad is 0. `number_format` is
-    a format specification, `direction` LR, TB, RL or BT.
+    or for "rounding" of what rounding there may do to the output (`rounding_error`), from pale yellow (the smallest)
+    to orange (the largest), and leaves those white where it is 0. `number_format` is a format specification,
+    `direction` LR, TB, RL or BT.
 
     `model`: its parts (whatever has parameters(), as layers and neurons have; or the entries of a mapping from names to
     parameters) are framed. Parts that lie `depth` levels down are drawn as one box with the count of what is inside (0:
@@ -168,6 +170,8 @@ def draw(
         raise ValueError(f"dpi is a number of dots per inch, 96 say; not {dpi!r}")
     if direction not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
+    if shade not in (False, True, "rounding"):
+        raise ValueError(f'shade is True (by |grad|), "rounding" or False, not {shade!r}')
     if max_nodes is not None and max_nodes < 1:
         raise ValueError(f"max_nodes is a count, 1 or more, or None; not {max_nodes}")
     if model is None and (depth is not None or collapse):
@@ -175,7 +179,12 @@ def draw(
     listing = Listing(output)
     root = None if model is None else find_parts(model)
     plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
-    write = _Labels(listing, plan, number_format, shade)
+    what, sizes = "|grad|", {node: abs(node.grad) for node in listing.nodes} if shade else {}
+    if shade == "rounding":
+        if not isinstance(output, Value):
+            raise ValueError('shade="rounding" is of one output; draw them one by one')
+        what, sizes = "share in the rounding error", {row.node: row.share for row in rounding_error(output).rows}
+    write = _Labels(listing, plan, number_format, what, sizes)
     picture = picture_class()(format="svg")
     picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
     picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
@@ -380,11 +389,14 @@ class _Plan:
 class _Labels:
     """What stands in the boxes, as Graphviz's HTML-like labels."""
 
-    def __init__(self, listing: Listing, plan: _Plan, number_format: str, shade: bool) -> None:
+    def __init__(
+        self, listing: Listing, plan: _Plan, number_format: str, what: str, sizes: Mapping[Value, float]
+    ) -> None:
         self.listing, self.plan, self.number_format = listing, plan, number_format
-        grads = [abs(node.grad) for node in listing.nodes if shade and node.grad and math.isfinite(node.grad)]
-        self.shade, self.largest = shade, max(grads, default=0.0)
-        self.smallest = max(min(grads, default=0.0), self.largest * 10.0**-DECADES)
+        self.what, self.sizes = what, sizes  # by what nodes are coloured, if they are
+        known = [size for size in sizes.values() if size and math.isfinite(size)]
+        self.largest = max(known, default=0.0)
+        self.smallest = max(min(known, default=0.0), self.largest * 10.0**-DECADES)
 
     def node(self, node: Value, frame: Part | None) -> str:
         """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
@@ -414,16 +426,16 @@ class _Labels:
         lines = []
         if self.plan.hidden:
             lines.append(f"{self.plan.hidden:,} more nodes are not shown (max_nodes={self.plan.max_nodes})")
-        if self.shade:
+        if self.sizes:
             low, high = format(self.smallest, self.number_format), format(self.largest, self.number_format)
             less = " or less" if self.largest and self.smallest == self.largest * 10.0**-DECADES else ""
             lines.append(
-                f"colour: |grad|, 0 (white), from {low}{less} (pale) to {high} (orange), by orders of magnitude"
+                f"colour: {self.what}, 0 (white), from {low}{less} (pale) to {high} (orange), by orders of magnitude"
             )
         return lines
 
     def _table(self, kind: str, title: str, rows: Mapping[str, str], nodes: list[Value]) -> str:
-        fill = self._fill(nodes) if self.shade else FILLS[kind]
+        fill = self._fill(nodes) if self.sizes else FILLS[kind]
         border = 2 if kind in ("output", "part") else 1
         frame = f'border="{border}" color="{BORDERS[kind]}" bgcolor="{fill}" style="rounded"'
         cells = "".join(
@@ -435,13 +447,13 @@ class _Labels:
         return f'<<table {frame} cellborder="0" cellspacing="0" cellpadding="4">{head}{cells}</table>>'
 
     def _fill(self, nodes: list[Value]) -> str:
-        grad = max(abs(node.grad) for node in nodes)
-        if not grad or grad != grad:
+        size = max(self.sizes.get(node, 0.0) for node in nodes)
+        if not size or size != size:
             return "#ffffff"
         depth = 1.0
-        if self.smallest < self.largest and grad < self.largest:
+        if self.smallest < self.largest and size < self.largest:
             low, high = math.log(self.smallest), math.log(self.largest)
-            depth = max(math.log(grad) - low, 0.0) / (high - low)
+            depth = max(math.log(size) - low, 0.0) / (high - low)
         place = depth * (len(RAMP) - 1)
         first = min(int(place), len(RAMP) - 2)
         ends = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in RAMP[first : first + 2]]
