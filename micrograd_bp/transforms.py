@@ -31,6 +31,7 @@ from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
+from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
 from micrograd_bp.value import Value, _partials, _product, float_partials, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
@@ -64,13 +65,17 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
     return _transform("value_and_grad", f, argnums, _Call.value_and_gradient)
 
 
-def jacobian(f: Function, argnums: Argnums = 0) -> Function:
+def jacobian(f: Function, argnums: Argnums = 0, *, sparse: bool = False) -> Function:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
     So lists give a list of rows, a row for each output; where output or input is an array, an entry is an array of
     shape output.shape + input.shape, and an array of outputs by a list of inputs gives a list of columns. f is
     recorded once and swept once for each output or once for each input, whichever are fewer. Arguments and errors as in
     `grad`.
+
+    sparse: instead, a `scipy.sparse.csr_array` with a row for each number of the output and a column for each of the
+    input, in their order, whose pattern is read off the graph (pip install scipy). Inside a function that is being
+    differentiated it is the named tuple (data, indices, indptr, shape) of one, with Values for data.
 
     >>> import numpy as np
     >>> f = lambda x: [x[0] * x[1], 5 * x[0]]
@@ -82,18 +87,26 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # of the list's entries, each the array's derivatives by one
     [array([3., 5.]), array([2., 0.])]
     """
+    if sparse:
+        return _sparse("jacobian", f, argnums, _Call.sparse_jacobian)
     return _transform("jacobian", f, argnums, _Call.jacobian)
 
 
-def hessian(f: Function, argnums: Argnums = 0) -> Function:
+def hessian(f: Function, argnums: Argnums = 0, *, sparse: bool = False) -> Function:
     """The second derivatives of a scalar function: the Jacobian of its gradient.
 
     By a list of n numbers it is n lists of n, by an array of shape s an array of shape s + s, by a number a number.
-    Arguments and errors as in `grad`.
+    Arguments and errors as in `grad`. sparse: as in `jacobian`; one sweep over the graph, whatever n is.
 
     >>> hessian(lambda x: x[0] ** 2 * x[1])([2.0, 3.0])
     [[6.0, 4.0], [4.0, 0.0]]
+    >>> print(hessian(lambda x: x[0] ** 2 + x[1] * x[2], sparse=True)([2.0, 3.0, 4.0]).toarray())
+    [[2. 0. 0.]
+     [0. 0. 1.]
+     [0. 1. 0.]]
     """
+    if sparse:
+        return _sparse("hessian", f, argnums, _Call.sparse_hessian)
     return _transform("hessian", f, argnums, _Call.jacobian, recorded=_gradient("hessian", f, argnums))
 
 
@@ -419,6 +432,16 @@ class _Call:
 
         return trees.rebuilt(self.result, (trees.rebuilt(self.inputs, blocks(y)) for y in trees.leaves(self.result)))
 
+    def sparse_jacobian(self) -> Entries:
+        """The derivatives of all outputs by all variables, those that may differ from 0."""
+        rows = jacobian_rows(self.outputs, self.variables, self.tape(self.graph))
+        return entries(rows, len(self.variables))
+
+    def sparse_hessian(self) -> Entries:
+        """The second derivatives of the only output, those that may differ from 0."""
+        rows = hessian_rows(self.output, self.variables, self.tape(self.graph), self.graph)
+        return entries(rows, len(self.variables))
+
     def tape(self, graph: bool) -> Tape:
         """The graph between the variables and the outputs, made ready to be swept when first needed."""
         if graph not in self.tapes:
@@ -546,6 +569,18 @@ def _jvp(title: str, f: Function, primals: Any, tangents: Any, kwargs: dict[str,
 def _gradient(transform: str, f: Function, argnums: Argnums | None) -> Function:
     """`grad` under another title."""
     return _transform(transform, f, argnums, lambda call: call.value_and_gradient()[1])
+
+
+def _sparse(transform: str, f: Function, argnums: Argnums, derive: Callable[[_Call], Entries]) -> Function:
+    """The function that gives a sparse array; `jit` compiles what finds its entries."""
+    found = _transform(transform, f, argnums, derive)
+
+    @functools.wraps(found)
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        return found(*args, **kwargs).array()
+
+    derivative.entries = found  # type: ignore[attr-defined]
+    return derivative
 
 
 def _transform(
