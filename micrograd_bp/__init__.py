@@ -7,6 +7,8 @@
 0.393224
 """
 
+from typing import TYPE_CHECKING
+
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
@@ -15,27 +17,7 @@ from micrograd_bp.checkpointing import checkpoint, remat
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.custom import custom_derivative
 from micrograd_bp.implicit import argmin, fixed_point, root
-from micrograd_bp.ops import (
-    Op,
-    clip,
-    digamma,
-    elu,
-    gelu,
-    leaky_relu,
-    log_sigmoid,
-    logaddexp,
-    maximum,
-    minimum,
-    reciprocal,
-    relu,
-    sigmoid,
-    sign,
-    silu,
-    softplus,
-    square,
-    step,
-    where,
-)
+from micrograd_bp.ops import Op
 from micrograd_bp.see.backward_pass import backward_source
 from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.see.drawing import draw
@@ -49,6 +31,30 @@ from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from micrograd_bp.uncertainty import propagate, rounding_error, sensitivities
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
+
+if TYPE_CHECKING:  # the ops, each with its own signature
+    from micrograd_bp._engine.declarations import *  # noqa: F403
+else:
+    from micrograd_bp.ops import (
+        clip,
+        digamma,
+        elu,
+        gelu,
+        leaky_relu,
+        log_sigmoid,
+        logaddexp,
+        maximum,
+        minimum,
+        reciprocal,
+        relu,
+        sigmoid,
+        sign,
+        silu,
+        softplus,
+        square,
+        step,
+        where,
+    )
 
 __all__ = [
     "Op",

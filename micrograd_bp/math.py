@@ -34,7 +34,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _recorded(*args: Any) -> bool:
-    """Whether a Value, or whatever else can take part in a row, is among the arguments."""
+    """Whether a Value, or another object with the `_record` protocol, is among the arguments."""
     for arg in args:  # noqa: SIM110 - any() would take three times as long
         if type(arg) is not float and hasattr(type(arg), "_record"):
             return True
@@ -42,13 +42,13 @@ def _recorded(*args: Any) -> bool:
 
 
 def _is_array(x: Any) -> bool:
-    """Whether it is a NumPy array with axes, found out without importing NumPy."""
+    """Whether it is a NumPy array with axes; does not import NumPy."""
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
     return ndarray is not None and isinstance(x, ndarray) and x.ndim > 0
 
 
 def _elementwise(op: Op, *args: Any) -> Any:
-    """The operation on arrays, broadcast against each other: of floats where no Value is among their elements."""
+    """Apply the op to arrays element by element, with broadcasting; gives floats if no Values are among them."""
     import numpy
 
     result: Any = numpy.frompyfunc(lambda *numbers: op(*numbers), len(args), 1)(*args)
@@ -56,18 +56,18 @@ def _elementwise(op: Op, *args: Any) -> Any:
 
 
 def _named(function: Any, plain: Callable[..., Any]) -> Any:
-    """The function under the name and with the documentation of `math`'s."""
+    """Give the function the name and the docstring of `math`'s."""
     return functools.update_wrapper(function, plain, ("__name__", "__qualname__", "__doc__"), ())
 
 
 def _row(op: Op, plain: Any = None) -> Any:
-    """A row under the name that `math` has for it: `math`'s own function on plain numbers, else the row."""
+    """The function for an op: `math`'s own function on plain numbers, else the op."""
     plain = plain or getattr(math, op.name)
     method = getattr(Value, op.name)
 
     def unary(x: Any, /) -> Any:
         if type(x) is Value and not RECORDINGS:
-            return method(x)  # a third of the time that the row takes when called
+            return method(x)  # takes a third of the time of calling the op
         if type(x) is float:
             return plain(x)
         return _elementwise(op, x) if _is_array(x) else op(x) if hasattr(type(x), "_record") else plain(x)
@@ -85,7 +85,7 @@ def _row(op: Op, plain: Any = None) -> Any:
 
 
 def _reading(plain: Function) -> Function:
-    """A flat function of `math`: a plain result, read off the data of Values."""
+    """A function of `math` whose derivative is 0: it reads the data of Values and gives a plain result."""
 
     def function(*args: Any, **options: Any) -> Any:
         if not _recorded(*args):
@@ -98,7 +98,7 @@ def _reading(plain: Function) -> Function:
 
 
 def _integral(plain: Function) -> Function:
-    """A function of `math` that takes integers, and a Value no more than a float."""
+    """A function of `math` that takes integers, and refuses Values as it refuses floats."""
 
     def function(*args: Any) -> Any:
         for arg in args:
@@ -147,7 +147,7 @@ tanh: Unary = _row(ops.tanh)
 if sys.version_info >= (3, 13):
     fma: Variadic = _row(ops.fma)
 
-ceil, floor, trunc = math.ceil, math.floor, math.trunc  # they ask a Value's own methods
+ceil, floor, trunc = math.ceil, math.floor, math.trunc  # they call a Value's own methods
 isclose = _reading(math.isclose)
 isfinite = _reading(math.isfinite)
 isinf = _reading(math.isinf)
@@ -172,12 +172,24 @@ def dist(p: Iterable[float], q: Iterable[float], /) -> float: ...
 @overload
 def dist(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
 def dist(p: Any, q: Any, /) -> Any:
-    """The Euclidean distance of two points, each with as many coordinates as the other (ValueError otherwise).
+    """The Euclidean distance of two points.
 
-    >>> x = Value(5.0)
-    >>> dist([x, 2.0], [2.0, 6.0]).backward()
-    >>> x.grad
-    0.6
+    Args:
+        p: The coordinates of a point.
+        q: The coordinates of another, as many.
+
+    Returns:
+        The square root of the sum of (p_k - q_k)^2.
+
+    Raises:
+        TypeError: A coordinate is no real number.
+        ValueError: One point has more coordinates than the other.
+
+    Example:
+        >>> x = Value(5.0)
+        >>> dist([x, 2.0], [2.0, 6.0]).backward()
+        >>> x.grad
+        0.6
     """
     p, q = tuple(p), tuple(q)
     try:
@@ -194,11 +206,21 @@ def frexp(x: Value, /) -> tuple[Value, int]: ...
 @overload
 def frexp(x: float, /) -> tuple[float, int]: ...
 def frexp(x: Any, /) -> Any:
-    """The mantissa and the exponent of x, such that x = mantissa * 2**exponent; the exponent is a plain int.
+    """The mantissa and the exponent of x, such that x = mantissa * 2**exponent.
 
-    >>> mantissa, exponent = frexp(Value(6.0))
-    >>> mantissa.data, exponent, mantissa.partials[0]
-    (0.75, 3, 0.125)
+    Args:
+        x: A number.
+
+    Returns:
+        A pair: the mantissa, with a size from 0.5 to less than 1 (or 0), and the exponent, a plain int.
+
+    Raises:
+        TypeError: x is no real number.
+
+    Example:
+        >>> mantissa, exponent = frexp(Value(6.0))
+        >>> mantissa.data, exponent, mantissa.partials[0]
+        (0.75, 3, 0.125)
     """
     if not isinstance(x, Value):
         return math.frexp(x)
@@ -215,9 +237,20 @@ def fsum(seq: Iterable[Operand], /) -> Any: ...
 def fsum(seq: Any, /) -> Any:
     """The sum of the terms, rounded once.
 
-    >>> x = Value(1e-16)
-    >>> fsum([1.0, x, x]).data, sum([1.0, x, x]).data
-    (1.0000000000000002, 1.0)
+    Args:
+        seq: The terms.
+
+    Returns:
+        The float nearest to the exact sum; a Value where a Value is among the terms.
+
+    Raises:
+        OverflowError: A partial sum is too large for a float.
+        TypeError: A term is no real number.
+
+    Example:
+        >>> x = Value(1e-16)
+        >>> fsum([1.0, x, x]).data, sum([1.0, x, x]).data
+        (1.0000000000000002, 1.0)
     """
     terms = tuple(seq)
     try:
@@ -233,16 +266,28 @@ def ldexp(x: Value, i: int, /) -> Value: ...
 @overload
 def ldexp(x: float, i: int, /) -> float: ...
 def ldexp(x: Any, i: Any, /) -> Any:
-    """x * 2**i, for an integer i (TypeError otherwise).
+    """x * 2**i, the inverse of `frexp`.
 
-    >>> ldexp(Value(0.75), 3).data
-    6.0
+    Args:
+        x: A number.
+        i: An int.
+
+    Returns:
+        The product.
+
+    Raises:
+        OverflowError: The product is too large for a float.
+        TypeError: i is no int.
+
+    Example:
+        >>> ldexp(Value(0.75), 3).data
+        6.0
     """
     if not _recorded(x, i):
         return math.ldexp(x, i)
     if not isinstance(i, int):
         raise TypeError(f"ldexp takes an integer as its second argument, not {i!r}; int() makes one of it")
-    return ops.ldexp(x, min(max(i, -9999), 9999))  # where the result is 0 or too large already
+    return ops.ldexp(x, min(max(i, -9999), 9999))  # beyond these, the result is 0 or overflows in any case
 
 
 @overload
@@ -252,11 +297,23 @@ def log(x: float, base: Value, /) -> Value: ...
 @overload
 def log(x: float, base: float = e, /) -> float: ...
 def log(x: Any, base: Any = e, /) -> Any:
-    """The logarithm of x to the base, the natural one if none is given.
+    """The logarithm of x.
 
-    >>> x = Value(8.0)
-    >>> log(x, 2).data, log(x).partials[0]
-    (3.0, 0.125)
+    Args:
+        x: A positive number, or an array of them.
+        base: The base, a positive number; e by default.
+
+    Returns:
+        log(x) / log(base).
+
+    Raises:
+        ValueError: x or base is not positive.
+        ZeroDivisionError: The base is 1.
+
+    Example:
+        >>> x = Value(8.0)
+        >>> log(x, 2).data, log(x).partials[0]
+        (3.0, 0.125)
     """
     return _ln(x) if base is e else _ln(x) / _ln(base)
 
@@ -266,11 +323,21 @@ def modf(x: Value, /) -> tuple[Value, float]: ...
 @overload
 def modf(x: float, /) -> tuple[float, float]: ...
 def modf(x: Any, /) -> Any:
-    """The fractional and the whole part of x, both with its sign; the whole part is a plain float.
+    """The fractional and the whole part of x, both with its sign.
 
-    >>> fraction, whole = modf(Value(-2.5))
-    >>> fraction.data, whole, fraction.partials[0]
-    (-0.5, -2.0, 1.0)
+    Args:
+        x: A number.
+
+    Returns:
+        A pair: the fractional part, whose derivative is 1, and the whole part, a plain float.
+
+    Raises:
+        TypeError: x is no real number.
+
+    Example:
+        >>> fraction, whole = modf(Value(-2.5))
+        >>> fraction.data, whole, fraction.partials[0]
+        (-0.5, -2.0, 1.0)
     """
     if not isinstance(x, Value):
         return math.modf(x)
@@ -285,10 +352,22 @@ def pow(x: float, y: Value, /) -> Value: ...
 @overload
 def pow(x: float, y: float, /) -> float: ...
 def pow(x: Any, y: Any, /) -> Any:
-    """x to the power of y; ValueError where `**` raises ZeroDivisionError, as from `math.pow`.
+    """x to the power of y.
 
-    >>> pow(Value(2.0), 3).partials[0]
-    12.0
+    Args:
+        x: The base.
+        y: The exponent.
+
+    Returns:
+        x**y.
+
+    Raises:
+        OverflowError: The power is too large for a float.
+        ValueError: x is 0 and y negative (where `**` raises ZeroDivisionError), or x negative and y no whole number.
+
+    Example:
+        >>> pow(Value(2.0), 3).partials[0]
+        12.0
     """
     if not _recorded(x, y):
         return math.pow(x, y)
@@ -305,12 +384,20 @@ def prod(iterable: Iterable[float], /, *, start: float = 1) -> float: ...
 @overload
 def prod(iterable: Iterable[Operand], /, *, start: Operand = 1) -> Any: ...
 def prod(iterable: Any, /, *, start: Any = 1) -> Any:
-    """The product of the factors and of `start`.
+    """The product of the factors.
 
-    >>> x = Value(2.0)
-    >>> prod([x, x, 3.0]).backward()
-    >>> x.grad
-    12.0
+    Args:
+        iterable: The factors.
+        start: A first factor; the product of no factors.
+
+    Returns:
+        The product.
+
+    Example:
+        >>> x = Value(2.0)
+        >>> prod([x, x, 3.0]).backward()
+        >>> x.grad
+        12.0
     """
     return math.prod(iterable, start=start)
 
@@ -326,7 +413,24 @@ if sys.version_info >= (3, 12):
     @overload
     def sumprod(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
     def sumprod(p: Any, q: Any, /) -> Any:
-        """The sum of the products of two sequences of the same length (ValueError otherwise), rounded once."""
+        """The sum of the products of two sequences, rounded once.
+
+        Args:
+            p: The first factors.
+            q: The second factors, as many.
+
+        Returns:
+            The sum of p_k * q_k.
+
+        Raises:
+            TypeError: A factor is no real number.
+            ValueError: One sequence is longer than the other.
+
+        Example:
+            >>> x = Value(3.0)
+            >>> sumprod([x, 1.0], [2.0, 4.0]).data
+            10.0
+        """
         p, q = tuple(p), tuple(q)
         if len(p) != len(q) or not _recorded(*p, *q):
             return math.sumprod(p, q)
@@ -357,5 +461,5 @@ if sys.version_info >= (3, 12):
 if sys.version_info >= (3, 13):
     __all__ += ["fma"]
 _newer = [name for name in dir(math) if not name.startswith("_") and name not in __all__]
-globals().update({name: getattr(math, name) for name in _newer})  # as they are: on Values they raise
+globals().update({name: getattr(math, name) for name in _newer})  # unchanged, so they raise on Values
 __all__.extend(_newer)

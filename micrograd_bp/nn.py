@@ -27,7 +27,7 @@ from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Operand
+    from micrograd_bp._engine.signatures import Frozen, Operand, Output, Row
 
 Activation: TypeAlias = str | Callable[[Any], Any] | None
 Init: TypeAlias = str | Callable[[int, int, Any], float]
@@ -236,15 +236,20 @@ class Neuron(Module):
         self.activation = _activation(activation)
         self._label()
 
-    def __call__(self, x: Sequence[Operand]) -> Any:
+    if TYPE_CHECKING:
+
+        def freeze(self) -> Frozen: ...  # type: ignore[override]
+
+    def __call__(self, x: Row) -> Value:
         """The neuron's output, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         w = self.w
         if len(x) != len(w):
             raise ValueError(f"{self!r} takes {len(w)} inputs, not {len(x)}")
-        total: Operand = self.b
+        total: Any = self.b
         for wi, xi in zip(w, x):  # sum() of floats would round otherwise than a graph does
             total = total + wi * xi
-        return _activate(self.activation, total) if self.nonlin else total
+        out: Value = _activate(self.activation, total) if self.nonlin else total
+        return out
 
     def __repr__(self) -> str:
         phi = self.activation if self.nonlin else None
@@ -256,14 +261,19 @@ class Neuron(Module):
 class Feedforward(Module):
     """A module from numbers to a list of numbers; called, it gives a single output as it is, not as a list of one."""
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    if TYPE_CHECKING:
+
+        def freeze(self) -> Frozen: ...  # type: ignore[override]
+
+    def forward(self, x: Row) -> list[Value]:
         """The outputs, always as a list."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
-    def __call__(self, x: Sequence[Operand]) -> Any:
+    def __call__(self, x: Row) -> Output:
         """The outputs: a list, or, as in micrograd, the output where there is but one."""
-        out = self.forward(x)
-        return out[0] if len(out) == 1 else out
+        outputs: Any = self.forward(x)
+        out: Output = outputs[0] if len(outputs) == 1 else outputs
+        return out
 
 
 class Layer(Feedforward):
@@ -292,7 +302,7 @@ class Layer(Feedforward):
         ]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the neurons, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         return [neuron(x) for neuron in self.neurons]
 
@@ -336,7 +346,7 @@ class MLP(Feedforward):
         ]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the last layer, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         out = list(x)
         for layer in self.layers:
@@ -364,7 +374,7 @@ class Sequential(Feedforward):
         self.parts = parts
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the last part."""
         numbers: list[Any] = list(x)
         for part in self.parts:
@@ -395,7 +405,11 @@ class Standardize(Feedforward):
         if 0.0 in self.scales or not all(map(math.isfinite, self.means + self.scales)):
             raise ValueError("Standardize takes finite means, and finite scales other than 0")
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Row) -> Any: ...
+
+    def forward(self, x: Row) -> list[Any]:
         """The standardised inputs; ValueError: there are more or fewer of them than means."""
         if len(x) != len(self.means):
             raise ValueError(f"{self!r} takes {len(self.means)} inputs, not {len(x)}")
@@ -457,7 +471,7 @@ class RNNCell(Cell):
         self.layer = Layer(nin + nhidden, nhidden, activation=activation, init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Sequence[Operand], state: Sequence[Operand] | None = None) -> list[Any]:
+    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers."""
         return self.layer.forward([*x, *(_zeros(self.nhidden) if state is None else state)])
 
@@ -481,7 +495,7 @@ class GRUCell(Cell):
         self.candidate = Layer(nin + nhidden, nhidden, activation="tanh", init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Sequence[Operand], state: Sequence[Operand] | None = None) -> list[Any]:
+    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers."""
         h = _zeros(self.nhidden) if state is None else state
         both = [*x, *h]
@@ -516,8 +530,8 @@ class LSTMCell(Cell):
         self._label()
 
     def __call__(
-        self, x: Sequence[Operand], state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
-    ) -> tuple[list[Any], list[Any]]:
+        self, x: Row, state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
+    ) -> tuple[list[Value], list[Value]]:
         """The next state: (output, memory), each a list of `nhidden` numbers."""
         h, c = (_zeros(self.nhidden), _zeros(self.nhidden)) if state is None else state
         if len(c) != self.nhidden:

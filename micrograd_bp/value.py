@@ -1,4 +1,4 @@
-"""A number that remembers how it was made, and the chain rule that walks back along it.
+"""Value: a number that records the operation that made it, and the chain rule applied along the recorded graph.
 
 >>> x, y = Value(2.0, "x"), Value(3.0, "y")
 >>> z = x * y + x.sin()
@@ -36,10 +36,24 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 class Value(Arithmetic):
     """A number in a computation graph: arithmetic on it records a new Value.
 
-    `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
-    float `data` does: the same results and branches, the same types of exception. `hash` alone goes by identity, so
-    that a set or dict of nodes holds nodes. (`_children` and `_op` are there for programs that make nodes as
-    micrograd does.)
+    A Value behaves as the float `data` does: the same results and branches, the same types of exception. `hash` alone
+    goes by identity, so that a set or dict of nodes holds nodes.
+
+    Args:
+        data: A real number.
+        label: A name for pictures and messages; `Value(2.0, "x")` gives it as well.
+        _children: The operands, where a program makes a node as micrograd does.
+        _op: The symbol of such a node.
+
+    Raises:
+        TypeError: data is no real number, or label no str.
+
+    Example:
+        >>> x = Value(3.0, label="x")
+        >>> y = x * x
+        >>> y.backward()
+        >>> y.data, x.grad, y.op.name, y.partials
+        (9.0, 6.0, 'mul', (3.0, 3.0))
     """
 
     __slots__ = ("__dict__", "_data", "_grad", "_label", "_partials", "op", "operands")
@@ -136,12 +150,25 @@ class Value(Arithmetic):
         self.op, self.operands, self._partials = op, operands, (math.nan,) * len(operands)
 
     def backward(self, seed: float = 1.0) -> None:
-        """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to.
+        """Backpropagate: add seed * d self / d leaf to the grad of every leaf that this node depends on.
 
-        >>> x = Value(3.0)
-        >>> (x * x).backward()
-        >>> x.grad
-        6.0
+        The grad of every other node on the way is set to its derivative, overwriting what was there. 0 times anything
+        is 0 in the chain rule's product.
+
+        Args:
+            seed: The derivative of whatever is differentiated by this node.
+
+        Raises:
+            TypeError: seed is no real number.
+
+        Source:
+            Reverse accumulation: Griewank and Walther, Evaluating Derivatives, 2008, section 3.2.
+
+        Example:
+            >>> x = Value(3.0)
+            >>> (x * x).backward()
+            >>> x.grad
+            6.0
         """
         seed = number(seed, "backward")
         uses = _uses(self)
@@ -223,7 +250,22 @@ def _uses(output: Value) -> dict[Value, int]:
 
 
 def topological_order(output: Value) -> list[Value]:
-    """Every node that the output depends on, each after its operands, the output last; found without recursion."""
+    """Every node that the output depends on, each after its operands, the output last.
+
+    Args:
+        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
+
+    Returns:
+        A list of nodes, leaves among them, each once.
+
+    Source:
+        Kahn, Topological sorting of large networks, 1962, from the output back.
+
+    Example:
+        >>> x = Value(2.0)
+        >>> [node.data for node in topological_order(x * x + 1.0)]
+        [2.0, 4.0, 5.0]
+    """
     uses = _uses(output)
     order, ready = [], [output]
     while ready:
@@ -241,13 +283,24 @@ def topological_order(output: Value) -> list[Value]:
 def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
     """The derivatives of the output with respect to the inputs, as graphs that can be differentiated again.
 
-    The rules of `backward` fed with Values; no grad is touched. An input may be any node; one that the output does
-    not depend on gets 0. ValueError: data of a leaf was changed after the output was recorded.
+    The rules of `backward` run on Values instead of floats; no grad is touched.
 
-    >>> x = Value(3.0)
-    >>> (slope,) = gradients(x**3, [x])
-    >>> slope.data, gradients(slope, [x])[0].data
-    (27.0, 18.0)
+    Args:
+        output: The node to differentiate.
+        inputs: The nodes to differentiate by, leaves or not.
+
+    Returns:
+        A Value for each input; 0 where the output does not depend on it.
+
+    Raises:
+        TypeError: output is no Value, or inputs no sequence of Values.
+        ValueError: The data of a leaf was changed after the output was recorded.
+
+    Example:
+        >>> x = Value(3.0)
+        >>> (slope,) = gradients(x**3, [x])
+        >>> slope.data, gradients(slope, [x])[0].data
+        (27.0, 18.0)
     """
     if isinstance(inputs, Value) or not all(isinstance(x, Value) for x in (output, *inputs)):
         given = f"{reprlib.repr(output)} and {reprlib.repr(inputs)}"
@@ -320,9 +373,12 @@ def scatter(values: Sequence[Value], slopes: Sequence[float]) -> None:
 
 def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
     """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
-    partials = op.partials(node, *node.operands)
     if type(op) is ByHand:
-        return partials
+        return op.partials(node, *node.operands)
+    try:
+        partials = op.rule_of_values(node, *node.operands)
+    except (ArithmeticError, ValueError):
+        partials = op.partials(node, *node.operands)
     now = tuple([partial._data if isinstance(partial, Value) else partial for partial in partials])
     if now != node._partials and any(
         x != y and (x == x or y == y) and not _same(x, y, op) for x, y in zip(now, node._partials, strict=True)
@@ -358,7 +414,15 @@ def watch(thread: int) -> None:
 
 
 def engine_name() -> str:
-    """Which Value is in use: "pure" or "accelerated"."""
+    """Which Value is in use: the pure Python of value.py, or the same class compiled.
+
+    Returns:
+        "pure" or "accelerated". The environment variable MICROGRAD_BP_PURE=1 switches the accelerated one off.
+
+    Example:
+        >>> engine_name() in ("pure", "accelerated")
+        True
+    """
     return ENGINE
 
 

@@ -1,9 +1,9 @@
-"""A recorded graph replayed over a batch: values row by row, or the sum over the rows with its gradient."""
+"""`kernel`: compile a recorded graph for batches: a value for each row of data, or their sum with its gradient."""
 
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import math
 import operator
 from array import array
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -21,7 +22,7 @@ from micrograd_bp.value import Value, gather, gradients, scatter
 if TYPE_CHECKING:
     import numpy as np
 
-COPIED = 8192  # numbers: a smaller batch is copied faster (0.5 us) than NumPy says where it stands (1.6 us)
+COPIED = 8192  # numbers: a smaller batch is copied (0.5 us), since its address from NumPy would take longer (1.6 us)
 
 
 def kernel(
@@ -33,16 +34,28 @@ def kernel(
 ) -> Kernel:
     """Compile a recorded graph for batches: the inputs, leaves of the graph, become the columns of a matrix.
 
-    output: a Value; or several, for a kernel that gives several values a row. parameters: leaves whose gradient
-    `value_and_grad` gives, in this order; like all leaves that are no inputs, they are read at each call. exact: no
-    multiply-add and no vector mathematics, so that every number is the eager engine's to the last bit. ValueError:
-    an input or parameter that is no leaf, or is given twice. A branch that the recording took is taken for every row;
-    `jit` finds out where another should be.
+    A branch that the recording took is taken for every row; `jit` finds out where another should be.
 
-    >>> x, w = Value(1.0, "x"), Value(3.0, "w")
-    >>> loss = kernel(0.5 * (w * x - 1.0) ** 2, inputs=[x], parameters=[w])
-    >>> [loss(row) for row in ([1.0], [2.0])]
-    [2.0, 12.5]
+    Args:
+        output: A Value; or several, for a kernel that gives several values a row.
+        inputs: The leaves that have a number in each row, in the order of the columns.
+        parameters: The leaves whose gradient `value_and_grad` gives, in this order. Like all leaves that are no inputs,
+            they are read at each call.
+        exact: Whether every number is the eager engine's to the last bit: no fused multiply-add, and no vector versions
+            of mathematical functions.
+
+    Returns:
+        A `Kernel`.
+
+    Raises:
+        TypeError: output is no Value, and no list or tuple of Values.
+        ValueError: An input or parameter is no leaf, or is given twice.
+
+    Example:
+        >>> x, w = Value(1.0, "x"), Value(3.0, "w")
+        >>> loss = kernel(0.5 * (w * x - 1.0) ** 2, inputs=[x], parameters=[w])
+        >>> [loss(row) for row in ([1.0], [2.0])]
+        [2.0, 12.5]
     """
     outputs = [output] if isinstance(output, Value) else list(output) if isinstance(output, (list, tuple)) else []
     if not outputs or not all(isinstance(x, Value) for x in outputs):
@@ -52,14 +65,23 @@ def kernel(
 
 
 class Kernel:
-    """A compiled graph; see `kernel`. Safe to call from several threads; pickled with its program and parameters."""
+    """A compiled graph, as `kernel` returns it: a function of a batch.
+
+    It is safe to call from several threads, and is pickled with its program and parameters.
+
+    Example:
+        >>> x, w = Value(1.0), Value(3.0)
+        >>> line = kernel(w * x, [x], [w])
+        >>> line([2.0]), line.value_and_grad([[1.0], [2.0]])[0]
+        (6.0, 4.5)
+    """
 
     def __init__(
         self, program: Program, at: list[float], leaves: list[Value], parameters: int, single: bool, exact: bool
     ) -> None:
         self.program, self.leaves, self.single, self.exact = program, leaves, single, exact
         self.parameters = leaves[:parameters]
-        self._point = [at, [x._data for x in leaves]]  # where the graph was recorded
+        self._point = [at, [x._data for x in leaves]]  # the numbers at which the graph was recorded
         self._made: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,16 +93,32 @@ class Kernel:
     def __call__(self, X: Any, parameters: Any = None) -> Any:
         """The values of all rows.
 
-        X: a matrix, a row for each row of results and a column for each input; or one row, for one result. parameters:
-        numbers to take in place of the parameters' data. Several outputs are columns. ValueError: another number of
-        columns. Where a number is not finite, the row is evaluated eagerly: what that gives or raises is the answer.
+        Where a number is not finite, the row is evaluated eagerly: what that gives or raises is the answer.
+
+        Args:
+            X: A matrix, a row for each sample and a column for each input; or one row.
+            parameters: Numbers to take in place of the parameters' data, in their order.
+
+        Returns:
+            An array with a number for each row (a list, where X is one and llvmlite is missing); a number for
+            one row. Where there are several outputs, they stand in as many columns.
+
+        Raises:
+            TypeError: X, or parameters, holds anything but real numbers.
+            ValueError: The number of columns is not that of the inputs, or that of the parameters differs.
+
+        Example:
+            >>> x = Value(1.0)
+            >>> [float(y) for y in kernel(x * x, [x])([[1.0], [3.0]])]
+            [1.0, 9.0]
         """
         point = self._data(parameters)
         if not _array_like(X) and (not len(X) or not hasattr(X[0], "__len__")):
             results = self._single(X, point)[0]
             return results[0] if self.single else results
-        native = self._native("value")
-        if native is None:
+        found = self._arrays()
+        native = self._native("value") if found is None else None
+        if native is None and found is None:
             rows = [self._single(row, point)[0] for row in X]
             return _like(X, [row[0] for row in rows] if self.single else rows)
         import numpy as np
@@ -90,7 +128,11 @@ class Kernel:
             results, _ = self._single(matrix.tolist(), point)
             return results[0] if self.single else np.array(results)
         out = np.empty((len(self.program.outputs), len(matrix)))
-        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out, matrix)
+        if found is not None:
+            rows_odd, _ = found.rows(_block(matrix), len(matrix), point, out)
+        else:
+            assert native is not None
+            rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out, matrix)
         for i in rows_odd:
             out[:, i] = self._eager(matrix[i].tolist(), point)
         return out[0] if self.single else out.T
@@ -103,20 +145,35 @@ class Kernel:
         weights: Any = None,
         reduction: str = "mean",
     ) -> tuple[float, Any]:
-        """The mean over the rows and its gradient, an array with an entry for each parameter.
+        """The mean over the rows, and its gradient by the parameters.
 
-        X: as in a call. parameters: an array of numbers to take in place of the parameters' data. reduction: "mean"
-        or "sum". weights: a number for each row; the value is then the sum of weight times output. ValueError: several
-        outputs, no rows, or shapes that do not fit. Rows with a number that is not finite are evaluated eagerly.
+        Rows with a number that is not finite are evaluated eagerly.
 
-        >>> x, w = Value(1.0), Value(3.0)
-        >>> value, slope = kernel((w * x) ** 2, [x], [w]).value_and_grad([[1.0], [2.0]])
-        >>> value, [float(x) for x in slope]
-        (22.5, [15.0])
+        Args:
+            X: A matrix, a row for each sample and a column for each input.
+            parameters: An array of numbers to take in place of the parameters' data.
+            weights: A number for each row: the value is then the sum of weight times output.
+            reduction: "mean" or "sum" over the rows, where there are no weights.
+
+        Returns:
+            A pair: the value, a float, and the gradient, an array with an entry for each parameter.
+
+        Raises:
+            TypeError: X, weights or parameters hold anything but real numbers.
+            ValueError: There are several outputs or no rows, shapes do not fit, or the reduction is unknown.
+
+        Example:
+            >>> x, w = Value(1.0), Value(3.0)
+            >>> value, slope = kernel((w * x) ** 2, [x], [w]).value_and_grad([[1.0], [2.0]])
+            >>> value, [float(x) for x in slope]
+            (22.5, [15.0])
         """
         if reduction not in ("mean", "sum"):
             raise ValueError(f'reduction is "mean" or "sum", not {reduction!r}')
         point = self._data(parameters)
+        found = self._arrays(gradient=True)
+        if found is not None:
+            return self._by_arrays(found, X, point, weights, reduction)
         native = self._native("gradient")
         if native is None or weights is not None or self.exact:
             return self._weighted(X, point, weights, reduction)
@@ -134,7 +191,22 @@ class Kernel:
     def backward(self, X: Any, *, weights: Any = None, reduction: str = "mean") -> float:
         """The mean over the rows; its gradient is added to the `grad` of the parameters, as Value.backward does.
 
-        Arguments and errors as in `value_and_grad`.
+        Args:
+            X: A matrix, a row for each sample and a column for each input.
+            weights: A number for each row: the value is then the sum of weight times output.
+            reduction: "mean" or "sum" over the rows, where there are no weights.
+
+        Returns:
+            The value.
+
+        Raises:
+            TypeError: As in `value_and_grad`.
+            ValueError: As in `value_and_grad`.
+
+        Example:
+            >>> x, w = Value(1.0), Value(3.0)
+            >>> kernel((w * x) ** 2, [x], [w]).backward([[1.0], [2.0]]), w.grad
+            (22.5, 15.0)
         """
         value, slopes = self.value_and_grad(X, weights=weights, reduction=reduction)
         scatter(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist())
@@ -152,22 +224,30 @@ class Kernel:
     ) -> str:
         r"""The program as text, to read and to run.
 
-        - "python": value, or value and gradient, in Python; "llvm": as compiled.
-        - "c": one self-contained C99 file, value and gradient, that needs math.h and nothing else; its functions begin
-          with `name`, its numbers are of type `real`, "double" or "float". For several outputs the gradient is that of
-          their sum with given weights (`value_and_vjp`), so that it goes with any loss. At its top stands how to call
-          them, and which graph it is: `title` and a formula, or counts and a fingerprint.
+        Args:
+            language: "python" for value, or value and gradient, in Python; "llvm" for the text that is compiled; "c"
+                for one self-contained C99 file, value and gradient, that needs math.h and nothing else.
+            name: What the functions of the C file begin with.
+            real: The type of the numbers in the C file, "double" or "float".
+            title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.
 
-        ValueError: there is no such language, no C for a row of the graph, or name or real cannot be.
+        Returns:
+            The text. For several outputs, C's gradient is that of their sum with given weights (`value_and_vjp`), so
+            that it goes with any loss.
 
-        >>> x, w = Value(1.0, "x"), Value(3.0, "w")
-        >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
-        double kernel_value(const double *x, const double *w)
-        {
-            const double t2 = w[0] * x[0];
-            const double t3 = tanh(t2);
-            return t3;
-        }
+        Raises:
+            ImportError: LLVM's text is asked for, and llvmlite is missing.
+            ValueError: There is no such language, no C for an op of the graph, or name or real cannot be.
+
+        Example:
+            >>> x, w = Value(1.0, "x"), Value(3.0, "w")
+            >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
+            double kernel_value(const double *x, const double *w)
+            {
+                const double t2 = w[0] * x[0];
+                const double t3 = tanh(t2);
+                return t3;
+            }
         """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
@@ -234,8 +314,11 @@ class Kernel:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Counts of nodes: as recorded, with the gradient's, and after simplification, a row and a call."""
+        """Counts of nodes as recorded, and of their arrays; or with the gradient's, and after simplification."""
         counts = {"recorded": self.program.count}
+        found = self._arrays()
+        if found is not None:
+            return counts | {"arrays": len(found.steps)}
         for kind in ("value", "gradient") if self.parameters and self.single else ("value",):
             program = self._graph(kind)
             counts[f"{kind}: nodes"] = program.count
@@ -248,7 +331,7 @@ class Kernel:
     # --- what is made at need ---------------------------------------------------------------------------------------
 
     def _graph(self, kind: str) -> Program:
-        """The program of the values; of value and gradient; or of these times a weight, which is a further input."""
+        """The program for the values; for value and gradient; or for these times a weight, a further input."""
         if kind == "value":
             return self.program
         if not self.single:
@@ -259,7 +342,7 @@ class Kernel:
         return program
 
     def _recorded(self, kind: str) -> tuple[list[Any], list[Value], list[Value]]:
-        """Outputs, inputs and parameters of the graph, recorded again."""
+        """Record the graph again, with derivatives; returns outputs, inputs and parameters."""
         nodes = replay(self.program, *self._point)
         outputs: list[Any] = [nodes[i] for i in self.program.outputs]
         inputs = [nodes[i] for i in self.program.inputs]
@@ -276,7 +359,7 @@ class Kernel:
             known = {*inputs, *leaves}
             slopes = gradients(total, leaves[: len(self.parameters)])
             for x in slopes:
-                outputs.append(x._data if x.op is None and x not in known else x)  # a constant slope
+                outputs.append(x._data if x.op is None and x not in known else x)  # a derivative that is constant
         return outputs, inputs, leaves
 
     def _native(self, kind: str) -> Native | None:
@@ -292,8 +375,28 @@ class Kernel:
         made: Native | None = self._made[kind]
         return made
 
+    def _arrays(self, gradient: bool = False) -> Arrays | None:
+        """The graph as arrays, for values or for the gradient too; None where straight-line code does it."""
+        if "arrays" not in self._made:
+            found = None
+            if importlib.util.find_spec("numpy") is not None:
+                found = arrays(self.program, exact=self.exact)
+            self._made["arrays"] = found
+        made: Arrays | None = self._made["arrays"]
+        if not gradient or made is None:
+            return made
+        if "slopes" not in self._made:
+            try:
+                suits = self.single and not self.exact  # the adjoints are added up in another order
+                if suits:
+                    made.prepare(len(self.parameters))
+            except UnsuitableError:
+                suits = False
+            self._made["slopes"] = suits
+        return made if self._made["slopes"] else None
+
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
-        """The program in Python: its source, and the function of inputs and parameters that it makes."""
+        """The program in Python: its source, and a function of inputs and parameters."""
         name = f"{kind} python"
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
@@ -306,7 +409,7 @@ class Kernel:
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def _data(self, parameters: Any) -> Any:
-        """The numbers of all leaves that are no inputs: the parameters' first."""
+        """The numbers of all leaves that are no inputs, the parameters' first."""
         if parameters is None:
             return gather(self.leaves)
         numbers = _numbers(parameters, len(self.parameters), "parameters", "parameter")
@@ -315,13 +418,17 @@ class Kernel:
         return [*numbers, *(x.data for x in self.leaves[len(self.parameters) :])]
 
     def _single(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
-        """The outputs for one row."""
+        """The outputs for one row of data."""
         if len(row) != len(self.program.inputs):
             raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
         try:
-            array("d", [*row])  # the fastest look at whether all are numbers: NumPy would take text for them
+            array("d", [*row])  # the fastest check that all are numbers; NumPy would accept text
         except TypeError:
             row = [number(x, "a kernel's row") for x in row]
+        found = self._arrays()
+        if found is not None:
+            results, status = found.point(row, point)
+            return (self._eager(row, point), status) if status else (results, 0)
         native = self._native("value")
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)
@@ -332,12 +439,12 @@ class Kernel:
             return self._eager(row, point), 2
 
     def _eager(self, row: Sequence[float], point: Any) -> list[float]:
-        """The outputs for one row, by the eager engine, with its errors."""
+        """The outputs for one row of data, computed and raising as the eager engine does."""
         nodes: list[Any] = replay(self.program, [float(x) for x in row], [float(x) for x in point])
         return [x._data if isinstance(x, Value) else x for x in (nodes[i] for i in self.program.outputs)]
 
     def _eager_gradient(self, row: Sequence[float], point: Any) -> list[float]:
-        """The output and the parameters' gradient for one row, by the eager engine."""
+        """The output and its gradient by the parameters for one row of data, by the eager engine."""
         nodes = replay(self.program, [float(x) for x in row], [float(x) for x in point])
         output = nodes[self.program.outputs[0]]
         output.backward()
@@ -367,6 +474,14 @@ class Kernel:
 
     def _totals(self, native: Native, matrix: np.ndarray[Any, Any], point: Any, weights: Any = None) -> Any:
         """The sums over the rows, block by block."""
+        columns = _columns(matrix)
+        if weights is not None:
+            columns.append(_columns(weights[:, None])[0])
+        again = self._again(matrix, point, weights)
+        return native.totals(columns, len(matrix), point, again, (matrix, weights))
+
+    def _again(self, matrix: np.ndarray[Any, Any], point: Any, weights: Any) -> Callable[[int, int], Any]:
+        """What gives the sums over some of the rows by the eager engine."""
         import numpy as np
 
         def again(start: int, stop: int) -> Any:
@@ -376,13 +491,26 @@ class Kernel:
                 total += scale * np.array(self._eager_gradient(matrix[i].tolist(), point))
             return total
 
-        columns = _columns(matrix)
+        return again
+
+    def _by_arrays(self, found: Arrays, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
+        """value_and_grad, by arrays."""
+        import numpy as np
+
+        n = len(X)
         if weights is not None:
-            columns.append(_columns(weights[:, None])[0])
-        return native.totals(columns, len(matrix), point, again, (matrix, weights))
+            weights = np.asarray(_numbers(weights, n, "weights", "row"), float)
+        matrix = self._matrix(X, 2)
+        if not n:
+            self._check(matrix)
+        again = self._again(matrix, point, weights)
+        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights)
+        if weights is None and reduction == "mean":
+            total *= 1.0 / n
+        return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
-        """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""
+        """The slow cases of value_and_grad: with weights, exact, or in Python."""
         n = len(X)
         if weights is not None:
             weights = _numbers(weights, n, "weights", "row")
@@ -429,7 +557,7 @@ def _restored(state: dict[str, Any]) -> Kernel:
 
 
 def _numbers(given: Any, count: int, what: str, each: str) -> Any:
-    """Real numbers, so many, as a list, or as a contiguous array of floats where they are given as an array."""
+    """Check that these are `count` real numbers; returns a list, or a contiguous array of floats for an array."""
     if not _array_like(given):
         if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
             raise TypeError(
@@ -460,8 +588,13 @@ def _array_like(X: Any) -> bool:
 
 
 def _like(X: Any, rows: list[Any]) -> Any:
-    """Results as an array where the batch was one."""
+    """The results, as an array if the batch was one."""
     return importlib.import_module("numpy").array(rows) if _array_like(X) else rows
+
+
+def _block(matrix: np.ndarray[Any, Any]) -> Callable[[int, int], Any]:
+    """What gives some of the rows of a batch as an array with a row for each input."""
+    return lambda start, stop: matrix[start:stop].T.copy()
 
 
 def _columns(matrix: np.ndarray[Any, Any]) -> list[tuple[int, int]]:
