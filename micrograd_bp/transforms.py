@@ -689,6 +689,7 @@ def _transform(
     def derivative(*args: Any, **kwargs: Any) -> Any:
         return derive(_Call(title, recorded or f, args, kwargs, argnums))
 
+    vars(derivative)["is_derivative"] = True  # it gives numbers for numbers
     derivative.__name__ = derivative.__qualname__ = title
     derivative.__doc__ = f"{title}, by argument {argnums}; arguments as for {_name(f)}.\n\n{f.__doc__ or ''}"
     return derivative

@@ -127,7 +127,10 @@ class Value(Arithmetic):
         node = Value.__new__(Value)
         try:
             out = op.forward(*data)
-            partials = op.partials(out, *data)
+            try:
+                partials = op.rule_of_floats(out, *data)
+            except (ArithmeticError, ValueError):
+                partials = op.partials(out, *data)
         except Exception as error:
             raise op.failure(error, args) from error
         if type(partials) is not tuple or len(partials) != len(args):
