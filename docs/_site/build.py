@@ -34,7 +34,10 @@ def on_files(files: Any, *, config: Any) -> Any:
         "index.md": (here / "home.md").read_text("utf-8"),
         "start.md": start(),
         "playground.md": (here / "playground.md").read_text("utf-8"),
-        "changelog.md": (ROOT / "CHANGELOG.md").read_text("utf-8").replace("](docs/", "](").replace("](examples)", "](examples.md)"),
+        "changelog.md": (ROOT / "CHANGELOG.md")
+        .read_text("utf-8")
+        .replace("](docs/", "](")
+        .replace("](examples)", "](examples.md)"),
         "examples.md": examples(),
         "explorers/neuron.html": explorer_of_a_neuron(),
         "explorers/network.html": explorer_of_a_network(),
@@ -43,7 +46,9 @@ def on_files(files: Any, *, config: Any) -> Any:
     }
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         made |= chapter(path)
-    made["notebooks/index.md"] = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", (ROOT / "notebooks/README.md").read_text("utf-8"))
+    made["notebooks/index.md"] = re.sub(
+        r"\]\((\w+)\.ipynb\)", r"](\1.md)", (ROOT / "notebooks/README.md").read_text("utf-8")
+    )
     for path in (ROOT / "notebooks" / "images").glob("*.png"):
         made[f"notebooks/images/{path.name}"] = path.read_bytes()
     made |= reference()
@@ -151,7 +156,9 @@ def reference() -> dict[str, str | bytes]:
     assert all(inspect.ismodule(getattr(mg, name)) for name in rest), rest
     text = [
         "# micrograd_bp",
-        "`import micrograd_bp as mg`; the modules are " + ", ".join(f"[`mg.{name}`]({name}.md)" for name in MODULES) + ".",
+        "`import micrograd_bp as mg`; the modules are "
+        + ", ".join(f"[`mg.{name}`]({name}.md)" for name in MODULES)
+        + ".",
         "Rows of the [table of operations](../operations.md): " + ", ".join(f"`mg.{name}`" for name in rows) + ".",
         *(f"::: {home(getattr(mg, name))}" for name in names),
     ]
@@ -166,7 +173,11 @@ def reference() -> dict[str, str | bytes]:
         found = [(name, getattr(inside, name)) for name in own]
         plain = [name for name, x in found if not (inspect.isfunction(x) or inspect.isclass(x))]
         if plain:
-            text.append("Rows of the table, functions of Python's, and constants: " + ", ".join(f"`{name}`" for name in plain) + ".")
+            text.append(
+                "Rows of the table, functions of Python's, and constants: "
+                + ", ".join(f"`{name}`" for name in plain)
+                + "."
+            )
         text += [f"::: {home(x)}" for name, x in found if name not in plain]
         pages[f"reference/{module}.md"] = "\n\n".join(text)
     return pages

@@ -1,6 +1,6 @@
 """The built site: its links lead somewhere, it asks for nothing outside, and the playground computes.
 
-python -m pytest docs/_site/check_site.py; MICROGRAD_BP_SITE names the site's folder, MICROGRAD_BP_PYODIDE_FOLDER that of the
+python -m pytest docs/_site/check_site.py; MICROGRAD_BP_SITE names the folder, MICROGRAD_BP_PYODIDE_FOLDER that of the
 npm package pyodide. The site is built with MICROGRAD_BP_PYODIDE=/pyodide/, where the test serves that folder.
 """
 
@@ -69,7 +69,9 @@ def test_every_internal_link_leads_to_a_file_and_a_heading(page):
 
 def test_the_reference_has_every_public_name():
     text = "".join((SITE / page).read_text("utf-8") for page in PAGES if page.startswith("reference/"))
-    functions = [name for name in mg.__all__ if callable(getattr(mg, name)) and not isinstance(getattr(mg, name), mg.Op)]
+    functions = [
+        name for name in mg.__all__ if callable(getattr(mg, name)) and not isinstance(getattr(mg, name), mg.Op)
+    ]
     homes = [f"{getattr(mg, name).__module__}.{name}" for name in functions if name != "Value"]
     assert [home for home in homes if f'id="{home}"' not in text] == []
     assert 'id="micrograd_bp.value.Value"' in text
@@ -101,6 +103,7 @@ def address():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,13 @@ def until(browser, condition, seconds=30):
     return WebDriverWait(browser, seconds, poll_frequency=0.05).until(condition)
 
 
-OPENED = ["index.html", "start.html", "notebooks/02_every_path_one_sweep.html", "reference/index.html", "operations.html"]
+OPENED = [
+    "index.html",
+    "start.html",
+    "notebooks/02_every_path_one_sweep.html",
+    "reference/index.html",
+    "operations.html",
+]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -179,25 +188,33 @@ def test_the_search_finds_a_name_in_the_reference(browser, address):
 def test_a_program_typed_in_the_playground_is_run_and_shown(browser, address):
     assert PYODIDE, "MICROGRAD_BP_PYODIDE_FOLDER names the folder of the npm package pyodide"
     browser.get(address + "playground.html")
-    program = "from micrograd_bp import Value\nx, w = Value(3.0, 'x'), Value(-2.0, 'w')\ny = (x * w + w).tanh() + x * x\n"
+    program = (
+        "from micrograd_bp import Value\nx, w = Value(3.0, 'x'), Value(-2.0, 'w')\ny = (x * w + w).tanh() + x * x\n"
+    )
     program += "y.backward()\nprint('gradient', x.grad, w.grad)\ny"
     browser.execute_script("document.getElementById('program').value = arguments[0]", program)
     browser.execute_script("document.getElementById('run').click()")
-    until(browser, lambda b: b.execute_script("return document.getElementById('printed').textContent"), 10)  # seconds
+    until(browser, lambda b: b.execute_script("return document.getElementById('printed').textContent"), 60)
     x, w = mg.Value(3.0, "x"), mg.Value(-2.0, "w")
     y = (x * w + w).tanh() + x * x
     y.backward()
     printed = browser.execute_script("return document.getElementById('printed').textContent")
     assert [float(word) for word in printed.split()[1:]] == pytest.approx([x.grad, w.grad], rel=1e-14)
-    assert mg.trace_table(y).rows[0].forward in browser.execute_script("return document.getElementById('trace').innerText")
+    assert mg.trace_table(y).rows[0].forward in browser.execute_script(
+        "return document.getElementById('trace').innerText"
+    )
     until(browser, lambda b: b.execute_script("return !document.getElementById('page').hidden"))
     browser.switch_to.frame(browser.find_element("css selector", "#page"))
     until(browser, lambda b: b.execute_script("return typeof steps !== 'undefined' && steps.length > 0"))
     browser.execute_script("go(steps.length - 1)")
-    script = "return [...document.querySelectorAll('tr[data-node] .grad')].slice(0, 2).map((e) => Number(e.dataset.exact))"
+    script = (
+        "return [...document.querySelectorAll('tr[data-node] .grad')].slice(0, 2).map((e) => Number(e.dataset.exact))"
+    )
     assert browser.execute_script(script) == pytest.approx([x.grad, w.grad], rel=1e-14)
     browser.switch_to.default_content()
     browser.execute_script("document.getElementById('program').value = 'y = 1\\n1 / 0'")
     browser.execute_script("document.getElementById('run').click()")
-    error = until(browser, lambda b: b.execute_script("return (document.querySelector('.playground .error') || {}).textContent"))
+    error = until(
+        browser, lambda b: b.execute_script("return (document.querySelector('.playground .error') || {}).textContent")
+    )
     assert error.startswith("line 2: ZeroDivisionError")

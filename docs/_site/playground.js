@@ -39,12 +39,13 @@ losses.binary_cross_entropy(model(X[1]), y[1])`,
   };
   const $ = (id) => document.getElementById(id);
   const place = new URL(".", document.currentScript.src);
+  const STARTING = "Python is being loaded; a program can be run meanwhile";
   let worker = null;
 
   function start() {
-    worker = new Worker(new URL("worker.js", place));
+    worker = new Worker(new URL("worker.js", place), {type: "module"});
     worker.onmessage = ({data}) => {
-      if (data.ready) { $("status").textContent = `ready: Python ${data.ready}`; $("run").disabled = false; return; }
+      if (data.ready) { if ($("status").textContent === STARTING) $("status").textContent = "ready"; return; }
       $("run").disabled = false;
       $("stop").disabled = true;
       $("status").textContent = data.error ? "" : `done in ${data.seconds.toFixed(2)} s`;
@@ -81,5 +82,6 @@ losses.binary_cross_entropy(model(X[1]), y[1])`,
     $("run").disabled = false;
     $("status").textContent = "stopped";
   });
-  $("status").textContent = "Python starts with the first run";
+  $("status").textContent = STARTING;
+  start();  // so that the first program need not wait for all of it
 })();

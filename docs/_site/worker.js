@@ -1,9 +1,9 @@
 "use strict";
 const RUN = `
-import ast, contextlib, html, io, time, traceback
+import ast, contextlib, io, time, traceback
+import micrograd_bp as mg
 
 def run(text):
-    import micrograd_bp as mg
     printed, result, start = io.StringIO(), None, time.perf_counter()
     out = {"printed": "", "error": "", "page": "", "table": "", "seconds": 0.0}
     try:
@@ -36,10 +36,12 @@ async function load() {
   const python = await loadPyodide({indexURL: new URL(address, self.location).href});
   python.unpackArchive(await (await fetch(wheel)).arrayBuffer(), "wheel");
   python.runPython(RUN);
+  self.postMessage({ready: true});
   return python.globals.get("run");
 }
 
 const loaded = load();
+loaded.catch(() => {});  // told to whoever runs a program
 self.onmessage = async ({data}) => {
   try {
     const run = await loaded, result = run(data);
