@@ -10,9 +10,11 @@
 from typing import TYPE_CHECKING
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.detaching import no_grad, stop_gradient
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
+from micrograd_bp.checkpointing import checkpoint, remat
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.custom import custom_derivative
 from micrograd_bp.implicit import argmin, fixed_point, root
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "argmin",
     "backward_source",
+    "checkpoint",
     "clip",
     "custom_derivative",
     "datasets",
@@ -91,6 +94,7 @@ __all__ = [
     "maximum",
     "minimum",
     "nn",
+    "no_grad",
     "ops",
     "optim",
     "parallel_value_and_grad",
@@ -99,6 +103,7 @@ __all__ = [
     "reciprocal",
     "register_pytree_node",
     "relu",
+    "remat",
     "root",
     "rounding_error",
     "sensitivities",
@@ -108,6 +113,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "stop_gradient",
     "taylor",
     "testing",
     "topological_order",

@@ -16,6 +16,7 @@ AWAITED = [
     "micrograd_bp.ops",
     "micrograd_bp.series",
     "micrograd_bp.custom",
+    "micrograd_bp.checkpointing",
     "micrograd_bp.implicit",
     "micrograd_bp.uncertainty",
     "micrograd_bp._engine.trees",

@@ -197,7 +197,7 @@ def draw(
     what, sizes = "|grad|", {node: abs(node.grad) for node in listing.nodes} if shade else {}
     if shade == "rounding":
         if not isinstance(output, Value):
-            raise ValueError('shade="rounding" is of one output; draw them one by one')
+            raise ValueError('shade="rounding" shows what rounding does to one output; draw that one alone')
         what, sizes = "share in the rounding error", {row.node: row.share for row in rounding_error(output).rows}
     write = _Labels(listing, plan, number_format, what, sizes)
     picture = picture_class()(format="svg")
