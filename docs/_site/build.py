@@ -163,6 +163,7 @@ def reference() -> dict[str, str | bytes]:
         *(f"::: {home(getattr(mg, name))}" for name in names),
     ]
     pages: dict[str, str | bytes] = {"reference/index.md": "\n\n".join(text)}
+    seen = {home(getattr(mg, name)) for name in names}  # what stands on a page already
     for module in MODULES:
         inside = getattr(mg, module)
         own = getattr(inside, "__all__", None) or [
@@ -178,7 +179,8 @@ def reference() -> dict[str, str | bytes]:
                 + ", ".join(f"`{name}`" for name in plain)
                 + "."
             )
-        text += [f"::: {home(x)}" for name, x in found if name not in plain]
+        text += [f"::: {home(x)}" for name, x in found if name not in plain and home(x) not in seen]
+        seen |= {home(x) for name, x in found if name not in plain}
         pages[f"reference/{module}.md"] = "\n\n".join(text)
     return pages
 
