@@ -68,7 +68,9 @@ def on_page_content(html: str, **_: Any) -> str:
 
     def typeset(match: re.Match[str]) -> str:
         latex = match[2].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
-        return convert(latex[2:-2], display="block" if match[1] == "div" else "inline")
+        block = match[1] == "div"
+        text = convert(latex[2:-2], display="block" if block else "inline")
+        return f'<div class="formula">{text}</div>' if block else text
 
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', typeset, html, flags=re.S)
 
