@@ -14,6 +14,7 @@ from micrograd_bp._engine.detaching import no_grad, stop_gradient
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
+from micrograd_bp.checkpointing import checkpoint, remat
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.custom import custom_derivative
 from micrograd_bp.implicit import argmin, fixed_point, root
@@ -62,6 +63,7 @@ __all__ = [
     "__version__",
     "argmin",
     "backward_source",
+    "checkpoint",
     "clip",
     "custom_derivative",
     "datasets",
@@ -101,6 +103,7 @@ __all__ = [
     "reciprocal",
     "register_pytree_node",
     "relu",
+    "remat",
     "root",
     "rounding_error",
     "sensitivities",
