@@ -4,7 +4,7 @@ This room needs scikit-learn (`pip install 'micrograd-bp[sklearn]'`) and is impo
 
 >>> from micrograd_bp import datasets
 >>> flowers = datasets.iris()
->>> model = MLPClassifier(hidden=(8,), epochs=20, random_state=0).fit(flowers.X, flowers.y)
+>>> model = MLPClassifier(hidden=(8,), random_state=0).fit(flowers.X, flowers.y)
 >>> model.score(flowers.X, flowers.y) > 0.95
 True
 """

@@ -81,12 +81,12 @@ def test_partial_fit_goes_on_and_knows_its_classes():
     X, y = np.array(flowers.X), np.array(flowers.classes)[flowers.y]
     model = MLPClassifier(hidden=(8,), random_state=0)
     order = np.random.RandomState(0).permutation(150)
-    for _ in range(20):
+    for _ in range(30):
         for k in range(3):
             part = order[k::3]
             assert model.partial_fit(X[part], y[part], classes=flowers.classes) is model
     assert model.score(X, y) > 0.95
-    assert len(model.history_["loss"]) == 60
+    assert len(model.history_["loss"]) == 90
     with pytest.raises(ValueError, match=r"y has labels that are no classes: \['rose'\]"):
         model.partial_fit(X[:1], ["rose"])
     with pytest.raises(ValueError, match="is not the same as on the last call to partial_fit"):
