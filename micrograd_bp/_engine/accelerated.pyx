@@ -41,10 +41,10 @@ cdef extern from *:
     """
     #define take_over(pointer) (pointer)
     #ifndef POOL
-    #define POOL 131072
+    #define POOL 1
     #endif
     """
-    size_t POOL
+    bint POOL  # 0: every node from Python's allocator, where a memory checker sees it
     object take_over(PyObject *pointer)  # the reference that the pointer owns becomes the caller's
     PyObject *new_object "_PyObject_New"(PyTypeObject *type) except NULL
     void free_object "PyObject_Free"(PyObject *object) noexcept
@@ -52,6 +52,7 @@ cdef extern from *:
     void let_go "Py_DECREF"(PyObject *object) noexcept
     Py_ssize_t references "Py_REFCNT"(PyObject *object) noexcept
     void set_references "Py_SET_REFCNT"(PyObject *object, Py_ssize_t count) noexcept
+    void set_type "Py_SET_TYPE"(PyObject *object, PyTypeObject *type) noexcept
     PyObject *item_of "PyTuple_GET_ITEM"(PyObject *tuple, Py_ssize_t i) noexcept
     Py_ssize_t size_of "PyTuple_GET_SIZE"(PyObject *tuple) noexcept
     void set_item "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t i, PyObject *item) noexcept
@@ -223,11 +224,11 @@ cdef class Value:
     micrograd does.)
     """
 
-    cdef double primal, adjoint
+    cdef size_t state
+    cdef double adjoint, primal
+    cdef PyObject *next  # of a list that passes through the nodes themselves, so that no walk can run out of memory
     cdef Operand terms[2]
     cdef double slopes[2]
-    cdef size_t state
-    cdef PyObject *next  # of a list that passes through the nodes themselves, so that no walk can run out of memory
     cdef PyObject *row  # NULL on a leaf
     cdef PyObject *name  # NULL: no label
 
@@ -519,25 +520,21 @@ cdef inline PyObject *pop(PyObject **stack) noexcept:
     return node
 
 
-# Freed nodes, kept for the next graph, up to POOL of them (12 MB): to give the memory back to the system and have it
-# mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack
-# is used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking
-# back took twice as long.
-cdef enum:
-    STACKS = 256
-cdef PyObject *pool[STACKS]
-cdef size_t pooled = 0, current = 0
+cdef extern from "node_memory.h":
+    size_t NODE_SIZE
+    void *take_place() noexcept
+    void give_place(void *node) noexcept
 
 
 cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except NULL:
     """A node without a label; its operands and partials are still to be filled in."""
-    global pooled, current
     cdef PyObject *node
-    if pooled:
-        while pool[current] == NULL:
-            current = (current + 1) % STACKS
-        node = pop(&pool[current])
-        pooled -= 1
+    if POOL:  # with no reference to the type, which outlives all nodes
+        node = <PyObject *>take_place()
+        if node == NULL:
+            raise MemoryError
+        set_references(node, 1)
+        set_type(node, <PyTypeObject *>Value)
     else:
         node = new_object(<PyTypeObject *>Value)
     if row != NULL:
@@ -551,12 +548,9 @@ cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except N
 
 
 cdef inline void free_node(PyObject *node) noexcept:
-    """Free an empty node, with the last reference to it and its own to its type."""
-    global pooled, current
-    if pooled < POOL:
-        current = (<size_t>node >> 16) % STACKS
-        push(&pool[current], node)
-        pooled += 1
+    """Free an empty node, with the last reference to it."""
+    if POOL:
+        give_place(node)
     else:
         free_object(node)
         let_go(<PyObject *>Value)
@@ -566,12 +560,13 @@ cdef PyObject *allocate(TypeSlots *type, Py_ssize_t n) except NULL:
     return new_node(NULL, 0.0, LEAF)
 
 
-cdef void deallocate(void *memory) noexcept:  # the caller has taken the last reference, and is about to take the type's
-    set_references(<PyObject *>memory, 1)
+cdef void deallocate(void *memory) noexcept:  # the caller is about to take a reference to the type
     keep(<PyObject *>Value)
     free_node(<PyObject *>memory)
 
 
+if Value.__basicsize__ != NODE_SIZE:
+    raise ImportError("a node has another size than its memory is cut for")
 (<TypeSlots *>Value).tp_alloc = allocate  # not for subclasses: theirs are Python's own
 (<TypeSlots *>Value).tp_free = deallocate
 
