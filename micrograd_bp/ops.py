@@ -152,6 +152,8 @@ pow: Op = Op("pow", "**", _forward.real_pow,
 fma: Op = Op("fma", "fma", getattr(math, "fma", _forward.fma), lambda out, x, y, z: (y, x, 1.0), (ANY, ANY, ANY),
              native="llvm.fma")
 fsum: Op = Op("fsum", "fsum", lambda *args: math.fsum(args), lambda out, *args: (1.0,) * len(args), TWO)
+net_input: Op = Op("net_input", "Σ", _forward.net_input,
+                   lambda out, b, *args: (1.0, *args[len(args) // 2 :], *args[: len(args) // 2]), (ANY, ANY, ANY))
 sumprod: Op = Op("sumprod", "sumprod", _forward.sumprod,
                  lambda out, *args: args[len(args) // 2 :] + args[: len(args) // 2], TWO)
 

@@ -73,6 +73,14 @@ def fma(x: float, y: float, z: float) -> float:
     return float(exact) if exact else x * y + z
 
 
+def net_input(b: float, *args: float) -> float:
+    """b + w_1 x_1 + ... + w_n x_n from left to right, where the arguments are b, w_1, ... w_n, x_1, ... x_n."""
+    half = len(args) // 2
+    for w, x in zip(args[:half], args[half:], strict=True):
+        b = b + w * x
+    return b
+
+
 def sumprod(*args: float) -> float:
     """The dot product of the first half of the arguments with the second, rounded once."""
     p, q = args[: len(args) // 2], args[len(args) // 2 :]
