@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 from micrograd_bp import ops
 from micrograd_bp._engine import files
 from micrograd_bp._engine.parameters import search
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, layer
+from micrograd_bp.value import net_input as net_input
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Operand
@@ -211,12 +212,9 @@ class Neuron(Module):
 
     def __call__(self, x: Sequence[Operand]) -> Any:
         """The neuron's output, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
-        w = self.w
-        if len(x) != len(w):
-            raise ValueError(f"{self!r} takes {len(w)} inputs, not {len(x)}")
-        total: Operand = self.b
-        for wi, xi in zip(w, x):  # sum() of floats would round otherwise than a graph does
-            total = total + wi * xi
+        if len(x) != len(self.w):
+            raise ValueError(f"{self!r} takes {len(self.w)} inputs, not {len(x)}")
+        total = net_input(self.w, x, self.b)
         return _activate(self.activation, total) if self.nonlin else total
 
     def __repr__(self) -> str:
@@ -267,7 +265,7 @@ class Layer(Feedforward):
 
     def forward(self, x: Sequence[Operand]) -> list[Any]:
         """The outputs of the neurons, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
-        return [neuron(x) for neuron in self.neurons]
+        return layer(Neuron, self.neurons, x)
 
     def __repr__(self) -> str:
         return f"Layer of [{', '.join(map(repr, self.neurons))}]"

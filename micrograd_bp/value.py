@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from micrograd_bp import ops
+from micrograd_bp._engine import operators
 from micrograd_bp._engine.operators import ByHand, copied, give_operations, micrograd_arguments
 from micrograd_bp._engine.signatures import Arithmetic
 from micrograd_bp.ops import RECORDINGS, Op, number
@@ -270,6 +271,41 @@ def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
 def variables(numbers: Iterable[float]) -> list[Value]:
     """A new leaf for each of the numbers."""
     return list(map(Value, numbers))
+
+
+def net_input(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> Any:
+    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right: one node of the graph.
+
+    w and x: the weights and the inputs, equally many (ValueError otherwise), Values or numbers; b: the bias. A float
+    where all of them are numbers. Its grad is the unit's delta (Rumelhart, Hinton and Williams, 1986).
+
+    >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
+    >>> net = net_input(w, x, b=0.5)
+    >>> net, net.partials
+    (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
+    """
+    if not RECORDINGS and len(w) == len(x):
+        args = (b, *w, *x)
+        if {Value} <= {*map(type, args)} <= {Value, float}:
+            data = [y._data if type(y) is Value else y for y in args]
+            node = Value.__new__(Value)
+            n = len(w) + 1
+            total = data[0]
+            for wi, xi in zip(data[1:n], data[n:]):
+                total = total + wi * xi
+            node._data = total
+            node._grad = 0.0
+            node._label = ""
+            node.op = ops.net_input
+            node.operands = args
+            node._partials = (1.0, *data[n:], *data[1:n])
+            return node
+    return operators.net_input(w, x, b)
+
+
+def layer(kind: Any, neurons: list[Any], x: Sequence[Any]) -> list[Any]:
+    """The outputs of all neurons for the inputs x."""
+    return [neuron(x) for neuron in neurons]
 
 
 def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[float]:

@@ -31,6 +31,7 @@ import operator
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
     COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, micrograd_arguments, noticed,
+    net_input as _net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -41,6 +42,7 @@ cdef extern from "<fenv.h>":
 cdef extern from *:
     """
     #define take_over(pointer) (pointer)
+    static inline int same_bits(double x, double y) { return memcmp(&x, &y, sizeof(double)) == 0; }
     #ifndef POOL
     #define POOL 1
     #endif
@@ -51,6 +53,7 @@ cdef extern from *:
     #endif
     """
     void prefetch(void *address) noexcept
+    bint same_bits(double x, double y) noexcept
     bint POOL  # 0: every node from Python's allocator, where a memory checker sees it
     object take_over(PyObject *pointer)  # the reference that the pointer owns becomes the caller's
     PyObject *new_object "_PyObject_New"(PyTypeObject *type) except NULL
@@ -218,6 +221,7 @@ cdef struct Block:
     Py_ssize_t holders  # nodes that it belongs to
     Py_ssize_t size
     size_t uses  # by nodes that a walk under way has met
+    void *list  # that RECENT has it for, or NULL
     size_t kinds  # whether there is a Value among the items, LEFT, one that has operands, INNER, or one that is TRACED
 
 # What the two operands of a node are. The bits above count uses while a walk is under way, and are 0 between walks.
@@ -563,7 +567,7 @@ cdef Block *new_block(Py_ssize_t size) except NULL:
     cdef Block *block = <Block *>PyMem_Malloc(sizeof(Block) + size * (sizeof(PyObject *) + sizeof(double)))
     if block == NULL:
         raise MemoryError
-    block.holders, block.size, block.uses, block.kinds = 1, size, 0, 0
+    block.holders, block.size, block.uses, block.kinds, block.list = 1, size, 0, 0, NULL
     return block
 
 
@@ -585,6 +589,52 @@ cdef Block *factors(PyObject **xs, Py_ssize_t size) except NULL:
     for i in range(size):
         set_item(block, i, <object>xs[i], data_of(xs[i]))
     return block
+
+
+# Blocks of the factors in lists, by the address of the list: the next unit with these inputs, or the next row through
+# these weights, shares them. A block that is found is compared with the list, item by item and bit by bit.
+cdef enum:
+    LISTS = 1024
+cdef Block *RECENT[LISTS]
+
+
+cdef inline Block **recent(void *sequence) noexcept:
+    return &RECENT[(<size_t>sequence >> 5) % LISTS]
+
+
+cdef Block *shared(object sequence) except? NULL:
+    """The block of a list's or tuple's factors, the caller's part in it counted; NULL: they are not Values and floats."""
+    cdef PyObject **xs = items(sequence)
+    cdef PyObject *x
+    cdef Py_ssize_t i, size = len(<list>sequence) if type(sequence) is list else len(<tuple>sequence)
+    cdef Block **place = recent(<void *>sequence)
+    cdef Block *block = place[0]
+    if block != NULL and block.list == <void *>sequence and block.size == size and is_same(block, xs):
+        block.holders += 1
+        return block
+    for i in range(size):
+        x = xs[i]
+        if not is_value(<object>x) and not PyFloat_CheckExact(<object>x):
+            return NULL
+    block = factors(xs, size)
+    if place[0] != NULL:
+        place[0].list = NULL
+    place[0] = block
+    block.list = <void *>sequence
+    return block
+
+
+cdef inline bint is_same(Block *block, PyObject **xs) noexcept:
+    """Whether these are the block's items still, with the same data to the bit."""
+    cdef PyObject **known = items_in(block)
+    cdef Py_ssize_t i
+    for i in range(block.size):
+        if known[i] == xs[i]:
+            if not same_bits((<Value>xs[i]).primal, doubles_in(block)[i]):
+                return False
+        elif known[i] != <PyObject *>(<size_t>xs[i] | 1):
+            return False
+    return True
 
 
 cdef inline double data_of(PyObject *x) noexcept:
@@ -824,6 +874,72 @@ cdef object record_products(object op, tuple args):
     if left != NULL:
         out = weighted_sum(data_of(left), p, q)
     return new_products(<PyObject *>op, out, left, p, q)
+
+
+def net_input(w, x, b=0.0):
+    """b + w_1 x_1 + ... + w_n x_n from left to right, one node of the graph: a unit's net input."""
+    cdef Block *p = NULL
+    cdef Block *q
+    if (type(w) is list or type(w) is tuple) and (type(x) is list or type(x) is tuple) and len(w) == len(x):
+        if is_value(b) or PyFloat_CheckExact(b):
+            p = shared(w)
+    if p == NULL:
+        return _net_input(w, x, b)
+    try:
+        q = shared(x)
+    except MemoryError:
+        release(p, NULL)
+        raise
+    if q == NULL or not (p.kinds | q.kinds) & LEFT and not is_value(b):
+        release(p, NULL)
+        if q != NULL:
+            release(q, NULL)
+        return _net_input(w, x, b)
+    return new_products(<PyObject *>NET_INPUT, weighted_sum(data_of(<PyObject *>b), p, q), <PyObject *>b, p, q)
+
+
+def layer(kind, list neurons not None, x):
+    """The outputs of all neurons for the inputs x; those of this type without a Python call for each."""
+    cdef list outputs = []
+    cdef Block *q = NULL
+    cdef bint plain = type(x) is list or type(x) is tuple
+    try:
+        for neuron in neurons:
+            out = None
+            if plain and type(neuron) is kind:
+                if q == NULL:
+                    q = shared(x)
+                    plain = q != NULL
+                if q != NULL:
+                    out = unit(neuron.__dict__, q)
+            if out is None:
+                if q != NULL:
+                    release(q, NULL)  # the neuron may be code of a user's, and do anything
+                    q = NULL
+                out = neuron(x)
+            outputs.append(out)
+    finally:
+        if q != NULL:
+            release(q, NULL)
+    return outputs
+
+
+cdef object unit(dict attributes, Block *q):
+    """The output of a neuron with these attributes for the inputs in q; None where it has to be asked itself."""
+    w, b = attributes.get("w"), attributes.get("b")
+    activation = attributes.get("activation") if attributes.get("nonlin") else None
+    code = None if activation is None else CODE_BY_NAME.get(activation) if type(activation) is str else None
+    if type(w) is not list or len(<list>w) != q.size or not is_value(b) or code is None and activation is not None:
+        return None
+    cdef Block *p = shared(w)
+    if p == NULL:
+        return None
+    q.holders += 1
+    node = new_products(<PyObject *>NET_INPUT, weighted_sum((<Value>b).primal, p, q), <PyObject *>b, p, q)
+    return node if code is None else unary(code, <Value>node)
+
+
+cdef dict CODE_BY_NAME = {op.name: code for op, code in CODE_OF.items() if code < ADD}
 
 
 cdef inline double weighted_sum(double total, Block *w, Block *x) noexcept:
@@ -1317,6 +1433,8 @@ cdef void release(Block *block, PyObject **dying) noexcept:
                 drop(items[i], dying)
             else:
                 let_go(unmarked(items[i]))
+        if block.list != NULL:
+            recent(block.list)[0] = NULL
         PyMem_Free(block)
 
 
@@ -1359,5 +1477,5 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
-    "scatter": scatter, "watch": watch, "ENGINE": "accelerated",
+    "scatter": scatter, "net_input": net_input, "layer": layer, "watch": watch, "ENGINE": "accelerated",
 }

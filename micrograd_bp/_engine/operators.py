@@ -69,6 +69,20 @@ def _operand(op: Op, other: Any) -> Any:
     return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
 
 
+def net_input(w: Any, x: Any, b: Any = 0.0) -> Any:
+    """b + w_1 x_1 + ... + w_n x_n from left to right: one node where all of them are numbers, arrays term by term."""
+    w, x = tuple(w), tuple(x)
+    if len(w) != len(x):
+        raise ValueError(f"net_input takes as many weights as inputs, not {len(w)} and {len(x)}")
+    op = TABLE["net_input"]
+    terms = [y if hasattr(type(y), "_record") else _operand(op, y) for y in (b, *w, *x)]
+    if not any(y is NotImplemented for y in terms):
+        return op(*terms)
+    for wi, xi in zip(w, x):
+        b = b + wi * xi
+    return b
+
+
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
     """A row as a method of one or two arguments: `_record` again, unrolled for the nodes that programs are made of."""
     forward, partials, new = op.forward, op.partials, cls.__new__
