@@ -153,7 +153,8 @@ fma: Op = Op("fma", "fma", getattr(math, "fma", _forward.fma), lambda out, x, y,
              native="llvm.fma")
 fsum: Op = Op("fsum", "fsum", lambda *args: math.fsum(args), lambda out, *args: (1.0,) * len(args), TWO)
 net_input: Op = Op("net_input", "Σ", _forward.net_input,
-                   lambda out, b, *args: (1.0, *args[len(args) // 2 :], *args[: len(args) // 2]), (ANY, ANY, ANY))
+                   lambda out, *args: ((1.0,) * (b := len(args) % 2) + args[len(args) // 2 + b :]
+                                       + args[b : len(args) // 2 + b]), TWO)
 sumprod: Op = Op("sumprod", "sumprod", _forward.sumprod,
                  lambda out, *args: args[len(args) // 2 :] + args[: len(args) // 2], TWO)
 

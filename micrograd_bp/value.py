@@ -273,11 +273,11 @@ def variables(numbers: Iterable[float]) -> list[Value]:
     return list(map(Value, numbers))
 
 
-def net_input(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> Any:
+def net_input(w: Sequence[Any], x: Sequence[Any], b: Any = None) -> Any:
     """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right: one node of the graph.
 
-    w and x: the weights and the inputs, equally many (ValueError otherwise), Values or numbers; b: the bias. A float
-    where all of them are numbers. Its grad is the unit's delta (Rumelhart, Hinton and Williams, 1986).
+    w and x: the weights and the inputs, equally many (ValueError otherwise), Values or numbers; b: the bias, if there is
+    one. A float where all of them are numbers. Its grad is the unit's delta (Rumelhart, Hinton and Williams, 1986).
 
     >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
     >>> net = net_input(w, x, b=0.5)
@@ -285,20 +285,20 @@ def net_input(w: Sequence[Any], x: Sequence[Any], b: Any = 0.0) -> Any:
     (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
     """
     if not RECORDINGS and len(w) == len(x):
-        args = (b, *w, *x)
+        args = (*w, *x) if b is None else (b, *w, *x)
         if {Value} <= {*map(type, args)} <= {Value, float}:
             data = [y._data if type(y) is Value else y for y in args]
             node = Value.__new__(Value)
-            n = len(w) + 1
-            total = data[0]
-            for wi, xi in zip(data[1:n], data[n:]):
+            start, n = len(args) % 2, len(args) - len(x)
+            total = data[0] if start else 0.0
+            for wi, xi in zip(data[start:n], data[n:]):
                 total = total + wi * xi
             node._data = total
             node._grad = 0.0
             node._label = ""
             node.op = ops.net_input
             node.operands = args
-            node._partials = (1.0, *data[n:], *data[1:n])
+            node._partials = (*(1.0,) * start, *data[n:], *data[start:n])
             return node
     return operators.net_input(w, x, b)
 

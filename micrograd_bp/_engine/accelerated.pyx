@@ -842,7 +842,7 @@ cdef object record_any(op, tuple args):
             left, right = args
             return binary_op(code, left if isinstance(left, Value) else number(left, op.name),
                              right if isinstance(right, Value) else number(right, op.name))
-    if op is NET_INPUT and len(args) % 2 or op is SUMPROD and len(args) % 2 == 0:
+    if op is NET_INPUT or op is SUMPROD and len(args) % 2 == 0:
         return record_products(op, tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args]))
     return record(op, args)
 
@@ -861,7 +861,7 @@ cdef object record_products(object op, tuple args):
                                for i in range(2 * n)])
         except Exception as error:
             raise op.failure(error, args) from error
-    cdef PyObject *left = xs[0] if op is NET_INPUT else NULL
+    cdef PyObject *left = xs[0] if len(args) % 2 else NULL
     if left != NULL:
         xs += 1
     cdef Block *p = factors(xs, n)
@@ -871,17 +871,17 @@ cdef object record_products(object op, tuple args):
     except MemoryError:
         release(p, NULL)
         raise
-    if left != NULL:
-        out = weighted_sum(data_of(left), p, q)
+    if op is NET_INPUT:
+        out = weighted_sum(data_of(left) if left != NULL else 0.0, p, q)
     return new_products(<PyObject *>op, out, left, p, q)
 
 
-def net_input(w, x, b=0.0):
+def net_input(w, x, b=None):
     """b + w_1 x_1 + ... + w_n x_n from left to right, one node of the graph: a unit's net input."""
     cdef Block *p = NULL
     cdef Block *q
     if (type(w) is list or type(w) is tuple) and (type(x) is list or type(x) is tuple) and len(w) == len(x):
-        if is_value(b) or PyFloat_CheckExact(b):
+        if b is None or is_value(b) or PyFloat_CheckExact(b):
             p = shared(w)
     if p == NULL:
         return _net_input(w, x, b)
@@ -895,7 +895,9 @@ def net_input(w, x, b=0.0):
         if q != NULL:
             release(q, NULL)
         return _net_input(w, x, b)
-    return new_products(<PyObject *>NET_INPUT, weighted_sum(data_of(<PyObject *>b), p, q), <PyObject *>b, p, q)
+    cdef PyObject *left = NULL if b is None else <PyObject *>b
+    cdef double out = weighted_sum(data_of(left) if left != NULL else 0.0, p, q)
+    return new_products(<PyObject *>NET_INPUT, out, left, p, q)
 
 
 def layer(kind, list neurons not None, x):

@@ -69,18 +69,17 @@ def _operand(op: Op, other: Any) -> Any:
     return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
 
 
-def net_input(w: Any, x: Any, b: Any = 0.0) -> Any:
+def net_input(w: Any, x: Any, b: Any = None) -> Any:
     """b + w_1 x_1 + ... + w_n x_n from left to right: one node where all of them are numbers, arrays term by term."""
     w, x = tuple(w), tuple(x)
     if len(w) != len(x):
         raise ValueError(f"net_input takes as many weights as inputs, not {len(w)} and {len(x)}")
     op = TABLE["net_input"]
-    terms = [y if hasattr(type(y), "_record") else _operand(op, y) for y in (b, *w, *x)]
+    bias = () if b is None else (b,)
+    terms = [y if hasattr(type(y), "_record") else _operand(op, y) for y in (*bias, *w, *x)]
     if not any(y is NotImplemented for y in terms):
         return op(*terms)
-    for wi, xi in zip(w, x):
-        b = b + wi * xi
-    return b
+    return sum([wi * xi for wi, xi in zip(w, x)], start=0.0 if b is None else b)
 
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:

@@ -73,12 +73,13 @@ def fma(x: float, y: float, z: float) -> float:
     return float(exact) if exact else x * y + z
 
 
-def net_input(b: float, *args: float) -> float:
-    """b + w_1 x_1 + ... + w_n x_n from left to right, where the arguments are b, w_1, ... w_n, x_1, ... x_n."""
-    half = len(args) // 2
-    for w, x in zip(args[:half], args[half:], strict=True):
-        b = b + w * x
-    return b
+def net_input(*args: float) -> float:
+    """b + w_1 x_1 + ... + w_n x_n, from left to right, of b, w_1, ... w_n, x_1, ... x_n; of an even number, b is 0."""
+    half, odd = divmod(len(args), 2)
+    total = args[0] if odd else 0.0
+    for w, x in zip(args[odd : half + odd], args[half + odd :]):
+        total = total + w * x
+    return total
 
 
 def sumprod(*args: float) -> float:
