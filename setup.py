@@ -1,8 +1,18 @@
 """The optional part of the build: the accelerated engine, compiled where Cython and a C compiler are at hand."""
 
 import os
+import subprocess
+import sys
 
 from setuptools import Extension, setup
+
+# Type declarations are written from the table, in a process of its own: an engine built before is not loaded here.
+subprocess.run(
+    [sys.executable, "-m", "micrograd_bp._engine.stubs"],
+    cwd=os.path.dirname(os.path.abspath(__file__)),
+    env={**os.environ, "MICROGRAD_BP_PURE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    check=True,
+)
 
 engine = Extension(
     "micrograd_bp._engine.accelerated",

@@ -7,53 +7,71 @@
 0.393224
 """
 
+from typing import TYPE_CHECKING
+
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
 from micrograd_bp.compiler import jit, kernel
-from micrograd_bp.ops import (
-    Op,
-    clip,
-    digamma,
-    elu,
-    gelu,
-    leaky_relu,
-    log_sigmoid,
-    logaddexp,
-    maximum,
-    minimum,
-    reciprocal,
-    relu,
-    sigmoid,
-    sign,
-    silu,
-    softplus,
-    square,
-    step,
-    where,
-)
+from micrograd_bp.custom import custom_derivative
+from micrograd_bp.implicit import argmin, fixed_point, root
+from micrograd_bp.ops import Op
 from micrograd_bp.see.backward_pass import backward_source
+from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.see.drawing import draw
 from micrograd_bp.see.explorer import explore
 from micrograd_bp.see.formula import formula
+from micrograd_bp.see.network import draw_network
 from micrograd_bp.see.paths import paths
 from micrograd_bp.see.trace import trace_table
+from micrograd_bp.series import taylor
 from micrograd_bp.training.parallel import parallel_value_and_grad
 from micrograd_bp.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
+from micrograd_bp.uncertainty import propagate, rounding_error, sensitivities
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
+
+if TYPE_CHECKING:  # the ops, each with its own signature
+    from micrograd_bp._engine.declarations import *  # noqa: F403
+else:
+    from micrograd_bp.ops import (
+        clip,
+        digamma,
+        elu,
+        gelu,
+        leaky_relu,
+        log_sigmoid,
+        logaddexp,
+        maximum,
+        minimum,
+        reciprocal,
+        relu,
+        sigmoid,
+        sign,
+        silu,
+        softplus,
+        square,
+        step,
+        where,
+    )
 
 __all__ = [
     "Op",
     "Value",
     "__version__",
+    "argmin",
     "backward_source",
     "clip",
+    "custom_derivative",
     "datasets",
     "digamma",
     "draw",
+    "draw_curve",
+    "draw_network",
     "elu",
     "engine_name",
     "explore",
+    "fixed_point",
     "formula",
     "gelu",
     "grad",
@@ -77,14 +95,20 @@ __all__ = [
     "optim",
     "parallel_value_and_grad",
     "paths",
+    "propagate",
     "reciprocal",
+    "register_pytree_node",
     "relu",
+    "root",
+    "rounding_error",
+    "sensitivities",
     "sigmoid",
     "sign",
     "silu",
     "softplus",
     "square",
     "step",
+    "taylor",
     "testing",
     "topological_order",
     "trace_table",

@@ -54,22 +54,37 @@ class Estimate(NamedTuple):
 def gradcheck(
     f: Callable[..., Any], *args: Any, order: int = 2, rng: random.Random | None = None, **kwargs: Any
 ) -> bool:
-    """True where the derivatives of f(*args, **kwargs) agree with finite differences; AssertionError otherwise.
+    """Hold the derivatives of f(*args, **kwargs), by the rules, against finite differences of f.
 
-    args: numbers, arrays, or lists, tuples and dicts of them, all of which are differentiated by; f may return as much.
-    order: 1 holds the Jacobian against differences of f, 2 also the Jacobian of the Jacobian against differences of
-    the Jacobian, and so on. Differences are central and extrapolated to step 0 (Richardson 1911; Ridders 1982). The
-    tolerance follows from their own error, as the extrapolations and the noise in f show it: ten digits or so, and
-    fewer only where f itself has lost them. Then forward accumulation is held against reverse, by the inner product
-    of a random tangent and cotangent, which come from rng.
+    The differences are central and extrapolated to step 0. The tolerance follows from their own error, as the
+    extrapolations and the noise in f show it: ten digits or so, and fewer only where f itself has lost them. Then
+    forward accumulation is held against reverse, by the inner product of a random tangent and cotangent.
 
-    The AssertionError names the function, the derivative, its value both ways with the tolerance, and the arguments;
-    or says that there is none, as at a kink, at a jump or at the end of the domain. ValueError: order is no positive
-    integer, or there is nothing to differentiate.
+    Args:
+        f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
+        *args: The point: numbers, arrays, or lists, tuples and dicts of them, all of which are differentiated by.
+        order: 1 holds the Jacobian against differences of f, 2 also the Jacobian of the Jacobian against differences of
+            the Jacobian, and so on.
+        rng: The source of the tangent and the cotangent, `random.Random(0)` by default.
+        **kwargs: Keyword arguments of f, which are not differentiated by.
 
-    >>> gradcheck(abs, 0.0)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    AssertionError: gradcheck(abs): d abs(...) / d args[0] is 0.0 by the rules, but there is a kink: -1 on the left, ...
+    Returns:
+        True.
+
+    Raises:
+        AssertionError: A derivative is wrong, or there is none, as at a kink, at a jump or at the end of the domain. It
+            names the function, the derivative, its value both ways with the tolerance, and the arguments.
+        ValueError: order is no positive integer, or there is nothing to differentiate.
+
+    Source:
+        Ridders, Accurate computation of F'(x) and F'(x) F''(x), 1982, after Richardson, 1911.
+
+    Example:
+        >>> gradcheck(lambda x: x * abs(x), -2.0)
+        True
+        >>> gradcheck(abs, 0.0)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        AssertionError: gradcheck(abs): d abs(...) / d args[0] is 0.0 by the rules, but there is a kink: -1 on the ...
     """
     if not isinstance(order, int) or order < 1:
         raise ValueError(f"gradcheck's order is a positive integer, not {order!r}")

@@ -10,26 +10,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import pkgutil
 import random
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from micrograd_bp._engine import progress as _progress
+from micrograd_bp._engine import tables
+from micrograd_bp._engine.randomness import checked_rng
 
 
 class Dataset(NamedTuple):
-    """Rows of numbers `X`, the class of each as a whole number `y`, and the names of columns and classes."""
+    """Rows of numbers `X`, the class of each as a whole number `y`, and the names of columns and classes.
+
+    Where there are no `classes`, the task is regression, and `y` holds numbers.
+    """
 
     X: list[list[float]]
-    y: list[int]
+    y: list[Any]
     features: list[str]
     classes: list[str]
 
     def split(self, test: float = 0.3, rng: random.Random | None = None) -> tuple[Dataset, Dataset]:
-        """The rows to learn from and the rows held out, shuffled; every class gives the same share of its rows.
+        """The rows to learn from and the rows held out, shuffled; every class, where there are some, gives the same
+        share of its rows.
 
         `test` is the share held out, `rng` the source of randomness (by default one seeded with 0). ValueError: the
         share is not between 0 and 1, or leaves one side without rows.
@@ -42,11 +48,13 @@ class Dataset(NamedTuple):
             raise ValueError(f"the share held out lies between 0 and 1, not at {test!r}")
         order = list(range(len(self.X)))
         _source(rng).shuffle(order)
-        rows_of = [[i for i in order if self.y[i] == k] for k in range(len(self.classes))]
+        rows_of = [[i for i in order if self.y[i] == k] for k in range(len(self.classes))] or [order]
         held = {i for rows in rows_of for i in rows[: round(test * len(rows))]}
         sides = [[i for i in order if (i in held) is side] for side in (False, True)]
         if not all(sides):
-            raise ValueError(f"{len(order)} rows are too few to hold out {test:g} of each class")
+            raise ValueError(
+                f"{len(order)} rows are too few to hold out {test:g} of {'each class' if self.classes else 'them'}"
+            )
         train, out = (self._replace(X=[self.X[i] for i in side], y=[self.y[i] for i in side]) for side in sides)
         return train, out
 
@@ -60,7 +68,7 @@ def iris() -> Dataset:
     [4.9, 3.1, 1.5, 0.2]
     """
     content = pkgutil.get_data("micrograd_bp", "data/iris.csv") or b""  # importlib.resources takes 10 ms to import
-    return _table(content.decode(), "iris.csv", "species", ())
+    return Dataset(*tables.encoded(tables.parse(content.decode(), "iris.csv"), "species"))
 
 
 def xor() -> Dataset:
@@ -106,28 +114,74 @@ def spirals(
     return _curves(point, [f"arm {k}" for k in range(arms)], n, noise, source)
 
 
-def read_csv(path: str | os.PathLike[str], target: str | None = None, ignore: Collection[str] = ()) -> Dataset:
+def read_csv(
+    path: str | os.PathLike[str],
+    target: str | None = None,
+    ignore: Collection[str] = (),
+    *,
+    task: str | None = None,
+    missing: str | None = None,
+    categories: bool | Collection[str] = False,
+    header: bool | None = None,
+    encoding: str = "utf-8",
+    decimal: str = ".",
+    progress: bool | None = None,
+) -> Dataset:
     """A table of one's own: a line of column names, then rows of numbers with a label in the column `target`.
 
     The target is by default the last column; columns in `ignore` are passed over. Cells are divided by commas,
-    semicolons or tabs, whichever the first line has most of. ValueError: the file is no such table; the message names
-    file, line and column.
+    semicolons, tabs or bars, whichever the first line has most of.
+
+    - `task`: "classification", whose labels are the classes, or "regression", whose targets are numbers, and
+      `classes` is empty; by default regression where the targets are numbers, more than 20 of them or not whole.
+    - `missing`: what is done about an empty cell (or `?`, `NA`, `nan`, `null` among numbers): None refuses it, "drop"
+      leaves the row out, "mean" puts the mean of the column there.
+    - `categories`: True makes of every column of text a column of 0 and 1 for each of its texts, called
+      `column=text`; a collection of names does so for these columns, though they hold numbers.
+    - `header`: False for a file whose first line is a row, whose columns are then called `column 1` and so on; None
+      refuses a first line that looks like one.
+    - `encoding`, `decimal`: of the text, and of its numbers (`","` where 2,5 is two and a half).
+    - `progress`: a bar on stderr: True, False, or (None) on a terminal once reading has taken a second.
+
+    ValueError: the file is no such table; the message names file, line and column, and what can be done.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder, "fruit.csv")
     ...     _ = path.write_text("weight,kind\\n150,apple\\n170,apple\\n5,cherry\\n")
     ...     read_csv(path, target="kind")
+    ...     read_csv(path, target="weight", task="regression", categories=True)[1:]
     Dataset(X=[[150.0], [170.0], [5.0]], y=[0, 0, 1], features=['weight'], classes=['apple', 'cherry'])
+    ([150.0, 170.0, 5.0], ['kind=apple', 'kind=cherry'], [])
     """
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{os.fspath(path)}, line {line}: not UTF-8 text") from None
-    return _table(text, os.fspath(path), target, ignore)
+    watch = _progress.watch("reading", "line", progress)
+    table = tables.read(path, header=header, encoding=encoding, watch=watch)
+    options: dict[str, Any] = {"task": task, "missing": missing, "categories": categories, "decimal": decimal}
+    return Dataset(*tables.encoded(table, target, ignore, **options))
+
+
+def from_frame(
+    frame: Any,
+    target: str | None = None,
+    ignore: Collection[str] = (),
+    *,
+    task: str | None = None,
+    missing: str | None = None,
+    categories: bool | Collection[str] = False,
+) -> Dataset:
+    """The rows and targets of a pandas or polars frame; arguments and errors as for `read_csv`.
+
+    TypeError: it is no frame.
+
+    >>> class Frame(dict):  # as pandas and polars have it
+    ...     columns = property(list)
+    >>> from_frame(Frame(size=[1.0, 2.0, 3.0], colour=["red", "red", "blue"], price=[1.5, 2.5, 3.5]), categories=True)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    Dataset(X=[[1.0, 0.0, 1.0], [2.0, 0.0, 1.0], [3.0, 1.0, 0.0]], y=[1.5, 2.5, 3.5],
+            features=['size', 'colour=blue', 'colour=red'], classes=[])
+    """
+    table = tables.of_frame(frame)
+    return Dataset(*tables.encoded(table, target, ignore, task=task, missing=missing, categories=categories))
 
 
 def statistics(X: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
@@ -164,7 +218,7 @@ def standardize(train: Sequence[Sequence[float]], *others: Sequence[Sequence[flo
 
 
 def _source(rng: random.Random | None) -> random.Random:
-    return random.Random(0) if rng is None else rng
+    return random.Random(0) if rng is None else checked_rng(rng)
 
 
 def _curves(
@@ -179,70 +233,3 @@ def _curves(
             X.append([coordinate + rng.gauss(0.0, noise) for coordinate in x])
             y.append(k)
     return Dataset(X, y, ["x", "y"], classes)
-
-
-def _table(text: str, name: str, target: str | None, ignore: Collection[str]) -> Dataset:
-    first_line = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first_line.count), strict=True)
-    X, labels = [], []
-    try:
-        header = [cell.strip() for cell in next(reader, [])]
-        features, target = _columns(header, target, ignore, f"{name}, line 1")
-        for cells in reader:
-            if not cells:
-                continue
-            line = f"{name}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise ValueError(f"{line}: {len(cells)} cells, but the first line names {len(header)} columns")
-            row = dict(zip(header, cells, strict=True))
-            X.append([_cell(row[column], f"{line}, column {column!r}") for column in features])
-            labels.append(row[target].strip())
-            if not labels[-1]:
-                raise ValueError(f"{line}, column {target!r}: the label is missing")
-    except csv.Error as error:
-        raise ValueError(f"{name}, line {reader.line_num}: {error}") from None
-    if len(set(labels)) < 2:
-        found = f"every row has {labels[0]!r}" if labels else "there are no rows"
-        raise ValueError(f"{name}, column {target!r}: two classes or more are needed, but {found}")
-    classes = _sorted(set(labels))
-    number = {label: k for k, label in enumerate(classes)}
-    return Dataset(X, [number[label] for label in labels], features, classes)
-
-
-def _columns(header: list[str], target: str | None, ignore: Collection[str], line: str) -> tuple[list[str], str]:
-    if len(header) < 2:
-        raise ValueError(f"{line}: the names of two columns or more are needed, divided by commas")
-    if all(map(_is_number, header)):
-        raise ValueError(f"{line}: numbers, where the names of the columns should be")
-    for i, column in enumerate(header):
-        if column in header[:i]:
-            raise ValueError(f"{line}: two columns are called {column!r}")
-    target = header[-1] if target is None else target
-    for column in (target, *ignore):
-        if column not in header:
-            raise ValueError(f"{line}: no column {column!r}; there are {', '.join(map(repr, header))}")
-    features = [column for column in header if column != target and column not in ignore]
-    if not features:
-        raise ValueError(f"{line}: no column is left beside the target")
-    return features, target
-
-
-def _cell(text: str, place: str) -> float:
-    if not _is_number(text):
-        raise ValueError(f"{place}: {text!r} is no number" if text.strip() else f"{place}: a number is missing")
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{place}: {text!r} is not finite")
-    return number
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _sorted(labels: Collection[str]) -> list[str]:
-    return sorted(labels, key=lambda label: (float(label), label)) if all(map(_is_number, labels)) else sorted(labels)

@@ -1,7 +1,7 @@
 """Losses, for one sample or for a batch: (prediction, target) -> a Value, or a float where all are floats.
 
-A prediction is a number, a list of numbers, or, for a batch, a list of those; the target has the same shape, save for
-`cross_entropy`. `reduction` is "mean" (over the terms of the loss), "sum", or "none" (the terms themselves).
+A prediction is a number, a list of numbers, or, for a batch, a list of those. The target has the same shape, except for
+`cross_entropy`.
 
 >>> from micrograd_bp import Value
 >>> logits = [Value(1.0), Value(0.0), Value(-1.0)]
@@ -16,36 +16,67 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from micrograd_bp import ops
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Operand
+    from micrograd_bp._engine.signatures import Loss, Numbers, Operand, Predictions
 
 
+def _loss(function: Callable[..., Any]) -> Loss:
+    """The function itself, with the type of a loss."""
+    return function
+
+
+@_loss
 def mse(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The mean squared error: (y - t)^2 for each number.
+    """The mean squared error: (y - t)^2 for each number y of the prediction and t of the target.
 
-    ValueError: the shapes of prediction and target differ, or the reduction is unknown.
+    Args:
+        prediction: A number, a list of numbers, or a list of lists for a batch.
+        target: Numbers in the same shape.
+        reduction: "mean" over all terms, "sum" of them, or "none".
 
-    >>> mse([1.0, 2.0], [1.0, 4.0])
-    2.0
+    Returns:
+        One number: a Value where a Value is among the arguments, else a float. With "none", a term for each number, in
+        the shape of the prediction.
+
+    Raises:
+        ValueError: The shapes of prediction and target differ, the reduction is unknown, or it is a mean of nothing.
+
+    Example:
+        >>> mse([1.0, 2.0], [1.0, 4.0])
+        2.0
     """
     return _reduced(_terms("mse", _squared, prediction, target), reduction)
 
 
+@_loss
 def sum_of_squares(prediction: Any, target: Any, reduction: str = "sum") -> Any:
-    """Half the sum of squares, 1/2 sum_k (y_k - t_k)^2, so that the derivative is y - t (Bishop, 2006, equation 5.14).
+    """Half the sum of squares, 1/2 sum_k (y_k - t_k)^2, whose derivative is y - t.
 
-    A list of lists is a batch: the sum goes over it as well, "mean" divides that by the length of the (outer) list,
-    and "none" gives the half sum of each of its entries. ValueError: as for `mse`.
+    Args:
+        prediction: A number, a list of numbers, or a list of lists for a batch.
+        target: Numbers in the same shape.
+        reduction: "sum" over everything, "mean" for that sum divided by the length of the (outer) list, or "none".
 
-    >>> sum_of_squares([1.0, 2.0], [1.0, 4.0])
-    2.0
-    >>> sum_of_squares([[1.0, 2.0], [0.0, 0.0]], [[1.0, 4.0], [1.0, 1.0]], reduction="mean")
-    1.5
+    Returns:
+        One number: a Value where a Value is among the arguments, else a float. With "none", the half sum of each entry
+        of the (outer) list.
+
+    Raises:
+        ValueError: As in `mse`.
+
+    Source:
+        Bishop, Pattern Recognition and Machine Learning, 2006, equation 5.14.
+
+    Example:
+        >>> sum_of_squares([1.0, 2.0], [1.0, 4.0])
+        2.0
+        >>> sum_of_squares([[1.0, 2.0], [0.0, 0.0]], [[1.0, 4.0], [1.0, 1.0]], reduction="mean")
+        1.5
     """
     squares = _terms("sum_of_squares", _squared, prediction, target)
     if reduction == "none" and isinstance(squares, list):
@@ -54,41 +85,83 @@ def sum_of_squares(prediction: Any, target: Any, reduction: str = "sum") -> Any:
     return half / len(squares) if reduction == "mean" and isinstance(squares, list) else _reduced(half, reduction)
 
 
+@_loss
 def hinge(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The max-margin loss: max(0, 1 - t y) for each score y with its class t, -1 or 1.
+    """The max-margin loss: max(0, 1 - t y) for each score y and its class t, -1 or 1.
 
-    ValueError: a target is neither, or as for `mse`.
+    Args:
+        prediction: A score, a list of scores, or a list of lists for a batch.
+        target: The classes, -1 or 1, in the same shape.
+        reduction: "mean" over all terms, "sum" of them, or "none".
 
-    >>> hinge([0.5, 3.0], [1, 1])
-    0.25
+    Returns:
+        As `mse`.
+
+    Raises:
+        ValueError: A target is neither -1 nor 1; or as in `mse`.
+
+    Source:
+        Cortes and Vapnik, Support-vector networks, 1995.
+
+    Example:
+        >>> hinge([0.5, 3.0], [1, 1])
+        0.25
     """
     return _reduced(_terms("hinge", _margin, prediction, target), reduction)
 
 
+@_loss
 def binary_cross_entropy(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The cross-entropy of a class's probability t, 0 to 1, and sigmoid(z) for each logit z: softplus(z) - t z.
+    """The cross-entropy, in nats, of a probability t and of sigmoid(z) for each logit z: softplus(z) - t z.
 
-    ValueError: a target lies outside 0 to 1, or as for `mse`.
+    Args:
+        prediction: A logit (the sigmoid is part of the loss), a list of logits, or a list of lists for a batch.
+        target: Probabilities of the class, 0 to 1, in the same shape.
+        reduction: "mean" over all terms, "sum" of them, or "none".
 
-    >>> binary_cross_entropy(0.0, 1) == math.log(2.0)
-    True
-    >>> binary_cross_entropy([1000.0, -1000.0], [1, 1])
-    500.0
+    Returns:
+        As `mse`.
+
+    Raises:
+        ValueError: A target lies outside 0 to 1; or as in `mse`.
+
+    Source:
+        Bishop, Pattern Recognition and Machine Learning, 2006, equation 5.21, in logits: no overflow.
+
+    Example:
+        >>> binary_cross_entropy(0.0, 1) == math.log(2.0)
+        True
+        >>> binary_cross_entropy([1000.0, -1000.0], [1, 1])
+        500.0
     """
     return _reduced(_terms("binary_cross_entropy", _bernoulli, prediction, target), reduction)
 
 
+@_loss
 def cross_entropy(prediction: Any, target: Any, reduction: str = "mean") -> Any:
-    """The cross-entropy of the target and softmax(z), for a list of logits z, one for each class.
+    """The cross-entropy, in nats, of the target and softmax(z), for a list of logits z, one for each class.
 
-    The target is the number of the class, or a probability for every class (so also its one-hot form). For a batch, a
-    list of lists of logits and a list of targets. ValueError: there is no such class, the probabilities are negative
-    or do not add up to 1, the lengths differ, or the reduction is unknown.
+    Args:
+        prediction: The logits of one sample (the softmax is part of the loss), two or more, or a list of such lists.
+        target: The number of the class, from 0, or a probability for every class; for a batch, a list of these.
+        reduction: "mean" over the samples, "sum" of their losses, or "none".
 
-    >>> cross_entropy([0.0, 0.0], 1) == math.log(2.0)
-    True
-    >>> cross_entropy([[1000.0, -1000.0], [0.0, 1000.0]], [1, [0.0, 1.0]], reduction="none")
-    [2000.0, 0.0]
+    Returns:
+        One number: a Value where a Value is among the arguments, else a float. With "none", a list with one for each
+        sample.
+
+    Raises:
+        ValueError: There is no such class, the probabilities are negative or do not add up to 1, the lengths differ,
+            or the reduction is unknown.
+
+    Source:
+        Bishop, Pattern Recognition and Machine Learning, 2006, equation 5.24, in logits: no overflow.
+
+    Example:
+        >>> cross_entropy([0.0, 0.0], 1) == math.log(2.0)
+        True
+        >>> cross_entropy([[1000.0, -1000.0], [0.0, 1000.0]], [1, [0.0, 1.0]], reduction="none")
+        [2000.0, 0.0]
     """
     if not _is_list(prediction) or not len(prediction):
         raise ValueError(f"cross_entropy: the prediction is a list of logits, one a class, not {prediction!r}")
@@ -98,47 +171,118 @@ def cross_entropy(prediction: Any, target: Any, reduction: str = "mean") -> Any:
     return _reduced([_categorical(logits, t) for logits, t in zip(prediction, target)], reduction)
 
 
+@overload
+def huber(
+    prediction: Predictions, target: Any, reduction: Literal["mean", "sum"] = "mean", delta: float = 1.0
+) -> Value: ...
+@overload
+def huber(
+    prediction: Numbers, target: Numbers, reduction: Literal["mean", "sum"] = "mean", delta: float = 1.0
+) -> float: ...
+@overload
+def huber(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any: ...
 def huber(prediction: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """(y - t)^2 / 2 where |y - t| is at most delta, delta (|y - t| - delta / 2) beyond (Huber, 1964).
+    """Huber's loss: (y - t)^2 / 2 where |y - t| is at most delta, and delta (|y - t| - delta / 2) beyond.
 
-    ValueError: delta is not positive, or as for `mse`.
+    Args:
+        prediction: A number, a list of numbers, or a list of lists for a batch.
+        target: Numbers in the same shape.
+        reduction: "mean" over all terms, "sum" of them, or "none".
+        delta: Where the loss turns from a square into a straight line, in the units of the prediction; positive.
 
-    >>> huber([0.5, 3.0], [0.0, 0.0], reduction="none")
-    [0.125, 2.5]
+    Returns:
+        As `mse`.
+
+    Raises:
+        ValueError: delta is not positive; or as in `mse`.
+
+    Source:
+        Huber, Robust estimation of a location parameter, 1964.
+
+    Example:
+        >>> huber([0.5, 3.0], [0.0, 0.0], reduction="none")
+        [0.125, 2.5]
     """
     if not delta > 0.0:
         raise ValueError(f"huber: delta is a positive number, not {delta!r}")
     return _reduced(_terms("huber", functools.partial(_bounded, delta), prediction, target), reduction)
 
 
+@overload
+def l1_penalty(parameters: Iterable[Value], strength: float = 1.0) -> Value: ...
+@overload
+def l1_penalty(parameters: Iterable[float], strength: float = 1.0) -> float: ...
 def l1_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
-    """strength * sum |w|, to be added to a loss.
+    """The penalty strength * sum |w|, to be added to a loss.
 
-    >>> l1_penalty([3.0, -4.0], 0.5)
-    3.5
+    Args:
+        parameters: The weights w.
+        strength: The factor, in units of the loss over those of a weight.
+
+    Returns:
+        A Value where the weights are Values, else a float.
+
+    Source:
+        Tibshirani, Regression shrinkage and selection via the lasso, 1996.
+
+    Example:
+        >>> l1_penalty([3.0, -4.0], 0.5)
+        3.5
     """
     return _total([abs(w) for w in parameters]) * strength
 
 
+@overload
+def l2_penalty(parameters: Iterable[Value], strength: float = 1.0) -> Value: ...
+@overload
+def l2_penalty(parameters: Iterable[float], strength: float = 1.0) -> float: ...
 def l2_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
-    """strength / 2 * sum w^2, to be added to a loss; its gradient is strength * w, the weight decay of `optim.SGD`.
+    """The penalty strength / 2 * sum w^2, to be added to a loss: its gradient is the weight decay of `optim.SGD`.
 
-    >>> from micrograd_bp.nn import MLP
-    >>> model = MLP(2, [3, 1])
-    >>> weights = [p for name, p in model.named_parameters() if not name.endswith(".b")]  # biases apart
-    >>> l2_penalty(weights, 0.1) > 0.0
-    True
-    >>> l2_penalty([3.0, -4.0])
-    12.5
+    Args:
+        parameters: The weights w; biases are usually left out.
+        strength: The factor, in units of the loss over those of a weight squared.
+
+    Returns:
+        A Value where the weights are Values, else a float.
+
+    Source:
+        Bishop, Pattern Recognition and Machine Learning, 2006, equation 5.112.
+
+    Example:
+        >>> from micrograd_bp.nn import MLP
+        >>> model = MLP(2, [3, 1])
+        >>> weights = [p for name, p in model.named_parameters() if not name.endswith(".b")]
+        >>> l2_penalty(weights, 0.1) > 0.0
+        True
+        >>> l2_penalty([3.0, -4.0])
+        12.5
     """
     return _total([w * w for w in parameters]) * (0.5 * strength)
 
 
+@overload
+def softmax(logits: Sequence[Value]) -> list[Value]: ...
+@overload
+def softmax(logits: Sequence[float]) -> list[float]: ...
 def softmax(logits: Sequence[Operand]) -> list[Any]:
-    """The probabilities exp(z_k) / sum_j exp(z_j), without overflow.
+    """The probabilities exp(z_k) / sum_j exp(z_j) of a list of logits z, without overflow.
 
-    >>> softmax([1000.0, 1000.0])
-    [0.5, 0.5]
+    Args:
+        logits: The logits of one sample, one for each class.
+
+    Returns:
+        As many probabilities, Values where the logits are Values; they add up to 1.
+
+    Raises:
+        ValueError: There are no logits.
+
+    Source:
+        Bishop, Pattern Recognition and Machine Learning, 2006, equation 4.62, divided by the largest power.
+
+    Example:
+        >>> softmax([1000.0, 1000.0])
+        [0.5, 0.5]
     """
     top = max(logits)
     powers = [_call(ops.exp, logit - top) for logit in logits]
@@ -147,10 +291,21 @@ def softmax(logits: Sequence[Operand]) -> list[Any]:
 
 
 def one_hot(target: int, classes: int) -> list[float]:
-    """The class as a probability for every class: 1 for itself, 0 for the others. ValueError: there is no such class.
+    """A class as a probability for every class: 1 for itself, 0 for the others.
 
-    >>> one_hot(1, 3)
-    [0.0, 1.0, 0.0]
+    Args:
+        target: The number of the class, from 0.
+        classes: How many classes there are.
+
+    Returns:
+        A list of so many floats.
+
+    Raises:
+        ValueError: There is no such class.
+
+    Example:
+        >>> one_hot(1, 3)
+        [0.0, 1.0, 0.0]
     """
     index = _class(target, classes)
     return [1.0 if k == index else 0.0 for k in range(classes)]

@@ -172,12 +172,24 @@ def dist(p: Iterable[float], q: Iterable[float], /) -> float: ...
 @overload
 def dist(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
 def dist(p: Any, q: Any, /) -> Any:
-    """The Euclidean distance of two points, each with as many coordinates as the other (ValueError otherwise).
+    """The Euclidean distance of two points.
 
-    >>> x = Value(5.0)
-    >>> dist([x, 2.0], [2.0, 6.0]).backward()
-    >>> x.grad
-    0.6
+    Args:
+        p: The coordinates of a point.
+        q: The coordinates of another, as many.
+
+    Returns:
+        The square root of the sum of (p_k - q_k)^2.
+
+    Raises:
+        TypeError: A coordinate is no real number.
+        ValueError: One point has more coordinates than the other.
+
+    Example:
+        >>> x = Value(5.0)
+        >>> dist([x, 2.0], [2.0, 6.0]).backward()
+        >>> x.grad
+        0.6
     """
     p, q = tuple(p), tuple(q)
     try:
@@ -194,11 +206,21 @@ def frexp(x: Value, /) -> tuple[Value, int]: ...
 @overload
 def frexp(x: float, /) -> tuple[float, int]: ...
 def frexp(x: Any, /) -> Any:
-    """The mantissa and the exponent of x, such that x = mantissa * 2**exponent; the exponent is a plain int.
+    """The mantissa and the exponent of x, such that x = mantissa * 2**exponent.
 
-    >>> mantissa, exponent = frexp(Value(6.0))
-    >>> mantissa.data, exponent, mantissa.partials[0]
-    (0.75, 3, 0.125)
+    Args:
+        x: A number.
+
+    Returns:
+        A pair: the mantissa, with a size from 0.5 to less than 1 (or 0), and the exponent, a plain int.
+
+    Raises:
+        TypeError: x is no real number.
+
+    Example:
+        >>> mantissa, exponent = frexp(Value(6.0))
+        >>> mantissa.data, exponent, mantissa.partials[0]
+        (0.75, 3, 0.125)
     """
     if not isinstance(x, Value):
         return math.frexp(x)
@@ -215,9 +237,20 @@ def fsum(seq: Iterable[Operand], /) -> Any: ...
 def fsum(seq: Any, /) -> Any:
     """The sum of the terms, rounded once.
 
-    >>> x = Value(1e-16)
-    >>> fsum([1.0, x, x]).data, sum([1.0, x, x]).data
-    (1.0000000000000002, 1.0)
+    Args:
+        seq: The terms.
+
+    Returns:
+        The float nearest to the exact sum; a Value where a Value is among the terms.
+
+    Raises:
+        OverflowError: A partial sum is too large for a float.
+        TypeError: A term is no real number.
+
+    Example:
+        >>> x = Value(1e-16)
+        >>> fsum([1.0, x, x]).data, sum([1.0, x, x]).data
+        (1.0000000000000002, 1.0)
     """
     terms = tuple(seq)
     try:
@@ -233,10 +266,22 @@ def ldexp(x: Value, i: int, /) -> Value: ...
 @overload
 def ldexp(x: float, i: int, /) -> float: ...
 def ldexp(x: Any, i: Any, /) -> Any:
-    """x * 2**i, for an integer i (TypeError otherwise).
+    """x * 2**i, the inverse of `frexp`.
 
-    >>> ldexp(Value(0.75), 3).data
-    6.0
+    Args:
+        x: A number.
+        i: An int.
+
+    Returns:
+        The product.
+
+    Raises:
+        OverflowError: The product is too large for a float.
+        TypeError: i is no int.
+
+    Example:
+        >>> ldexp(Value(0.75), 3).data
+        6.0
     """
     if not _recorded(x, i):
         return math.ldexp(x, i)
@@ -252,11 +297,23 @@ def log(x: float, base: Value, /) -> Value: ...
 @overload
 def log(x: float, base: float = e, /) -> float: ...
 def log(x: Any, base: Any = e, /) -> Any:
-    """The logarithm of x to the base, the natural one if none is given.
+    """The logarithm of x.
 
-    >>> x = Value(8.0)
-    >>> log(x, 2).data, log(x).partials[0]
-    (3.0, 0.125)
+    Args:
+        x: A positive number, or an array of them.
+        base: The base, a positive number; e by default.
+
+    Returns:
+        log(x) / log(base).
+
+    Raises:
+        ValueError: x or base is not positive.
+        ZeroDivisionError: The base is 1.
+
+    Example:
+        >>> x = Value(8.0)
+        >>> log(x, 2).data, log(x).partials[0]
+        (3.0, 0.125)
     """
     return _ln(x) if base is e else _ln(x) / _ln(base)
 
@@ -266,11 +323,21 @@ def modf(x: Value, /) -> tuple[Value, float]: ...
 @overload
 def modf(x: float, /) -> tuple[float, float]: ...
 def modf(x: Any, /) -> Any:
-    """The fractional and the whole part of x, both with its sign; the whole part is a plain float.
+    """The fractional and the whole part of x, both with its sign.
 
-    >>> fraction, whole = modf(Value(-2.5))
-    >>> fraction.data, whole, fraction.partials[0]
-    (-0.5, -2.0, 1.0)
+    Args:
+        x: A number.
+
+    Returns:
+        A pair: the fractional part, whose derivative is 1, and the whole part, a plain float.
+
+    Raises:
+        TypeError: x is no real number.
+
+    Example:
+        >>> fraction, whole = modf(Value(-2.5))
+        >>> fraction.data, whole, fraction.partials[0]
+        (-0.5, -2.0, 1.0)
     """
     if not isinstance(x, Value):
         return math.modf(x)
@@ -285,10 +352,22 @@ def pow(x: float, y: Value, /) -> Value: ...
 @overload
 def pow(x: float, y: float, /) -> float: ...
 def pow(x: Any, y: Any, /) -> Any:
-    """x to the power of y; ValueError where `**` raises ZeroDivisionError, as from `math.pow`.
+    """x to the power of y.
 
-    >>> pow(Value(2.0), 3).partials[0]
-    12.0
+    Args:
+        x: The base.
+        y: The exponent.
+
+    Returns:
+        x**y.
+
+    Raises:
+        OverflowError: The power is too large for a float.
+        ValueError: x is 0 and y negative (where `**` raises ZeroDivisionError), or x negative and y no whole number.
+
+    Example:
+        >>> pow(Value(2.0), 3).partials[0]
+        12.0
     """
     if not _recorded(x, y):
         return math.pow(x, y)
@@ -305,12 +384,20 @@ def prod(iterable: Iterable[float], /, *, start: float = 1) -> float: ...
 @overload
 def prod(iterable: Iterable[Operand], /, *, start: Operand = 1) -> Any: ...
 def prod(iterable: Any, /, *, start: Any = 1) -> Any:
-    """The product of the factors and of `start`.
+    """The product of the factors.
 
-    >>> x = Value(2.0)
-    >>> prod([x, x, 3.0]).backward()
-    >>> x.grad
-    12.0
+    Args:
+        iterable: The factors.
+        start: A first factor; the product of no factors.
+
+    Returns:
+        The product.
+
+    Example:
+        >>> x = Value(2.0)
+        >>> prod([x, x, 3.0]).backward()
+        >>> x.grad
+        12.0
     """
     return math.prod(iterable, start=start)
 
@@ -326,7 +413,24 @@ if sys.version_info >= (3, 12):
     @overload
     def sumprod(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
     def sumprod(p: Any, q: Any, /) -> Any:
-        """The sum of the products of two sequences of the same length (ValueError otherwise), rounded once."""
+        """The sum of the products of two sequences, rounded once.
+
+        Args:
+            p: The first factors.
+            q: The second factors, as many.
+
+        Returns:
+            The sum of p_k * q_k.
+
+        Raises:
+            TypeError: A factor is no real number.
+            ValueError: One sequence is longer than the other.
+
+        Example:
+            >>> x = Value(3.0)
+            >>> sumprod([x, 1.0], [2.0, 4.0]).data
+            10.0
+        """
         p, q = tuple(p), tuple(q)
         if len(p) != len(q) or not _recorded(*p, *q):
             return math.sumprod(p, q)

@@ -18,16 +18,17 @@ import math
 import operator
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from micrograd_bp import ops
 from micrograd_bp._engine import files
 from micrograd_bp._engine.parameters import search
-from micrograd_bp.value import Value, layer
+from micrograd_bp._engine.randomness import checked_rng
+from micrograd_bp.value import Value, layer_outputs
 from micrograd_bp.value import net_input as net_input
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Operand
+    from micrograd_bp._engine.signatures import Frozen, Operand, Output, Row
 
 Activation: TypeAlias = str | Callable[[Any], Any] | None
 Init: TypeAlias = str | Callable[[int, int, Any], float]
@@ -54,6 +55,19 @@ ACTIVATIONS = {
 }
 
 
+class Names(NamedTuple):
+    """What a model's inputs and outputs are called; kept in its attribute `names`, it is saved and loaded with it.
+
+    >>> from micrograd_bp import datasets
+    >>> data, model = datasets.iris(), MLP(4, [8, 3])
+    >>> model.names = Names(data.features, data.classes)
+    """
+
+    features: Sequence[str]
+    classes: Sequence[str] = ()  # none where the outputs are quantities
+    target: str = ""
+
+
 class Module:
     """A part of a model; its parameters are the Values among its attributes, and in what these hold.
 
@@ -61,7 +75,7 @@ class Module:
     operation, an output that is kept, is none. TypeError of all methods: a Value stands where it has no place of its
     own, in a set or a function's closure, say, so that it would be missed.
 
-    A module of one's own sets its parts in `__init__` and says in `__call__` what it computes:
+    A module of one's own sets its parts in `__init__` and says in `__call__` or in `forward` what it computes:
 
     >>> class Line(Module):
     ...     def __init__(self):
@@ -75,6 +89,7 @@ class Module:
     7.0
     """
 
+    names: Names | None = None
     _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, as far as they say what a saved model is
 
     def named_parameters(self) -> list[tuple[str, Value]]:
@@ -92,6 +107,14 @@ class Module:
     def parameters(self) -> list[Value]:
         """Every parameter once, in the order of `named_parameters`."""
         return list(search(self, (Module,), places=False).leaves)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: by default what its method `forward` does."""
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What a module of one's own computes, where it does not define `__call__` for that."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -142,7 +165,7 @@ class Module:
         return {"type": kind.__name__, **{name: _plain(getattr(self, name)) for name in self._arguments}}
 
     def save(self, path: files.Path) -> None:
-        """Write architecture and parameters, to the last bit, to a JSON file; it is written whole or not at all.
+        """Write architecture, names and parameters, to the last bit, to a JSON file; whole or not at all.
 
         ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
         nested to more than 100 levels. OSError: it cannot be written; what stood at the path stays.
@@ -156,10 +179,13 @@ class Module:
         except RecursionError:
             raise ValueError(f"{path}: modules within modules to so many levels cannot be saved") from None
         content = {"format": FORMAT, "version": VERSION, "architecture": architecture, "parameters": state}
+        if isinstance(self.names, Names):
+            features, classes, target = self.names
+            content["names"] = {"features": list(features), "classes": list(classes), "target": target}
         files.write_json(path, content)
 
     def load(self, path: files.Path) -> None:
-        """Set the parameters from a file that `save` of such a model wrote.
+        """Set the parameters, and the names where there are some, from a file that `save` of such a model wrote.
 
         ValueError: the file is damaged, or holds another architecture. Then nothing is changed.
         """
@@ -169,6 +195,7 @@ class Module:
                 f"{path}: holds {_shown(content['architecture'])}, but this model is {_shown(self.architecture())}"
             )
         _fill(self, content["parameters"], f"{path}: parameters")
+        self.names = content["names"] or self.names
 
     def _label(self) -> None:
         """Label the parameters with their names, for pictures and messages."""
@@ -203,19 +230,24 @@ class Neuron(Module):
     ) -> None:
         self.nin = _count(nin, "inputs")
         draw = init if callable(init) else _named(INITS, init, "init")
-        source = random if rng is None else rng
+        source = random if rng is None else checked_rng(rng)
         self.w: list[Value] = [Value(draw(nin, fan_out, source)) for _ in range(nin)]
         self.b: Value = Value(0.0)
         self.nonlin = bool(nonlin)
         self.activation = _activation(activation)
         self._label()
 
-    def __call__(self, x: Sequence[Operand]) -> Any:
+    if TYPE_CHECKING:
+
+        def freeze(self) -> Frozen: ...  # type: ignore[override]
+
+    def __call__(self, x: Row) -> Value:
         """The neuron's output, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         if len(x) != len(self.w):
             raise ValueError(f"{self!r} takes {len(self.w)} inputs, not {len(x)}")
-        total = net_input(self.w, x, self.b)
-        return _activate(self.activation, total) if self.nonlin else total
+        total: Any = net_input(self.w, x, self.b)
+        out: Value = _activate(self.activation, total) if self.nonlin else total
+        return out
 
     def __repr__(self) -> str:
         phi = self.activation if self.nonlin else None
@@ -227,14 +259,19 @@ class Neuron(Module):
 class Feedforward(Module):
     """A module from numbers to a list of numbers; called, it gives a single output as it is, not as a list of one."""
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    if TYPE_CHECKING:
+
+        def freeze(self) -> Frozen: ...  # type: ignore[override]
+
+    def forward(self, x: Row) -> list[Value]:
         """The outputs, always as a list."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
-    def __call__(self, x: Sequence[Operand]) -> Any:
+    def __call__(self, x: Row) -> Output:
         """The outputs: a list, or, as in micrograd, the output where there is but one."""
-        out = self.forward(x)
-        return out[0] if len(out) == 1 else out
+        outputs: Any = self.forward(x)
+        out: Output = outputs[0] if len(outputs) == 1 else outputs
+        return out
 
 
 class Layer(Feedforward):
@@ -263,9 +300,9 @@ class Layer(Feedforward):
         ]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the neurons, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
-        return layer(Neuron, self.neurons, x)
+        return layer_outputs(Neuron, self.neurons, x)
 
     def __repr__(self) -> str:
         return f"Layer of [{', '.join(map(repr, self.neurons))}]"
@@ -293,6 +330,10 @@ class MLP(Feedforward):
         init: Init = "micrograd",
         rng: random.Random | None = None,
     ) -> None:
+        if not isinstance(nouts, Sequence) or isinstance(nouts, str):
+            raise TypeError(
+                f"MLP takes a list of layers' sizes: MLP({nin!r}, [{nouts!r}]), not MLP({nin!r}, {nouts!r})"
+            )
         self.nin, self.nouts = _count(nin, "inputs"), [_count(nout, "neurons") for nout in nouts]
         self.activation, self.output_activation = _activation(activation), _activation(output_activation)
         sizes = [self.nin, *self.nouts]
@@ -303,7 +344,7 @@ class MLP(Feedforward):
         ]
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the last layer, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
         out = list(x)
         for layer in self.layers:
@@ -331,7 +372,7 @@ class Sequential(Feedforward):
         self.parts = parts
         self._label()
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    def forward(self, x: Row) -> list[Value]:
         """The outputs of the last part."""
         numbers: list[Any] = list(x)
         for part in self.parts:
@@ -362,11 +403,25 @@ class Standardize(Feedforward):
         if 0.0 in self.scales or not all(map(math.isfinite, self.means + self.scales)):
             raise ValueError("Standardize takes finite means, and finite scales other than 0")
 
-    def forward(self, x: Sequence[Operand]) -> list[Any]:
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Row) -> Any: ...
+
+    def forward(self, x: Row) -> list[Any]:
         """The standardised inputs; ValueError: there are more or fewer of them than means."""
         if len(x) != len(self.means):
             raise ValueError(f"{self!r} takes {len(self.means)} inputs, not {len(x)}")
         return [(xi - mean) / scale for xi, mean, scale in zip(x, self.means, self.scales)]
+
+    def inverse(self) -> Standardize:
+        """The module that undoes this one, to rounding: numbers of mean 0 and deviation 1 in their unit again.
+
+        >>> Standardize([5.0], [2.0]).inverse()([0.5])
+        6.0
+        """
+        return Standardize(
+            [-mean / scale for mean, scale in zip(self.means, self.scales)], [1 / x for x in self.scales]
+        )
 
     def __repr__(self) -> str:
         return f"Standardize({self.means}, {self.scales})"
@@ -414,7 +469,7 @@ class RNNCell(Cell):
         self.layer = Layer(nin + nhidden, nhidden, activation=activation, init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Sequence[Operand], state: Sequence[Operand] | None = None) -> list[Any]:
+    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers."""
         return self.layer.forward([*x, *(_zeros(self.nhidden) if state is None else state)])
 
@@ -438,7 +493,7 @@ class GRUCell(Cell):
         self.candidate = Layer(nin + nhidden, nhidden, activation="tanh", init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Sequence[Operand], state: Sequence[Operand] | None = None) -> list[Any]:
+    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers."""
         h = _zeros(self.nhidden) if state is None else state
         both = [*x, *h]
@@ -473,8 +528,8 @@ class LSTMCell(Cell):
         self._label()
 
     def __call__(
-        self, x: Sequence[Operand], state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
-    ) -> tuple[list[Any], list[Any]]:
+        self, x: Row, state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
+    ) -> tuple[list[Value], list[Value]]:
         """The next state: (output, memory), each a list of `nhidden` numbers."""
         h, c = (_zeros(self.nhidden), _zeros(self.nhidden)) if state is None else state
         if len(c) != self.nhidden:
@@ -488,6 +543,18 @@ class LSTMCell(Cell):
 MODULES: dict[str, Any] = {
     kind.__name__: kind for kind in (Neuron, Layer, MLP, Sequential, Standardize, RNNCell, GRUCell, LSTMCell)
 }
+
+
+def inputs(model: Any) -> int | None:
+    """How many numbers a row of a model's has; None where it does not say.
+
+    >>> inputs(Sequential(Standardize([1.0, 2.0], [1.0, 1.0]), MLP(2, [1])))
+    2
+    """
+    while isinstance(model, Sequential) and model.parts:
+        model = model.parts[0]
+    count = len(model.means) if isinstance(model, Standardize) else getattr(model, "nin", None)
+    return count if isinstance(model, Neuron | Feedforward) and isinstance(count, int) else None
 
 
 def load(path: files.Path) -> Any:
@@ -514,13 +581,20 @@ def load(path: files.Path) -> Any:
 
     model = _build(content["architecture"], f"{path}: architecture", draw)
     _fill(model, content["parameters"], f"{path}: parameters")
+    model.names = content["names"]
     return model
 
 
 def _read(path: files.Path) -> dict[str, Any]:
-    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"))
+    content = files.read_json(path, FORMAT, VERSION, ("architecture", "parameters"), ("names",))
     if not isinstance(content["parameters"], dict):
         raise ValueError(f"{path}: parameters: no object")
+    names = content.setdefault("names", None)
+    if names is not None:
+        place = f"{path}: names"
+        files.check_keys(names, Names._fields, place)
+        features, classes = (files.several(names[key], f"{place}: {key}", files.text) for key in Names._fields[:2])
+        content["names"] = Names(features, classes, files.text(names["target"], f"{place}: target"))
     return content
 
 

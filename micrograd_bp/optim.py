@@ -34,9 +34,28 @@ _BOUNDS = {
 class Optimizer:
     """What optimisers share: the parameters, the learning rate, the count of updates, and lists of floats as memory.
 
-    `lr` is a rate or a schedule, a function from the number of updates made so far (0 at the first) to a rate.
-    ValueError: there are no parameters, or one of them twice, or one is the result of an operation, so that the next
-    forward pass would not know of its update. TypeError: one of them is no Value.
+    An optimiser of one's own names its hyperparameters and memories, and defines `_update(rate)`.
+
+    Args:
+        parameters: The Values to update, leaves all.
+        lr: The learning rate, or a schedule: a function from the number of updates made so far (0 at the first) to it.
+        **hyperparameters: Numbers that become attributes.
+
+    Raises:
+        ValueError: There are no parameters, or one of them twice, or one is the result of an operation, which the
+            next forward pass computes anew; or a hyperparameter is out of its bounds.
+        TypeError: A parameter is no Value.
+
+    Example:
+        >>> class SignDescent(Optimizer):
+        ...     def _update(self, rate):
+        ...         for parameter in self.parameters:
+        ...             parameter.data -= math.copysign(rate, parameter.grad)
+        >>> x = Value(1.0)
+        >>> (x * x).backward()
+        >>> SignDescent([x], lr=0.25).step()
+        >>> x.data
+        0.75
     """
 
     _hyperparameters: ClassVar[tuple[str, ...]] = ()
@@ -67,12 +86,28 @@ class Optimizer:
         return self.lr(self.steps) if callable(self.lr) else self.lr
 
     def zero_grad(self) -> None:
-        """Set the grad of every parameter to 0."""
+        """Set the grad of every parameter to 0.
+
+        Example:
+            >>> x = Value(1.0)
+            >>> (x * x).backward()
+            >>> SGD([x]).zero_grad()
+            >>> x.grad
+            0.0
+        """
         for parameter in self.parameters:
             parameter.grad = 0.0
 
     def step(self) -> None:
-        """Update every parameter from its grad."""
+        """Update the data of every parameter from its grad.
+
+        Example:
+            >>> x = Value(1.0)
+            >>> (x * x).backward()
+            >>> SGD([x], lr=0.25).step()
+            >>> x.data
+            0.5
+        """
         rate = self.rate
         self.steps += 1
         self._update(rate)
@@ -81,7 +116,15 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not say how it updates: define _update(rate)")
 
     def state_dict(self) -> dict[str, Any]:
-        """Hyperparameters, count of updates and memory, as JSON has them; a schedule is given as None."""
+        """Hyperparameters, count of updates and memory, as JSON has them.
+
+        Returns:
+            A dict for `load_state_dict`; under "lr" it has None where that is a schedule.
+
+        Example:
+            >>> SGD([Value(1.0)], lr=0.1).state_dict()["lr"]
+            0.1
+        """
         settings = {name: getattr(self, name) for name in self._hyperparameters}
         return {
             "type": type(self).__name__,
@@ -92,15 +135,20 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a `state_dict` of an optimiser of the same type; a schedule stays as it was constructed.
+        """Continue from the `state_dict` of an optimiser of the same type; a schedule stays as it was constructed.
 
-        ValueError: the state is of another type, of other parameters, or damaged. Then nothing is changed.
+        Args:
+            state: What `state_dict` returned.
 
-        >>> x = Value(3.0)
-        >>> optimizer, other = Adam([x], lr=0.1), Adam([x])
-        >>> other.load_state_dict(optimizer.state_dict())
-        >>> other.lr
-        0.1
+        Raises:
+            ValueError: The state is of another type, of other parameters, or damaged. Then nothing is changed.
+
+        Example:
+            >>> x = Value(3.0)
+            >>> optimizer, other = Adam([x], lr=0.1), Adam([x])
+            >>> other.load_state_dict(optimizer.state_dict())
+            >>> other.lr
+            0.1
         """
         place = f"the state of {type(self).__name__}"
         files.check_keys(state, ("type", "lr", *self._hyperparameters, "steps", "memory"), place)
@@ -127,14 +175,29 @@ class SGD(Optimizer):
     """Stochastic gradient descent, with momentum, dampening, Nesterov's momentum and weight decay as PyTorch has them.
 
     g = grad + weight_decay w; v = momentum v + (1 - dampening) g (at first v = g); w -= lr v, or with Nesterov
-    w -= lr (g + momentum v). ValueError: Nesterov without momentum, or with dampening.
+    w -= lr (g + momentum v).
 
-    >>> x = Value(1.0)
-    >>> optimizer = SGD([x], lr=0.1)
-    >>> (x * x).backward()
-    >>> optimizer.step()
-    >>> round(x.data, 6)
-    0.8
+    Args:
+        parameters: The Values to update, leaves all.
+        lr: The learning rate, or a schedule: a function from the number of updates made so far to it.
+        momentum: How much of the velocity v is kept at each update, 0 for none.
+        dampening: How much less of the gradient is added to v.
+        weight_decay: A multiple of w that is added to the gradient.
+        nesterov: Whether the gradient is taken as if v had been followed already.
+
+    Raises:
+        ValueError: Nesterov's momentum without momentum, or with dampening; or as in `Optimizer`.
+
+    Source:
+        Sutskever, Martens, Dahl and Hinton, On the importance of initialization and momentum in deep learning, 2013.
+
+    Example:
+        >>> x = Value(1.0)
+        >>> optimizer = SGD([x], lr=0.1)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> round(x.data, 6)
+        0.8
     """
 
     _hyperparameters = ("momentum", "dampening", "weight_decay", "nesterov")
@@ -170,17 +233,31 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015): momentum, scaled by the root of the running mean of squares, both unbiased.
+    """Adam: the running mean of the gradient over the root of the running mean of its squares, both unbiased.
 
     g = grad + weight_decay w; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
     w -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
 
-    >>> x = Value(1.0)
-    >>> optimizer = Adam([x], lr=0.1)
-    >>> (x * x).backward()
-    >>> optimizer.step()
-    >>> round(x.data, 6)
-    0.9
+    Args:
+        parameters: The Values to update, leaves all.
+        lr: The learning rate, or a schedule: a function from the number of updates made so far to it.
+        betas: How much of the two means is kept at each update: beta1 and beta2, each from 0 to less than 1.
+        eps: Added to the root, so that nothing is divided by 0.
+        weight_decay: A multiple of w that is added to the gradient.
+
+    Raises:
+        ValueError: As in `Optimizer`.
+
+    Source:
+        Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1.
+
+    Example:
+        >>> x = Value(1.0)
+        >>> optimizer = Adam([x], lr=0.1)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> round(x.data, 6)
+        0.9
     """
 
     _hyperparameters = ("beta1", "beta2", "eps", "weight_decay")
@@ -216,14 +293,28 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2019): first w -= lr weight_decay w.
+    """Adam with weight decay apart from the gradient: first w -= lr weight_decay w, then Adam's update without decay.
 
-    >>> x = Value(1.0)
-    >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.5)
-    >>> (x * x).backward()
-    >>> optimizer.step()
-    >>> round(x.data, 6)
-    0.85
+    Args:
+        parameters: The Values to update, leaves all.
+        lr: The learning rate, or a schedule: a function from the number of updates made so far to it.
+        betas: How much of Adam's two means is kept at each update, each from 0 to less than 1.
+        eps: Added to the root, so that nothing is divided by 0.
+        weight_decay: The part of w, times the learning rate, that is subtracted from w.
+
+    Raises:
+        ValueError: As in `Optimizer`.
+
+    Source:
+        Loshchilov and Hutter, Decoupled weight decay regularization, 2019, algorithm 2.
+
+    Example:
+        >>> x = Value(1.0)
+        >>> optimizer = AdamW([x], lr=0.1, weight_decay=0.5)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> round(x.data, 6)
+        0.85
     """
 
     def __init__(
@@ -244,17 +335,33 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """RMSprop (Hinton, 2012): the gradient, scaled by the root of the running mean of its squares.
+    """RMSprop: the gradient over the root of the running mean of its squares.
 
     g = grad + weight_decay w; s = alpha s + (1 - alpha) g^2; v = momentum v + g / (sqrt(s) + eps); w -= lr v.
-    `centered` takes the running mean of g, squared, from s (Graves, 2013).
 
-    >>> x = Value(1.0)
-    >>> optimizer = RMSprop([x], lr=0.1, alpha=0.75)
-    >>> (x * x).backward()
-    >>> optimizer.step()
-    >>> round(x.data, 6)
-    0.8
+    Args:
+        parameters: The Values to update, leaves all.
+        lr: The learning rate, or a schedule: a function from the number of updates made so far to it.
+        alpha: How much of the mean of squares s is kept at each update, from 0 to less than 1.
+        eps: Added to the root, so that nothing is divided by 0.
+        weight_decay: A multiple of w that is added to the gradient.
+        momentum: How much of the velocity v is kept at each update, 0 for none.
+        centered: Whether the square of the running mean of g is subtracted from s.
+
+    Raises:
+        ValueError: As in `Optimizer`.
+
+    Source:
+        Hinton, Neural networks for machine learning, lecture 6e, 2012; centered: Graves, Generating sequences with
+        recurrent neural networks, 2013.
+
+    Example:
+        >>> x = Value(1.0)
+        >>> optimizer = RMSprop([x], lr=0.1, alpha=0.75)
+        >>> (x * x).backward()
+        >>> optimizer.step()
+        >>> round(x.data, 6)
+        0.8
     """
 
     _hyperparameters = ("alpha", "eps", "weight_decay", "momentum", "centered")
@@ -320,9 +427,21 @@ def _checked(name: str, value: Any) -> Any:
 def step_decay(lr: float, every: int, factor: float = 0.1) -> Callable[[int], float]:
     """The schedule lr * factor^(step // every).
 
-    >>> schedule = step_decay(1.0, every=10, factor=0.5)
-    >>> schedule(9), schedule(10), schedule(25)
-    (1.0, 0.5, 0.25)
+    Args:
+        lr: The learning rate of the first update.
+        every: After how many updates the rate changes, 1 or more.
+        factor: What the rate is multiplied by.
+
+    Returns:
+        A function from the number of updates made so far to a learning rate.
+
+    Raises:
+        ValueError: lr is negative or not finite, or every no whole number from 1 on.
+
+    Example:
+        >>> schedule = step_decay(1.0, every=10, factor=0.5)
+        >>> schedule(9), schedule(10), schedule(25)
+        (1.0, 0.5, 0.25)
     """
     return functools.partial(_step_decay, _checked("lr", lr), _whole("every", every), factor)
 
@@ -330,8 +449,19 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Callable[[int], fl
 def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
     """The schedule lr * factor^step.
 
-    >>> exponential_decay(1.0, 0.5)(3)
-    0.125
+    Args:
+        lr: The learning rate of the first update.
+        factor: What the rate is multiplied by at each update.
+
+    Returns:
+        A function from the number of updates made so far to a learning rate.
+
+    Raises:
+        ValueError: lr is negative or not finite.
+
+    Example:
+        >>> exponential_decay(1.0, 0.5)(3)
+        0.125
     """
     return functools.partial(_step_decay, _checked("lr", lr), 1, factor)
 
@@ -339,11 +469,25 @@ def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
 def linear_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
     """The schedule that goes in a straight line from lr to `end` in so many steps, and stays there.
 
-    `warmup` of the steps come first, in which the rate rises from lr / warmup to lr.
+    Args:
+        lr: The largest learning rate, after the warm-up.
+        steps: How many updates it takes to come to the end, the warm-up among them.
+        end: The last learning rate.
+        warmup: How many updates come first in which the rate rises from lr / warmup to lr, fewer than steps.
 
-    >>> schedule = linear_decay(1.0, steps=10, end=0.5)
-    >>> schedule(0), schedule(5), schedule(1000)
-    (1.0, 0.75, 0.5)
+    Returns:
+        A function from the number of updates made so far to a learning rate.
+
+    Raises:
+        ValueError: A rate is negative or not finite, or steps or warmup is no such whole number.
+
+    Source:
+        Goyal et al., Accurate, large minibatch SGD, 2017 (the warm-up).
+
+    Example:
+        >>> schedule = linear_decay(1.0, steps=10, end=0.5)
+        >>> schedule(0), schedule(5), schedule(1000)
+        (1.0, 0.75, 0.5)
     """
     return _decay(_line, lr, steps, end, warmup)
 
@@ -351,12 +495,25 @@ def linear_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Ca
 def cosine_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
     """The schedule that goes along half a wave from lr to `end` in so many steps, and stays there.
 
-    `warmup` of the steps come first, in which the rate rises from lr / warmup to lr (Loshchilov and Hutter, 2017;
-    Goyal et al., 2017).
+    Args:
+        lr: The largest learning rate, after the warm-up.
+        steps: How many updates it takes to come to the end, the warm-up among them.
+        end: The last learning rate.
+        warmup: How many updates come first in which the rate rises from lr / warmup to lr, fewer than steps.
 
-    >>> schedule = cosine_decay(1.0, steps=14, warmup=4)
-    >>> schedule(0), schedule(3), schedule(9), schedule(14)
-    (0.25, 1.0, 0.5, 0.0)
+    Returns:
+        A function from the number of updates made so far to a learning rate.
+
+    Raises:
+        ValueError: A rate is negative or not finite, or steps or warmup is no such whole number.
+
+    Source:
+        Loshchilov and Hutter, SGDR, 2017, equation 5; Goyal et al., 2017 (the warm-up).
+
+    Example:
+        >>> schedule = cosine_decay(1.0, steps=14, warmup=4)
+        >>> schedule(0), schedule(3), schedule(9), schedule(14)
+        (0.25, 1.0, 0.5, 0.0)
     """
     return _decay(_half_wave, lr, steps, end, warmup)
 
@@ -398,13 +555,21 @@ def _whole(name: str, x: int, least: int = 1) -> int:
 
 
 def clip_grad_value(parameters: Iterable[Value], clip_value: float) -> None:
-    """Bring every grad into -clip_value to clip_value.
+    """Clip every grad to the interval from -clip_value to clip_value.
 
-    >>> x = Value(3.0)
-    >>> (x * x).backward()
-    >>> clip_grad_value([x], 5.0)
-    >>> x.grad
-    5.0
+    Args:
+        parameters: The Values whose grad is clipped.
+        clip_value: The largest absolute value of a grad, 0 or more.
+
+    Raises:
+        ValueError: clip_value is negative or nan.
+
+    Example:
+        >>> x = Value(3.0)
+        >>> (x * x).backward()
+        >>> clip_grad_value([x], 5.0)
+        >>> x.grad
+        5.0
     """
     if not clip_value >= 0.0:
         raise ValueError(f"clip_value is 0 or more, not {clip_value!r}")
@@ -413,16 +578,29 @@ def clip_grad_value(parameters: Iterable[Value], clip_value: float) -> None:
 
 
 def clip_grad_norm(parameters: Iterable[Value], max_norm: float, norm_type: float = 2.0) -> float:
-    """Scale all grads by one factor, so that their norm together is at most max_norm; gives the norm there was.
+    """Scale all grads by one factor, so that the norm of their vector is at most max_norm.
 
-    `norm_type` is the p of the p-norm (Pascanu, Mikolov and Bengio, 2013, have 2), or inf.
+    Args:
+        parameters: The Values whose grads are scaled.
+        max_norm: The largest norm, 0 or more.
+        norm_type: The p of the p-norm, positive; inf for the largest absolute value.
 
-    >>> x, y = Value(1.5), Value(2.0)
-    >>> (x * x + y * y).backward()
-    >>> clip_grad_norm([x, y], 1.0)
-    5.0
-    >>> round(x.grad, 3), round(y.grad, 3)
-    (0.6, 0.8)
+    Returns:
+        The norm before.
+
+    Raises:
+        ValueError: max_norm is negative or nan, or norm_type not positive.
+
+    Source:
+        Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, 2013, algorithm 1.
+
+    Example:
+        >>> x, y = Value(1.5), Value(2.0)
+        >>> (x * x + y * y).backward()
+        >>> clip_grad_norm([x, y], 1.0)
+        5.0
+        >>> round(x.grad, 3), round(y.grad, 3)
+        (0.6, 0.8)
     """
     if not max_norm >= 0.0 or not norm_type > 0.0:
         raise ValueError(f"max_norm is 0 or more and norm_type more than 0, not {max_norm!r} and {norm_type!r}")

@@ -7,7 +7,8 @@ then that graph is swept, from the outputs back (`grad`, `vjp`) or from the vari
 >>> grad(cube)(2.0), grad(grad(cube))(2.0)
 (12.0, 12.0)
 
-An argument is a number, an array, a Value, or lists, tuples and dicts of them; derivatives come back in its shape.
+An argument is a number, an array, a Value, or lists, tuples, dicts and dataclasses of them; derivatives come back in
+its shape, by a dataclass in the fields of another.
 They are floats (or float arrays) where plain numbers come in. Where a Value is among the arguments, or where the call
 stands inside a function that is itself being differentiated, they are Values, which can be differentiated again.
 The `grad` of a Value is never touched.
@@ -29,7 +30,8 @@ from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
-from micrograd_bp.ops import VARIABLES, number
+from micrograd_bp._engine.signatures import P, R
+from micrograd_bp.ops import RECORDINGS, VARIABLES, number
 from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
@@ -41,84 +43,153 @@ _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
 inside = _RECORDING.get  # whether this thread is inside a function that is being differentiated or recorded
 
 
-def grad(f: Function, argnums: Argnums = 0) -> Function:
+def grad(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
-    argnums: the positional argument to differentiate by, or a sequence of them, for a tuple of gradients; negative
-    ones count from the end. Keyword arguments are passed on. TypeError: f returns anything but one number (an array
-    of one number, of whatever shape, is one), or an argument holds something that is no number.
+    Args:
+        f: A function that returns one number (an array of one number, of whatever shape, is one).
+        argnums: The positional argument to differentiate by, or a sequence of them; negative ones count from the end.
 
-    >>> grad(lambda p: p["a"] * p["b"][0])({"a": 2.0, "b": [3.0, 4.0]})
-    {'a': 3.0, 'b': [2.0, 0.0]}
+    Returns:
+        A function of f's arguments. It returns the derivatives in the shape of the argument: a float for a number, an
+        array for an array, a list, tuple or dict for one of these; a tuple of them where argnums is a sequence. Keyword
+        arguments are passed on.
+
+    Raises:
+        TypeError: When it is called: f returns anything but one number, an argument holds something that is no number,
+            or there is no such argument.
+
+    Source:
+        Reverse accumulation: Griewank and Walther, Evaluating Derivatives, 2008, section 3.2.
+
+    Example:
+        >>> grad(lambda p: p["a"] * p["b"][0])({"a": 2.0, "b": [3.0, 4.0]})
+        {'a': 3.0, 'b': [2.0, 0.0]}
     """
     return _gradient("grad", f, argnums)
 
 
-def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
-    """The value of a scalar function and its gradient, from one recording. Arguments and errors as in `grad`.
+def value_and_grad(f: Callable[P, R], argnums: Argnums = 0) -> Callable[P, tuple[R, Any]]:
+    """The value of a scalar function and its gradient, from one recording.
 
-    >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
-    (6.0, (3.0, 2.0))
+    Args:
+        f: A function that returns one number.
+        argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+
+    Returns:
+        A function of f's arguments that returns a pair: f's value, and the gradient as `grad` gives it.
+
+    Raises:
+        TypeError: As in `grad`.
+
+    Example:
+        >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
+        (6.0, (3.0, 2.0))
     """
     return _transform("value_and_grad", f, argnums, _Call.value_and_gradient)
 
 
-def jacobian(f: Function, argnums: Argnums = 0) -> Function:
+def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
-    So lists give a list of rows, a row for each output; where output or input is an array, an entry is an array of
-    shape output.shape + input.shape, and an array of outputs by a list of inputs gives a list of columns. f is
-    recorded once and swept once for each output or once for each input, whichever are fewer. Arguments and errors as in
-    `grad`.
+    f is recorded once; the graph is swept once for each output or once for each input, whichever are fewer.
 
-    >>> import numpy as np
-    >>> f = lambda x: [x[0] * x[1], 5 * x[0]]
-    >>> jacobian(f)([2.0, 3.0])  # [by output][by input]
-    [[3.0, 2.0], [5.0, 0.0]]
-    >>> jacobian(lambda x: np.array(f(x)))(np.array([2.0, 3.0]))  # [by output, by input]
-    array([[3., 2.],
-           [5., 0.]])
-    >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # of the list's entries, each the array's derivatives by one
-    [array([3., 5.]), array([2., 0.])]
+    Args:
+        f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
+        argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+
+    Returns:
+        A function of f's arguments. For lists it returns a list of rows, a row for each output. Where output or input
+        is an array, an entry is an array of shape output.shape + input.shape; an array of outputs by a list of inputs
+        gives a list of columns.
+
+    Raises:
+        TypeError: As in `grad`, but for the number of outputs.
+
+    Example:
+        >>> import numpy as np
+        >>> f = lambda x: [x[0] * x[1], 5 * x[0]]
+        >>> jacobian(f)([2.0, 3.0])  # [by output][by input]
+        [[3.0, 2.0], [5.0, 0.0]]
+        >>> jacobian(lambda x: np.array(f(x)))(np.array([2.0, 3.0]))  # [by output, by input]
+        array([[3., 2.],
+               [5., 0.]])
+        >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # one array of the outputs' derivatives for each input
+        [array([3., 5.]), array([2., 0.])]
     """
     return _transform("jacobian", f, argnums, _Call.jacobian)
 
 
-def hessian(f: Function, argnums: Argnums = 0) -> Function:
+def hessian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     """The second derivatives of a scalar function: the Jacobian of its gradient.
 
-    By a list of n numbers it is n lists of n, by an array of shape s an array of shape s + s, by a number a number.
-    Arguments and errors as in `grad`.
+    Args:
+        f: A function that returns one number.
+        argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
 
-    >>> hessian(lambda x: x[0] ** 2 * x[1])([2.0, 3.0])
-    [[6.0, 4.0], [4.0, 0.0]]
+    Returns:
+        A function of f's arguments. By a number it returns a number, by a list of n numbers n lists of n, by an array
+        of shape s an array of shape s + s.
+
+    Raises:
+        TypeError: As in `grad`.
+
+    Example:
+        >>> hessian(lambda x: x[0] ** 2 * x[1])([2.0, 3.0])
+        [[6.0, 4.0], [4.0, 0.0]]
     """
     return _transform("hessian", f, argnums, _Call.jacobian, recorded=_gradient("hessian", f, argnums))
 
 
-def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> tuple[Any, Any]:
+def jvp(f: Callable[..., R], primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> tuple[R, R]:
     """f(*primals, **kwargs) and its derivative in the direction of the tangents: the Jacobian times the tangents.
 
-    Forward accumulation: one sweep from the variables on, whatever the number of outputs. primals: a tuple or list of
-    f's arguments; tangents: built alike (ValueError otherwise), a number for a number, an array for an array.
-    TypeError: f returns, or an argument holds, something that is no number.
+    One sweep from the variables on, whatever the number of outputs.
 
-    >>> jvp(lambda x, y: [x * y, x + y], (2.0, 3.0), (1.0, 10.0))
-    ([6.0, 5.0], [23.0, 11.0])
+    Args:
+        f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
+        primals: The positional arguments of f, in a tuple or list.
+        tangents: The direction, in the same shape: a number for a number, an array for an array of its shape.
+        **kwargs: Keyword arguments of f, which are not differentiated by.
+
+    Returns:
+        A pair, each in the shape of f's value: the value, and the derivative.
+
+    Raises:
+        TypeError: f returns, or an argument holds, something that is no number.
+        ValueError: The tangents are not in the shape of the primals.
+
+    Source:
+        Forward accumulation: Griewank and Walther, Evaluating Derivatives, 2008, section 3.1.
+
+    Example:
+        >>> jvp(lambda x, y: [x * y, x + y], (2.0, 3.0), (1.0, 10.0))
+        ([6.0, 5.0], [23.0, 11.0])
     """
     return _jvp(f"jvp({_name(f)})", f, primals, tangents, kwargs)
 
 
-def vjp(f: Function, /, *primals: Any, **kwargs: Any) -> tuple[Any, Function]:
+def vjp(f: Callable[P, R], /, *primals: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[..., tuple[Any, ...]]]:
     """f(*primals, **kwargs), and the function from a cotangent of it to cotangents of the primals.
 
-    Reverse accumulation: each call of that function is one sweep, whatever the number of inputs. It takes a cotangent
-    built as f's value is (ValueError otherwise), 1.0 unless given, and gives a tuple, an entry for each primal.
-    TypeError as in `jvp`.
+    Each call of that function is one sweep from the outputs back, whatever the number of inputs.
 
-    >>> value, pull = vjp(lambda x, y: [x * y, x + y], 2.0, 3.0)
-    >>> value, pull([1.0, 10.0])
-    ([6.0, 5.0], (13.0, 12.0))
+    Args:
+        f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
+        *primals: The positional arguments of f.
+        **kwargs: Keyword arguments of f, which are not differentiated by.
+
+    Returns:
+        A pair: f's value, and a function. That takes a cotangent in the shape of the value (1.0 unless given;
+        ValueError where the shape is another) and returns a tuple, for each primal the cotangent in its shape.
+
+    Raises:
+        TypeError: f returns, or an argument holds, something that is no number.
+
+    Example:
+        >>> value, pull = vjp(lambda x, y: [x * y, x + y], 2.0, 3.0)
+        >>> value, pull([1.0, 10.0])
+        ([6.0, 5.0], (13.0, 12.0))
     """
     call = _Call(f"vjp({_name(f)})", f, primals, kwargs)
 
@@ -133,36 +204,58 @@ def vjp(f: Function, /, *primals: Any, **kwargs: Any) -> tuple[Any, Function]:
 def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> Any:
     """The Hessian of a scalar function times a vector, without the Hessian: forward over reverse, two sweeps.
 
-    Arguments and errors as in `jvp`. The product has the shape of the one primal; where there are several it is a
-    tuple, an entry for each, and the Hessian is that of f as a function of all of them.
+    Args:
+        f: A function that returns one number.
+        primals: The positional arguments of f, in a tuple or list; the Hessian is that of f as a function of all.
+        tangents: The vector, in the same shape: a number for a number, an array for an array of its shape.
+        **kwargs: Keyword arguments of f, which are not differentiated by.
 
-    >>> hvp(lambda x: x[0] ** 2 * x[1], ([2.0, 3.0],), ([1.0, 1.0],))
-    [10.0, 4.0]
+    Returns:
+        The product, in the shape of the one primal; where there are several, a tuple with an entry for each.
+
+    Raises:
+        TypeError: f returns anything but one number, or an argument holds something that is no number.
+        ValueError: The tangents are not in the shape of the primals.
+
+    Source:
+        Pearlmutter, Fast exact multiplication by the Hessian, 1994.
+
+    Example:
+        >>> hvp(lambda x: x[0] ** 2 * x[1], ([2.0, 3.0],), ([1.0, 1.0],))
+        [10.0, 4.0]
     """
     products = _jvp(f"hvp({_name(f)})", _gradient("hvp", f, None), primals, tangents, kwargs)[1]
     return products[0] if len(products) == 1 else products
 
 
 def vmap(f: Function, in_axes: Any = 0) -> Vmap:
-    """f for every row of its arguments, as a function of all rows at once; what it gives is stacked into arrays.
+    """f applied to every row of its arguments, as a function of all rows at once; the results are stacked into arrays.
 
-    in_axes: along which axis of each argument the rows lie. An int for all arguments, or a tuple with an entry for
-    each: an int, None for an argument that is the same for every row, or, as the argument, a tuple or dict of these.
-    An array's rows lie along that axis; a list is a list of rows; a tuple or dict has a row of each of its entries.
-    Keyword arguments are passed on as they are. What f gives for a row, a number, an array, or lists, tuples and dicts
-    of them, comes back in that shape with an array for each number or array: of floats, or of Values, so that it nests
-    with every transform, inside and outside. What is no number must be the same for all rows. No rows give an empty
-    array. `jit(vmap(f))` is the batch, compiled.
+    It nests with every transform, inside and outside. `jit(vmap(f))` is the batch, compiled.
 
-    TypeError: an argument has no such axis. ValueError: arguments have different numbers of rows, or there is none to
-    map over, or rows give results that are built differently.
+    Args:
+        f: A function that returns a number, an array, or lists, tuples and dicts of them, built alike for every row.
+        in_axes: Along which axis of each argument the rows lie. An int for all arguments, or a tuple with an entry for
+            each: an int, None for an argument that is the same for every row, or, as the argument, a tuple or dict of
+            these. An array's rows lie along that axis; a list is a list of rows; a tuple or dict has a row of each of
+            its entries. Keyword arguments are passed on as they are.
 
-    >>> vmap(lambda x, a: a * x[0] + x[1], in_axes=(0, None))([[1.0, 2.0], [3.0, 4.0]], 10.0)
-    array([12., 34.])
-    >>> vmap(grad(lambda x: x**3))([1.0, 2.0])
-    array([ 3., 12.])
-    >>> grad(lambda a: vmap(lambda x: a * x)([1.0, 2.0]).sum())(5.0)
-    3.0
+    Returns:
+        A function of f's arguments with a further axis. It returns f's result with an array, of floats or of Values,
+        for each number or array; what is no number must be the same for all rows. No rows give an empty array.
+
+    Raises:
+        TypeError: When it is called: an argument has no such axis.
+        ValueError: When it is called: arguments have different numbers of rows, there is none to map over, or rows give
+            results that are built differently.
+
+    Example:
+        >>> vmap(lambda x, a: a * x[0] + x[1], in_axes=(0, None))([[1.0, 2.0], [3.0, 4.0]], 10.0)
+        array([12., 34.])
+        >>> vmap(grad(lambda x: x**3))([1.0, 2.0])
+        array([ 3., 12.])
+        >>> grad(lambda a: vmap(lambda x: a * x)([1.0, 2.0]).sum())(5.0)
+        3.0
     """
     return Vmap(f, in_axes)
 
@@ -203,14 +296,15 @@ class Vmap:
         if isinstance(axes, trees.CONTAINERS):
             if not isinstance(tree, trees.CONTAINERS) or set(trees.keys(axes)) != set(trees.keys(tree)):
                 raise ValueError(f"{self.__name__}: in_axes={axes!r} is not built like {at}, {reprlib.repr(tree)}")
-            each = {key: axes[key] for key in trees.keys(axes)}
-        elif isinstance(tree, (tuple, dict)):
+            each = dict(zip(trees.keys(axes), trees.children_of(axes)))
+        elif isinstance(tree, trees.CONTAINERS) and not isinstance(tree, list):
             each = dict.fromkeys(trees.keys(tree), axes)
         else:
             found = self.along(tree, axes, at)
             sizes[at] = len(found)
             return found.__getitem__
-        parts = [self.rows(tree[key], each[key], f"{at}[{key!r}]", sizes) for key in trees.keys(tree)]
+        children = zip(trees.keys(tree), trees.children_of(tree))
+        parts = [self.rows(child, each[key], f"{at}[{key!r}]", sizes) for key, child in children]
         return lambda i: trees.like(tree, [part(i) for part in parts])
 
     def along(self, leaf: Any, axis: Any, at: str) -> list[Any]:
@@ -241,7 +335,8 @@ class Vmap:
                 given = f"{reprlib.repr(first)} for row 0 and {reprlib.repr(other)} for row {i}"
                 raise ValueError(f"{self.__name__} gives differently built results: {given}; map it with a loop")
         if isinstance(first, trees.CONTAINERS):
-            return trees.like(first, [self.stacked([x[key] for x in results]) for key in trees.keys(first)])
+            columns = zip(*[trees.children_of(x) for x in results])
+            return trees.like(first, [self.stacked(list(column)) for column in columns])
         if trees.is_array(first):
             return numpy.stack(results)
         if not isinstance(first, (Real, numpy.bool_)):
@@ -252,7 +347,7 @@ class Vmap:
 def _build(result: Any) -> Any:
     """What must be the same for all rows of what a function gives, for them to be stacked."""
     if isinstance(result, trees.CONTAINERS):
-        return type(result), trees.keys(result)
+        return type(result), trees.keys(result), trees.rest_of(result)
     if trees.is_array(result):
         return "array", result.shape
     return "number" if isinstance(result, Real) or type(result).__name__ in ("bool_", "bool") else result
@@ -278,6 +373,21 @@ def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
         yield
     finally:
         VARIABLES.pop(key, None)
+        _RECORDING.reset(token)
+
+
+@contextmanager
+def numbers_only() -> Iterator[None]:
+    """While it lasts, this thread is in no function that is being differentiated or recorded: plain numbers come out.
+
+    For what is opaque to derivatives: a solver that makes use of derivatives of its own.
+    """
+    token, paused = _RECORDING.set(False), RECORDINGS[:]
+    RECORDINGS.clear()
+    try:
+        yield
+    finally:
+        RECORDINGS[:] = paused
         _RECORDING.reset(token)
 
 
@@ -379,15 +489,17 @@ class _Call:
         (value,) = _finished([self.output], self.graph)
         return value, self.rebuild(iter(self.pull([1.0], self.graph)))
 
-    def jacobian(self) -> Any:
-        """The derivatives of all outputs by all inputs, in the shape of the result, each in the shape of the inputs."""
+    def rows(self) -> list[list[Number]]:
+        """The derivatives of every output by all variables."""
         m, n = len(self.outputs), len(self.variables)
         if m <= n:
-            rows = [self.pull(unit, self.graph) for unit in _units(m)]
-        else:
-            columns = [self.push(unit, self.graph) for unit in _units(n)]
-            rows = [[column[i] for column in columns] for i in range(m)]
-        rest = iter(rows)
+            return [self.pull(unit, self.graph) for unit in _units(m)]
+        columns = [self.push(unit, self.graph) for unit in _units(n)]
+        return [[column[i] for column in columns] for i in range(m)]
+
+    def jacobian(self) -> Any:
+        """The derivatives of all outputs by all inputs, in the shape of the result, each in the shape of the inputs."""
+        rest = iter(self.rows())
 
         def blocks(output: Any) -> Iterator[Any]:
             """The derivatives of one leaf of the result by every leaf of the inputs."""

@@ -12,15 +12,24 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import operator
 import os
 import reprlib
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
-from micrograd_bp._engine import operators
-from micrograd_bp._engine.operators import ByHand, copied, give_operations, micrograd_arguments
+from micrograd_bp._engine.operators import (
+    ByHand,
+    comparison,
+    copied,
+    general_net_input,
+    give_methods,
+    micrograd_arguments,
+    operators,
+    sign_operator,
+)
 from micrograd_bp._engine.signatures import Arithmetic
 from micrograd_bp.ops import RECORDINGS, Op, number
 
@@ -28,10 +37,24 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 class Value(Arithmetic):
     """A number in a computation graph: arithmetic on it records a new Value.
 
-    `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
-    float `data` does: the same results and branches, the same types of exception. `hash` alone goes by identity, so
-    that a set or dict of nodes holds nodes. (`_children` and `_op` are there for programs that make nodes as
-    micrograd does.)
+    A Value behaves as the float `data` does: the same results and branches, the same types of exception. `hash` alone
+    goes by identity, so that a set or dict of nodes holds nodes.
+
+    Args:
+        data: A real number.
+        label: A name for pictures and messages; `Value(2.0, "x")` gives it as well.
+        _children: The operands, where a program makes a node as micrograd does.
+        _op: The symbol of such a node.
+
+    Raises:
+        TypeError: data is no real number, or label no str.
+
+    Example:
+        >>> x = Value(3.0, label="x")
+        >>> y = x * x
+        >>> y.backward()
+        >>> y.data, x.grad, y.op.name, y.partials
+        (9.0, 6.0, 'mul', (3.0, 3.0))
     """
 
     __slots__ = ("__dict__", "_data", "_grad", "_label", "_partials", "op", "operands")
@@ -85,6 +108,19 @@ class Value(Arithmetic):
             raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
         self._label = label
 
+    if not TYPE_CHECKING:  # their types stand in Arithmetic
+        __add__, __radd__ = operators(ops.add)
+        __sub__, __rsub__ = operators(ops.sub)
+        __mul__, __rmul__ = operators(ops.mul)
+        __truediv__, __rtruediv__ = operators(ops.truediv)
+        __floordiv__, __rfloordiv__ = operators(ops.floordiv)
+        __mod__, __rmod__ = operators(ops.mod)
+        __pow__, __rpow__ = operators(ops.pow)
+        __neg__, __pos__, __abs__ = sign_operator(ops.neg), sign_operator(ops.pos), sign_operator(ops.abs)
+        __lt__, __le__, __gt__, __ge__ = map(comparison, (operator.lt, operator.le, operator.gt, operator.ge))
+        __eq__, __ne__ = map(comparison, (operator.eq, operator.ne))
+        __hash__ = object.__hash__  # by identity, so that a set or a dict of nodes holds nodes
+
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Value:
         """The node for op(*args), whatever the operation and its arity."""
@@ -115,12 +151,25 @@ class Value(Arithmetic):
         self.op, self.operands, self._partials = op, operands, (math.nan,) * len(operands)
 
     def backward(self, seed: float = 1.0) -> None:
-        """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to.
+        """Backpropagate: add seed * d self / d leaf to the grad of every leaf that this node depends on.
 
-        >>> x = Value(3.0)
-        >>> (x * x).backward()
-        >>> x.grad
-        6.0
+        The grad of every other node on the way is set to its derivative, overwriting what was there. 0 times anything
+        is 0 in the chain rule's product.
+
+        Args:
+            seed: The derivative of whatever is differentiated by this node.
+
+        Raises:
+            TypeError: seed is no real number.
+
+        Source:
+            Reverse accumulation: Griewank and Walther, Evaluating Derivatives, 2008, section 3.2.
+
+        Example:
+            >>> x = Value(3.0)
+            >>> (x * x).backward()
+            >>> x.grad
+            6.0
         """
         seed = number(seed, "backward")
         uses = _uses(self)
@@ -202,7 +251,22 @@ def _uses(output: Value) -> dict[Value, int]:
 
 
 def topological_order(output: Value) -> list[Value]:
-    """Every node that the output depends on, each after its operands, the output last; found without recursion."""
+    """Every node that the output depends on, each after its operands, the output last.
+
+    Args:
+        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
+
+    Returns:
+        A list of nodes, leaves among them, each once.
+
+    Source:
+        Kahn, Topological sorting of large networks, 1962, from the output back.
+
+    Example:
+        >>> x = Value(2.0)
+        >>> [node.data for node in topological_order(x * x + 1.0)]
+        [2.0, 4.0, 5.0]
+    """
     uses = _uses(output)
     order, ready = [], [output]
     while ready:
@@ -220,13 +284,24 @@ def topological_order(output: Value) -> list[Value]:
 def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
     """The derivatives of the output with respect to the inputs, as graphs that can be differentiated again.
 
-    The rules of `backward` fed with Values; no grad is touched. An input may be any node; one that the output does
-    not depend on gets 0. ValueError: data of a leaf was changed after the output was recorded.
+    The rules of `backward` run on Values instead of floats; no grad is touched.
 
-    >>> x = Value(3.0)
-    >>> (slope,) = gradients(x**3, [x])
-    >>> slope.data, gradients(slope, [x])[0].data
-    (27.0, 18.0)
+    Args:
+        output: The node to differentiate.
+        inputs: The nodes to differentiate by, leaves or not.
+
+    Returns:
+        A Value for each input; 0 where the output does not depend on it.
+
+    Raises:
+        TypeError: output is no Value, or inputs no sequence of Values.
+        ValueError: The data of a leaf was changed after the output was recorded.
+
+    Example:
+        >>> x = Value(3.0)
+        >>> (slope,) = gradients(x**3, [x])
+        >>> slope.data, gradients(slope, [x])[0].data
+        (27.0, 18.0)
     """
     if isinstance(inputs, Value) or not all(isinstance(x, Value) for x in (output, *inputs)):
         given = f"{reprlib.repr(output)} and {reprlib.repr(inputs)}"
@@ -273,11 +348,21 @@ def variables(numbers: Iterable[float]) -> list[Value]:
     return list(map(Value, numbers))
 
 
-def net_input(w: Sequence[Any], x: Sequence[Any], b: Any = None) -> Any:
+def net_input(w: Any, x: Any, b: Any = None) -> Any:
     """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right: one node of the graph.
 
-    w and x: the weights and the inputs, equally many (ValueError otherwise), Values or numbers; b: the bias, if there is
-    one. A float where all of them are numbers. Its grad is the unit's delta (Rumelhart, Hinton and Williams, 1986).
+    Its grad is the unit's delta (Rumelhart, Hinton and Williams, 1986).
+
+    Args:
+        w: The weights: Values or numbers.
+        x: The inputs, as many.
+        b: The bias, if there is one.
+
+    Returns:
+        A Value, or a float where all of them are numbers.
+
+    Raises:
+        ValueError: There are more weights than inputs, or fewer.
 
     >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
     >>> net = net_input(w, x, b=0.5)
@@ -300,10 +385,10 @@ def net_input(w: Sequence[Any], x: Sequence[Any], b: Any = None) -> Any:
             node.operands = args
             node._partials = (*(1.0,) * start, *data[n:], *data[start:n])
             return node
-    return operators.net_input(w, x, b)
+    return general_net_input(w, x, b)
 
 
-def layer(kind: Any, neurons: list[Any], x: Sequence[Any]) -> list[Any]:
+def layer_outputs(kind: Any, neurons: list[Any], x: Any) -> list[Any]:
     """The outputs of all neurons for the inputs x."""
     return [neuron(x) for neuron in neurons]
 
@@ -336,9 +421,16 @@ def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
     """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
     partials = op.partials(node, *node.operands)
     now = tuple([partial._data if isinstance(partial, Value) else partial for partial in partials])
-    if now != node._partials and any(x != y and (x == x or y == y) for x, y in zip(now, node._partials, strict=True)):
+    if now != node._partials and any(
+        x != y and (x == x or y == y) and not _same(x, y, op) for x, y in zip(now, node._partials, strict=True)
+    ):
         raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
     return partials
+
+
+def _same(x: float, y: float, op: Op) -> bool:
+    """Whether a partial is the one that was recorded: a rule of one's own may sum in another order on Values."""
+    return ops.TABLE.get(op.name) is not op and math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-12)
 
 
 def _product(adjoint: Value | float, partial: Value | float) -> Value | float:
@@ -356,11 +448,19 @@ def watch(thread: int) -> None:
 
 
 def engine_name() -> str:
-    """Which Value is in use: "pure" or "accelerated"."""
+    """Which Value is in use: the pure Python of value.py, or the same class compiled.
+
+    Returns:
+        "pure" or "accelerated". The environment variable MICROGRAD_BP_PURE=1 switches the accelerated one off.
+
+    Example:
+        >>> engine_name() in ("pure", "accelerated")
+        True
+    """
     return ENGINE
 
 
-give_operations(Value)
+give_methods(Value)  # a method for every operation: x.tanh(), x.maximum(y); and what else floats have
 ENGINE = "pure"
 
 if not os.environ.get("MICROGRAD_BP_PURE"):

@@ -12,20 +12,25 @@ import micrograd_bp as mg
 
 PACKAGE = Path(mg.__file__).parent
 LAYERS = [  # a module imports only what stands above it in this list
-    "_version _engine _engine.files _engine.signatures _engine.special _engine.trees datasets compiler.locks see",
+    "_version _engine _engine.op _engine.instructions _engine.native _engine.symbolic",
+    "_engine.files _engine.signatures _engine.special _engine.trees compiler.locks see",
+    "_engine.progress _engine.randomness _engine.tables datasets",
     "ops",
     "_engine.operators _engine.accelerated",
     "value",
-    "_engine.symbolic _engine.labels _engine.parameters math losses nn optim",
-    "transforms check",
+    "_engine.stubs _engine.labels _engine.parameters math losses nn optim",
+    "transforms check uncertainty custom implicit",
     "testing.precise testing.random_programs testing",
-    "compiler.machine compiler.program compiler.emit compiler.native compiler.python compiler.c99 compiler.kernels",
+    "series",
+    "compiler.machine compiler.program compiler.emit compiler.native compiler.python",
+    "compiler.c99 compiler.c_project compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
     "see.parts see.trace see.paths see.formula see.backward_pass see.drawing see.explorer",
-    "training.metrics training.checkpoint training.parallel training.compiled training.loop training",
+    "see.svg see.network see.curve",
+    "training.metrics training.checkpoint training.parallel training.compiled training.given training.loop training",
     "estimators",
     "__init__",
-    "cli.parse cli.draw cli.export cli.train cli __main__",
+    "cli.options cli.parse cli.draw cli.predict cli.export cli.train cli __main__",
 ]
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

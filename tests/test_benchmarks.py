@@ -17,6 +17,7 @@ COMMANDS = {  # the module after "python -m", and what stands in the tables that
     "benchmarks": ["micrograd_bp, accelerated", "micrograd_bp, compiled", "dot product", "| pure |"],
     "benchmarks.compiled": ["Rosenbrock", "Black-Scholes", "a warm call", "nodes"],
     "benchmarks.crossover": ["| 2 | 9 |"],
+    "benchmarks.derivatives": ["Taylor series", "mg.taylor (reference)"],
     "benchmarks.executors": ["| 2 | 15 | 4 |"],
     "benchmarks.gpt": ["parameters", "step     3: loss"],
     "benchmarks.scale": ["**pure**", "**accelerated**", "**compiled**"],

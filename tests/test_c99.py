@@ -309,7 +309,12 @@ def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real):
     path, out = tmp_path / "my model.json", tmp_path / "my model.c"
     model.save(path)
     code, said, _ = run(capsys, "export", path, *(["--float"] if real == "float" else []))
-    assert (code, said) == (0, f"{out}: C99, 2 inputs; its first lines say how to call it\n")
+    assert code == 0
+    first, last = said.splitlines()
+    files = f"{out}, {tmp_path / 'my_model.h'}"
+    assert first == f"{files}: C99 and C++, 2 inputs; the first lines of the former say how to call it"
+    measured = re.fullmatch(r"\d+ bytes of code and constants \(\S+ -Os\); 16 rows: .* is (\S+) of max\(.*", last)
+    assert float(measured[1]) < (1e-14 if real == "double" else 1e-5)
     source = out.read_text()
     assert "my model.json, Sequential(Standardize([5.0, 3.0], [2.0, 0.5]), MLP of [Layer of [ReLUNeuron(2)" in source
     weights = [p.data for p in model.parameters()]

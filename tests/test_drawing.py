@@ -184,17 +184,36 @@ def test_directions():
         mg.draw(x, direction="up")
 
 
-def test_shades_go_by_the_magnitude_of_grad():
-    nodes = [Value(1.0, label) for label in "abcde"]
+def shades(grads, **options):
+    """The fill of each node, by the grads that the nodes are given, and the picture's text."""
+    nodes = [Value(1.0, chr(ord("a") + k)) for k in range(len(grads))]
     output = sum(nodes)
     for node in topological_order(output):
         node.grad = 0.0
-    for node, grad in zip(nodes, (100.0, -100.0, 0.1, 0.0, float("nan"))):
+    for node, grad in zip(nodes, grads):
         node.grad = grad
-    boxes, _ = parts(mg.draw(output, shade=True).source)
+    source = mg.draw(output, shade=True, **options).source
+    boxes, _ = parts(source)
     fills = {shown(label)[0]: re.search(r'bgcolor="(.*?)"', label)[1] for label in boxes.values() if "bgcolor" in label}
-    assert [fills[name] for name in "abcde"] == ["#ff8f66", "#ff8f66", "#ffffff", "#ffffff", "#ffffff"]
-    assert "from 0.1 or less (white) to 100 (orange)" in mg.draw(output, shade=True).source
+    return [fills[node.label] for node in nodes], source
+
+
+def test_shades_go_by_the_order_of_magnitude_of_grad():
+    fills, source = shades([100.0, -100.0, 1.0, 0.01, 0.0, float("nan"), float("inf")])
+    assert fills == ["#f0703f", "#f0703f", "#fdc17f", "#fffbe6", "#ffffff", "#ffffff", "#f0703f"]
+    assert "from 0.01 (pale) to 100 (orange), by orders of magnitude" in source
+    fills, source = shades([1e300, 1e293, 1e-300])
+    assert fills == ["#f0703f", "#fffbe6", "#fffbe6"]
+    assert "from 1e+294 or less (pale) to 1e+300 (orange)" in source
+
+
+@given(st.lists(st.floats(), min_size=2, max_size=6))
+def test_a_larger_grad_is_never_a_paler_one(grads):
+    fills, _ = shades(grads)
+    depth = {"#ffffff": 1000}
+    by_size = sorted(zip([abs(g) for g in grads], fills), key=lambda pair: (pair[0] == pair[0], pair[0]))
+    green = [depth.get(fill, int(fill[3:5], 16)) for size, fill in by_size if size == size]
+    assert green == sorted(green, reverse=True)
 
 
 def test_drawing_changes_nothing():
@@ -205,10 +224,37 @@ def test_drawing_changes_nothing():
     assert (x.grad, output.grad) == (4.0, 1.0)
 
 
-@pytest.mark.parametrize("thing", [3.0, "x", None, [Value(1.0)]])
-def test_only_a_value_is_drawn(thing):
-    with pytest.raises(TypeError, match="draw takes a Value, not"):
+@pytest.mark.parametrize("thing", [3.0, "x", None, [], [Value(1.0), 2.0]])
+def test_only_values_are_drawn(thing):
+    with pytest.raises(TypeError, match=r"draw takes a Value, not|output holds 2.0 \(float\); pass a Value"):
         mg.draw(thing)
+
+
+def test_several_outputs_stand_in_one_picture():
+    x, y = Value(2.0, "x"), Value(3.0, "y")
+    product, leaf = x * y, Value(1.0, "alone")
+    boxes, edges = parts(mg.draw([product, product.tanh(), x, leaf], derivatives=True).source)
+    assert [shown(label)[0] for label in boxes.values()] == ["x", "y", "alone", "v1 = x * y", "v2 = tanh(v1)"]
+    assert [label.split("bgcolor")[1][2:9] for label in boxes.values()] == [
+        *("#ffe9c7", "#ddeaff", "#ffe9c7", "#ffe9c7", "#ffe9c7"),
+    ]
+    assert [(a, b) for a, b, _ in edges] == [("n0", "n3"), ("n1", "n3"), ("n3", "n4")]
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_a_title_stands_over_the_picture_as_it_is(bundled, title):
+    svg = mg.draw(Value(1.0, "x") * 2.0, title=title, shade=True).pipe(encoding="utf-8")
+    cut = title if len(title) <= 120 else f"{title[:117]}..."
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    assert plain in texts(svg) or not plain
+
+
+def test_the_resolution_is_that_of_the_png(bundled):
+    picture = mg.draw(Value(1.0) * 2.0), mg.draw(Value(1.0) * 2.0, dpi=288.0)
+    widths = [int.from_bytes(each.pipe("png")[16:20], "big") for each in picture]
+    assert abs(widths[1] - 3 * widths[0]) <= 3
+    with pytest.raises(ValueError, match="dpi is a number of dots per inch"):
+        mg.draw(Value(1.0), dpi=0)
 
 
 # --- rendering ----------------------------------------------------------------------------------------------------
@@ -260,6 +306,43 @@ def test_any_part_is_framed_and_named_as_it_is(bundled, name):
         svg = mg.draw(output, model={name: w, f"{name}.": [v]}, depth=depth).pipe(encoding="utf-8")
         assert svg.count('class="cluster"') == (3 if depth is None else clusters)
         assert plain in texts(svg) or not plain
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB", "RL", "BT"])
+@pytest.mark.parametrize("depth", [None, 0, 1, 2])
+def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(bundled, depth, direction):
+    network = nn.MLP(2, [4, 3, 1], activation="tanh", rng=random.Random(0))
+    loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
+    picture = mg.draw(loss, model=network, depth=depth, direction=direction)
+    root = ElementTree.fromstring(picture.pipe(encoding="utf-8"))
+    frames, places = {}, {}
+    for group in root.iter("{http://www.w3.org/2000/svg}g"):
+        corners = [
+            [*map(float, pair.split(","))]
+            for path in group.findall("{http://www.w3.org/2000/svg}path")
+            for pair in re.findall(r"[-\d.]+,[-\d.]+", path.get("d"))
+        ]
+        words = list(group.iter("{http://www.w3.org/2000/svg}text"))
+        if group.get("class") == "cluster":
+            frames[words[0].text] = [(min(c), max(c)) for c in zip(*corners)]
+        elif group.get("class") == "node" and words[0].text.startswith("neurons["):
+            places.setdefault(words[0].get("y" if direction in ("LR", "RL") else "x"), words[0].text)
+    if depth == 2:
+        along = sorted(places, key=lambda place: float(place))
+        assert [places[place] for place in along if places[place] != "neurons[0]: Neuron"][-1].startswith("neurons[3]")
+    if depth is None:
+        axis = 0 if direction in ("LR", "RL") else 1
+        spans = [frames[f"layers[{k}]: Layer"][axis] for k in range(3)]
+        spans = spans if direction in ("LR", "TB") else [(-b, -a) for a, b in spans]
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_names_are_short_within_the_frame_that_says_the_rest():
+    network = nn.MLP(2, [2, 1], rng=random.Random(0))
+    boxes, _ = parts(mg.draw(network([0.5, -1.0]), model=network).source)
+    first = [shown(label)[0] for label in boxes.values() if shown(label)]
+    assert first.count("w.0") == first.count("b") == 3
+    assert any(re.fullmatch(r"v\d+ = w\.0 \* 0\.5", text) for text in first)
 
 
 def test_parts_with_one_path_are_frames_of_their_own():

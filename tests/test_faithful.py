@@ -89,7 +89,7 @@ def matched(x, k):
         (lambda x: (x, 10**400), [(1.0,), (2.0,)]),
         (lambda k: k + 1, [(1,), (2,), (1.5,)]),
         (lambda x: (plain_math.floor(x), round(x, 1), int(x)), [(1.25,), (2.5,), (-0.25,), (1e19,), (plain_math.inf,)]),
-        (lambda x: (x.is_integer(), x.as_integer_ratio()), [(1.25,), (2.0,), (-0.0,), (0.0,)]),
+        (lambda x: (x.is_integer(), x.hex()), [(1.25,), (2.0,), (-0.0,), (0.0,)]),
         (lambda x: math.nextafter(x, plain_math.inf) * 2.0, [(0.0,), (-0.0,), (1.0,)]),
         (lambda x: round(x, 1), [(0.0,), (-0.0,), (0.04,), (-0.04,)]),
         (lambda d: d["a"] if d["k"] == 1 else d["b"], [({"a": 1.0, "b": 2.0, "k": k},) for k in (1, 2)]),

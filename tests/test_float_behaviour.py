@@ -5,8 +5,10 @@ import functools
 import math
 import numbers
 import operator
+import statistics
 import struct
 import sys
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -164,7 +166,7 @@ def test_comparisons_with_what_is_no_real_number(compare, x, y):
     assert outcome(compare, y, mg.Value(x)) == outcome(compare, y, x)
 
 
-METHODS = ["is_integer", "as_integer_ratio", "hex", "conjugate", "real", "imag", "__trunc__", "__floor__", "__ceil__"]
+METHODS = ["is_integer", "hex", "conjugate", "real", "imag", "__trunc__", "__floor__", "__ceil__"]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -176,6 +178,21 @@ def test_methods_of_floats(name, x):
         return found() if callable(found) else found
 
     assert outcome(ask, mg.Value(x)) == outcome(ask, x)
+
+
+@given(x=floats)
+@settings(max_examples=60)
+def test_a_ratio_of_integers_is_that_of_the_float_and_says_that_it_has_no_derivative(x):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert outcome(mg.Value.as_integer_ratio, mg.Value(x)) == outcome(float.as_integer_ratio, x)
+    assert [str(warning.message).split("(")[0] for warning in caught] == ["as_integer_ratio"]
+
+
+def test_a_mean_that_would_lose_its_derivative_says_so():
+    with pytest.warns(UserWarning, match=r"math\.fsum\(xs\) / len\(xs\) keeps it"):
+        assert mg.grad(lambda xs: statistics.mean(xs) * xs[0])([1.0, 2.0]) == [1.5, 0.0]
+    assert mg.grad(lambda xs: mg.math.fsum(xs) / len(xs) * xs[0])([1.0, 2.0]) == [2.0, 0.5]
 
 
 def test_the_real_part_and_the_conjugate_keep_the_derivative():

@@ -54,21 +54,27 @@ INTERRUPTED = """
         "callback": lambda: kernel(X),
         "jit": lambda: batch(column),
     }[which]
+    def interrupt_twice(begun, delay):
+        begun.wait()
+        for pause in (delay, 0.0004):
+            time.sleep(pause)
+            _thread.interrupt_main()
+
     want, interrupts = call(), 0
     for trial in range(8):
-        timers = [threading.Timer(0.02 + 0.007 * trial + 0.0004 * k, _thread.interrupt_main) for k in range(2)]
-        for timer in timers:
-            timer.start()
+        begun = threading.Event()
+        thread = threading.Thread(target=interrupt_twice, args=(begun, 0.02 + 0.007 * trial))
+        thread.start()
         try:
+            begun.set()
             while True:
                 call()
         except KeyboardInterrupt:
             interrupts += 1
         try:
-            for timer in timers:
-                timer.join()
+            thread.join()
         except KeyboardInterrupt:
-            pass
+            thread.join()
         marks = [np.zeros(n) for _ in range(4)]
         time.sleep(0.05)
         assert not any(mark.any() for mark in marks)

@@ -4,6 +4,7 @@ Numbers are compared to a tolerance, pictures by the text in them; cells tagged 
 outputs are not compared.
 """
 
+import base64
 import math
 import os
 import re
@@ -94,3 +95,14 @@ def test_the_index_shows_every_notebook():
         assert f"]({path.name})" in index, f"{path.name} has no row"
     linked = set(re.findall(r'src="(images/[^"]+)"', index))
     assert linked == {f"images/{path.name}" for path in (FOLDER / "images").iterdir()}
+
+
+@notebooks
+def test_the_index_shows_a_picture_as_its_notebook_has_it(path):
+    pictures = [
+        base64.b64decode(output.data["image/png"])
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert (FOLDER / "images" / f"{path.stem}.png").read_bytes() in pictures

@@ -31,7 +31,7 @@ import operator
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
     COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, micrograd_arguments, noticed,
-    net_input as _net_input,
+    general_net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -884,7 +884,7 @@ def net_input(w, x, b=None):
         if b is None or is_value(b) or PyFloat_CheckExact(b):
             p = shared(w)
     if p == NULL:
-        return _net_input(w, x, b)
+        return general_net_input(w, x, b)
     try:
         q = shared(x)
     except MemoryError:
@@ -894,13 +894,13 @@ def net_input(w, x, b=None):
         release(p, NULL)
         if q != NULL:
             release(q, NULL)
-        return _net_input(w, x, b)
+        return general_net_input(w, x, b)
     cdef PyObject *left = NULL if b is None else <PyObject *>b
     cdef double out = weighted_sum(data_of(left) if left != NULL else 0.0, p, q)
     return new_products(<PyObject *>NET_INPUT, out, left, p, q)
 
 
-def layer(kind, list neurons not None, x):
+def layer_outputs(kind, list neurons not None, x):
     """The outputs of all neurons for the inputs x; those of this type without a Python call for each."""
     cdef list outputs = []
     cdef Block *q = NULL
@@ -1479,5 +1479,5 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
-    "scatter": scatter, "net_input": net_input, "layer": layer, "watch": watch, "ENGINE": "accelerated",
+    "scatter": scatter, "net_input": net_input, "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
 }

@@ -17,15 +17,18 @@ LONGEST = 50  # characters of a file's name in that of its temporary file: 255 b
 DEEPEST = 200  # levels of lists and objects in a file: 100 models within models, which Python's recursion allows
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes, *, folders: bool = False) -> None:
     """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step.
 
     What stood there stays until then, whatever happens; of two writers each writes whole, and the last one's file
-    stays. A device or a pipe is written to as it is. OSError: it names the path.
+    stays. A device or a pipe is written to as it is. `folders`: those that are missing are made. OSError: it names the
+    path.
     """
     data = content.encode() if isinstance(content, str) else content
     target = os.path.realpath(path)  # a link stays one
     try:
+        if folders:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.exists(target) and not os.path.isfile(target):
             with open(target, "wb") as file:  # IsADirectoryError: it is one
                 file.write(data)
@@ -110,7 +113,9 @@ def _strict(x: Any) -> Any:
     return [_strict(value) for value in x] if isinstance(x, list | tuple) else x
 
 
-def read_json(path: Path, kind: str, version: int, keys: tuple[str, ...]) -> dict[str, Any]:
+def read_json(
+    path: Path, kind: str, version: int, keys: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The object in a file that `write_json` wrote: {"format": kind, "version": version, and the keys}.
 
     ValueError: anything else, with the file and the place.
@@ -134,7 +139,8 @@ def read_json(path: Path, kind: str, version: int, keys: tuple[str, ...]) -> dic
         raise ValueError(
             f"{path}: version {content.get('version')!r} of the {kind} format; this library reads {version}"
         )
-    check_keys(content, ("format", "version", *keys), str(path))
+    there = [key for key in optional if key in content]
+    check_keys(content, ("format", "version", *keys, *there), str(path))
     check_depth(content, str(path))
     return content
 
@@ -185,6 +191,13 @@ def real(x: Any, place: str) -> float:
     elif type(x) is str and x in ("nan", "inf", "-inf"):
         return float(x)
     raise ValueError(f"{place}: {_shown(x)} is no float")
+
+
+def text(x: Any, place: str) -> str:
+    """The text that stands at this place of a file."""
+    if type(x) is str:
+        return x
+    raise ValueError(f"{place}: {_shown(x)} is no text")
 
 
 def natural(x: Any, place: str) -> int:

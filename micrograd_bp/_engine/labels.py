@@ -7,7 +7,7 @@ import re
 import reprlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from micrograd_bp._engine.symbolic import Name
@@ -17,15 +17,17 @@ from micrograd_bp.value import Value, topological_order
 class Listing:
     """The nodes of a graph under the names by which pictures, tables and explanations call them.
 
-    `leaves` stand in the order in which they are first used, `interior` in the order of evaluation, `nodes` are both.
+    `leaves` stand in the order in which they are first used, `interior` in the order of evaluation, `nodes` are both;
+    `output` is the first of the `outputs`.
     """
 
-    def __init__(self, output: Value) -> None:
-        order = topological_order(output)
-        self.output = output
+    def __init__(self, output: Value | Sequence[Value]) -> None:
+        self.outputs = (output,) if isinstance(output, Value) else tuple(output)
+        self.output = self.outputs[0]
+        order = list(dict.fromkeys(node for each in self.outputs for node in topological_order(each)))
         self.interior = [node for node in order if node.op is not None]
         used = (x for node in self.interior for x in node.operands if isinstance(x, Value) and x.op is None)
-        self.leaves = list(dict.fromkeys(used)) if self.interior else [output]
+        self.leaves = list(dict.fromkeys([*used, *(node for node in self.outputs if node.op is None)]))
         self.nodes = self.leaves + self.interior
         self.names = node_names(order, self.leaves, readable)
 
@@ -72,6 +74,14 @@ def check_value(x: Any, taker: str) -> None:
     """TypeError: x, which goes to this function, is no Value."""
     if not isinstance(x, Value):
         raise TypeError(f"{taker} takes a Value, not {reprlib.repr(x)} ({type(x).__name__})")
+
+
+def check_outputs(output: Any, taker: str) -> None:
+    """TypeError: this is neither a Value nor a sequence of some Values."""
+    if isinstance(output, list | tuple) and output:
+        check_values(output, taker, "output")
+    else:
+        check_value(output, taker)
 
 
 def check_values(xs: Any, taker: str, what: str) -> None:

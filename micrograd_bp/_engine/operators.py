@@ -1,12 +1,16 @@
-"""What the table gives to a class of nodes: an operator or a method for every row, and NumPy's names for them."""
+"""Operators and methods for a class of nodes: one for every operation of the table, and NumPy's names for them.
+
+A class body says which operator stands for which operation, as Value's does: `__add__, __radd__ = operators(ops.add)`.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
 import operator
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Number, Real
 from typing import Any
@@ -21,11 +25,36 @@ NUMPY_NAMES = {
 }  # fmt: skip
 COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)  # as C numbers them
 READINGS = (bool, int, math.trunc, math.floor, math.ceil, round)
-FLOAT_METHODS = (float.is_integer, float.as_integer_ratio, float.hex)
+FLOAT_METHODS = (float.is_integer, float.hex)
 
 
-def operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], Any]) -> None:
-    """Give cls the operator of every row that Python's floats have one for: __add__ and __radd__ for `add`."""
+class Operator:
+    """Stands in a class body for the method that applies an operation; becomes it when the class is made."""
+
+    def __init__(self, make: Callable[[Any, Any], Any], argument: Any) -> None:
+        self.make, self.argument = make, argument
+
+    def __set_name__(self, cls: Any, name: str) -> None:
+        _give(cls, name, self.make(self.argument, cls))
+
+
+def operators(op: Op) -> tuple[Operator, Operator]:
+    """The methods for `x + y` and `2.0 + y`, where op is `add`."""
+    return Operator(_method, op), Operator(_reflected, op)
+
+
+def sign_operator(op: Op) -> Operator:
+    """The method for `-x`, where op is `neg`."""
+    return Operator(_method, op)
+
+
+def comparison(read: Callable[[Any, Any], bool]) -> Operator:
+    """The method for `x < y`, where read is `operator.lt`: it compares the data."""
+    return Operator(_reading, read)
+
+
+def give_operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], Any]) -> None:
+    """Give cls the operator of every operation that Python's floats have one for: __add__ and __radd__ for `add`."""
     for op in TABLE.values():
         if hasattr(operator, op.name) and hasattr(float, f"__{op.name}__"):
             _give(cls, f"__{op.name}__", method(op))
@@ -33,12 +62,11 @@ def operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], A
                 _give(cls, f"__r{op.name}__", reflected(op))
 
 
-def give_operations(cls: Any) -> None:
-    """Give a class of nodes its operators, a method for every row, comparisons and roundings."""
-    operators(cls, lambda op: _method(op, cls), lambda op: _reflected(op, cls))
+def give_methods(cls: Any) -> None:
+    """Give a class of nodes a method for every operation, and the rest of what floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
-    for read in (*COMPARISONS, *READINGS):
+    for read in READINGS:
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
     give_others(cls)
     _give(cls, "__divmod__", lambda self, other: (self // other, self % other))
@@ -49,6 +77,18 @@ def give_others(cls: Any) -> None:
     """Give a class of nodes what floats have beside operators, and NumPy's names."""
     for read in FLOAT_METHODS:
         _give(cls, read.__name__, _reading(read, cls))
+    ratio = _reading(float.as_integer_ratio, cls)
+
+    def as_integer_ratio(self: Any) -> tuple[int, int]:
+        warnings.warn(
+            "as_integer_ratio() of a Value gives whole numbers, and what is computed from them has no derivative "
+            "(as in statistics.mean: math.fsum(xs) / len(xs) keeps it); .data.as_integer_ratio() says that it is meant",
+            stacklevel=2,
+        )
+        pair: tuple[int, int] = ratio(self)
+        return pair
+
+    _give(cls, "as_integer_ratio", as_integer_ratio)
     for alias, name in NUMPY_NAMES.items():
         setattr(cls, alias, getattr(cls, name))
     cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)
@@ -69,7 +109,7 @@ def _operand(op: Op, other: Any) -> Any:
     return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
 
 
-def net_input(w: Any, x: Any, b: Any = None) -> Any:
+def general_net_input(w: Any, x: Any, b: Any = None) -> Any:
     """b + w_1 x_1 + ... + w_n x_n from left to right: one node where all of them are numbers, arrays term by term."""
     w, x = tuple(w), tuple(x)
     if len(w) != len(x):
@@ -84,16 +124,17 @@ def net_input(w: Any, x: Any, b: Any = None) -> Any:
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
     """A row as a method of one or two arguments: `_record` again, unrolled for the nodes that programs are made of."""
-    forward, partials, new = op.forward, op.partials, cls.__new__
+    forward, new = op.forward, cls.__new__
+    rule = op.rule if op.degree is None else op.partials
 
     def unary(self: Any) -> Any:
         x = self._data
         node: Any = new(cls)
         try:
             node._data = out = forward(x)
-            node._partials = partials(out, x)
+            node._partials = rule(out, x)
         except Exception as error:
-            raise op.failure(error, (self,)) from error
+            node._partials = _again(op, node, error, (self,), x)
         node._grad = 0.0
         node._label = ""
         node.op = op
@@ -113,9 +154,9 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
         node: Any = new(cls)
         try:
             node._data = out = forward(x, y)
-            node._partials = partials(out, x, y)
+            node._partials = rule(out, x, y)
         except Exception as error:
-            raise op.failure(error, (self, other)) from error
+            node._partials = _again(op, node, error, (self, other), x, y)
         node._grad = 0.0
         node._label = ""
         node.op = op
@@ -127,7 +168,8 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
 
 def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
     """A row as an operator whose left operand is a plain number; unrolled, `2.0 * x` takes a fifth of the time."""
-    forward, partials, new = op.forward, op.partials, cls.__new__
+    forward, new = op.forward, cls.__new__
+    rule = op.rule if op.degree is None else op.partials
 
     def reflected(self: Any, other: Any) -> Any:
         if type(other) is not float:
@@ -138,9 +180,9 @@ def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
         node: Any = new(cls)
         try:
             node._data = out = forward(other, y)
-            node._partials = partials(out, other, y)
+            node._partials = rule(out, other, y)
         except Exception as error:
-            raise op.failure(error, (other, self)) from error
+            node._partials = _again(op, node, error, (other, self), other, y)
         node._grad = 0.0
         node._label = ""
         node.op = op
@@ -148,6 +190,14 @@ def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
         return node
 
     return reflected
+
+
+def _again(op: Op, node: Any, error: Exception, operands: tuple[Any, ...], *data: float) -> tuple[Any, ...]:
+    """The partials where the rule raised, in IEEE arithmetic; the operation's own error where it has no value."""
+    try:
+        return op.partials(node._data, *data)  # AttributeError: there is no value
+    except Exception:
+        raise op.failure(error, operands) from error
 
 
 def _reading(read: Callable[..., Any], cls: Any) -> Callable[..., Any]:
@@ -212,11 +262,11 @@ def copied(node: Any, cls: Any, memo: dict[int, Any] | None = None) -> Any:
 # --- nodes made by hand, as programs for micrograd make them ------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
 class ByHand(Op):
     """The operation of one node whose derivative is a function of its own, in `_backward`."""
 
-    step: Callable[[], object] | None = None  # adds to the grads of the operands
+    step: Callable[[], object] | None = field(init=False)  # adds to the grads of the operands
 
     @classmethod
     def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
@@ -228,7 +278,9 @@ class ByHand(Op):
                 "second derivatives, transforms and jit need an Op"
             )
 
-        return cls(symbol or "by hand", symbol, refuse, refuse, step=step)
+        op = cls(symbol or "by hand", symbol, refuse, refuse)
+        object.__setattr__(op, "step", step)
+        return op
 
 
 def backward_step(node: Any) -> Callable[[], object]:

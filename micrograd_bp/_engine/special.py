@@ -14,11 +14,6 @@ def ieee_div(x: float, y: float) -> float:
     return math.nan if x == 0.0 or x != x else math.copysign(math.inf, x) * math.copysign(1.0, y)
 
 
-def ieee_log(x: float) -> float:
-    """log(x) as IEEE 754 has it: -inf at 0 and nan below."""
-    return math.log(x) if x > 0.0 else -math.inf if x == 0.0 else math.nan
-
-
 def ieee_pow(x: float, y: float) -> float:
     """x**y as IEEE 754 has it: overflow and poles give inf, a fractional power of a negative base nan."""
     if x == 0.0 and y < 0.0:  # not left to C, whose flag of a division by zero NumPy would warn of
@@ -52,19 +47,6 @@ def floor(x: float) -> float:
     return x // 1.0 if math.isfinite(x) else x
 
 
-def logaddexp(x: float, y: float) -> float:
-    """log(exp(x) + exp(y)) without overflow."""
-    if x == y:
-        return x + math.log(2.0)
-    return (x if x > y else y) + math.log1p(math.exp(-abs(x - y)))
-
-
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)) without overflow."""
-    t = math.exp(-abs(x))
-    return (t if x < 0.0 else 1.0) / (1.0 + t)
-
-
 def fma(x: float, y: float, z: float) -> float:
     """x * y + z, rounded once."""
     if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
@@ -80,6 +62,11 @@ def net_input(*args: float) -> float:
     for w, x in zip(args[odd : half + odd], args[half + odd :]):
         total = total + w * x
     return total
+
+
+def fsum(*args: float) -> float:
+    """The sum of the arguments, rounded once."""
+    return math.fsum(args)
 
 
 def sumprod(*args: float) -> float:
@@ -185,12 +172,6 @@ def _log(x: Decimal) -> Decimal:
         return x.ln()
     y = Decimal(math.log(x))
     return y + x * (-y).exp() - 1
-
-
-def true_cbrt(x: float) -> float:
-    """The cube root by a step of Newton's method from C's, which may be off by 4 ulp."""
-    root = math.cbrt(x)
-    return root - (root - x / (root * root)) / 3.0 if x and math.isfinite(x) else x
 
 
 def true_gamma(x: float) -> float:

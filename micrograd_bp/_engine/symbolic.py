@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from micrograd_bp._engine.operators import operators
-from micrograd_bp.ops import TABLE, Op
+from micrograd_bp._engine.op import TABLE, Op, Operand
 
 
-class Name:
+class Name(Operand):
     """A stand-in for a number that writes down what is done to it: a rule run on names gives its formula.
 
     >>> x = Name("x")
@@ -17,15 +16,7 @@ class Name:
     """
 
     __slots__ = ("rank", "text")
-    RANKS: ClassVar = {
-        "+": 1,
-        "-": 1,
-        "*": 2,
-        "/": 2,
-        "//": 2,
-        "%": 2,
-        "**": 4,
-    }  # of binary operators; a sign has 3, a name 5
+    RANKS: ClassVar = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}  # a sign has 3, a name 5
 
     def __init__(self, text: str, rank: int = 5) -> None:
         self.text = text
@@ -59,7 +50,16 @@ class Name:
         return self.text if self.rank >= rank else f"({self.text})"
 
 
-operators(Name, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+class Textbook(Name):
+    """A name whose formulas are a textbook's: what a rule does at special points, or for the last bit, is left out."""
+
+    __slots__ = ()
+    RANKS: ClassVar = Name.RANKS
+    formal = True  # see ops.choose
+
+    @classmethod
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+        return super()._record(TABLE.get(op.symbol, op), args)  # log for ieee_log
 
 
 def derivatives(op: Op, out: str = "out", *names: str) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def derivatives(op: Op, out: str = "out", *names: str) -> tuple[str, ...]:
     >>> derivatives(ops.tanh), derivatives(ops.mul, "v3", "v1", "v2")
     (('1 - out * out',), ('v2', 'v1'))
     """
-    rule = op.partials(*(Name(name) for name in (out, *(names or op.parameters))))
+    rule = op.rule(*(Textbook(name) for name in (out, *(names or op.parameters))))
     return tuple(Name.of(partial).text for partial in rule)
 
 

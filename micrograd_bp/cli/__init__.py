@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from micrograd_bp.cli import draw, export, train
+from micrograd_bp.cli import draw, export, predict, train
+from micrograd_bp.cli.options import as_options
 
-COMMANDS = {"draw": draw.main, "export": export.main}  # by the first argument; without one, a network is trained
+# By the first argument; without one, a network is trained.
+COMMANDS = {"train": train.main, "draw": draw.main, "export": export.main, "predict": predict.main}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train.main(arguments)
     except (ValueError, ArithmeticError, ImportError, OSError) as error:
         place = f"{error.filename}: " if isinstance(error, OSError) and error.filename is not None else ""
-        print(f"micrograd-bp: error: {place}{getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        message = as_options(str(getattr(error, "strerror", None) or error))
+        print(f"micrograd-bp: error: {place}{message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("micrograd-bp: interrupted", file=sys.stderr)

@@ -170,8 +170,10 @@ class Graph:
     title: str = "a recorded graph"
 
 
-def source(graph: Graph, name: str = "kernel", real: str = "double") -> str:
-    """The C99 file; see `Kernel.source`.
+def source(
+    graph: Graph, name: str = "kernel", real: str = "double", *, include: str = "", fixed: bool = False
+) -> tuple[str, int]:
+    """The C99 file, and how many numbers its workspace has; see `Kernel.source` and `Kernel.c_files`.
 
     ValueError: the name is no identifier of C, real is neither "double" nor "float", or there is no C for a row.
     """
@@ -179,7 +181,7 @@ def source(graph: Graph, name: str = "kernel", real: str = "double") -> str:
         raise ValueError(f"functions are named after {name!r}, which is no identifier of C")
     if real not in ("double", "float"):
         raise ValueError(f'real is "double" or "float", not {real!r}')
-    writer = _Writer(name, real == "float")
+    writer = _Writer(name, real == "float", fixed)
     several = not graph.single
     results = [f"out[{k}]" for k in range(len(graph.value.outputs))] if several else ["return"]
     inputs = [f"x[{k}]" for k in range(len(graph.value.inputs))]
@@ -192,22 +194,25 @@ def source(graph: Graph, name: str = "kernel", real: str = "double") -> str:
             functions.append(writer.function(graph.gradient, "value_and_vjp", *wanted))
         else:
             functions.append(writer.function(graph.gradient, "value_and_grad", inputs, results + slopes, ["gradient"]))
-    parts = [_comment(graph, name, several), "#include <math.h>\n"]
+    parts = [_comment(graph, name, several), "#include <math.h>\n" + (f'#include "{include}"\n' if include else "")]
     if graph.leaves:
         lines = [f"    {writer.literal(x)}," for x in graph.leaves]
         labels = graph.labels[len(inputs) :]
         lines = [f"{line} /* w[{k}] {_plain(label)} */" for k, (line, label) in enumerate(zip(lines, labels))]
         parts.append(f"const double {name}_parameters[{len(lines)}] = {{\n" + "\n".join(lines) + "\n};\n")
     parts += [text for row, text in FUNCTIONS.items() if row in writer.used]
+    if fixed and writer.workspace:
+        parts.append(f"static double {name}_workspace[{writer.workspace}];\n")
     text = "\n".join([*parts, *functions])
-    return _single(text) if writer.single else text
+    return _single(text) if writer.single else text, writer.workspace
 
 
 class _Writer:
     """Functions of one file."""
 
-    def __init__(self, name: str, single: bool) -> None:
-        self.name, self.single = name, single
+    def __init__(self, name: str, single: bool, fixed: bool = False) -> None:
+        self.name, self.single, self.fixed = name, single, fixed
+        self.workspace = 0  # how many numbers pieces leave for each other, at most
         self.used: set[str] = set()  # the rows among FUNCTIONS
 
     def literal(self, x: float) -> str:
@@ -241,14 +246,22 @@ class _Writer:
         read = ["x", "w"] + (["cotangent"] if inputs and inputs[-1].startswith("cotangent") else [])
         arguments = [f"const double *{array}" for array in read]
         called = ", ".join([*read, "v"])
-        parts, calls = [], [f"double v[{size}];"] if slots else []
+        self.workspace = max(self.workspace, size)
+        place = f"double *v = {self.name}_workspace;" if self.fixed else f"double v[{size}];"
+        parts, calls = [], [place] if slots else []
         lines: list[str] = []
         for number, piece in enumerate(pieces):
             lines, known = [], names | {i: f"v[{slot}]" for i, slot in slots.items()}
             for i in piece:
                 row = program.rows[i]
                 assert row is not None
-                lines.append(f"const double t{i} = {self.expression(row, [known[k] for k in operands[i]])};")
+                arguments_of = [known[k] for k in operands[i]]
+                if row.arity is None and self.native(row, len(arguments_of), True) == f"{row.name}_row":
+                    lines.append(
+                        f"const double a{i}[] = {{{', '.join(arguments_of)}}};"
+                    )  # C++ has no literals of arrays
+                    arguments_of = [str(len(arguments_of)), f"a{i}"]
+                lines.append(f"const double t{i} = {self.expression(row, arguments_of, len(operands[i]))};")
                 known[i] = f"t{i}"
             if slots:
                 lines += [f"v[{slots[i]}] = t{i};" for i in piece if i in slots]
@@ -267,9 +280,9 @@ class _Writer:
 
     def native(self, op: Op, count: int, exact: bool) -> str:
         """The name of what does the row on so many operands in C; "": nothing, or its equal program is closer to it."""
-        rough = op.native.startswith("~")
-        if op.native and (op.arity is not None or count == len(op.domain)) and not (rough and op.expansion is not None):
-            return op.native.removeprefix("~")
+        fits = op.arity is not None or count == len(op.domain)
+        if op.native and fits and (op.exact or op.decomposition is None):
+            return op.native
         return f"{op.name}_row" if op.name in FUNCTIONS else ""
 
     def products(self, program: Program) -> dict[int, int]:
@@ -301,17 +314,17 @@ class _Writer:
         row = program.rows[i]
         return row is not None and row.native == "select" and program.constants.get(program.operands[i][2]) == 0.0
 
-    def expression(self, op: Op, operands: list[str]) -> str:
-        native = self.native(op, len(operands), True)
+    def expression(self, op: Op, operands: list[str], count: int) -> str:
+        native = self.native(op, count, True)
         if not native:
-            raise ValueError(f"there is no C for {op.name}: give its Op native=, a function of math.h, or expansion=")
+            raise ValueError(
+                f"there is no C for {op.name}: give its Op native=, a function of math.h, or decomposition="
+            )
         if native in INSTRUCTIONS:
             return INSTRUCTIONS[native].format(*operands)
         arguments = ", ".join(operands)
         if native == f"{op.name}_row":
             self.used.update((op.name, *NEEDS.get(op.name, ())))
-            if op.arity is None:
-                arguments = f"{len(operands)}, (const double[]){{{arguments}}}"
         return f"{native.removeprefix('llvm.')}({arguments})"
 
 

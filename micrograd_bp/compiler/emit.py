@@ -249,7 +249,7 @@ def abreast(program: Program, order: list[int], uses: list[int]) -> list[int]:
             inside = set(additions)
             for i in additions:
                 for k in program.operands[i]:
-                    if natives[k].endswith("fmul") and uses[k] == 1 and position[k] >= 0:
+                    if natives[k] == "fmul" and uses[k] == 1 and position[k] >= 0:
                         steps.append(k)
                         ready = max(ready, *(position[j] for j in program.operands[k]))
                     elif k not in inside:

@@ -53,12 +53,12 @@ def jit(function: F, *, exact: bool = ..., paths: int = ...) -> F: ...
 @overload
 def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Callable[[F], F]: ...
 def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
-    """The same function, recorded and compiled: whatever it gives for these arguments.
+    """The same function, recorded and compiled: it returns what the function returns for these arguments.
 
-    The floats among the arguments, in arrays, lists, tuples and dicts too, are Values while the function is recorded;
+    The floats among the arguments, in arrays, lists, tuples, dicts, dataclasses too, are Values while it is recorded;
     an array argument is the whole array, of Values. Everything else (ints, bools, strings, other objects) arrives as
-    it is and belongs to the path: for another int, another program. `jit(vmap(f))` is f over a batch: each row goes
-    its own way, in vector lanes and threads.
+    it is and belongs to the path: for another int, another program is recorded. `jit(vmap(f))` is f over a batch: each
+    row takes its own path, in vector lanes and threads.
 
     What the function reads off a Value (a comparison, a rounding) and an exception that it catches are guards of the
     path that it took. What cannot be recorded (a read of `.data`, random numbers, a result that is no number, list,
@@ -67,15 +67,24 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     the function's own is. With a Value among the arguments, and inside a function that is being differentiated, the
     function itself runs. Plain numbers that it finds elsewhere stay what they were: `constants` lists them.
 
-    exact: every number is the eager engine's to the last bit (the guards always are). paths: how many programs are
-    compiled; beyond, calls run eagerly, and a warning says so. Errors are the function's own.
+    Args:
+        function: The function; without it, `jit(exact=True)` is a decorator.
+        exact: Whether every number is the eager engine's to the last bit; the guards always are.
+        paths: How many programs are compiled; beyond, calls run eagerly, and a warning says so.
 
-    >>> import micrograd_bp as mg
-    >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
-    >>> f(3.0, 2.0), f(-3.0, 2.0)
-    (6.0, -1.5)
-    >>> mg.jit(mg.grad(f))(3.0, 2.0)
-    2.0
+    Returns:
+        A function of the same arguments. Its `stats`, `constants` and `source()` tell what was recorded.
+
+    Raises:
+        TypeError: function is no function. When it is called: whatever the function itself raises.
+
+    Example:
+        >>> import micrograd_bp as mg
+        >>> f = mg.jit(lambda x, y: x * y if x > 0.0 else x / y)
+        >>> f(3.0, 2.0), f(-3.0, 2.0)
+        (6.0, -1.5)
+        >>> mg.jit(mg.grad(f))(3.0, 2.0)
+        2.0
     """
     if function is None:
         return functools.partial(jit, exact=exact, paths=paths)
@@ -98,7 +107,7 @@ class Constant:
 class Result:
     """What a function returned: its entries in order, and how to build the like of it around other numbers."""
 
-    skeleton: Any  # lists, tuples and dicts with None at each leaf
+    skeleton: Any  # the containers, with None at each leaf
     leaves: list[Any]  # float or np.float64, the shape of an array, or a Constant
     entries: list[Any]  # Values and floats, those of arrays too
     build: Callable[[list[Any]], Any] | None = None
@@ -122,7 +131,7 @@ class Result:
                 leaves.append(Constant(leaf))
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
-        return cls(trees.rebuilt(result, iter([None] * len(leaves))), leaves, entries)
+        return cls(trees.outline(result), leaves, entries)
 
     def alike(self, other: Result) -> bool:
         """Whether the two are built alike, up to the values of constants; a number is a number, constant or not."""
@@ -170,7 +179,7 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
         start[0] = stop = first + math.prod(leaf)
         return lambda numbers: trees.array(numbers[first:stop], leaf)
     kind = type(skeleton)
-    children = list(skeleton.values() if isinstance(skeleton, dict) else skeleton)
+    children = list(trees.children_of(skeleton))
     if kind in (list, tuple) and not any(child is not None for child in children):
         kinds = [next(leaves) for _ in children]
         if all(leaf is float for leaf in kinds):
@@ -324,13 +333,15 @@ class Scan:
         if kind is float:
             self.numbers.append(tree)
             return float
-        if isinstance(tree, (list, dict)) or trees.is_array(tree):
+        if isinstance(tree, (list, dict, trees.Node)) or trees.is_array(tree):
             if id(tree) in self._seen:
                 return "again", self._seen[id(tree)]
             self._seen[id(tree)] = len(self._seen)
-        if _is_container(tree):
+        if _is_open(tree):
             if isinstance(tree, dict):
                 return (kind, *[(type(name), name, self.key(x)) for name, x in tree.items()])
+            if isinstance(tree, trees.Node):
+                return (kind, self._rest(trees.rest_of(tree)), *[self.key(x) for x in trees.children_of(tree)])
             if all(type(x) is float for x in tree):
                 self.numbers += tree
                 return kind, len(tree)
@@ -344,6 +355,14 @@ class Scan:
             self.numbers.append(float(tree))
             return float
         return self._other(tree)
+
+    def _rest(self, rest: Any) -> Any:
+        """What belongs to the path of an object that is taken apart."""
+        try:
+            hash(rest)
+        except TypeError:
+            return self._thing(rest)
+        return type(rest), rest
 
     def _array(self, array: Any) -> Any:
         if hasattr(array, "mask"):
@@ -372,8 +391,20 @@ class Scan:
 
 
 def _is_container(x: Any) -> bool:
-    """Whether it is a list, tuple or dict of a class that can be built again; others are objects like any other."""
-    return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or (isinstance(x, tuple) and hasattr(x, "_make"))
+    """Whether it is a container of a class that can be built again; others are objects like any other."""
+    named = isinstance(x, tuple) and hasattr(x, "_make")
+    return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or named or isinstance(x, trees.Node)
+
+
+def _is_open(x: Any) -> bool:
+    """Whether an argument is taken apart.
+
+    No dataclass is that holds Values, which are read at each call, or has attributes that are no fields, which may be
+    made of these.
+    """
+    if not isinstance(x, trees.Node):
+        return _is_container(x)
+    return not trees.has_more(x) and not any(isinstance(leaf, Value) for leaf in trees.leaves(x))
 
 
 def _is_number(x: Any) -> bool:
@@ -388,7 +419,7 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
     """The arguments with other numbers for their floats, in the order of Scan; what stands twice is copied once."""
     if id(tree) in copies:
         return copies[id(tree)][1]
-    if _is_container(tree):
+    if _is_open(tree):
         new = trees.like(tree, [filled(x, numbers, copies) for x in trees.children_of(tree)])
     elif trees.is_array(tree) and tree.dtype.kind in "fO" and tree.size:
         new = sys.modules["numpy"].empty(tree.shape, object)
@@ -396,7 +427,7 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
         new.ravel()[:] = [next(numbers) if tree.dtype.kind == "f" else filled(x, numbers, copies) for x in flat]
     else:
         return next(numbers) if _is_number(tree) else tree
-    if isinstance(tree, (list, dict)) or trees.is_array(tree):
+    if isinstance(tree, (list, dict, trees.Node)) or trees.is_array(tree):
         copies[id(tree)] = tree, new
     return new
 
@@ -417,6 +448,9 @@ def written_back(copies: Copies) -> None:
             new = {name: number_of(x) for name, x in copy.items()}
             original.clear()
             original.update(new)
+        elif isinstance(original, trees.Node):
+            for name in vars(copy) if hasattr(copy, "__dict__") else trees.keys(copy):
+                object.__setattr__(original, name, number_of(getattr(copy, name)))
         elif original.dtype.kind == "f":
             original[...] = trees.array([number_of(x) for x in copy.ravel().tolist()], copy.shape)
         else:

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler import c99
+from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -33,16 +33,28 @@ def kernel(
 ) -> Kernel:
     """Compile a recorded graph for batches: the inputs, leaves of the graph, become the columns of a matrix.
 
-    output: a Value; or several, for a kernel that gives several values a row. parameters: leaves whose gradient
-    `value_and_grad` gives, in this order; like all leaves that are no inputs, they are read at each call. exact: no
-    multiply-add and no vector mathematics, so that every number is the eager engine's to the last bit. ValueError:
-    an input or parameter that is no leaf, or is given twice. A branch that the recording took is taken for every row;
-    `jit` finds out where another should be.
+    A branch that the recording took is taken for every row; `jit` finds out where another should be.
 
-    >>> x, w = Value(1.0, "x"), Value(3.0, "w")
-    >>> loss = kernel(0.5 * (w * x - 1.0) ** 2, inputs=[x], parameters=[w])
-    >>> [loss(row) for row in ([1.0], [2.0])]
-    [2.0, 12.5]
+    Args:
+        output: A Value; or several, for a kernel that gives several values a row.
+        inputs: The leaves that have a number in each row, in the order of the columns.
+        parameters: The leaves whose gradient `value_and_grad` gives, in this order. Like all leaves that are no inputs,
+            they are read at each call.
+        exact: Whether every number is the eager engine's to the last bit: no fused multiply-add, and no vector versions
+            of mathematical functions.
+
+    Returns:
+        A `Kernel`.
+
+    Raises:
+        TypeError: output is no Value, and no list or tuple of Values.
+        ValueError: An input or parameter is no leaf, or is given twice.
+
+    Example:
+        >>> x, w = Value(1.0, "x"), Value(3.0, "w")
+        >>> loss = kernel(0.5 * (w * x - 1.0) ** 2, inputs=[x], parameters=[w])
+        >>> [loss(row) for row in ([1.0], [2.0])]
+        [2.0, 12.5]
     """
     outputs = [output] if isinstance(output, Value) else list(output) if isinstance(output, (list, tuple)) else []
     if not outputs or not all(isinstance(x, Value) for x in outputs):
@@ -52,7 +64,16 @@ def kernel(
 
 
 class Kernel:
-    """A compiled graph; see `kernel`. Safe to call from several threads; pickled with its program and parameters."""
+    """A compiled graph, as `kernel` returns it: a function of a batch.
+
+    It is safe to call from several threads, and is pickled with its program and parameters.
+
+    Example:
+        >>> x, w = Value(1.0), Value(3.0)
+        >>> line = kernel(w * x, [x], [w])
+        >>> line([2.0]), line.value_and_grad([[1.0], [2.0]])[0]
+        (6.0, 4.5)
+    """
 
     def __init__(
         self, program: Program, at: list[float], leaves: list[Value], parameters: int, single: bool, exact: bool
@@ -71,9 +92,24 @@ class Kernel:
     def __call__(self, X: Any, parameters: Any = None) -> Any:
         """The values of all rows.
 
-        X: a matrix, a row for each row of results and a column for each input; or one row, for one result. parameters:
-        numbers to take in place of the parameters' data. Several outputs are columns. ValueError: another number of
-        columns. Where a number is not finite, the row is evaluated eagerly: what that gives or raises is the answer.
+        Where a number is not finite, the row is evaluated eagerly: what that gives or raises is the answer.
+
+        Args:
+            X: A matrix, a row for each sample and a column for each input; or one row.
+            parameters: Numbers to take in place of the parameters' data, in their order.
+
+        Returns:
+            An array with a number for each row (a list, where X is one and llvmlite is missing); a number for
+            one row. Where there are several outputs, they stand in as many columns.
+
+        Raises:
+            TypeError: X, or parameters, holds anything but real numbers.
+            ValueError: The number of columns is not that of the inputs, or that of the parameters differs.
+
+        Example:
+            >>> x = Value(1.0)
+            >>> [float(y) for y in kernel(x * x, [x])([[1.0], [3.0]])]
+            [1.0, 9.0]
         """
         point = self._data(parameters)
         if not _array_like(X) and (not len(X) or not hasattr(X[0], "__len__")):
@@ -103,16 +139,28 @@ class Kernel:
         weights: Any = None,
         reduction: str = "mean",
     ) -> tuple[float, Any]:
-        """The mean over the rows and its gradient, an array with an entry for each parameter.
+        """The mean over the rows, and its gradient by the parameters.
 
-        X: as in a call. parameters: an array of numbers to take in place of the parameters' data. reduction: "mean"
-        or "sum". weights: a number for each row; the value is then the sum of weight times output. ValueError: several
-        outputs, no rows, or shapes that do not fit. Rows with a number that is not finite are evaluated eagerly.
+        Rows with a number that is not finite are evaluated eagerly.
 
-        >>> x, w = Value(1.0), Value(3.0)
-        >>> value, slope = kernel((w * x) ** 2, [x], [w]).value_and_grad([[1.0], [2.0]])
-        >>> value, [float(x) for x in slope]
-        (22.5, [15.0])
+        Args:
+            X: A matrix, a row for each sample and a column for each input.
+            parameters: An array of numbers to take in place of the parameters' data.
+            weights: A number for each row: the value is then the sum of weight times output.
+            reduction: "mean" or "sum" over the rows, where there are no weights.
+
+        Returns:
+            A pair: the value, a float, and the gradient, an array with an entry for each parameter.
+
+        Raises:
+            TypeError: X, weights or parameters hold anything but real numbers.
+            ValueError: There are several outputs or no rows, shapes do not fit, or the reduction is unknown.
+
+        Example:
+            >>> x, w = Value(1.0), Value(3.0)
+            >>> value, slope = kernel((w * x) ** 2, [x], [w]).value_and_grad([[1.0], [2.0]])
+            >>> value, [float(x) for x in slope]
+            (22.5, [15.0])
         """
         if reduction not in ("mean", "sum"):
             raise ValueError(f'reduction is "mean" or "sum", not {reduction!r}')
@@ -134,7 +182,22 @@ class Kernel:
     def backward(self, X: Any, *, weights: Any = None, reduction: str = "mean") -> float:
         """The mean over the rows; its gradient is added to the `grad` of the parameters, as Value.backward does.
 
-        Arguments and errors as in `value_and_grad`.
+        Args:
+            X: A matrix, a row for each sample and a column for each input.
+            weights: A number for each row: the value is then the sum of weight times output.
+            reduction: "mean" or "sum" over the rows, where there are no weights.
+
+        Returns:
+            The value.
+
+        Raises:
+            TypeError: As in `value_and_grad`.
+            ValueError: As in `value_and_grad`.
+
+        Example:
+            >>> x, w = Value(1.0), Value(3.0)
+            >>> kernel((w * x) ** 2, [x], [w]).backward([[1.0], [2.0]]), w.grad
+            (22.5, 15.0)
         """
         value, slopes = self.value_and_grad(X, weights=weights, reduction=reduction)
         scatter(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist())
@@ -152,22 +215,30 @@ class Kernel:
     ) -> str:
         r"""The program as text, to read and to run.
 
-        - "python": value, or value and gradient, in Python; "llvm": as compiled.
-        - "c": one self-contained C99 file, value and gradient, that needs math.h and nothing else; its functions begin
-          with `name`, its numbers are of type `real`, "double" or "float". For several outputs the gradient is that of
-          their sum with given weights (`value_and_vjp`), so that it goes with any loss. At its top stands how to call
-          them, and which graph it is: `title` and a formula, or counts and a fingerprint.
+        Args:
+            language: "python" for value, or value and gradient, in Python; "llvm" for the text that is compiled; "c"
+                for one self-contained C99 file, value and gradient, that needs math.h and nothing else.
+            name: What the functions of the C file begin with.
+            real: The type of the numbers in the C file, "double" or "float".
+            title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.
 
-        ValueError: there is no such language, no C for a row of the graph, or name or real cannot be.
+        Returns:
+            The text. For several outputs, C's gradient is that of their sum with given weights (`value_and_vjp`), so
+            that it goes with any loss.
 
-        >>> x, w = Value(1.0, "x"), Value(3.0, "w")
-        >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
-        double kernel_value(const double *x, const double *w)
-        {
-            const double t2 = w[0] * x[0];
-            const double t3 = tanh(t2);
-            return t3;
-        }
+        Raises:
+            ImportError: LLVM's text is asked for, and llvmlite is missing.
+            ValueError: There is no such language, no C for an op of the graph, or name or real cannot be.
+
+        Example:
+            >>> x, w = Value(1.0, "x"), Value(3.0, "w")
+            >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
+            double kernel_value(const double *x, const double *w)
+            {
+                const double t2 = w[0] * x[0];
+                const double t3 = tanh(t2);
+                return t3;
+            }
         """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
@@ -178,8 +249,46 @@ class Kernel:
                 raise ImportError(f"LLVM's text needs llvmlite: {INSTALL}")
             return native.text
         if language == "c":
-            return c99.source(self._c_graph(title), name, real)
+            return c99.source(self._c_graph(title), name, real)[0]
         raise ValueError(f'source is "python", "llvm" or "c", not {language!r}')
+
+    def c_files(
+        self,
+        name: str = "kernel",
+        *,
+        real: str = "double",
+        title: str = "A recorded graph",
+        classes: Sequence[str] = (),
+        rows: Sequence[Sequence[float]] = (),
+        fixed: bool = False,
+    ) -> dict[str, str]:
+        """The program as a C file and its header, by name: what `source("c")` writes, to be built into a project.
+
+        The header has macros for the sizes, and can be included from C and from C++, as which the C file also compiles.
+
+        Args:
+            name, real, title: as for `source`.
+            classes: what the outputs are called; they become an array of strings.
+            rows: inputs for a test: with them the C file has a `main`, compiled where the macro NAME_MAIN is defined,
+                that compares its outputs with those in double precision.
+            fixed: the numbers that one function leaves for the next have a fixed place in memory, not on the stack;
+                then no two threads may call at once. The macro NAME_WORKSPACE says how many they are.
+
+        Raises:
+            ValueError: as for `source`; or the classes are not as many as the outputs.
+
+        Example:
+            >>> x = Value(1.0, "x")
+            >>> files = kernel([x.tanh(), -x], [x]).c_files("wave", classes=["up", "down"])
+            >>> list(files)
+            ['wave.h', 'wave.c']
+            >>> "#define WAVE_OUTPUTS 2" in files["wave.h"]
+            True
+        """
+        point = [x._data for x in self.leaves]
+        expected = [self._eager(row, point) for row in rows]
+        tests = list(zip(rows, expected))
+        return c_project.files(self._c_graph(title), name, real, list(classes), tests, fixed)
 
     def _c_graph(self, title: str) -> c99.Graph:
         gradient = None

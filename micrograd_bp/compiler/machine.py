@@ -41,9 +41,8 @@ class Host:
 
     def _find(self, op: Op, count: int, exact: bool) -> str:
         name = op.native
-        if not name or (exact and name[0] == "~") or (op.arity is None and count != len(op.domain)):
+        if not name or (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
             return ""
-        name = name.removeprefix("~")
         is_instruction = name in INSTRUCTIONS or name == "select" or name.startswith(("llvm.", "fcmp "))
         return name if is_instruction or address(name) else ""
 
@@ -130,7 +129,7 @@ def address(function: str) -> int:
 def vector_function(machine: Host, op: Op, arity: int) -> str:
     """The name of libmvec's function for the row, if there is one that agrees with `forward` to 4 ulp, else ""."""
     library = _library("libmvec.so.1")
-    name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native.removeprefix('~')}"
+    name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native}"
     if not machine.mangling or arity not in (1, 2) or not hasattr(library, name):
         return ""
     _compiling.call(machine.llvm.add_symbol, name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from micrograd_bp._engine.operators import operators
-from micrograd_bp.ops import TABLE, Op, number
+from micrograd_bp.ops import TABLE, Op, Operand, number
 from micrograd_bp.value import Value
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many operands, exactly or not; "": nothing
@@ -182,7 +181,7 @@ def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any])
     return nodes
 
 
-class Symbol:
+class Symbol(Operand):
     """A node of the program under construction, for the rules of rows to compute with.
 
     It has operators and goes through rows. Whatever else a rule asks of it (a comparison, `bool`, `float`, its hash,
@@ -216,9 +215,6 @@ class Symbol:
     __str__ = __repr__ = __format__ = __iter__ = __len__ = __getitem__ = __contains__ = _unknown
     __copy__ = __deepcopy__ = __reduce_ex__ = __divmod__ = __rdivmod__ = _unknown
     __class__ = property(_unknown)  # isinstance(x, float) asks for it
-
-
-operators(Symbol, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 class Trace:
@@ -310,7 +306,7 @@ POWERS: dict[float, Callable[[Any], Any]] = {
 SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
 
 
-CALM = ("fadd", "fsub", "fmul", "~fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
+CALM = ("fadd", "fsub", "fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
         "tanh", "atan", "atan2", "erf", "erfc", "cbrt", "asinh")  # raise nothing, whatever their operands  # fmt: skip
 
 
@@ -406,7 +402,7 @@ class Lowering:
 
     def _simpler(self, op: Op, operands: tuple[int, ...], known: list[Any]) -> int | None:
         """The row by its rule, in rows that the machine has; None where the rule asks for a number."""
-        for rule in (op.expansion, op.forward):
+        for rule in (op.decomposition, op.forward):
             if rule is None:
                 continue
             if TABLE.get(op.name) is not op:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from micrograd_bp import value
-from micrograd_bp._engine.operators import NUMPY_NAMES, _operand, noticed, operators
+from micrograd_bp._engine.operators import NUMPY_NAMES, _operand, give_operators, noticed
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.ops import RECORDINGS, TABLE, Op
 from micrograd_bp.value import Value
@@ -68,7 +68,7 @@ def _watchful() -> dict[str, Any]:
     class Methods:
         """What is given to Value."""
 
-    operators(Methods, _method, _reflected)
+    give_operators(Methods, _method, _reflected)
     found = {name: x for name, x in vars(Methods).items() if name.startswith("__") and hasattr(x, "op")}
     found |= {op.name: _method(op) for op in TABLE.values() if op.arity == 1}
     found |= {alias: found[name] for alias, name in NUMPY_NAMES.items() if name in found}

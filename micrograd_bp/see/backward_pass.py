@@ -65,7 +65,7 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
             if node not in bars or node.op is None:
                 continue
             operands = [writer.operand(x) for x in node.operands]
-            partials = partials_of(node, writer.variables[node], operands)
+            partials = partials_of(node, writer.variables[node], operands, everywhere=True)
             if partials is None:  # a user's rule that runs on numbers only: called as it is
                 called = writer.call(node.op, "partials", [writer.variables[node], *operands])
                 partials = [writer.text(f"{called}[{place}]") for place in range(len(operands))]

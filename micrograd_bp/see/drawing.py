@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import html
 import importlib.util
+import itertools
 import math
 import os
+import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp._engine import files
-from micrograd_bp._engine.labels import Listing, check_value, fresh
+from micrograd_bp._engine.labels import Listing, check_outputs, fresh
 from micrograd_bp.see.parts import Part, find_parts, members
+from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ CURVES = 3_500  # up to here curved edges and the best layout take about a secon
 FONT = "Helvetica,Arial,sans-serif"
 GREY, DARK = "#7d8590", "#1f2328"  # the first is readable on white and on black
 FILLS = {"leaf": "#ddeaff", "interior": "#ffffff", "output": "#ffe9c7", "part": "#eceff3"}
+RAMP = ("#fffbe6", "#fdc17f", "#f0703f")  # from the smallest |grad| to the largest; dark letters are readable on all
+DECADES = 6  # of magnitudes that have a shade of their own
 BORDERS = {"leaf": "#3b6ea8", "interior": "#7d8590", "output": "#b26a00", "part": "#57606a"}
 
 
@@ -123,8 +128,9 @@ Item: TypeAlias = Value | Part  # one box of the picture: a node, or a part of a
 
 
 def draw(
-    output: Value,
+    output: Value | Sequence[Value],
     *,
+    title: str = "",
     model: Any = None,
     depth: int | None = None,
     collapse: Collection[Any] = (),
@@ -132,31 +138,40 @@ def draw(
     number_format: str = ".4g",
     direction: str = "LR",
     derivatives: bool = False,
-    shade: bool = False,
+    shade: bool | str = False,
+    dpi: float | None = None,
 ) -> graphviz.Digraph:
     """The picture of a graph: every node with its label, operation, data and grad, and an edge for every operand.
 
     It shows itself in a notebook; `.render(outfile="graph.svg")` writes SVG, PNG or PDF (the last two need a font on
-    the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`.
+    the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`. `output`
+    may be a list of several; `dpi` is the resolution in dots per inch (without it 96, in an SVG 72).
 
-    `derivatives` puts the local derivative on each edge; `shade` colours nodes by |grad|, from white (a thousandth of
-    the largest, or less) to orange. `number_format` is a format specification, `direction` LR, TB, RL or BT.
+    `derivatives` puts the local derivative on each edge; `shade` colours nodes by the order of magnitude of |grad|,
+    or for "rounding" of what rounding there may do to the output (`rounding_error`), from pale yellow (the smallest)
+    to orange (the largest), and leaves those white where it is 0. `number_format` is a format specification,
+    `direction` LR, TB, RL or BT.
 
     `model`: its parts (whatever has parameters(), as layers and neurons have; or the entries of a mapping from names to
     parameters) are framed. Parts that lie `depth` levels down are drawn as one box with the count of what is inside (0:
-    the model itself, 1: its layers, 2: their neurons), and so are those in `collapse`, named or as objects.
+    the model itself, 1: its layers, 2: their neurons), and so are those in `collapse`, named or as objects. Within a
+    frame names are short: w.0 in that of layers[1].neurons[0].
 
     Of more than `max_nodes` boxes those nearest to the output are drawn, and the picture says how many nodes are not.
-    ValueError: an unknown part or direction; or so large a picture that its layout would take minutes.
+    ValueError: an unknown part or direction, no positive dpi, or so large a picture that its layout would take minutes.
 
     >>> x = Value(3.0, "x")
     >>> picture = draw(x * x)
     >>> print(picture.source.splitlines()[-2].strip())
     n0 -> n1
     """
-    check_value(output, "draw")
+    check_outputs(output, "draw")
+    if dpi is not None and not 0 < dpi < math.inf:
+        raise ValueError(f"dpi is a number of dots per inch, 96 say; not {dpi!r}")
     if direction not in ("LR", "TB", "RL", "BT"):
         raise ValueError(f"direction is LR, TB, RL or BT, not {direction!r}")
+    if shade not in (False, True, "rounding"):
+        raise ValueError(f'shade is True (by |grad|), "rounding" or False, not {shade!r}')
     if max_nodes is not None and max_nodes < 1:
         raise ValueError(f"max_nodes is a count, 1 or more, or None; not {max_nodes}")
     if model is None and (depth is not None or collapse):
@@ -164,21 +179,42 @@ def draw(
     listing = Listing(output)
     root = None if model is None else find_parts(model)
     plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
-    finite = [abs(node.grad) for node in listing.nodes if shade and math.isfinite(node.grad)]
-    write = _Labels(listing, plan, number_format, max(finite, default=0.0))
+    what, sizes = "|grad|", {node: abs(node.grad) for node in listing.nodes} if shade else {}
+    if shade == "rounding":
+        if not isinstance(output, Value):
+            raise ValueError('shade="rounding" is of one output; draw them one by one')
+        what, sizes = "share in the rounding error", {row.node: row.share for row in rounding_error(output).rows}
+    write = _Labels(listing, plan, number_format, what, sizes)
     picture = picture_class()(format="svg")
     picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
     picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
     picture.attr("edge", color=GREY, fontcolor=GREY, fontname=FONT, fontsize="10", arrowsize="0.7")
     ease(picture, plan.work)
-    if caption := write.caption():
-        picture.attr(label=caption, labelloc="b")
+    if dpi is not None:
+        picture.attr(dpi=f"{dpi:g}")
+    caption = write.caption()
+    if title:
+        lines = [f'<font point-size="15"><b>{_text(title, 120)}</b></font>', *[_text(line, 120) for line in caption]]
+        picture.attr(label=f"<{'<br/>'.join(lines)}>", labelloc="t")
+    elif caption:
+        picture.attr(label="\\n".join(caption), labelloc="b")
+    if plan.inside:
+        picture.attr(ranksep="0.9")  # edges between columns of boxes need room
+        if not any(isinstance(item, Value) for frame, items in plan.framed.items() if frame for item in items):
+            picture.attr(splines="line")
+    if root is not None:
+        picture.attr(newrank="true")
+    for column in plan.handed_over():
+        with picture.subgraph() as same:
+            same.attr(rank="same")
+            for node in column:
+                same.node(plan.ids[node])
 
     frames: set[str] = set()  # their names in the DOT text
 
     def boxes(graph: graphviz.Digraph, frame: Part | None) -> None:
         for item in plan.framed.get(frame, ()):
-            graph.node(plan.ids[item], write.part(item) if isinstance(item, Part) else write.node(item))
+            graph.node(plan.ids[item], write.part(item) if isinstance(item, Part) else write.node(item, frame))
             if item in plan.cut:
                 graph.node(f"{plan.ids[item]}more", "...", shape="plaintext", fontcolor=GREY)
                 graph.edge(f"{plan.ids[item]}more", plan.ids[item], style="dashed")
@@ -186,8 +222,17 @@ def draw(
                 if not isinstance(x, Value):
                     constant = f"{plan.ids[item]}c{place}"
                     graph.node(constant, f"{x:{number_format}}", fontsize="10", fontcolor=GREY)
-                    graph.edge(constant, plan.ids[item], arrowsize="0.5")
-        for part in frame.parts if frame is not None else [root] if root is not None else []:
+                    beside = {"minlen": "0"} if plan.after_frames(item) else {}
+                    graph.edge(constant, plan.ids[item], arrowsize="0.5", **beside)
+        if column := plan.column(frame):
+            with graph.subgraph() as same:
+                same.attr(rank="same")
+                ids = [plan.ids[part] for part in column]
+                # Graphviz turns a frame's columns upside down where it turns ranks on their side.
+                for above, below in itertools.pairwise(ids[::-1] if direction in ("LR", "RL") else ids):
+                    same.edge(above, below, style="invis")
+        inner = frame.parts if frame is not None else [root] if root is not None else []
+        for part in inner:
             if any(each in plan.framed for each in part.walk()):
                 with graph.subgraph(name=fresh(f"cluster_{html.escape(_escaped(part.path))}", frames)) as inner:
                     inner.attr(
@@ -201,13 +246,24 @@ def draw(
                     boxes(inner, part)
 
     boxes(picture, None)
+    sides = {"LR": "ew", "RL": "we", "TB": "sn", "BT": "ns"}[direction]  # where edges leave a box and enter one
     for (source, target), uses in plan.edges.items():
         ends = plan.ids[source], plan.ids[target]
+        layout = {}
+        outer = plan.crossing(target)
+        if outer is not None and plan.frames[source] is not plan.frames[target]:
+            layout = {"weight": "3"}
+        elif outer is not None and isinstance(source, Value) and source.op is None:
+            # A parameter stands above the node that uses it, after what comes from another frame: so frames are narrow,
+            # those of layers stand side by side, and no edge runs through a frame that it does not end in.
+            layout = {"minlen": "0"}
+            picture.edge(plan.ids[outer], ends[0], style="invis")
         if isinstance(source, Part) or isinstance(target, Part):
-            picture.edge(*ends, label=f"×{len(uses):,}" if len(uses) > 1 else None)
+            layout |= {"tailport": sides[0], "headport": sides[1]}
+            picture.edge(*ends, label=f"×{len(uses):,}" if len(uses) > 1 else None, **layout)
         else:
             for node, place in uses:
-                picture.edge(*ends, label=f"{node.partials[place]:{number_format}}" if derivatives else None)
+                picture.edge(*ends, label=f"{node.partials[place]:{number_format}}" if derivatives else None, **layout)
     return picture
 
 
@@ -262,7 +318,10 @@ class _Plan:
                 if isinstance(x, Value) and items[x] is not items[node]:
                     edges.setdefault((items[x], items[node]), []).append((node, place))
                     sources[items[node]][items[x]] = None
-        nearest = list(dict.fromkeys([items[listing.output]]))
+        self.depths = dict.fromkeys(listing.leaves, 0)  # of two nodes of one depth neither is computed from the other
+        for node in listing.interior:
+            self.depths[node] = 1 + max((self.depths[x] for x in node.operands if isinstance(x, Value)), default=0)
+        nearest = list(dict.fromkeys(items[output] for output in listing.outputs))
         seen = set(nearest)
         for item in nearest:  # the list grows meanwhile
             if max_nodes is not None and len(nearest) >= max_nodes:
@@ -280,6 +339,10 @@ class _Plan:
             if item in shown:
                 self.framed.setdefault(frame, []).append(item)
         self.ids = {item: f"n{place}" for place, item in enumerate(frames)}
+        self.frames = frames
+        self.into: dict[Item, list[tuple[Item, Item]]] = {}
+        for ends in self.edges:
+            self.into.setdefault(ends[1], []).append(ends)
         constants = sum(not isinstance(x, Value) for item in shown if isinstance(item, Value) for x in item.operands)
         self.work = len(shown) + constants + tangle(self.edges)
         if self.work > WORK:
@@ -288,22 +351,66 @@ class _Plan:
                 "and depth= to draw parts of a model as one box each"
             )
 
+    def crossing(self, item: Item) -> Item | None:
+        """The operand that comes from another frame, where a node in a frame has one."""
+        if not isinstance(item, Value) or self.frames[item] is None:
+            return None
+        sources = [source for source, target in self.into.get(item, ()) if self.frames[source] is not self.frames[item]]
+        return next(iter(sources), None)
+
+    def after_frames(self, item: Item) -> bool:
+        """Whether a box outside all frames is computed from what is in one: its constants would stand below that."""
+        inside = (self.frames[source] is not None for source, _ in self.into.get(item, ()))
+        return self.frames[item] is None and any(inside)
+
+    def handed_over(self) -> list[list[Value]]:
+        """The nodes that frames within one frame are computed from, in columns: a layer's inputs, say."""
+        found: dict[tuple[Part, int], dict[Value, None]] = {}
+        for source, target in self.edges:
+            frame = self.frames[target]
+            if frame is not None and frame is not self.frames[source] and isinstance(source, Value):
+                found.setdefault((frame.parent or frame, self.depths[source]), {})[source] = None
+        seen: set[Value] = set()
+        columns = []
+        for column in found.values():
+            columns.append([node for node in column if node not in seen])
+            seen.update(column)
+        return [column for column in columns if len(column) > 1]
+
+    def column(self, frame: Part | None) -> list[Part]:
+        """The parts that stand in a frame as one box each, where they are independent: drawn in their order."""
+        parts = [item for item in self.framed.get(frame, ()) if isinstance(item, Part)]
+        inner = set(parts)
+        if frame is None or any(x in inner and y in inner for x, y in self.edges):
+            return []
+        return sorted(parts, key=frame.parts.index)
+
 
 class _Labels:
     """What stands in the boxes, as Graphviz's HTML-like labels."""
 
-    def __init__(self, listing: Listing, plan: _Plan, number_format: str, largest: float) -> None:
-        self.listing, self.plan, self.number_format, self.largest = listing, plan, number_format, largest
+    def __init__(
+        self, listing: Listing, plan: _Plan, number_format: str, what: str, sizes: Mapping[Value, float]
+    ) -> None:
+        self.listing, self.plan, self.number_format = listing, plan, number_format
+        self.what, self.sizes = what, sizes  # by what nodes are coloured, if they are
+        known = [size for size in sizes.values() if size and math.isfinite(size)]
+        self.largest = max(known, default=0.0)
+        self.smallest = max(min(known, default=0.0), self.largest * 10.0**-DECADES)
 
-    def node(self, node: Value) -> str:
+    def node(self, node: Value, frame: Part | None) -> str:
         """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
         name, expression = self.listing.names[node], self.listing.expression(node)
-        title = f"<b>{_text(node.label or name)}</b>"
-        if node.label not in ("", name):
+        label = node.label
+        if frame is not None and frame.parent is not None:  # the frame says where this is
+            inside = re.compile(rf"\b{re.escape(frame.path.replace('[', '.').replace(']', ''))}\.(?=[^\W\d])")
+            name, expression, label = (inside.sub("", text) for text in (name, expression, label))
+        title = f"<b>{_text(label or name)}</b>"
+        if label not in ("", name):
             title += f" ({_text(name)})"
         if expression:
             title += f" = {_text(expression)}"
-        kind = "output" if node is self.listing.output else "leaf" if node.op is None else "interior"
+        kind = "output" if node in self.listing.outputs else "leaf" if node.op is None else "interior"
         rows = {"data": format(node.data, self.number_format), "grad": format(node.grad, self.number_format)}
         return self._table(kind, title, rows, [node])
 
@@ -314,18 +421,21 @@ class _Labels:
         rows = {"parameters": f"{leaves:,}", "operations": f"{len(inside) - leaves:,}"}
         return self._table("part", f"<b>{_text(part.title)}</b>", rows, inside)
 
-    def caption(self) -> str:
-        """What the picture does not show, and what its colours mean."""
+    def caption(self) -> list[str]:
+        """What the picture does not show, and what its colours mean, in lines."""
         lines = []
         if self.plan.hidden:
             lines.append(f"{self.plan.hidden:,} more nodes are not shown (max_nodes={self.plan.max_nodes})")
-        if self.largest:
-            low, high = format(self.largest / 1000, self.number_format), format(self.largest, self.number_format)
-            lines.append(f"colour: |grad|, from {low} or less (white) to {high} (orange)")
-        return "\\n".join(lines)
+        if self.sizes:
+            low, high = format(self.smallest, self.number_format), format(self.largest, self.number_format)
+            less = " or less" if self.largest and self.smallest == self.largest * 10.0**-DECADES else ""
+            lines.append(
+                f"colour: {self.what}, 0 (white), from {low}{less} (pale) to {high} (orange), by orders of magnitude"
+            )
+        return lines
 
     def _table(self, kind: str, title: str, rows: Mapping[str, str], nodes: list[Value]) -> str:
-        fill = self._shade(nodes) if self.largest else FILLS[kind]
+        fill = self._fill(nodes) if self.sizes else FILLS[kind]
         border = 2 if kind in ("output", "part") else 1
         frame = f'border="{border}" color="{BORDERS[kind]}" bgcolor="{fill}" style="rounded"'
         cells = "".join(
@@ -336,12 +446,18 @@ class _Labels:
         head = f'<tr><td colspan="2" align="left">{title}</td></tr>'
         return f'<<table {frame} cellborder="0" cellspacing="0" cellpadding="4">{head}{cells}</table>>'
 
-    def _shade(self, nodes: list[Value]) -> str:
-        grad = max(abs(node.grad) for node in nodes)
-        if not grad or grad != grad:
+    def _fill(self, nodes: list[Value]) -> str:
+        size = max(self.sizes.get(node, 0.0) for node in nodes)
+        if not size or size != size:
             return "#ffffff"
-        depth = min(max(1.0 + math.log10(min(grad / self.largest, 1.0)) / 3.0, 0.0), 1.0)
-        return "#" + "".join(f"{round(255 + depth * (full - 255)):02x}" for full in (255, 143, 102))
+        depth = 1.0
+        if self.smallest < self.largest and size < self.largest:
+            low, high = math.log(self.smallest), math.log(self.largest)
+            depth = max(math.log(size) - low, 0.0) / (high - low)
+        place = depth * (len(RAMP) - 1)
+        first = min(int(place), len(RAMP) - 2)
+        ends = [[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for colour in RAMP[first : first + 2]]
+        return "#" + "".join(f"{round(a + (place - first) * (b - a)):02x}" for a, b in zip(*ends))
 
 
 def _text(text: str, width: int = 40) -> str:

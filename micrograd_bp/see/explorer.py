@@ -19,6 +19,7 @@ from micrograd_bp.ops import mul
 from micrograd_bp.see.drawing import ease, picture_class, tangle
 from micrograd_bp.see.formula import formula
 from micrograd_bp.see.trace import Trace
+from micrograd_bp.uncertainty import RoundingError, rounding_error
 from micrograd_bp.value import Value
 
 WAYS = ("LR", "TB")  # the graph is laid out twice, and the page shows what suits the screen
@@ -65,13 +66,15 @@ def explore(
             f"{len(trace.nodes):,} nodes are more than anyone steps through; explore a part of the graph, or pass "
             f"max_nodes= (now {max_nodes:,})"
         )
-    program = list(_steps(trace, number_format))
+    rounding = rounding_error(output)
+    shares = {row.node: row.share for row in rounding.rows}
+    program = list(_steps(trace, number_format, rounding))
     expression = str(formula(output)).replace("\n", " ")
     contents = {
         "title": html.escape(title or f"Backward from {output.label or trace.names[output]}, step by step"),
         "subtitle": f"<code>{html.escape(expression)}</code>" if trace.interior and len(expression) < 200 else "",
         "graph": "".join(_graph(trace, way, number_format) for way in WAYS),
-        "rows": "\n".join(_row(trace, place) for place in range(len(trace.nodes))),
+        "rows": "\n".join(_row(trace, place, shares) for place in range(len(trace.nodes))),
         "program": json.dumps(program).replace("<", "\\u003c"),
     }
     template = Path(__file__).with_name("explorer.html").read_text("utf-8")
@@ -85,7 +88,7 @@ def explore(
 # --- steps --------------------------------------------------------------------------------------------------------
 
 
-def _steps(trace: Trace, spec: str) -> Iterator[dict[str, Any]]:
+def _steps(trace: Trace, spec: str, rounding: RoundingError) -> Iterator[dict[str, Any]]:
     """What the page shows at each step: title, equations (rule, numbers, result), and which numbers become known."""
     index = {node: place for place, node in enumerate(trace.nodes)}
     names, output = trace.names, trace.output
@@ -142,7 +145,11 @@ def _steps(trace: Trace, spec: str) -> Iterator[dict[str, Any]]:
         lit = [numbers[node, term.place] for term in trace.contributions[node]]
         yield step("backward", node, f"Backward: {names[node]}", note, edges=lit, lines=lines, set=changes)
     leaves = [("", f"{names[leaf]}.grad = {trace.adjoints[leaf]:{spec}}", "") for leaf in trace.leaves[:8]]
-    more = f"and {len(trace.leaves) - 8:,} more leaves, in the list." if len(trace.leaves) > 8 else ""
+    more = f"and {len(trace.leaves) - 8:,} more leaves, in the list. " if len(trace.leaves) > 8 else ""
+    if rounding.bound:
+        more += f"Rounding may have changed {names[output]} by {rounding.bound:.2g}"
+        worst = rounding.cancellations[:1]
+        more += f"; {worst[0].lost:.0f} digits are lost at {worst[0].name}." if worst else "."
     yield step("done", None, "Done: the gradient", more, lines=leaves)
 
 
@@ -160,7 +167,7 @@ def _edges(trace: Trace) -> list[tuple[Value, int]]:
 # --- graph and list -----------------------------------------------------------------------------------------------
 
 
-def _row(trace: Trace, place: int) -> str:
+def _row(trace: Trace, place: int, shares: dict[Value, float]) -> str:
     """A node's line in the list."""
     node = trace.nodes[place]
     name, expression = html.escape(trace.names[node]), html.escape(trace.expression(node))
@@ -169,7 +176,8 @@ def _row(trace: Trace, place: int) -> str:
     text = f'<span class="name">{name}</span>{f" = {expression}" if expression else ""}'
     return (
         f'<tr data-node="{place}"><td><button type="button">{text}</button></td>'
-        '<td class="number data"></td><td class="number grad"></td></tr>'
+        '<td class="number data"></td><td class="number grad"></td>'
+        f'<td class="number rounding">{f"{shares[node]:.0%}" if shares.get(node, 0.0) >= 0.005 else ""}</td></tr>'
     )
 
 

@@ -71,10 +71,17 @@ class _Plain(Name):
         return super()._record(op, args)
 
 
-def partials_of(node: Value, out: Name, operands: Sequence[Name | float]) -> Sequence[Name | float] | None:
-    """A node's local derivatives as its row writes them; None where a user's rule cannot be run on names."""
+def partials_of(
+    node: Value, out: Name, operands: Sequence[Name | float], everywhere: bool = False
+) -> Sequence[Name | float] | None:
+    """A node's local derivatives as its row writes them; None where a user's rule cannot be run on names.
+
+    everywhere: in the arithmetic that gives their numbers at every point, in place of the textbook's.
+    """
+    if node.op is None:
+        return ()
     try:
-        partials: Sequence[Name | float] = () if node.op is None else node.op.partials(out, *operands)
+        partials: Sequence[Name | float] = (node.op.partials if everywhere else node.op.rule)(out, *operands)
         return partials if all(isinstance(x, Name | int | float) for x in partials) else None
     except Exception:  # whatever a function that is meant for numbers may raise
         return None

@@ -9,15 +9,11 @@ import math
 import operator
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from micrograd_bp import ops
-from micrograd_bp._engine.operators import operators
-from micrograd_bp.ops import Op
+from micrograd_bp.ops import Op, Operand
 from micrograd_bp.value import Value, topological_order
-
-if TYPE_CHECKING:
-    pass
 
 DIGITS = 50
 
@@ -34,17 +30,34 @@ def needs(module: str) -> Any:
 
 @functools.cache
 def arithmetic() -> Any:
-    """mpmath's arithmetic of 50 digits, of our own: nobody else's precision is touched."""
+    """mpmath's arithmetic, set to 50 digits; other users of mpmath keep their precision.
+
+    Returns:
+        A context of mpmath's, with its functions and numbers.
+
+    Raises:
+        ImportError: mpmath is missing.
+
+    Example:
+        >>> arithmetic().dps
+        50
+    """
     mp = needs("mpmath").mp.clone()
     mp.dps = DIGITS
     return mp
 
 
-class Precise:
-    """A number of 50 digits that any row of the table can be applied to.
+class Precise(Operand):
+    """A number of 50 digits that any op can be applied to, and that functions written for Values take.
 
-    >>> print(Precise(2).sqrt())
-    1.4142135623730950488016887242096980785696718753769
+    It takes part in ops as Values do: an op called with a `Precise` number among its arguments calls its `_record`.
+
+    Args:
+        x: An int, a float, a number of mpmath's, or text that mpmath reads as a number.
+
+    Example:
+        >>> print(Precise(2).sqrt())
+        1.4142135623730950488016887242096980785696718753769
     """
 
     __slots__ = ("number",)
@@ -57,7 +70,7 @@ class Precise:
         numbers = [Precise(arg) for arg in args]
         function = _function(op)
         if function is None:
-            return Precise((op.expansion or op.forward)(*numbers))
+            return Precise((op.decomposition or op.forward)(*numbers))
         result = function(*[x.number for x in numbers])
         if isinstance(result, arithmetic().mpc):
             raise ValueError(f"{op.name}({', '.join(map(str, numbers))}) is not real")
@@ -89,18 +102,15 @@ class Precise:
     __repr__ = __str__
 
 
-operators(Precise, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
-
-
 def _function(op: Op) -> Callable[..., Any] | None:
     """What a row stands for on mpmath's numbers, by its name or its native code's; None: run its own program."""
-    native = op.native.lstrip("~").removeprefix("llvm.")
+    native = op.native.removeprefix("llvm.")
     known = _functions()
     if ops.TABLE.get(op.name) is op and op.name in known:
         return known[op.name]
     if native in known:
         return known[native]
-    if op.expansion is not None or not (native or ops.TABLE.get(op.name) is op):
+    if op.decomposition is not None or not (native or ops.TABLE.get(op.name) is op):
         return None
     return operator_of(op) or getattr(arithmetic(), native or op.name, None)
 
@@ -167,14 +177,11 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "exp2": lambda x: exp(x * mp.ln2),
         "ieee_log": lambda x: mp.ln(x) if x > 0 else -mp.inf if x == 0 else mp.nan,
         "log2": lambda x: mp.log(x, 2),
-        "logaddexp": lambda x, y: max(x, y) + mp.log1p(mp.exp(-abs(x - y))),
         "ldexp": lambda x, n: x * mp.mpf(2) ** n,
-        "gelu": lambda x: x * mp.ncdf(x) if abs(x) < 1e9 else max(x, mp.zero),
         "erfc": lambda x: mp.erfc(x) if abs(x) < 1e9 else mp.zero if x > 0 else mp.mpf(2),
         "tgamma": mp.gamma,
         "true_gamma": mp.gamma,
         "lgamma": lambda x: mp.re(mp.loggamma(x)),
-        "digamma": lambda x: polygamma(mp.zero, x),
         "polygamma": polygamma,
         "select": lambda c, x, y: x if c else y,
         "fcmp olt": lambda x, y: mp.one if x < y else mp.zero,
@@ -191,12 +198,23 @@ def _functions() -> dict[str, Callable[..., Any]]:
 def derivative(f: Callable[..., Any], point: Sequence[float], *axes: int) -> Any:
     """A partial derivative of f, of any order, by central differences in 50-digit arithmetic.
 
-    `axes` are the arguments to differentiate by, one per order: (0, 0, 1) is d3 f / dx0 dx0 dx1. f is a row of the
-    table, a `Program`, a `replay`, or any function written with operators and micrograd_bp.math. The result is a
-    number of mpmath's, right to 1e-25 of max(|derivative|, 1). ValueError: f is not real all around the point.
+    Args:
+        f: An op, a `Program`, a `replay`, or any function written with operators and micrograd_bp.math.
+        point: The arguments, as floats.
+        *axes: The arguments to differentiate by, one per order: (0, 0, 1) is d3 f / dx0 dx0 dx1.
 
-    >>> print(arithmetic().nstr(derivative(lambda x, y: x**3 * y, [2.0, 5.0], 0, 0, 1), 15))
-    12.0
+    Returns:
+        A number of mpmath's, right to 1e-25 of max(|derivative|, 1).
+
+    Raises:
+        ValueError: f is not real and finite all around the point.
+
+    Source:
+        The step is far below the distance of two floats, and digits are added until what cancels costs none.
+
+    Example:
+        >>> print(arithmetic().nstr(derivative(lambda x, y: x**3 * y, [2.0, 5.0], 0, 0, 1), 15))
+        12.0
     """
     stencil: dict[tuple[int, ...], float] = {}
     for signs in itertools.product((1, -1), repeat=len(axes)):
@@ -208,9 +226,21 @@ def derivative(f: Callable[..., Any], point: Sequence[float], *axes: int) -> Any
 def kinked(f: Callable[..., Any], point: Sequence[float], axis: int) -> bool:
     """Whether f has a kink or a jump at the point, along one argument.
 
-    >>> from micrograd_bp import ops
-    >>> kinked(ops.relu, [0.0], 0), kinked(ops.relu, [5e-324], 0)
-    (True, False)
+    Args:
+        f: A function as `derivative` takes it.
+        point: The arguments, as floats.
+        axis: Which argument is moved.
+
+    Returns:
+        Whether the slopes on the two sides differ, by 1e-9 of their size or more.
+
+    Raises:
+        ValueError: f is not real and finite all around the point.
+
+    Example:
+        >>> from micrograd_bp import ops
+        >>> kinked(ops.relu, [0.0], 0), kinked(ops.relu, [5e-324], 0)
+        (True, False)
     """
     return _broken(_slopes(f, point, axis))
 
@@ -253,22 +283,42 @@ def _differences(
 
 
 class Errors(NamedTuple):
-    """How far a row is from the truth, in units in the last place: its value, and each of its local derivatives."""
+    """How far an op is from the truth at a point, in units in the last place: its value, and each local derivative.
+
+    Args:
+        value: The error of the value, in units in the last place of the value.
+        partials: Those of the derivatives, in units in the last place of max(|derivative|, 1); empty where there is no
+            derivative: at a kink, a jump or an end of the domain.
+
+    Example:
+        >>> from micrograd_bp import ops
+        >>> errors(ops.relu, 0.0)
+        Errors(value=0.0, partials=())
+    """
 
     value: float
-    partials: tuple[float, ...]  # empty where there is none: at a kink, a jump, an end of the domain
+    partials: tuple[float, ...]
 
 
 def errors(op: Op, *point: float) -> Errors:
-    """The errors of a row at a point, measured against 50 digits.
+    """The errors of an op at a point, measured against 50 digits; one's own ops are proved by this, too.
 
-    In units in the last place: of the value itself; for a derivative, of max(|derivative|, 1). What overflows counts as
-    2**1024, and nan as right where there is no derivative. Raises what the row itself raises. A row of one's own is
-    proved by this as the rows of the table are.
+    What overflows counts as 2**1024, and nan as right where there is no derivative.
 
-    >>> softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
-    >>> max(errors(softsign, 3.0).partials) < 4
-    True
+    Args:
+        op: The op.
+        *point: Its arguments, as floats.
+
+    Returns:
+        The errors of the value and of each local derivative, in units in the last place.
+
+    Raises:
+        ValueError: The op has no value there; or another exception that the op itself raises.
+
+    Example:
+        >>> softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
+        >>> max(errors(softsign, 3.0).partials) < 4
+        True
     """
     inputs = [Value(x) for x in point]
     output = op(*inputs)
@@ -290,14 +340,23 @@ def errors(op: Op, *point: float) -> Errors:
 
 
 def sensitivity(output: Value) -> float:
-    """What rounding can do to a Value, to first order: the sum over its graph of |data * d output / d data|.
+    """The effect of rounding on a Value, to first order: the sum over its graph of |data * d output / d data|.
 
-    An error of one rounding in every number on the way changes the output by at most 2**-53 times this. What is not
-    finite does not count.
+    An error of one rounding in every number on the way changes the output by at most 2**-53 times this.
 
-    >>> x = Value(3.0)
-    >>> sensitivity(x * x - 8.0)  # |out| + |x * x| + |x * 2 x|
-    28.0
+    Args:
+        output: The Value.
+
+    Returns:
+        The sum; nodes whose term is not finite do not count.
+
+    Source:
+        Higham, Accuracy and stability of numerical algorithms, 2002, section 1.6, summed over all intermediate results.
+
+    Example:
+        >>> x = Value(3.0)
+        >>> sensitivity(x * x - 8.0)  # |out| + |x * x| + |x * 2 x|
+        28.0
     """
     adjoints: dict[Any, float] = {output: 1.0}
     total = 0.0
@@ -326,10 +385,21 @@ def _ulps(x: float, exact: Any, least: float) -> float:
 
 
 def points(op: Op, count: int, rng: random.Random) -> Iterator[tuple[float, ...]]:
-    """Points all over the domain of a row: every magnitude, whole numbers and halves and their neighbours, the ends.
+    """Points all over the domain of an op: every magnitude, whole numbers and halves and their neighbours, the ends.
 
-    A variadic row gets two arguments; often they are of one magnitude. Not every point need have a value: x**y may
-    overflow.
+    Args:
+        op: The op.
+        count: How many points.
+        rng: The source of randomness.
+
+    Returns:
+        An iterator of points, each with a float for each argument, two for an op of any number of arguments, often of
+        one magnitude. Not every point need have a value: x**y may overflow.
+
+    Example:
+        >>> from micrograd_bp import ops
+        >>> all(-1.0 <= x <= 1.0 for (x,) in points(ops.asin, 100, random.Random(0)))
+        True
     """
     for _ in range(count):
         point: list[float] = []
@@ -342,6 +412,20 @@ def points(op: Op, count: int, rng: random.Random) -> Iterator[tuple[float, ...]
 
 
 def domains(op: Op, variadic: int = 2) -> list[tuple[float, float]]:
+    """The domain of each argument of an op.
+
+    Args:
+        op: The op.
+        variadic: How many arguments an op gets that takes any number of them.
+
+    Returns:
+        The least and the greatest number for each argument.
+
+    Example:
+        >>> from micrograd_bp import ops
+        >>> domains(ops.asin)
+        [(-1.0, 1.0)]
+    """
     return [op.domain[min(i, len(op.domain) - 1)] for i in range(variadic if op.arity is None else op.arity)]
 
 

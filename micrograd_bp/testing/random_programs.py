@@ -27,24 +27,30 @@ Step = tuple[Callable[..., Any], tuple[int | float, ...]]
 class Program:
     """A straight-line program and a point to run it at; it takes floats, Values or `Precise` numbers.
 
-    Each step is a row of the table (or any function) with its operands: an int is the number of an input or of an
-    earlier step, inputs first; a float is a constant. The last step is the result. The repr is Python, to be pasted.
+    Called with as many numbers as the point has, it runs the steps and returns the result of the last. Its repr is
+    Python, to be pasted.
 
-    >>> from micrograd_bp import ops
-    >>> from micrograd_bp.testing import arithmetic, derivative
-    >>> program = Program(((ops.mul, (0, 1)), (ops.pow, (2, -2.0)), (ops.hypot, (3, 3))), (2.0, 0.25))
-    >>> program
-    from micrograd_bp.ops import hypot
-    def program(x0, x1):
-        v2 = x0 * x1
-        v3 = v2**(-2)
-        v4 = hypot(v3, v3)
-        return v4
-    point = (2.0, 0.25)
-    >>> program(*program.point)
-    5.656854249492381
-    >>> print(arithmetic().nstr(derivative(program, program.point, 0), 15))
-    -5.65685424949238
+    Args:
+        steps: Each an op (or any function) with its operands: an int is the number of an input or of an earlier step,
+            inputs first; a float is a constant.
+        point: The inputs to run it at.
+
+    Example:
+        >>> from micrograd_bp import ops
+        >>> from micrograd_bp.testing import arithmetic, derivative
+        >>> program = Program(((ops.mul, (0, 1)), (ops.pow, (2, -2.0)), (ops.hypot, (3, 3))), (2.0, 0.25))
+        >>> program
+        from micrograd_bp.ops import hypot
+        def program(x0, x1):
+            v2 = x0 * x1
+            v3 = v2**(-2)
+            v4 = hypot(v3, v3)
+            return v4
+        point = (2.0, 0.25)
+        >>> program(*program.point)
+        5.656854249492381
+        >>> print(arithmetic().nstr(derivative(program, program.point, 0), 15))
+        -5.65685424949238
     """
 
     steps: tuple[Step, ...]
@@ -76,14 +82,22 @@ class Program:
 
 
 def replay(output: Value, inputs: Sequence[Value]) -> Callable[..., Any]:
-    """A recorded graph as a function of some of its nodes again: of floats, Values or `Precise` numbers.
+    """A recorded graph as a function of some of its nodes: of floats, Values or `Precise` numbers.
 
-    The other leaves keep their data. With `derivative` it proves a gradient: derivative(replay(y, [x]), [x.data], 0).
+    With `derivative` it proves a gradient: derivative(replay(y, [x]), [x.data], 0).
 
-    >>> x = Value(3.0)
-    >>> y = x * x + 1.0
-    >>> replay(y, [x])(10.0)
-    101.0
+    Args:
+        output: The node that the function evaluates.
+        inputs: The nodes that become its arguments, leaves or not; other leaves keep their data.
+
+    Returns:
+        A function of as many numbers as there are inputs.
+
+    Example:
+        >>> x = Value(3.0)
+        >>> y = x * x + 1.0
+        >>> replay(y, [x])(10.0)
+        101.0
     """
     order = topological_order(output)
 
@@ -99,7 +113,26 @@ def replay(output: Value, inputs: Sequence[Value]) -> Callable[..., Any]:
 
 
 def arguments(op: Op) -> SearchStrategy[tuple[float, ...]]:
-    """A Hypothesis strategy: points of the domain of a row; two arguments for a variadic row."""
+    """A Hypothesis strategy: points of the domain of an op.
+
+    Args:
+        op: The op.
+
+    Returns:
+        A strategy of tuples with a float for each argument, two for an op of any number of arguments.
+
+    Raises:
+        ImportError: Hypothesis is missing.
+
+    Example:
+        >>> from hypothesis import given, settings
+        >>> from micrograd_bp import ops
+        >>> @settings(deadline=None)
+        ... @given(arguments(ops.atan2))
+        ... def test_of_a_point_and_its_image(point):
+        ...     assert abs(ops.atan2(*point)) <= math.pi
+        >>> test_of_a_point_and_its_image()
+    """
     st = needs("hypothesis").strategies
     each = []
     for low, high in domains(op):
@@ -114,10 +147,30 @@ def programs(
 ) -> SearchStrategy[Program]:
     """A Hypothesis strategy: random differentiable programs, each with a point to evaluate it at.
 
-    Directed acyclic graphs of the given rows (all smooth rows of the table if none are given; with `kinks`, all rows)
-    with shared nodes, repeated operands, constants, and inputs and steps that nothing depends on. At its point every
-    number and every local derivative is at most `LARGE`, and every operand is `MARGIN` away from kinks, poles and the
-    ends of domains. Rows of one's own are welcome.
+    They are directed acyclic graphs with shared nodes, repeated operands, constants, and inputs and steps that nothing
+    depends on. At its point every number and every local derivative is at most 1000, and every operand is 1/64 of its
+    size (at least 1/64) away from kinks, poles and the ends of domains.
+
+    Args:
+        rows: The ops to choose from, one's own among them; by default all smooth ops of the table.
+        max_inputs: How many inputs a program has at most.
+        max_steps: How many steps it has at most.
+        kinks: Whether ops that have a kink or a jump are among the default.
+
+    Returns:
+        A strategy of `Program`.
+
+    Raises:
+        ImportError: Hypothesis is missing.
+
+    Example:
+        >>> import micrograd_bp as mg
+        >>> from hypothesis import given, settings
+        >>> @settings(max_examples=5, derandomize=True, database=None, deadline=None)
+        ... @given(programs(max_steps=3))
+        ... def test_of_derivatives(program):
+        ...     assert mg.gradcheck(program, *program.point, order=1)
+        >>> test_of_derivatives()
     """
     hypothesis = needs("hypothesis")
     st = hypothesis.strategies

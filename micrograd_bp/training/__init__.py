@@ -14,6 +14,27 @@ True
 
 from micrograd_bp.training.checkpoint import History
 from micrograd_bp.training.loop import evaluate, fit
-from micrograd_bp.training.metrics import Metric, accuracy, curve
+from micrograd_bp.training.metrics import (
+    Metric,
+    accuracy,
+    confusion_matrix,
+    curve,
+    f1,
+    precision,
+    r2,
+    recall,
+)
 
-__all__ = ["History", "Metric", "accuracy", "curve", "evaluate", "fit"]
+__all__ = [
+    "History",
+    "Metric",
+    "accuracy",
+    "confusion_matrix",
+    "curve",
+    "evaluate",
+    "f1",
+    "fit",
+    "precision",
+    "r2",
+    "recall",
+]

@@ -8,30 +8,30 @@ import hashlib
 import math
 import os
 import random
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp._engine import files
+from micrograd_bp._engine import progress as bars
+from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.training import parallel
 from micrograd_bp.training.checkpoint import History, Run, described, read, rng_state, settings, write
 from micrograd_bp.training.compiled import Sweep, compiled_sweep
+from micrograd_bp.training.given import check_arguments, not_finite, pairs
 from micrograd_bp.training.metrics import Metric, measure, plain
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from tqdm import tqdm
-
 
 def fit(
     model: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
-    X: Sequence[Any],
-    y: Sequence[Any],
+    X: Any,
+    y: Any,
     optimizer: Optimizer,
     *,
     epochs: int = 50,
@@ -56,6 +56,7 @@ def fit(
 
     `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
     optimizer's; a UserWarning says so where these are not the model's, as of an optimizer made for another model.
+    `X` and `y` are lists or arrays, or `X` a pandas or polars frame and `y` one of its columns, or that column's name.
 
     - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
       in every epoch where `shuffle` is set (by default seeded with 0).
@@ -84,7 +85,9 @@ def fit(
     KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
     returned. Any other error leaves it so too; one of the model's or the loss's has a note that names the row, counted
     in its batch. ValueError: X and y differ in length, there are no rows, or the checkpoint is damaged or of another
-    run. FloatingPointError: the loss of a batch is not finite. TypeError: model or loss cannot be sent to a worker.
+    run, or rows have another length than the model takes. FloatingPointError: the loss of a batch is not finite; it
+    names the number of X or y that is not, where there is one. TypeError: model or loss cannot be sent to a worker,
+    targets are text, or another argument is not what it should be.
 
     >>> from micrograd_bp import losses, nn, optim
     >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
@@ -105,14 +108,15 @@ def fit(
         raise ValueError("shards are for an executor; pass one, such as concurrent.futures.ProcessPoolExecutor()")
     if jit and executor is not None:
         raise ValueError("jit and executor do not go together; a compiled program uses several cores by itself")
+    check_arguments(model, loss, optimizer, metrics)
     _check_parameters(model, optimizer)
     shards = parallel.SHARDS if shards is None else shards
-    rows, targets = _pairs(X, y)
-    held = _pairs(*validation) if isinstance(validation, tuple) else ([], [])
-    if not isinstance(validation, float | tuple | None):
+    rows, targets = pairs(X, y, model, loss)
+    if not isinstance(validation, float | tuple | None) or (isinstance(validation, tuple) and len(validation) != 2):
         raise TypeError(f"validation is a share of the rows, 0.2 say, or a pair (X, y), not {validation!r}")
+    held = pairs(*validation, model, loss, "validation: ") if isinstance(validation, tuple) else ([], [])
     share = validation if isinstance(validation, float) else 0.0
-    rng = random.Random(0) if rng is None else rng
+    rng = random.Random(0) if rng is None else checked_rng(rng)
     identity: dict[str, Any] = {
         "loss": getattr(loss, "__name__", type(loss).__name__),
         "batch_size": size,
@@ -208,9 +212,14 @@ def _epoch(
         batch_targets = [targets[i] for i in batch]
         mean, outputs = sweep([rows[i] for i in batch], batch_targets)
         if not math.isfinite(mean):
-            raise FloatingPointError(
-                f"the loss of a batch became {mean}: try a lower learning rate, or clip the gradients"
+            places = ((f"{name}[{i}]", part[i]) for i in batch for name, part in (("X", rows), ("y", targets)))
+            odd = next(filter(None, (not_finite(x, at) for at, x in places)), None)
+            cause = (
+                f"{odd}: leave such rows out, or fill them"
+                if odd
+                else "try a lower learning rate, or clip the gradients"
             )
+            raise FloatingPointError(f"the loss of a batch became {mean}: {cause}")
         if penalty is not None:
             penalty().backward()
         if clip is not None:
@@ -254,18 +263,23 @@ def _row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row:
 def evaluate(
     model: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
-    X: Sequence[Any],
-    y: Sequence[Any],
+    X: Any,
+    y: Any,
     metrics: Mapping[str, Metric] | None = None,
+    *,
+    progress: bool | None = False,
 ) -> dict[str, float]:
     """The mean loss over the rows, and the metrics. A frozen model is measured much faster, and gives the same.
+
+    `X`, `y` and `progress` as for `fit`.
 
     >>> from micrograd_bp import losses
     >>> evaluate(lambda x: 2.0 * x, losses.mse, [1.0, 2.0], [2.0, 3.0])
     {'loss': 0.5}
     """
-    rows, targets = _pairs(X, y)
-    outputs = [plain(model(x)) for x in rows]
+    rows, targets = pairs(X, y, model, loss)
+    watch = bars.watch("evaluating", "row", progress, len(rows))
+    outputs = [plain(model(x)) for x in watch(iter(rows))]
     errors = [plain(loss(output, target)) for output, target in zip(outputs, targets)]
     return {"loss": math.fsum(errors) / len(rows), **measure(metrics or {}, outputs, targets)}
 
@@ -283,29 +297,12 @@ def _hold_out(
     return picked[0], picked[1], (picked[2], picked[3])
 
 
-def _pairs(X: Sequence[Any], y: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Rows and targets as lists, arrays turned into lists of plain numbers."""
-    rows, targets = (list(part.tolist()) if hasattr(part, "tolist") else list(part) for part in (X, y))
-    if len(rows) != len(targets):
-        raise ValueError(f"X has {len(rows)} rows, but y has {len(targets)}")
-    if not rows:
-        raise ValueError("there are no rows")
-    return rows, targets
-
-
 class _Bar:
     """A progress bar on stderr, or, where none is wanted, nothing."""
 
     def __init__(self, progress: bool | None, done: int, epochs: int, batches: int) -> None:
-        self.bar: tqdm[Any] | None = None
         self.epochs, self.batches = epochs, batches
-        if progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
-            try:
-                from tqdm import tqdm
-            except ImportError as error:
-                raise ImportError("a progress bar takes tqdm: pip install tqdm, or fit(..., progress=False)") from error
-            delay = 0.0 if progress else 1.0
-            self.bar = tqdm(total=epochs * batches, initial=done * batches, unit="batch", delay=delay)
+        self.bar = bars.bar(progress, total=epochs * batches, initial=done * batches, unit="batch")
 
     def update(self, loss: float) -> None:
         if self.bar is not None:

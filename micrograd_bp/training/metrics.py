@@ -11,22 +11,141 @@ from micrograd_bp.value import Value
 Metric: TypeAlias = Callable[[list[Any], list[Any]], float]
 
 
-def accuracy(predictions: Sequence[Any], targets: Sequence[Any]) -> float:
+def accuracy(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
     """The share of predictions that name the right class.
 
-    A prediction is a list of logits or probabilities, its target the number of the class or such a list; or one logit
-    or score, above 0 for the class whose target is above 0 (of 0 and 1, or of -1 and 1).
+    Args:
+        predictions: for every row a list of logits or probabilities, one for each class; or one logit or score, which
+            names the second of two classes where it lies above the threshold.
+        targets: the number of each row's class, or a list of probabilities of which the largest counts; with one logit
+            a row 0 and 1, or -1 and 1.
+        threshold: 0 for logits and scores, 0.5 for probabilities, as those of a model that ends in a sigmoid.
 
-    >>> accuracy([[0.1, 2.0], [1.0, 0.0]], [1, 1]), accuracy([-3.0, 0.2], [0, 1])
-    (0.5, 1.0)
+    Example:
+        >>> accuracy([[0.1, 2.0], [1.0, 0.0]], [1, 1]), accuracy([-3.0, 0.2], [0, 1])
+        (0.5, 1.0)
+        >>> accuracy([0.3, 0.8], [0, 1], threshold=0.5)
+        1.0
     """
-    return sum(map(_right, predictions, targets)) / len(targets)
+    named = _named(predictions, targets, threshold)
+    return sum(guess == true for guess, true in named) / len(named)
 
 
-def _right(prediction: Any, target: Any) -> bool:
-    if not isinstance(prediction, list):
-        return bool((prediction > 0) == (target > 0))
-    return _largest(prediction) == (_largest(target) if isinstance(target, list | tuple) else target)
+def confusion_matrix(
+    predictions: Sequence[Any], targets: Sequence[Any], classes: int | None = None, threshold: float = 0.0
+) -> list[list[int]]:
+    """How many rows of each class (a row of the matrix) were taken for each class (a column).
+
+    Args:
+        predictions, targets, threshold: as for `accuracy`.
+        classes: how many there are; by default as many as are met.
+
+    Example:
+        >>> confusion_matrix([[0.1, 2.0], [1.0, 0.0], [0.0, 1.0]], [1, 1, 0])
+        [[0, 1], [1, 1]]
+    """
+    named = _named(predictions, targets, threshold)
+    size = classes or max(max(pair) for pair in named) + 1
+    counts = [[0] * size for _ in range(size)]
+    for guess, true in named:
+        counts[true][guess] += 1
+    return counts
+
+
+def precision(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
+    """Of the rows that were taken for a class, the share that is of it; the mean over the classes ("macro").
+
+    Args:
+        predictions, targets, threshold: as for `accuracy`. With one logit a row it is that of the second class.
+
+    Example:
+        >>> precision([3.0, 0.2, -1.0, 1.0], [1, 0, 1, 1]), precision([[2.0, 1.0], [0.0, 1.0], [0.0, 2.0]], [0, 0, 1])
+        (0.6666666666666666, 0.75)
+    """
+    return _over_classes(predictions, targets, threshold, lambda right, taken, there: _share(right, taken))
+
+
+def recall(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
+    """Of the rows of a class, the share that was taken for it; the mean over the classes ("macro").
+
+    Args:
+        predictions, targets, threshold: as for `precision`.
+
+    Example:
+        >>> recall([3.0, 0.2, -1.0, 1.0], [1, 0, 1, 1]), recall([[2.0, 1.0], [0.0, 1.0], [0.0, 2.0]], [0, 0, 1])
+        (0.6666666666666666, 0.75)
+    """
+    return _over_classes(predictions, targets, threshold, lambda right, taken, there: _share(right, there))
+
+
+def f1(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
+    """The harmonic mean of precision and recall of a class; the mean over the classes ("macro").
+
+    Args:
+        predictions, targets, threshold: as for `precision`.
+
+    Example:
+        >>> f1([3.0, 0.2, -1.0, 1.0], [1, 0, 1, 1])
+        0.6666666666666666
+    """
+    return _over_classes(predictions, targets, threshold, lambda right, taken, there: _share(2 * right, taken + there))
+
+
+def r2(predictions: Sequence[Any], targets: Sequence[Any]) -> float:
+    """R², the share of the targets' variance that the predictions explain: 1 - sum (y - t)^2 / sum (t - mean t)^2.
+
+    Of targets that are all the same it is 1 where the predictions are all right, and 0 otherwise.
+
+    Args:
+        predictions, targets: for every row a number, or a list of as many; of lists it is the mean over the columns.
+
+    Example:
+        >>> r2([1.0, 2.0, 3.5], [1.0, 2.0, 3.0])
+        0.875
+    """
+    guesses, truths = (
+        list(zip(*[x if isinstance(x, list | tuple) else [x] for x in y])) for y in (predictions, targets)
+    )
+    return math.fsum(map(_r2, guesses, truths)) / len(truths)
+
+
+def _r2(guesses: Sequence[float], truths: Sequence[float]) -> float:
+    mean = math.fsum(truths) / len(truths)
+    left = math.fsum((y - t) ** 2 for y, t in zip(guesses, truths, strict=True))
+    total = math.fsum((t - mean) ** 2 for t in truths)
+    return 1.0 - left / total if total else float(not left)
+
+
+def _named(predictions: Sequence[Any], targets: Sequence[Any], threshold: float) -> list[tuple[int, int]]:
+    """The class that each prediction names, and the right one."""
+    if len(predictions) != len(targets):
+        raise ValueError(f"{len(predictions)} predictions, but {len(targets)} targets")
+    if not len(targets):
+        raise ValueError("a metric of no rows is not defined")
+    named = []
+    for guess, true in zip(predictions, targets):
+        if isinstance(guess, list) and len(guess) > 1:
+            named.append((_largest(guess), _largest(true) if isinstance(true, list | tuple) else int(true)))
+        else:
+            score, side = (x[0] if isinstance(x, list | tuple) else x for x in (guess, true))
+            named.append((int(score > threshold), int(side > 0)))
+    return named
+
+
+def _over_classes(
+    predictions: Sequence[Any], targets: Sequence[Any], threshold: float, part: Callable[[int, int, int], float]
+) -> float:
+    """The mean over the classes of part(right, taken for it, there of it); of one logit that of the second class."""
+    counts = confusion_matrix(predictions, targets, None, threshold)
+    single = not (isinstance(predictions[0], list) and len(predictions[0]) > 1)
+    counts = [[*row, 0] for row in counts] + [[0, 0]] if single and len(counts) == 1 else counts
+    met = [1] if single else [k for k in range(len(counts)) if any(counts[k]) or any(row[k] for row in counts)]
+    parts = [part(counts[k][k], sum(row[k] for row in counts), sum(counts[k])) for k in met]
+    return math.fsum(parts) / len(parts)
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
 def _largest(numbers: Sequence[float]) -> int:

@@ -1,5 +1,7 @@
 """The pictures of the README and the notebooks: python notebooks/pictures/make.py (the page's takes chromium)."""
 
+import base64
+import json
 import random
 import shutil
 import tempfile
@@ -9,6 +11,27 @@ import micrograd_bp as mg
 from micrograd_bp import Value, nn
 
 HERE = Path(__file__).parent
+COVERS = {  # the cell of each notebook whose picture stands in the index
+    "01_nudge": 20,
+    "02_every_path_one_sweep": 18,
+    "03_forward_or_reverse": 14,
+    "04_backpropagation_appears": 13,
+    "05_descending": 9,
+    "06_iris": 18,
+    "07_moons": 11,
+    "08_through_time": 13,
+    "09_trouble": 3,
+    "10_compiled": 13,
+    "11_names": 19,
+    "12_fitting_things": 20,
+}
+
+
+def cover(name: str) -> bytes:
+    """The picture that a notebook shows in the index, as its cell has it."""
+    cell = json.loads((HERE.parent / f"{name}.ipynb").read_text("utf-8"))["cells"][COVERS[name]]
+    data = next(output["data"]["image/png"] for output in cell["outputs"] if "image/png" in output.get("data", ()))
+    return base64.b64decode("".join(data))
 
 
 def neuron() -> Value:
@@ -53,6 +76,8 @@ def screenshot(page: Path, step: int, path: Path) -> None:
 
 
 if __name__ == "__main__":
+    for name in COVERS:
+        (HERE.parent / "images" / f"{name}.png").write_bytes(cover(name))
     loss = neuron()
     mg.draw(loss, derivatives=True).render(outfile=HERE / "graph.svg", cleanup=True)
     model, output = network()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from micrograd_bp import math as library
 from micrograd_bp import testing
-from micrograd_bp._engine.operators import operators
+from micrograd_bp._engine.operators import give_operators
 from tests.fuzz.programs import Program
 
 EXPONENT = re.compile(r"\de[-+]?\d")
@@ -126,7 +126,7 @@ class Digits(Tracked):
 
 
 for kind in (Plain, Digits):
-    operators(kind, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+    give_operators(kind, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
 def run(program: Program, numbers: Sequence[Any]) -> tuple[Any, list[Reading]]:

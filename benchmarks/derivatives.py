@@ -1,0 +1,172 @@
+"""`python -m benchmarks.derivatives`: derivatives beyond the gradient, beside the libraries that have them.
+
+Peers (pip install): jax for Taylor series, casadi for implicit functions, uncertainties for correlated inputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import micrograd_bp as mg
+from benchmarks.timing import races
+from micrograd_bp import math
+
+Makers: TypeAlias = dict[str, Callable[[], Callable[[], object]]]
+
+
+def taylor_series(order: int) -> Makers:
+    """tanh(x) * exp(x) / x at 0.7."""
+
+    def f(x: Any) -> Any:
+        return math.tanh(x) * math.exp(x) / x
+
+    def nested() -> Callable[[], object]:
+        derivatives = [f]
+        for _ in range(min(order, 8)):
+            derivatives.append(mg.grad(derivatives[-1]))
+        return lambda: [derivative(0.7) for derivative in derivatives]
+
+    def jet() -> Callable[[], object]:
+        import jax
+        from jax import numpy as jnp
+        from jax.experimental.jet import jet
+
+        jax.config.update("jax_enable_x64", True)
+        series = ([1.0] + [0.0] * (order - 1),)
+        g = lambda x: jnp.tanh(x) * jnp.exp(x) / x  # noqa: E731
+        compiled = jax.jit(lambda x: jet(g, (x,), series))
+        return lambda: [float(c) for c in compiled(0.7)[1]]
+
+    def compiled() -> Callable[[], object]:
+        run = mg.jit(lambda x: mg.taylor(f, x, order))
+        return lambda: run(0.7)
+
+    return {
+        "mg.taylor": lambda: lambda: mg.taylor(f, 0.7, order),
+        "mg.jit of mg.taylor": compiled,
+        "mg.taylor, 30 digits": lambda: lambda: mg.taylor(f, 0.7, order, digits=30),
+        f"mg.grad, nested {min(order, 8)} times": nested,
+        "jax.jit of jax.experimental.jet": jet,
+    }
+
+
+def correlated_inputs(n: int) -> Makers:
+    """The uncertainty of a sum of sines of n correlated numbers."""
+    x = [0.1 * i for i in range(n)]
+    covariance = [[0.01 * 0.9 ** abs(i - j) for j in range(n)] for i in range(n)]
+
+    def peer() -> Callable[[], object]:
+        import numpy as np
+        import uncertainties
+        from uncertainties import umath
+
+        matrix = np.array(covariance)
+        return lambda: sum(umath.sin(a) * a for a in uncertainties.correlated_values(x, matrix)).std_dev
+
+    f = lambda x: sum(math.sin(a) * a for a in x)  # noqa: E731
+    return {"mg.propagate": lambda: lambda: mg.propagate(f, x, covariance)[1], "uncertainties": peer}
+
+
+def rounding(n: int) -> Makers:
+    """The rounding error of a recurrence of n steps; its peer is the same recurrence in 50 digits."""
+    from micrograd_bp.testing import Precise
+
+    def f(x: Any) -> Any:
+        for _ in range(n):
+            x = 3.5 * x * (1.0 - x)
+        return x
+
+    return {
+        "mg.rounding_error": lambda: lambda: mg.rounding_error(f(mg.Value(0.3))).bound,
+        "recorded and swept back": lambda: lambda: f(mg.Value(0.3)).backward(),
+        "run in 50 digits (mpmath)": lambda: lambda: f(Precise(0.3)),
+    }
+
+
+def opaque() -> Makers:
+    """The gradient of a function that calls code without derivatives."""
+    import math as plain
+
+    def outside(x: float) -> float:
+        return float(plain.sin(x) / x)
+
+    f = mg.custom_derivative(outside, lambda out, x: ((math.cos(x) - out) / x,))
+
+    def jax_callback() -> Callable[[], object]:
+        import jax
+        import numpy as np
+        from jax import numpy as jnp
+
+        jax.config.update("jax_enable_x64", True)
+        shape = jax.ShapeDtypeStruct((), np.float64)
+
+        @jax.custom_jvp
+        def g(x: Any) -> Any:
+            return jax.pure_callback(lambda x: np.float64(outside(float(x))), shape, x)
+
+        @g.defjvp
+        def _(primals: Any, tangents: Any) -> Any:
+            (x,), (t,) = primals, tangents
+            out = g(x)
+            return out, t * (jnp.cos(x) - out) / x
+
+        slope = jax.jit(jax.grad(g))
+        return lambda: float(slope(0.7))
+
+    compiled = mg.jit(mg.grad(f))
+    return {
+        "mg.grad": lambda: lambda: mg.grad(f)(0.7),
+        "mg.jit of mg.grad": lambda: lambda: compiled(0.7),
+        "jax.jit of jax.grad, custom_jvp and pure_callback": jax_callback,
+    }
+
+
+def implicit(n: int) -> Makers:
+    """The Jacobian, by n parameters, of the steady state of n coupled reactions."""
+    params = [1.0 + 0.1 * i for i in range(n)]
+
+    def balance(x: Any, p: Any, exp: Any = math.exp) -> list[Any]:
+        return [p[i] - x[i] * exp(0.1 * x[i - 1]) - 0.2 * x[i] * x[i - 2] for i in range(n)]
+
+    def casadi_rootfinder() -> Callable[[], object]:
+        import casadi
+
+        x, p = casadi.SX.sym("x", n), casadi.SX.sym("p", n)
+        sides = balance([x[i] for i in range(n)], [p[i] for i in range(n)], casadi.exp)
+        solver = casadi.rootfinder("s", "newton", {"x": x, "p": p, "g": casadi.vertcat(*sides)})
+        q = casadi.MX.sym("q", n)
+        jacobian = casadi.Function("j", [q], [casadi.jacobian(solver(x0=[1.0] * n, p=q)["x"], q)])
+        return lambda: jacobian(params)
+
+    solve = lambda p: mg.root(balance, [1.0] * n, p)  # noqa: E731
+    compiled = mg.jit(mg.jacobian(solve))
+    return {
+        "mg.jacobian of mg.root": lambda: lambda: mg.jacobian(solve)(params),
+        "mg.jit of mg.jacobian of mg.root": lambda: lambda: compiled(params),
+        "mg.root alone": lambda: lambda: solve(params),
+        "casadi.rootfinder, jacobian": casadi_rootfinder,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.derivatives", description=__doc__)
+    parser.add_argument("words", nargs="*", help="only what has one of these words in its title")
+    parser.add_argument("--small", action="store_true", help="one short round of small problems")
+    options = parser.parse_args()
+    small = options.small
+    work: dict[str, Makers] = {
+        f"Taylor series to order {4 if small else 20}": taylor_series(4 if small else 20),
+        "rounding error": rounding(10 if small else 1000),
+        "a derivative of one's own": opaque(),
+        "implicit functions": implicit(3 if small else 10),
+        "correlated inputs": correlated_inputs(3 if small else 100),
+    }
+    how = {"rounds": 1, "least": 0.0} if small else {"rounds": 5}
+    chosen = [title for title in work if not options.words or any(word in title for word in options.words)]
+    races({title: work[title] for title in chosen}, **how)
+
+
+if __name__ == "__main__":
+    main()

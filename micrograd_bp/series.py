@@ -1,0 +1,262 @@
+"""Taylor series of functions: `taylor`, one walk over the graph with power series in place of numbers.
+
+The coefficients of a row's result follow from its rule in the table: y = row(x) has y' = p x' with p its partial, so
+
+    k y_k = sum of j x_j p_(k-j) for j = 1 ... k,
+
+and as p is made of `out` and the arguments, each of its coefficients is known before it is needed: for exp, whose rule
+is `out`, this is the recurrence that the textbooks give, and likewise for tanh, `1 - out * out`. Written by hand are
+products, quotients and choices, and what the rules of powers and hypot become by x y' = r y x'. (Griewank and Walther,
+Evaluating Derivatives, 2nd ed., 2008, chapter 13.)
+
+>>> from micrograd_bp import math
+>>> taylor(math.exp, 0.0, 4)
+[1.0, 1.0, 0.5, 0.16666666666666666, 0.041666666666666664]
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from micrograd_bp import ops
+from micrograd_bp._engine import trees
+from micrograd_bp._engine.operators import give_operators
+from micrograd_bp.ops import Op
+from micrograd_bp.testing import Precise, arithmetic
+from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
+from micrograd_bp.value import Value
+
+Number: TypeAlias = Any  # a float; or a Value, where the coefficients are to be differentiated
+PRODUCTS = 64  # powers up to this one are products: exact for polynomials, and right where the base is 0
+
+
+def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int | None = None) -> list[Any]:
+    """The Taylor coefficients of f at x, from the 0th to the given order: f(x + t) = c[0] + c[1] t + c[2] t**2 + ...
+
+    Where x is not one number, or where the curve is given, they are those of f(x + v t + w t**2 + ...) by t.
+
+    Args:
+        f: a function of one argument. What it gives (a number, an array, or lists, tuples and dicts of them) is the
+            shape of each coefficient.
+        x: the argument: a number, an array, or lists, tuples and dicts of them.
+        order: how many coefficients follow the 0th. The time grows with its square.
+        curve: v, w, ...: the coefficients of t, t**2, ... of the argument, each built like x. A line has v alone;
+            for one number it is 1.0 unless given.
+        digits: compute with so many decimal digits (pip install mpmath), and round at the end. In floats digits are
+            lost where a coefficient is far smaller than those of its parts, as in every recurrence: of sinh(x) / x
+            at 0.7 all are lost by order 20, and with 50 digits none.
+
+    Returns:
+        A list of order + 1 coefficients, floats; Values, to be differentiated again, where a Value is among the
+        arguments or the call stands in a function that is being differentiated. The k-th derivative is k! c[k].
+        At a kink the convention of the row holds to every order; where f has no series, as sqrt at 0, they are inf
+        or nan.
+
+    Raises:
+        TypeError: x is not one number and there is no curve; the order is no int; f gives what is no number.
+        ValueError: a negative order, or a curve that is not built like x.
+
+    >>> taylor(lambda x: 1.0 / (1.0 - x), 0.0, 5)
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    >>> taylor(lambda p: p[0] * p[1], [2.0, 3.0], 3, [1.0, 10.0])  # (2 + t) (3 + 10 t)
+    [6.0, 23.0, 10.0, 0.0]
+    """
+    title = f"taylor({_name(f)})"
+    if isinstance(order, bool) or not isinstance(order, int):
+        raise TypeError(f"{title}: order is a whole number, not {order!r} ({type(order).__name__})")
+    if order < 0:
+        raise ValueError(f"{title}: order is 0 or more, not {order}")
+    if digits is not None and (type(digits) is not int or digits < 1):
+        raise ValueError(f"{title}: digits is a whole number, 1 or more, not {digits!r}")
+    if not curve:
+        if isinstance(x, trees.CONTAINERS) or trees.is_array(x):
+            raise TypeError(f"{title}: give the direction, built like x: taylor(f, x, {order}, v)")
+        curve = (1.0,)
+    call = _Call(title, f, (x,), {})
+    graph = call.graph = call.graph or _holds_value(curve)
+    if graph and digits:
+        raise TypeError(f"{title}: of so many digits, coefficients cannot be differentiated; leave digits out")
+    steps = [call.matched(x, v, f"coefficient {k} of the curve") for k, v in enumerate(curve, 1)]
+    walk = _Walk(graph, digits)
+    for node, *rest in zip(call.variables, *steps, strict=True):
+        walk.known[node] = Series(walk, None, (), [walk.number(node), *rest])
+    tape = call.tape(graph=False)
+    for node, operands, _ in tape:
+        args = tuple([walk.of(x) if isinstance(x, Value) else x for x in operands])
+        walk.known[node] = Series(walk, node.op, args, [] if digits else [walk.number(node)])
+    with walk.arithmetic():
+        for k in range(order + 1):  # operands before results, so that none has to be found by recursion
+            for node, _, _ in tape:
+                walk.known[node].at(k)
+        outputs = [walk.of(y) for y in call.outputs]
+        numbers = [[walk.rounded(y.at(k)) for y in outputs] for k in range(order + 1)]
+    return [trees.shaped(call.result, _finished(row, graph)) for row in numbers]
+
+
+class _Walk:
+    """The series of one call: of the graph's nodes, and of what the rules make of them, each made once."""
+
+    def __init__(self, graph: bool, digits: int | None) -> None:
+        self.graph, self.digits = graph, digits
+        self.known: dict[Any, Series] = {}
+
+    def number(self, node: Value) -> Number:
+        """The 0th coefficient of a node."""
+        if self.digits:
+            return Precise(node._data)
+        return node if self.graph else node._data
+
+    def arithmetic(self) -> Any:
+        """While it lasts, numbers have so many digits."""
+        return arithmetic().workdps(self.digits) if self.digits else contextlib.nullcontext()
+
+    def rounded(self, x: Number) -> Number:
+        return float(x.number) if isinstance(x, Precise) else x
+
+    def of(self, node: Value) -> Series:
+        """The series of a node; of one that does not depend on the variables, a constant."""
+        if node not in self.known:
+            self.known[node] = Series(self, None, (), [self.number(node)])
+        return self.known[node]
+
+    def made(self, op: Op, args: tuple[Any, ...]) -> Series:
+        """The series of a row on these arguments."""
+        key = op, *[id(x) if isinstance(x, Series) else repr(x) for x in args]
+        if key not in self.known:
+            self.known[key] = Series(self, op, args, [])
+        return self.known[key]
+
+
+class Series:
+    """A power series whose coefficients are computed when they are first asked for; a rule can be run on it."""
+
+    __slots__ = ("args", "coefficients", "op", "rule", "walk")
+
+    def __init__(self, walk: _Walk, op: Op | None, args: tuple[Any, ...], coefficients: list[Number]) -> None:
+        self.walk, self.op, self.args, self.coefficients = walk, op, args, coefficients
+        self.rule: list[tuple[Any, Any]] | None = None  # (argument, partial) for each argument that is a series
+
+    @staticmethod
+    def _record(op: Op, args: tuple[Any, ...]) -> Series:
+        walk: _Walk = next(x.walk for x in args if isinstance(x, Series))
+        return walk.made(op, args)
+
+    def at(self, k: int) -> Number:
+        """Coefficient k."""
+        found = self.coefficients
+        while len(found) <= k:
+            found.append(self._next(len(found)))
+        return found[k]
+
+    def _next(self, k: int) -> Number:
+        """Coefficient k, all before it being known."""
+        if self.op is None:
+            return 0.0
+        if k == 0:
+            return self.op(*[_at(x, 0) for x in self.args])
+        by_hand = RECURRENCES.get(self.op)
+        return self.by_rule(self.op, k) if by_hand is None else by_hand(self, k, *self.args)
+
+    def by_rule(self, op: Op, k: int) -> Number:
+        """Coefficient k from the partials."""
+        if self.rule is None:
+            rule: Callable[..., tuple[Any, ...]] = RULES.get(op, op.partials)
+            partials = rule(self, *self.args)
+            self.rule = [(x, p) for x, p in zip(self.args, partials, strict=True) if isinstance(x, Series)]
+        total: Number = 0.0
+        for x, p in self.rule:
+            if isinstance(p, Series):
+                terms = [_product(j * x.at(j), p.at(k - j)) for j in range(1, k + 1) if not _is_0(x.at(j))]
+                total = total + _sum(terms) / k
+            else:
+                total = total + _product(x.at(k), p)
+        return total
+
+    @property
+    def _data(self) -> float:
+        """The number itself, for functions that no rule can be run on."""
+        first: Any = self.at(0)
+        return float(first.number) if isinstance(first, Precise) else float(getattr(first, "_data", first))
+
+    def __bool__(self) -> bool:
+        raise TypeError("a rule that asks for a number's value has no series; a rule chooses with where(c, x, y)")
+
+
+give_operators(Series, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
+
+
+def _at(x: Any, k: int) -> Number:
+    return x.at(k) if isinstance(x, Series) else x if k == 0 else 0.0
+
+
+def _is_0(x: Number) -> bool:
+    return type(x) is float and x == 0.0
+
+
+def _product(x: Number, y: Number) -> Number:
+    """The chain rule's product: 0 times anything is 0."""
+    return 0.0 if _is_0(x) or _is_0(y) else x * y
+
+
+def _sum(terms: list[Number]) -> Number:
+    return sum(terms[1:], start=terms[0]) if terms else 0.0
+
+
+# --- recurrences and rules by hand --------------------------------------------------------------------------------
+
+
+def _times(out: Series, k: int, x: Any, y: Any) -> Number:
+    """Of a product (Cauchy)."""
+    if not isinstance(x, Series) or not isinstance(y, Series):
+        return _product(_at(x, k), y) if isinstance(x, Series) else _product(x, _at(y, k))
+    return _sum([_product(x.at(j), y.at(k - j)) for j in range(k + 1)])
+
+
+def _over(out: Series, k: int, x: Any, y: Any) -> Number:
+    """Of a quotient, from out * y = x."""
+    rest = _at(x, k)
+    if isinstance(y, Series):
+        rest = rest - _sum([_product(y.at(j), out.at(k - j)) for j in range(1, k + 1)])
+    return 0.0 if _is_0(rest) else ops.ieee_div(rest, _at(y, 0))
+
+
+def _chosen(out: Series, k: int, c: Any, x: Any, y: Any) -> Number:
+    """Of a choice: the chosen one's."""
+    return _at(x if _at(c, 0) else y, k)
+
+
+def _raised(out: Series, k: int, x: Any, y: Any) -> Number:
+    """Of a power: of products where the exponent is a small whole number."""
+    if type(y) is float and y % 1.0 == 0.0 and abs(y) <= PRODUCTS:
+        return _at(_products(x, int(y)), k)
+    return out.by_rule(ops.pow, k)
+
+
+def _products(x: Series, n: int) -> Any:
+    """x**n as squares and products."""
+    if n < 0:
+        return ops.ieee_div(1.0, _products(x, -n))
+    if n < 2:
+        return x if n else 1.0
+    half = _products(x, n // 2)
+    return half * half * x if n % 2 else half * half
+
+
+def _power_rule(out: Series, x: Any, y: Any) -> tuple[Any, Any]:
+    """The rule of x**y by x y' = r y x', in which no other power stands."""
+    by_x = ops.ieee_div(y * out, x) if isinstance(x, Series) else 0.0
+    return by_x, out * ops.ieee_log(x) if isinstance(y, Series) else 0.0
+
+
+RECURRENCES: dict[Op, Callable[..., Number]] = {
+    **dict.fromkeys((ops.mul, ops.chain), _times),
+    **dict.fromkeys((ops.truediv, ops.ieee_div), _over),
+    **dict.fromkeys((ops.pow, ops.ieee_pow), _raised),
+    ops.where: _chosen,
+}
+RULES: dict[Op, Callable[..., tuple[Any, ...]]] = {
+    ops.pow: _power_rule,
+    ops.hypot: lambda out, *args: tuple([ops.ieee_div(x, out) for x in args]),
+}
