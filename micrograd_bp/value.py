@@ -375,8 +375,8 @@ def net_input(w: Any, x: Any, b: Any = None) -> Any:
             data = [y._data if type(y) is Value else y for y in args]
             node = Value.__new__(Value)
             start, n = len(args) % 2, len(args) - len(x)
-            total = data[0] if start else 0.0
-            for wi, xi in zip(data[start:n], data[n:]):
+            total = data[0] if start else data[0] * data[n]
+            for wi, xi in zip(data[1:n], data[n + 1 - start :]):
                 total = total + wi * xi
             node._data = total
             node._grad = 0.0

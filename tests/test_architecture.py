@@ -25,7 +25,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "compiler.machine compiler.program compiler.emit compiler.native compiler.python",
     "compiler.c99 compiler.c_project compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
-    "see.parts see.trace see.paths see.formula see.backward_pass see.drawing see.explorer",
+    "see.parts see.opened see.trace see.paths see.formula see.backward_pass see.drawing see.explorer",
     "see.svg see.network see.curve",
     "training.metrics training.checkpoint training.parallel training.compiled training.given training.loop training",
     "estimators",

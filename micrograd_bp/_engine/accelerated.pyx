@@ -872,7 +872,7 @@ cdef object record_products(object op, tuple args):
         release(p, NULL)
         raise
     if op is NET_INPUT:
-        out = weighted_sum(data_of(left) if left != NULL else 0.0, p, q)
+        out = weighted_sum(left, p, q)
     return new_products(<PyObject *>op, out, left, p, q)
 
 
@@ -896,8 +896,7 @@ def net_input(w, x, b=None):
             release(q, NULL)
         return general_net_input(w, x, b)
     cdef PyObject *left = NULL if b is None else <PyObject *>b
-    cdef double out = weighted_sum(data_of(left) if left != NULL else 0.0, p, q)
-    return new_products(<PyObject *>NET_INPUT, out, left, p, q)
+    return new_products(<PyObject *>NET_INPUT, weighted_sum(left, p, q), left, p, q)
 
 
 def layer_outputs(kind, list neurons not None, x):
@@ -937,19 +936,26 @@ cdef object unit(dict attributes, Block *q):
     if p == NULL:
         return None
     q.holders += 1
-    node = new_products(<PyObject *>NET_INPUT, weighted_sum((<Value>b).primal, p, q), <PyObject *>b, p, q)
+    node = new_products(<PyObject *>NET_INPUT, weighted_sum(<PyObject *>b, p, q), <PyObject *>b, p, q)
     return node if code is None else unary(code, <Value>node)
 
 
 cdef dict CODE_BY_NAME = {op.name: code for op, code in CODE_OF.items() if code < ADD}
 
 
-cdef inline double weighted_sum(double total, Block *w, Block *x) noexcept:
+cdef inline double weighted_sum(PyObject *bias, Block *w, Block *x) noexcept:
     """The value of the row: from left to right, as the graph of sums and products would have it."""
     cdef double *left = doubles_in(w)
     cdef double *right = doubles_in(x)
-    cdef Py_ssize_t i
-    for i in range(w.size):
+    cdef double total
+    cdef Py_ssize_t i, first = 0
+    if bias != NULL:
+        total = data_of(bias)
+    elif w.size:
+        total, first = left[0] * right[0], 1
+    else:
+        total = 0.0
+    for i in range(first, w.size):
         total += left[i] * right[i]
     return total
 

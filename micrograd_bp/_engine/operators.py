@@ -119,7 +119,8 @@ def general_net_input(w: Any, x: Any, b: Any = None) -> Any:
     terms = [y if hasattr(type(y), "_record") else _operand(op, y) for y in (*bias, *w, *x)]
     if not any(y is NotImplemented for y in terms):
         return op(*terms)
-    return sum([wi * xi for wi, xi in zip(w, x)], start=0.0 if b is None else b)
+    terms = [*bias, *[wi * xi for wi, xi in zip(w, x)]]
+    return sum(terms[1:], start=terms[0])
 
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:

@@ -56,10 +56,12 @@ def fma(x: float, y: float, z: float) -> float:
 
 
 def net_input(*args: float) -> float:
-    """b + w_1 x_1 + ... + w_n x_n, from left to right, of b, w_1, ... w_n, x_1, ... x_n; of an even number, b is 0."""
+    """b + w_1 x_1 + ... + w_n x_n, from left to right, of b, w_1, ... w_n, x_1, ... x_n; b may be missing."""
+    if not args:
+        return 0.0
     half, odd = divmod(len(args), 2)
-    total = args[0] if odd else 0.0
-    for w, x in zip(args[odd : half + odd], args[half + odd :]):
+    total = args[0] if odd else args[0] * args[half]
+    for w, x in zip(args[1 : half + odd], args[half + 1 :]):
         total = total + w * x
     return total
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from micrograd_bp._engine import files
-from micrograd_bp._engine.labels import check_value
+from micrograd_bp._engine.labels import check_value, written
 from micrograd_bp._engine.symbolic import Name
 from micrograd_bp.ops import mul
 from micrograd_bp.see.drawing import ease, picture_class, tangle
 from micrograd_bp.see.formula import formula
+from micrograd_bp.see.opened import opened
 from micrograd_bp.see.trace import Trace
 from micrograd_bp.uncertainty import RoundingError, rounding_error
 from micrograd_bp.value import Value
@@ -47,6 +48,7 @@ def explore(
     title: str = "",
     number_format: str = ".4g",
     max_nodes: int = 300,
+    expand: bool = False,
 ) -> Page:
     """Write a page that steps forwards through the evaluation of a graph and backwards through the chain rule.
 
@@ -54,12 +56,14 @@ def explore(
     The gradients are those that backward() leaves where every grad was 0; no grad is read or changed. With `path` None
     nothing is written, and the page shows itself in a notebook. The graph's layout needs Graphviz: pip install
     'micrograd-bp[draw]', or its `dot`; ImportError where neither is there. ValueError: more than max_nodes nodes.
+    `expand` opens the net input of a unit, Σ, out into its products and sums.
 
     >>> x = Value(3.0, "x")
     >>> explore(x * x + x, path=None)
     <Page of 7 steps>
     """
     check_value(output, "explore")
+    output = opened(output) if expand else output
     trace = Trace(output)
     if len(trace.nodes) > max_nodes:
         raise ValueError(
@@ -111,7 +115,7 @@ def _steps(trace: Trace, spec: str, rounding: RoundingError) -> Iterator[dict[st
     )
     for node in trace.interior:
         assert node.op is not None
-        worked = Name._record(node.op, tuple(_number(x, spec) for x in node.operands)).text
+        worked = written(node.op, [_number(x, spec) for x in node.operands])
         line = f"{names[node]} = {trace.expression(node)}", f"{names[node]} = {worked}", format(node.data, spec)
         lit = [numbers[node, place] for place in range(len(node.operands))]
         change = known(node, "data", node.data)
@@ -248,7 +252,7 @@ def _place(picture: Any, name: str, width: float, height: float) -> None:
 
 def _title(trace: Trace, node: Value) -> tuple[str, str]:
     """The first line of a box: the node's name, and what it is of its operands."""
-    name, expression = trace.names[node], trace.expression(node)
+    name, expression = trace.names[node], trace.brief(node)
     label = node.label if node.label not in ("", name) else ""
     expression = f" = {expression}" if expression else ""
     if label:

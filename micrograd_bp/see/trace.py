@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from micrograd_bp._engine.labels import Listing, check_value
 from micrograd_bp._engine.symbolic import Name
 from micrograd_bp.ops import Op, chain, mul, neg
+from micrograd_bp.see.opened import opened
 from micrograd_bp.value import Value
 
 
@@ -152,13 +153,16 @@ class TraceTable:
     _repr_html_ = html
 
 
-def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None = 200) -> TraceTable:
+def trace_table(
+    output: Value, number_format: str = ".6g", max_rows: int | None = 200, *, expand: bool = False
+) -> TraceTable:
     """The forward trace (primal values) and the reverse trace (adjoints, from a seed of 1) of a graph, side by side.
 
     Read the left half downwards and the right half upwards. v' stands for d output / d v. Printing shows text;
     `.markdown()` and `.html()` give the same table in these languages, `.rows` its contents; of a longer table than
     `max_rows` the first and the last half are shown. No grad is read or changed. Laid out as in Baydin et al.,
-    Automatic differentiation in machine learning: a survey (2018), table 3.
+    Automatic differentiation in machine learning: a survey (2018), table 3. `expand` gives the products and sums in the
+    net input of a unit rows of their own.
 
     >>> x, y = Value(2.0, "x"), Value(3.0, "y")
     >>> trace_table((x * y).log() + x)
@@ -171,7 +175,7 @@ def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None 
     v3 = v2 + x    3.79176  |  v3' = 1                      1
     """
     check_value(output, "trace_table")
-    trace = Trace(output)
+    trace = Trace(opened(output) if expand else output)
     head = len(trace.nodes) if max_rows is None else max(max_rows, 2) // 2
     tail = max(head, len(trace.nodes) - head)
     shown = set(trace.nodes[:head]) | set(trace.nodes[tail:])
@@ -185,7 +189,7 @@ def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None 
     for node in (*trace.nodes[:head], *trace.nodes[tail:]):
         name = trace.names[node]
         forward = f"{name} = {trace.expression(node)}" if node.op is not None else name
-        adjoint = _sum(sums[node]) if node is not output else "1"
+        adjoint = _sum(sums[node]) if node is not trace.output else "1"
         rows.append(Row(forward, node.data, f"{name}' = {adjoint}", trace.adjoints[node]))
     return TraceTable(rows, number_format, (tail - head, head))
 
