@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import importlib.util
 import inspect
 import math
 import sys
@@ -22,6 +23,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.machine import host
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
-# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are.
-HEAVY, PAYS = 2_000, 300
+# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
+# that is tried after SOME rows.
+HEAVY, PAYS, SOME = 2_000, 300, 16
 CONTAINERS = 24  # of an object among the arguments: how many of what it holds is looked into at each call
 ODD = 8  # recordings, at most, for rows that a path's guards let in and that are not finite there
 LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
@@ -213,6 +216,7 @@ class Path:
     places: list[Place] = field(default_factory=list)  # where the function finds its leaves
     rows: int = 0  # that took this path
     kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with their gradients by the leaves, at need
+    arrays: Arrays | None = None  # instead of code, where it is regular
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
     asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
@@ -225,8 +229,13 @@ class Path:
         """Whether the function would still find the same leaves."""
         return all(place.is_current() for place in self.places)
 
-    def compile(self) -> None:
-        """Machine code, or Python where llvmlite is missing."""
+    def compile(self, wholly: bool = True) -> bool:
+        """Arrays, machine code, or Python where llvmlite is missing; not wholly: arrays, or nothing (False)."""
+        if importlib.util.find_spec("numpy") is not None:
+            guards = list(zip(self.program.guards, self.expected, strict=True))
+            self.arrays = arrays(self.program, guards, self.exact)
+        if self.arrays is not None or not wholly:
+            return self.arrays is not None
         machine = host()
         if machine is not None:
             program = lower(self.program, machine.native, self.exact)
@@ -237,6 +246,7 @@ class Path:
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
                 self.asked = self.source(guards=True).function()
+        return True
 
     def source(self, guards: bool = False) -> Any:
         """The path as Python: its outputs, its guards, and what is looked at for being finite; or the guards alone."""
@@ -250,6 +260,8 @@ class Path:
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row, and its status: 0 done, 1 another path, 2 not finite."""
+        if self.arrays is not None:
+            return self.arrays.point(data, self.parameters())
         if self.replayed is None:
             assert self.native is not None
             return self.native.point(data, self.parameters())
@@ -312,6 +324,7 @@ class Signature:
     odd: int = 0  # recordings of rows for which a path that they took was not finite
     used: int = 0  # rows that asked for a path while there was none
     heavy: bool = False  # see HEAVY
+    irregular: bool = False  # no arrays were found in a heavy path
     faithful: bool = True  # a recording shows what the function does
     changes: bool = False  # it changes what it finds, or returns objects: it is called with the arguments themselves
     linked: bool | None = None  # whether results depend on Values that are found elsewhere; None: not known yet
@@ -871,7 +884,7 @@ class Compiled:
 
         odd: it is kept only if it is finite, since the guards of another one hold.
         """
-        if len(numbers) > LARGE or (signature.heavy and signature.used < self.pays):
+        if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
             signature.used += 1
             return self._eager(signature, numbers, args, kwargs), None
@@ -901,9 +914,12 @@ class Compiled:
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
-        if recorded.uncompilable or (signature.heavy and signature.used < self.pays):
+        if recorded.uncompilable or (signature.heavy and not self._is_due(signature)):
             return given, None
         path = self._path(recorded, result, inputs, numbers, args)
+        if not path.compile(not signature.heavy or signature.used >= self.pays):
+            signature.irregular = True
+            return given, None
         signature.linked = bool(path.linked)
         status = path.point(numbers)[1]
         if status == 1 or (odd and status):  # a guard that reads nan, say: no row would ever take it
@@ -913,6 +929,10 @@ class Compiled:
         signature.paths.append(path)
         return given, path
 
+    def _is_due(self, signature: Signature) -> bool:
+        """Whether a heavy path has been asked for so often that compiling it, or a try to find its arrays, pays."""
+        return signature.used >= self.pays or (signature.used >= SOME and not signature.irregular)
+
     def _path(
         self,
         recorded: Recording,
@@ -921,7 +941,7 @@ class Compiled:
         numbers: Sequence[float],
         args: tuple[Any, ...],
     ) -> Path:
-        """What was recorded, compiled."""
+        """What was recorded, to be compiled."""
         guards = [guard.condition for guard in recorded.guards]
         roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
         checks = recorded.checks(node for root in roots for node in topological_order(root))
@@ -933,7 +953,6 @@ class Compiled:
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = Path(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
-        path.compile()
         return path
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -1077,6 +1096,17 @@ def _is_opaque(leaf: Any) -> bool:
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """The rows along a path, into `out`; the odd ones and their statuses."""
+    import numpy as np
+
+    if path.arrays is not None:
+
+        def block(start: int, stop: int) -> Any:
+            X = np.empty((len(columns), stop - start))
+            for x, column in zip(X, columns):
+                x[:] = column[start:stop] if column.ndim else column
+            return X
+
+        return path.arrays.rows(block, n, path.parameters(), out)
     if path.native is not None:
         places = []
         for x in columns:

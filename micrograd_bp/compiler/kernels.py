@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import math
 import operator
 from array import array
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -115,8 +116,9 @@ class Kernel:
         if not _array_like(X) and (not len(X) or not hasattr(X[0], "__len__")):
             results = self._single(X, point)[0]
             return results[0] if self.single else results
-        native = self._native("value")
-        if native is None:
+        found = self._arrays()
+        native = self._native("value") if found is None else None
+        if native is None and found is None:
             rows = [self._single(row, point)[0] for row in X]
             return _like(X, [row[0] for row in rows] if self.single else rows)
         import numpy as np
@@ -126,7 +128,11 @@ class Kernel:
             results, _ = self._single(matrix.tolist(), point)
             return results[0] if self.single else np.array(results)
         out = np.empty((len(self.program.outputs), len(matrix)))
-        rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out, matrix)
+        if found is not None:
+            rows_odd, _ = found.rows(_block(matrix), len(matrix), point, out)
+        else:
+            assert native is not None
+            rows_odd, _ = native.rows(_columns(matrix), len(matrix), point, out, matrix)
         for i in rows_odd:
             out[:, i] = self._eager(matrix[i].tolist(), point)
         return out[0] if self.single else out.T
@@ -165,6 +171,9 @@ class Kernel:
         if reduction not in ("mean", "sum"):
             raise ValueError(f'reduction is "mean" or "sum", not {reduction!r}')
         point = self._data(parameters)
+        found = self._arrays(gradient=True)
+        if found is not None:
+            return self._by_arrays(found, X, point, weights, reduction)
         native = self._native("gradient")
         if native is None or weights is not None or self.exact:
             return self._weighted(X, point, weights, reduction)
@@ -305,8 +314,11 @@ class Kernel:
 
     @property
     def stats(self) -> dict[str, int]:
-        """Counts of nodes: as recorded, with the gradient's, and after simplification, a row and a call."""
+        """Counts of nodes as recorded, and of their arrays; or with the gradient's, and after simplification."""
         counts = {"recorded": self.program.count}
+        found = self._arrays()
+        if found is not None:
+            return counts | {"arrays": len(found.steps)}
         for kind in ("value", "gradient") if self.parameters and self.single else ("value",):
             program = self._graph(kind)
             counts[f"{kind}: nodes"] = program.count
@@ -363,6 +375,26 @@ class Kernel:
         made: Native | None = self._made[kind]
         return made
 
+    def _arrays(self, gradient: bool = False) -> Arrays | None:
+        """The graph as arrays, for values or for the gradient too; None where straight-line code does it."""
+        if "arrays" not in self._made:
+            found = None
+            if importlib.util.find_spec("numpy") is not None:
+                found = arrays(self.program, exact=self.exact)
+            self._made["arrays"] = found
+        made: Arrays | None = self._made["arrays"]
+        if not gradient or made is None:
+            return made
+        if "slopes" not in self._made:
+            try:
+                suits = self.single and not self.exact  # the adjoints are added up in another order
+                if suits:
+                    made.prepare(len(self.parameters))
+            except UnsuitableError:
+                suits = False
+            self._made["slopes"] = suits
+        return made if self._made["slopes"] else None
+
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
         """The program in Python: its source, and the function of inputs and parameters that it makes."""
         name = f"{kind} python"
@@ -393,6 +425,10 @@ class Kernel:
             array("d", [*row])  # the fastest look at whether all are numbers: NumPy would take text for them
         except TypeError:
             row = [number(x, "a kernel's row") for x in row]
+        found = self._arrays()
+        if found is not None:
+            results, status = found.point(row, point)
+            return (self._eager(row, point), status) if status else (results, 0)
         native = self._native("value")
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)
@@ -438,6 +474,14 @@ class Kernel:
 
     def _totals(self, native: Native, matrix: np.ndarray[Any, Any], point: Any, weights: Any = None) -> Any:
         """The sums over the rows, block by block."""
+        columns = _columns(matrix)
+        if weights is not None:
+            columns.append(_columns(weights[:, None])[0])
+        again = self._again(matrix, point, weights)
+        return native.totals(columns, len(matrix), point, again, (matrix, weights))
+
+    def _again(self, matrix: np.ndarray[Any, Any], point: Any, weights: Any) -> Callable[[int, int], Any]:
+        """What gives the sums over some of the rows by the eager engine."""
         import numpy as np
 
         def again(start: int, stop: int) -> Any:
@@ -447,10 +491,23 @@ class Kernel:
                 total += scale * np.array(self._eager_gradient(matrix[i].tolist(), point))
             return total
 
-        columns = _columns(matrix)
+        return again
+
+    def _by_arrays(self, found: Arrays, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
+        """value_and_grad, by arrays."""
+        import numpy as np
+
+        n = len(X)
         if weights is not None:
-            columns.append(_columns(weights[:, None])[0])
-        return native.totals(columns, len(matrix), point, again, (matrix, weights))
+            weights = np.asarray(_numbers(weights, n, "weights", "row"), float)
+        matrix = self._matrix(X, 2)
+        if not n:
+            self._check(matrix)
+        again = self._again(matrix, point, weights)
+        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights)
+        if weights is None and reduction == "mean":
+            total *= 1.0 / n
+        return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
         """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""
@@ -533,6 +590,11 @@ def _array_like(X: Any) -> bool:
 def _like(X: Any, rows: list[Any]) -> Any:
     """Results as an array where the batch was one."""
     return importlib.import_module("numpy").array(rows) if _array_like(X) else rows
+
+
+def _block(matrix: np.ndarray[Any, Any]) -> Callable[[int, int], Any]:
+    """What gives some of the rows of a batch as an array with a row for each input."""
+    return lambda start, stop: matrix[start:stop].T.copy()
 
 
 def _columns(matrix: np.ndarray[Any, Any]) -> list[tuple[int, int]]:

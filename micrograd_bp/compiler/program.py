@@ -134,32 +134,34 @@ def _placed(
     """Where the output stands in the program, after whatever it needs has been added."""
     if not isinstance(output, Value):
         return program.constant(number(output, "a program's output"))
+    constant, rows, operands = program.constant, program.rows, program.operands
     stack = [output]
     while stack:
         node = stack[-1]
         if node in place:
             stack.pop()
             continue
-        op = node.op if within is None or within(node) else None  # what was made before is a leaf, whatever its op
+        own = within is None or within(node)  # what was made before is a leaf, whatever its op
+        op = node.op if own else None
         if op is None:
             stack.pop()
-            if within is not None and within(node):  # made by the function, as a constant
-                place[node] = program.constant(node._data)
+            if within is not None and own:  # made by the function, as a constant
+                place[node] = constant(node._data)
                 continue
             place[node] = leaf = program.leaf()
             program.parameters.append(leaf)
             leaves.append(node)
             continue
-        waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
+        waiting = [x for x in node.operands if type(x) is not float and x not in place]
         if waiting:
             waiting.reverse()
-            stack += waiting
+            stack += waiting  # type: ignore[arg-type]
             continue
         stack.pop()
-        where = tuple([place[x] if isinstance(x, Value) else program.constant(x) for x in node.operands])
-        place[node] = len(program)  # never merged here: replayed, the graph is the one that was recorded
-        program.rows.append(op)
-        program.operands.append(where)
+        where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        place[node] = len(rows)  # never merged here: replayed, the graph is the one that was recorded
+        rows.append(op)
+        operands.append(where)
     return place[output]
 
 
@@ -247,7 +249,7 @@ class Trace:
 
     def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
         """Whether it gives what the operation gives, or raises what it raises, all over the domain."""
-        for point in _points(op, known):
+        for point in points(op, known):
             want, got = _outcome(op.forward, point), _outcome(self, point)
             if repr(want) != repr(got):
                 near = isinstance(want, float) and isinstance(got, float) and abs(got - want) <= ulps * math.ulp(want)
@@ -259,7 +261,7 @@ class Trace:
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1e-9, -1e-9, 1e9, -1e9, 1e200, -1e200, 5e-324)
 
 
-def _points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
+def points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
     """Some dozens of points of the domain: special ones, and others in no order; known operands are what they are."""
     rng = random.Random(0)
     axes = []

@@ -43,7 +43,8 @@ class Recording:
         self.unfaithful = ""  # what cannot be recorded, and the line that did it
         self.uncompilable = False  # an exception was caught that no guard can stand for
         self._thread = threading.get_ident()
-        self._ids: set[int] = set()
+        self._ids: set[int] = set()  # of the first nodes, so many
+        self._counted = 0
         self._lock = threading.RLock()  # other threads' work on this recording's Values
         self._roots: list[Any] = []  # where to look for what the function changes
 
@@ -94,10 +95,11 @@ class Recording:
 
     def owns(self, node: Any) -> bool:
         """Whether the node was made while this recording lasted."""
-        ids = self._ids
-        for x in itertools.islice(self.nodes, len(ids), None):
-            ids.add(id(x))
-        return id(node) in ids
+        nodes = self.nodes
+        while self._counted < len(nodes):
+            self._ids.add(id(nodes[self._counted]))
+            self._counted += 1
+        return id(node) in self._ids
 
     @contextmanager
     def looking(self, roots: list[Any]) -> Iterator[None]:

@@ -57,6 +57,7 @@ class Program:
     point: tuple[float, ...]
 
     def __call__(self, *args: Any) -> Any:
+        """The result of the last step, for *args as the inputs: floats, Values or `Precise` numbers."""
         values = list(args)
         for function, operands in self.steps:
             if isinstance(function, Op):

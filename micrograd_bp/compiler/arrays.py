@@ -1,0 +1,293 @@
+"""The arrays in a flat program, found by counting: nodes of the same structure, sums, matrix products.
+
+A node's class is its row together with the classes of its operands, so no node depends on another of its class: a
+class is an array [member, row of the batch], and each of its operands is an array read at fixed places. A tree of
+additions each used once is one sum; a product used once inside a sum is part of it. All is found level by level with
+NumPy, at a fixed cost a node; what is not regular is left to the straight-line compiler.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from micrograd_bp.compiler.program import Program, live
+from micrograd_bp.ops import Op, add, mul
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Places: TypeAlias = "np.ndarray[Any, Any]"  # of members in an array
+
+# The first arrays of every program; those of its steps follow.
+INPUTS, PARAMETERS, CONSTANTS = 0, 1, 2
+LEAVES = 3
+# An array costs NumPy some 10 us a call, value and gradient, whatever its size; a node of straight-line code 0.3 ms to
+# compile, and then 0.5 ns a row. So fewer nodes than SMALL, or fewer than MEMBERS in an array, are straight-line code.
+SMALL, MEMBERS = 4_000, 64
+SHIFT = 1 << 20  # arrays there may be: a product of members of arrays a and b in a sum is coded as (a + 1) * SHIFT + b
+
+
+@dataclass(slots=True)
+class Map:
+    """An array whose members are a row applied to one member of each operand: (array, places)."""
+
+    op: Op
+    size: int
+    reads: list[tuple[int, Places]]
+    precise: bool = False  # computed to the bit
+
+
+@dataclass(slots=True)
+class Terms:
+    """Part of a sum: members of an array, places [member of the sum, term]."""
+
+    source: int
+    places: Places
+
+
+@dataclass(slots=True)
+class Products:
+    """Part of a sum: products of members of two arrays, places [member of the sum, term]."""
+
+    left: int
+    left_places: Places
+    right: int
+    right_places: Places
+
+
+@dataclass(slots=True)
+class Sum:
+    """An array whose members are sums."""
+
+    size: int
+    parts: list[Terms | Products] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ArrayProgram:
+    """Arrays in the order of their computation. uniform: whether an array is the same for all rows of a batch."""
+
+    steps: list[Map | Sum]
+    sizes: list[int]
+    uniform: list[bool]
+    constants: list[float]
+    array: Places  # of each node of the flat program: the number of its array; -1: it is part of a sum
+    member: Places  # and its place there
+
+    def at(self, nodes: list[int]) -> list[tuple[int, Places, Places]]:
+        """Where nodes are: array, members, and which of the nodes these are."""
+        import numpy as np
+
+        arrays = self.array[np.array(nodes, np.intp)]
+        found = []
+        for k in np.unique(arrays).tolist():
+            which = np.nonzero(arrays == k)[0]
+            found.append((k, self.member[np.array(nodes, np.intp)[which]], which))
+        return found
+
+
+def find(program: Program, exact: bool = False) -> ArrayProgram | None:
+    """The arrays of a program; None where it is too small or too irregular for them to pay.
+
+    exact: no sum is taken in another order. What guards read never is.
+    """
+    if len(program) < SMALL or program.raised:
+        return None
+    import numpy as np
+
+    n = len(program)
+    ops: list[Any] = list(dict.fromkeys(program.rows))
+    codes = {op: k for k, op in enumerate(ops)}
+    code = np.fromiter(map(codes.__getitem__, program.rows), np.int32, n)
+    is_node = code != codes.get(None, -1)
+    counts = np.fromiter(map(len, program.operands), np.int32, n)
+    edges = int(counts.sum())
+    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int32, edges)
+    owner = np.repeat(np.arange(n, dtype=np.int32), counts)
+    roots = np.array([*program.outputs, *program.guards, *program.checks], np.int32)
+    uses = np.bincount(child, minlength=n)
+    uses[roots] += 1
+    if (uses[is_node] == 0).any():  # nodes that nobody needs
+        needed = np.array(live(program, roots.tolist()))
+        is_node &= needed
+        kept = needed[owner]
+        child, owner = child[kept], owner[kept]
+        uses = np.bincount(child, minlength=n)
+        uses[roots] += 1
+    precise = np.full(n, exact)
+    if program.guards and not exact:
+        precise = np.array(live(program, program.guards))
+    first = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(owner, minlength=n), out=first[1:])
+
+    # Sums: the additions that are used once, by another addition, are part of it.
+    loose = is_node & ~precise
+    adds, muls = loose & (code == codes.get(add, -1)), loose & (code == codes.get(mul, -1))
+    once = uses == 1
+    inner = adds[owner] & adds[child] & once[child]
+    whole = np.arange(n, dtype=np.int32)
+    whole[child[inner]] = owner[inner]
+    hidden = np.zeros(n, bool)
+    hidden[child[inner]] = True
+    while True:  # each part's sum, twice as far up in every turn
+        further = whole[whole]
+        if np.array_equal(further, whole):
+            break
+        whole = further
+    is_term = adds[owner] & ~inner
+    term, total = child[is_term], whole[owner[is_term]]
+    is_product = muls[term] & once[term]
+    hidden[term[is_product]] = True
+    left, right = term.copy(), np.full(len(term), -1, np.int32)
+    at = first[term[is_product]]
+    left[is_product], right[is_product] = child[at], child[at + 1]
+    by_sum = np.argsort(total, kind="stable")
+    total, left, right = total[by_sum], left[by_sum], right[by_sum]
+    first_term = np.searchsorted(total, np.arange(n + 1))
+    visible = is_node & ~hidden
+    sums = adds & visible
+
+    # Who reads whom, of the nodes that are left.
+    reads = (visible & ~sums)[owner]
+    two = right >= 0
+    consumer = np.concatenate((owner[reads], total, total[two]))
+    source = np.concatenate((child[reads], left, right[two]))
+    inside = visible[source]
+    consumer, source = consumer[inside], source[inside]
+    waiting = np.bincount(consumer, minlength=n)
+    order = np.argsort(source, kind="stable")
+    consumer = consumer[order]
+    reader = np.searchsorted(source[order], np.arange(n + 1))
+    del order, source, inside, owner, is_term, term, is_product, by_sum
+
+    array, member = np.full(n, -1, np.int32), np.zeros(n, np.int32)
+    for k, leaves in enumerate((program.inputs, program.parameters, list(program.constants))):
+        array[leaves], member[leaves] = k, np.arange(len(leaves))
+    found = ArrayProgram(
+        [],
+        [len(program.inputs), len(program.parameters), len(program.constants)],
+        [False, True, True],
+        list(program.constants.values()),
+        array,
+        member,
+    )
+    ready = np.nonzero(visible & (waiting == 0))[0]
+    most = int(is_node.sum()) // MEMBERS
+    groups: list[Any]
+    while len(ready):
+        is_sum = sums[ready]
+        for nodes, starts, of in ((ready[~is_sum], first, child), (ready[is_sum], first_term, None)):
+            if not len(nodes):
+                continue
+            size = starts[nodes + 1] - starts[nodes]
+            entries = _ranges(starts[nodes], size)
+            if of is not None:
+                groups = _maps(found, nodes, size, of[entries], code[nodes] + n * precise[nodes])
+            else:
+                groups = _sums(found, nodes, size, left[entries], right[entries])
+            for members, step in groups:
+                if isinstance(step, Map):
+                    step.op, step.precise = ops[code[members[0]]], bool(precise[members[0]])
+                if len(found.sizes) > most + LEAVES:
+                    return None
+                array[members], member[members] = len(found.sizes), np.arange(len(members))
+                found.steps.append(step)
+                found.sizes.append(step.size)
+                found.uniform.append(all(found.uniform[k] for k in sources(step)))
+        done = consumer[_ranges(reader[ready], reader[ready + 1] - reader[ready])]
+        reached, times = np.unique(done, return_counts=True)
+        waiting[reached] -= times
+        ready = reached[waiting[reached] == 0]
+    return found
+
+
+def sources(step: Map | Sum) -> list[int]:
+    """The arrays that a step reads."""
+    if isinstance(step, Map):
+        return [k for k, _ in step.reads]
+    return [k for part in step.parts for k in ((part.source,) if isinstance(part, Terms) else (part.left, part.right))]
+
+
+def _ranges(starts: Places, sizes: Places) -> Places:
+    """range(start, start + size) for each, one after the other."""
+    import numpy as np
+
+    ends = np.cumsum(sizes)
+    places: Places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + sizes, sizes)
+    return places
+
+
+def _alike(nodes: Places, sizes: Places, items: Places, extra: Places) -> list[Any]:
+    """Nodes in groups of equal extra and equal items; for each its positions among the nodes, and in the items."""
+    import numpy as np
+
+    starts = np.cumsum(sizes) - sizes
+    place = np.arange(len(items)) - np.repeat(starts, sizes)
+    mixed = (items.astype(np.uint64) + np.uint64(0x9E3779B9)) * (place.astype(np.uint64) * np.uint64(2) + np.uint64(1))
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mark = np.add.reduceat(mixed, starts) + extra.astype(np.uint64) * np.uint64(0x94D049BB133111EB)
+    _, group = np.unique(mark, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    bounds = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
+    parts = []
+    for a, b in itertools.pairwise(bounds.tolist()):
+        parts.append(np.sort(order[a:b]))
+    found = []
+    while parts:
+        which = parts.pop()
+        one = which[0]
+        same = (sizes[which] == sizes[one]) & (extra[which] == extra[one])
+        if same.all():
+            at = starts[which][:, None] + np.arange(sizes[one])
+            same = (items[at] == items[at[0]]).all(axis=1)
+        if not same.all():  # two kinds of node with one mark
+            parts += [which[same], which[~same]]
+            continue
+        found.append((which, at))
+    found.sort(key=lambda pair: int(nodes[pair[0][0]]))
+    return found
+
+
+def _maps(found: ArrayProgram, nodes: Places, sizes: Places, operands: Places, kinds: Places) -> list[Any]:
+    """The maps among nodes that are ready, with their members."""
+    made = []
+    for which, at in _alike(nodes, sizes, found.array[operands], kinds):
+        where = operands[at]
+        reads = [(int(found.array[column[0]]), found.member[column]) for column in where.T]
+        made.append((nodes[which], Map(add, len(which), reads)))
+    return made
+
+
+def _sums(found: ArrayProgram, nodes: Places, sizes: Places, left: Places, right: Places) -> list[Any]:
+    """The sums among nodes that are ready, with their members; their terms in the order of what they are."""
+    import numpy as np
+
+    array, member = found.array, found.member
+    two = right >= 0
+    a = array[left].astype(np.int64)
+    b = np.where(two, array[right], -1).astype(np.int64)
+    rank = np.where(np.array(found.uniform), -1, 1) * SHIFT + np.arange(len(found.uniform))
+    swap = two & (rank[a] > rank[b])  # what is the same for all rows stands on the left
+    a, b = np.where(swap, b, a), np.where(swap, a, b)
+    left, right = np.where(swap, right, left), np.where(swap, left, right)
+    kind = np.where(two, (a + 1) * SHIFT + b, a)
+    number = np.repeat(np.arange(len(nodes)), sizes)
+    order = np.lexsort((np.where(two, member[right], 0), kind, number))
+    left, right, kind = left[order], right[order], kind[order]
+    made = []
+    for which, at in _alike(nodes, sizes, kind, np.zeros(len(nodes), np.int64)):
+        step = Sum(len(which))
+        kinds = kind[at[0]]
+        bounds = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(kinds)]
+        for low, high in itertools.pairwise(bounds):
+            part, places = int(kinds[low]), at[:, low:high]
+            if part < SHIFT:
+                step.parts.append(Terms(part, member[left[places]]))
+            else:
+                other, own = part // SHIFT - 1, part % SHIFT
+                step.parts.append(Products(other, member[left[places]], own, member[right[places]]))
+        made.append((nodes[which], step))
+    return made

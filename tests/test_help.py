@@ -1,0 +1,107 @@
+"""Help where people look: every public name has a docstring in sections, with an example, and is annotated."""
+
+import inspect
+import re
+
+import pytest
+
+import micrograd_bp as mg
+from micrograd_bp.compiler.kernels import Kernel
+
+# The modules whose names are not all documented yet: the list gets shorter, never longer.
+AWAITED = [
+    "micrograd_bp.nn",
+    "micrograd_bp.training",
+    "micrograd_bp.datasets",
+    "micrograd_bp.see",
+    "micrograd_bp.ops",
+    "micrograd_bp.series",
+    "micrograd_bp.custom",
+    "micrograd_bp.implicit",
+    "micrograd_bp.uncertainty",
+    "micrograd_bp._engine.trees",
+    *["micrograd_bp.value", "micrograd_bp._engine.accelerated"] * (mg.engine_name() == "accelerated"),
+]
+SECTIONS = ("Args", "Returns", "Raises", "Source", "Example")
+MODULES = (mg, mg.nn, mg.losses, mg.optim, mg.training, mg.datasets, mg.testing, mg.math)
+
+
+def shown(module):
+    """The functions, classes and ops that a module shows: by its `__all__`, or those that are defined in it."""
+    for name in getattr(module, "__all__", vars(module)):
+        x = getattr(module, name)
+        home = getattr(x, "__module__", None) or ""
+        own = home.startswith("micrograd_bp") if hasattr(module, "__all__") else home == module.__name__
+        made = getattr(getattr(x, "__code__", None), "co_name", name) != name  # from an op or from Python's math
+        if callable(x) and own and not made and not name.startswith("_"):
+            yield f"{home}.{name}", x
+
+
+def methods(name, cls):
+    """The public methods that a class defines; of Value, those that floats do not have and the table does not give."""
+    for member in vars(cls) if isinstance(cls, type) else ():
+        given = cls is mg.Value and (member in mg.ops.TABLE or hasattr(float, member))
+        x = getattr(cls, member)
+        routine = inspect.isroutine(x) and x.__name__ == member  # no alias
+        if routine and not given and (member == "__call__" or not member.startswith("_")):
+            yield f"{name}.{member}", x
+
+
+NAMES = dict(entry for module in MODULES for entry in shown(module)) | {"micrograd_bp.compiler.kernels.Kernel": Kernel}
+METHODS = dict(entry for top in NAMES.items() for entry in methods(*top))
+
+
+def documented(names):
+    return [name for name in names if not name.startswith(tuple(AWAITED))]
+
+
+def sections(x):
+    """The sections of a docstring by name; the first, without a name, is the text before them."""
+    text = re.split(rf"^({'|'.join(SECTIONS)}):$", inspect.getdoc(x) or "", flags=re.MULTILINE)
+    return dict(zip(["", *text[1::2]], text[::2]))
+
+
+def signature(x):
+    """The parameters but self, by name, and the annotation of the result; None where C has no signature."""
+    try:
+        found = inspect.signature(x)
+    except ValueError:
+        return None
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    parameters = {f"{stars.get(p.kind, '')}{name}": p for name, p in found.parameters.items() if name != "self"}
+    return parameters, found.return_annotation
+
+
+@pytest.mark.parametrize("name", documented(NAMES))
+def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name):
+    x = NAMES[name]
+    text, found = sections(x), signature(x)
+    assert re.fullmatch(r"\S.*\.", text[""].split("\n\n")[0].strip())  # one line
+    assert list(text) == [section for section in ("", *SECTIONS) if section in text]
+    assert ">>> " in text["Example"]
+    if found is not None and x is not Kernel:  # which kernel() makes
+        parameters, result = found
+        named = re.findall(r"^    (\*{0,2}\w+): [A-Z\"0-9]", text.get("Args", ""), re.MULTILINE)
+        assert sorted(named) == sorted(parameters)
+        assert ("Returns" in text) == (not isinstance(x, type) and result != "None")
+
+
+@pytest.mark.parametrize("name", documented(METHODS))
+def test_a_public_method_says_what_it_does_and_names_every_parameter(name):
+    text, found = inspect.getdoc(METHODS[name]), signature(METHODS[name])
+    assert re.fullmatch(r"\S.*\.", text.split("\n\n")[0])
+    assert not found or all(re.search(rf"(?<!\w){re.escape(parameter)}(?!\w)", text) for parameter in found[0])
+
+
+@pytest.mark.parametrize("name", documented(NAMES | METHODS))
+def test_every_parameter_and_result_is_annotated(name):
+    x = (NAMES | METHODS)[name]
+    found = signature(x)
+    if found is not None and not inspect.isbuiltin(x):
+        parameters, result = found
+        assert isinstance(x, type) or result is not inspect.Parameter.empty
+        assert all(p.annotation is not inspect.Parameter.empty for p in parameters.values())
+
+
+def test_the_list_of_what_is_awaited_holds_nothing_else():
+    assert all(any(name.startswith(module) for name in NAMES | METHODS) for module in AWAITED)
