@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
-from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
+from micrograd_bp.value import Value, _partials, _product, pushed, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -535,13 +535,14 @@ class _Call:
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
-        product = _product if graph else _float_product
+        if not graph:
+            return pushed(self.outputs, self.variables, [float(x) for x in tangents])
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
                 tangent = known.get(operand)
                 if tangent is not None:
-                    term = product(tangent, partial)
+                    term = _product(tangent, partial)
                     if type(term) is not float or term:
                         known[node] = known[node] + term if node in known else term
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
@@ -586,11 +587,6 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
             tape.append((node, [x for x, _ in edges], [partial for _, partial in edges]))
             reached.add(node)
     return tape
-
-
-def _float_product(tangent: float, partial: float) -> float:
-    """The chain rule's product: 0 times anything is 0."""
-    return tangent * partial if tangent and partial else 0.0
 
 
 def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:

@@ -406,6 +406,28 @@ def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[flo
             node._grad = grad
 
 
+def all_leaves(values: Sequence[Any]) -> bool:
+    """Whether all are Values, and none the result of an operation."""
+    return all(type(x) is Value and x.op is None for x in values)
+
+
+def pushed(outputs: Sequence[Value], inputs: Sequence[Value], tangents: Sequence[float]) -> list[float]:
+    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats.
+
+    >>> x, y = Value(3.0), Value(2.0)
+    >>> pushed([x * y, x + y], [x, y], [1.0, 10.0])
+    [32.0, 11.0]
+    """
+    known: dict[Value | float, float] = dict(zip(inputs, tangents))
+    for node in dict.fromkeys(node for output in outputs for node in topological_order(output)):
+        if node not in known:
+            for operand, partial in zip(node.operands, node._partials):
+                tangent = known.get(operand, 0.0)
+                if tangent and partial:  # 0 times anything is 0
+                    known[node] = known.get(node, 0.0) + tangent * partial
+    return [known.get(x, 0.0) for x in outputs]
+
+
 def gather(values: Sequence[Value]) -> array[float]:
     """The data of the Values, as an array of doubles: what a compiled program reads."""
     return array("d", [x._data for x in values])

@@ -1094,6 +1094,19 @@ cdef inline void all_used(Block *block, PyObject **ready) noexcept:
                 used(items_in(block)[i], ready)
 
 
+cdef inline void find_ready(PyObject *node, size_t state, PyObject **ready) noexcept:
+    """The uses of a node's operands by it are done."""
+    if state & LEFT:
+        used((<Value>node).terms[0].node, ready)
+    if state & RIGHT:
+        used((<Value>node).terms[1].node, ready)
+    if state & MANY:
+        all_used((<Value>node).terms[0].block, ready)
+    if state & PRODUCTS:
+        all_used((<Value>node).terms[1].block, ready)
+        all_used((<Value>node).slopes[1].block, ready)
+
+
 cdef inline void pass_on(PyObject *child, double adjoint, double slope, bint private) noexcept:
     """The chain rule; 0 times anything is 0, so 0 * inf never becomes nan."""
     if slope != 0.0 and (not private or (<Value>child).state & (SHAPE | WANTED)):
@@ -1179,27 +1192,20 @@ cdef inline void sweep(PyObject *output, bint counts_only, bint private) noexcep
         state = (<Value>node).state
         if private and not state & WANTED and not counts_only:
             (<Value>node).adjoint = 0.0
-        if state & LEFT:
-            if adjoint != 0.0:
+        if adjoint != 0.0:
+            if state & LEFT:
                 pass_on((<Value>node).terms[0].node, adjoint, (<Value>node).slopes[0].number, private)
-            used((<Value>node).terms[0].node, &ready)
-        if state & RIGHT:
-            if adjoint != 0.0:
+            if state & RIGHT:
                 pass_on((<Value>node).terms[1].node, adjoint, (<Value>node).slopes[1].number, private)
-            used((<Value>node).terms[1].node, &ready)
-        if state & MANY:
-            p = (<Value>node).terms[0].block
-            if adjoint != 0.0:
+            if state & MANY:
+                p = (<Value>node).terms[0].block
                 pass_all_on(p, adjoint, doubles_in(p), private)
-            all_used(p, &ready)
-        if state & PRODUCTS:
-            p = (<Value>node).terms[1].block
-            q = (<Value>node).slopes[1].block
-            if adjoint != 0.0:
+            if state & PRODUCTS:
+                p = (<Value>node).terms[1].block
+                q = (<Value>node).slopes[1].block
                 pass_all_on(p, adjoint, doubles_in(q), private)
                 pass_all_on(q, adjoint, doubles_in(p), private)
-            all_used(p, &ready)
-            all_used(q, &ready)
+        find_ready(node, state, &ready)
 
 
 cdef void count_all(PyObject *output) noexcept:
@@ -1286,6 +1292,107 @@ def slopes(Value output not None, inputs):
     return slopes_by_hand(output, wanted) if by_hand else found.tolist()
 
 
+def pushed(outputs, inputs, tangents):
+    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats."""
+    cdef list ends = checked(outputs), starts = checked(inputs)
+    cdef array directions = array("d", tangents), found = clone(DOUBLES, len(ends), False)
+    cdef array kept = clone(DOUBLES, len(starts), False)
+    cdef Py_ssize_t i
+    cdef Value node
+    cdef Block *block = new_block(len(ends))
+    for i in range(len(ends)):
+        set_item(block, i, ends[i], 0.0)
+    cdef PyObject *root
+    try:
+        root = new_node(<PyObject *>NET_INPUT, 0.0, MANY)  # so that all outputs are met in one walk
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>root).terms[0].block = block
+    held = take_over(root)
+    for i in range(len(starts)):
+        node = <Value>starts[i]
+        kept.data.as_doubles[i] = node.adjoint
+        node.adjoint = 0.0
+        node.state |= WANTED
+    cdef Saved *saved = NULL
+    cdef Py_ssize_t count = 0
+    cdef bint complete = True
+    put_aside(root, &saved, &count, &complete)
+    for i in range(min(len(starts), len(directions))):
+        (<Value>starts[i]).adjoint = directions.data.as_doubles[i]
+    cdef PyObject *order = ordered(root)
+    cdef PyObject *each = order
+    while each != NULL:
+        if not (<Value>each).state & WANTED:
+            (<Value>each).adjoint = taken_in(each)
+        each = (<Value>each).next
+    for i in range(len(ends)):
+        node = <Value>ends[i]
+        found.data.as_doubles[i] = node.adjoint if node.state & (SHAPE | WANTED) else 0.0
+    while order != NULL:
+        (<Value>order).adjoint = 0.0
+        order = (<Value>order).next
+    for i in range(len(starts) - 1, -1, -1):
+        (<Value>starts[i]).adjoint = kept.data.as_doubles[i]
+        (<Value>starts[i]).state &= ~<size_t>WANTED
+    for i in range(count):
+        (<Value>saved[i].node).adjoint = saved[i].adjoint
+    free(saved)
+    if not complete:
+        raise MemoryError
+    return found.tolist()
+
+
+cdef PyObject *ordered(PyObject *output) noexcept:
+    """The nodes with operands, each after its operands, as a list that goes on with `next`; their uses are counted."""
+    cdef PyObject *ready = NULL
+    cdef PyObject *order = NULL
+    cdef PyObject *node
+    push(&ready, output)
+    while ready != NULL:
+        node = pop(&ready)
+        fetch(node)
+        find_ready(node, (<Value>node).state, &ready)
+        push(&order, node)
+    return order
+
+
+cdef double taken_in(PyObject *node) noexcept:
+    """A node's tangent, from those of its operands."""
+    cdef size_t state = (<Value>node).state
+    cdef double total = 0.0
+    cdef Block *p
+    cdef Block *q
+    if state & LEFT:
+        total += term((<Value>node).terms[0].node, (<Value>node).slopes[0].number)
+    if state & RIGHT:
+        total += term((<Value>node).terms[1].node, (<Value>node).slopes[1].number)
+    if state & MANY:
+        p = (<Value>node).terms[0].block
+        total = with_terms(total, p, doubles_in(p))
+    if state & PRODUCTS:
+        p = (<Value>node).terms[1].block
+        q = (<Value>node).slopes[1].block
+        total = with_terms(with_terms(total, p, doubles_in(q)), q, doubles_in(p))
+    return total
+
+
+cdef inline double with_terms(double total, Block *block, double *slopes) noexcept:
+    cdef Py_ssize_t i
+    for i in range(block.size):
+        if is_node(items_in(block)[i]):
+            total += term(items_in(block)[i], slopes[i])
+    return total
+
+
+cdef inline double term(PyObject *operand, double slope) noexcept:
+    """What an operand adds to a tangent; a leaf that is not wanted has none."""
+    if (<Value>operand).state & (SHAPE | WANTED):
+        return chain((<Value>operand).adjoint, slope)
+    return 0.0
+
+
 cdef list slopes_by_hand(Value output, list wanted):
     """`slopes` where a node has a _backward of its own, which may do anything: all nodes are held meanwhile."""
     cdef list nodes = wanted + topological_order(output)
@@ -1350,6 +1457,14 @@ def variables(numbers):
     for x in numbers:
         nodes.append(take_over(new_node(NULL, as_double(x), LEAF)))
     return nodes
+
+
+def all_leaves(values):
+    """Whether all are Values, and none the result of an operation."""
+    for x in values:
+        if not is_value(x) or (<Value>x).state & SHAPE:
+            return False
+    return True
 
 
 def gather(values):
@@ -1485,5 +1600,6 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
-    "scatter": scatter, "net_input": net_input, "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
+    "scatter": scatter, "pushed": pushed, "all_leaves": all_leaves, "net_input": net_input,
+    "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
 }
