@@ -32,7 +32,7 @@ from typing import Any, TypeAlias
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
-from micrograd_bp.value import Value, _partials, _product, pushed, slopes, topological_order, variables
+from micrograd_bp.value import Value, _partials, _product, float_partials, pushed, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -579,7 +579,7 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
                         ready.append(operand)
     order.reverse()
     if not graph:
-        return [(node, node.operands, node._partials) for node in order]
+        return [(node, node.operands, float_partials(node)) for node in order]
     tape: Tape = []
     for node in order:
         if node.op is not None and not reached.isdisjoint(node.operands):
