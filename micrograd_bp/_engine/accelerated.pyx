@@ -1551,13 +1551,13 @@ cdef void release(Block *block, PyObject **dying) noexcept:
     cdef Py_ssize_t i
     block.holders -= 1
     if block.holders == 0:
+        if block.list != NULL:  # nobody may find it any more: giving up a reference may call a destructor
+            recent(block.list)[0] = NULL
         for i in range(block.size):
             if dying != NULL and is_node(items[i]):
                 drop(items[i], dying)
             else:
                 let_go(unmarked(items[i]))
-        if block.list != NULL:
-            recent(block.list)[0] = NULL
         PyMem_Free(block)
 
 
