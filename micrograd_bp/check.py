@@ -1,4 +1,4 @@
-"""Derivatives held against finite differences: `gradcheck`.
+"""`gradcheck`: compare derivatives with finite differences.
 
 >>> gradcheck(lambda x, y: x * y + x**3, 2.0, 3.0)
 True
@@ -20,11 +20,11 @@ Vector: TypeAlias = list[float]
 Matrix: TypeAlias = list[Vector]  # a row for every output, a column for every input
 Map: TypeAlias = Callable[[Any], Any]  # from a Vector to a Vector, and from Values to Values
 
-LEVELS = 24  # steps, each half the one before; four times as many before a derivative is called wrong
-COLUMNS = 6  # of the table of extrapolations: further ones add noise and no digits
-SAFETY = 4.0  # tolerance over estimated error; measured on the rows: the error is at most 0.31 of its estimate
-ROUNDING = 1e-12  # of the rules and the sweeps, relative to the sum of all paths' absolute products
-LEAST = 1e-300  # errors below this do not count: floats get coarse there
+LEVELS = 24  # steps, each half the one before; four times as many are tried before a derivative is called wrong
+COLUMNS = 6  # of the extrapolation table; further columns add noise and no digits
+SAFETY = 4.0  # tolerance over estimated error; measured over all ops, the error is at most 0.31 of its estimate
+ROUNDING = 1e-12  # error of rules and sweeps, relative to the sum of the absolute products along all paths
+LEAST = 1e-300  # smaller errors are ignored: floats lose relative precision there
 
 
 class Step(NamedTuple):
@@ -44,7 +44,7 @@ class Limit(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A derivative; how much greater it is on the right than on the left; and a size that it might well have."""
+    """A derivative, its jump from left to right, and the size it would have if the function changed by its own size."""
 
     slope: Limit
     jump: Limit
@@ -118,7 +118,7 @@ def gradcheck(
 def _wrong_slope(
     evaluate: Map, point: Vector, analytic: Matrix, sizes: Matrix, names: list[list[str]], inputs: list[str]
 ) -> str:
-    """Which of the derivatives finite differences contradict, if any."""
+    """A message about a derivative that finite differences contradict; "" if they agree."""
     centre = evaluate(point)
     for j, x in enumerate(point):
         at = functools.partial(_moved, evaluate, point, j)
@@ -127,14 +127,14 @@ def _wrong_slope(
         if len(steps) < COLUMNS:
             return f"{inputs[j]} cannot be moved from {x!r} to both sides, as at the end of the domain"
         faults = _faults(slopes, usual, centre, steps)
-        closer = _faults(slopes, usual, centre, _steps(at, x, 4 * LEVELS)) if faults else {}  # before crying wolf
+        closer = _faults(slopes, usual, centre, _steps(at, x, 4 * LEVELS)) if faults else {}  # with more steps
         for i in sorted(faults.keys() & closer.keys()):
             return f"{names[i][j]} is {slopes[i]!r} by the rules, {faults[i]}"
     return ""
 
 
 def _wrong_sweep(call: _Call, sizes: Matrix, rng: random.Random) -> str:
-    """Whether u . (J t), by forward accumulation, is not (u J) . t, by reverse, for random t and u."""
+    """A message if u . (J t), by forward accumulation, is not (u J) . t, by reverse, for random t and u; else ""."""
     t, u = [rng.gauss(0.0, 1.0) for _ in call.variables], [rng.gauss(0.0, 1.0) for _ in call.outputs]
     forward = math.fsum(a * b for a, b in zip(u, call.push(t, graph=False)))
     reverse = math.fsum(a * b for a, b in zip(call.pull(u, graph=False), t))
@@ -145,7 +145,7 @@ def _wrong_sweep(call: _Call, sizes: Matrix, rng: random.Random) -> str:
 
 
 def _sizes(call: _Call) -> Matrix:
-    """The derivatives of all outputs by all variables, were every partial positive: nothing cancels, only rounds."""
+    """The derivatives with every partial replaced by its absolute value: a bound for the effect of rounding."""
     columns = []
     for x in call.variables:
         known = {x: 1.0}
@@ -158,10 +158,10 @@ def _sizes(call: _Call) -> Matrix:
 
 
 def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[Step]) -> dict[int, str]:
-    """The outputs whose derivative finite differences contradict, and how.
+    """The outputs whose derivative finite differences contradict, with a message.
 
-    Where an output does not move at the smallest steps, it may be flat there, or the steps may be lost in the rounding
-    inside f. Nobody can tell, so it is enough to agree with the larger steps alone.
+    Where an output does not change at the smallest steps, it may be flat there, or the steps may be lost to rounding
+    inside f. The two cannot be told apart, so it is enough to agree with the larger steps alone.
     """
     faults = {}
     for i, (slope, size, here) in enumerate(zip(slopes, usual, centre)):
@@ -174,7 +174,7 @@ def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[Step]) ->
 
 
 def _fault(slope: float, usual: float, estimate: Estimate) -> str:
-    """What speaks against a derivative, or nothing."""
+    """A message if a derivative disagrees with its estimate; "" if not."""
     numeric, jump = estimate.slope.value, estimate.jump.value
     if not math.isfinite(slope + usual):
         return "which is no finite derivative"
@@ -196,7 +196,7 @@ def _moved(evaluate: Map, point: Vector, j: int, x: float) -> Vector:
 
 
 def _steps(at: Callable[[float], Vector], x: float, levels: int) -> list[Step]:
-    """Steps that halve, from a quarter of x's size, or from where both sides are in the domain."""
+    """The function's values at steps that halve, from a quarter of x's size, or less if that leaves the domain."""
     steps: list[Step] = []
     size = 2.0 ** (math.frexp(max(abs(x), 1.0))[1] - 3)
     while len(steps) < levels and size > 16.0 * math.ulp(x):
@@ -220,10 +220,11 @@ def _estimate(i: int, here: float, steps: list[Step]) -> Estimate:
 
 
 def _limit(sizes: Vector, series: Vector, power: int, rounding: Vector) -> Limit:
-    """The limit of c + c1 h**power + c2 h**(power + 2) + ..., known at steps h that halve: the surest extrapolation.
+    """The limit of c + c1 h**power + c2 h**(power + 2) + ... for h -> 0, from its values at steps h that halve.
 
-    The error of one is how much it differs from its neighbours in the table, and what noise in f would do to it: as
-    much noise as explains how the same column differs at smaller steps, and at the three before.
+    Richardson extrapolation; returns the entry with the smallest error. An entry's error is its distance from its
+    neighbours in the table, plus the effect of noise in f, which is estimated from the spread of the same column at
+    smaller steps and at the three before.
     """
     table: list[Vector] = []
     entries = []
@@ -244,7 +245,7 @@ def _limit(sizes: Vector, series: Vector, power: int, rounding: Vector) -> Limit
 
 
 def _value(f: Map, numbers: Vector) -> Vector:
-    """f's value at numbers, found on Values: f may use what floats lack."""
+    """f's value at numbers, computed on Values, since f may use methods that floats lack."""
     value: Vector = vjp(f, numbers)[0]
     return value
 

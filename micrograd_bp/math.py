@@ -34,7 +34,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _recorded(*args: Any) -> bool:
-    """Whether a Value, or whatever else can take part in a row, is among the arguments."""
+    """Whether a Value, or another object with the `_record` protocol, is among the arguments."""
     for arg in args:  # noqa: SIM110 - any() would take three times as long
         if type(arg) is not float and hasattr(type(arg), "_record"):
             return True
@@ -42,13 +42,13 @@ def _recorded(*args: Any) -> bool:
 
 
 def _is_array(x: Any) -> bool:
-    """Whether it is a NumPy array with axes, found out without importing NumPy."""
+    """Whether it is a NumPy array with axes; does not import NumPy."""
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
     return ndarray is not None and isinstance(x, ndarray) and x.ndim > 0
 
 
 def _elementwise(op: Op, *args: Any) -> Any:
-    """The operation on arrays, broadcast against each other: of floats where no Value is among their elements."""
+    """Apply the op to arrays element by element, with broadcasting; gives floats if no Values are among them."""
     import numpy
 
     result: Any = numpy.frompyfunc(lambda *numbers: op(*numbers), len(args), 1)(*args)
@@ -56,18 +56,18 @@ def _elementwise(op: Op, *args: Any) -> Any:
 
 
 def _named(function: Any, plain: Callable[..., Any]) -> Any:
-    """The function under the name and with the documentation of `math`'s."""
+    """Give the function the name and the docstring of `math`'s."""
     return functools.update_wrapper(function, plain, ("__name__", "__qualname__", "__doc__"), ())
 
 
 def _row(op: Op, plain: Any = None) -> Any:
-    """A row under the name that `math` has for it: `math`'s own function on plain numbers, else the row."""
+    """The function for an op: `math`'s own function on plain numbers, else the op."""
     plain = plain or getattr(math, op.name)
     method = getattr(Value, op.name)
 
     def unary(x: Any, /) -> Any:
         if type(x) is Value and not RECORDINGS:
-            return method(x)  # a third of the time that the row takes when called
+            return method(x)  # takes a third of the time of calling the op
         if type(x) is float:
             return plain(x)
         return _elementwise(op, x) if _is_array(x) else op(x) if hasattr(type(x), "_record") else plain(x)
@@ -85,7 +85,7 @@ def _row(op: Op, plain: Any = None) -> Any:
 
 
 def _reading(plain: Function) -> Function:
-    """A flat function of `math`: a plain result, read off the data of Values."""
+    """A function of `math` whose derivative is 0: it reads the data of Values and gives a plain result."""
 
     def function(*args: Any, **options: Any) -> Any:
         if not _recorded(*args):
@@ -98,7 +98,7 @@ def _reading(plain: Function) -> Function:
 
 
 def _integral(plain: Function) -> Function:
-    """A function of `math` that takes integers, and a Value no more than a float."""
+    """A function of `math` that takes integers, and refuses Values as it refuses floats."""
 
     def function(*args: Any) -> Any:
         for arg in args:
@@ -147,7 +147,7 @@ tanh: Unary = _row(ops.tanh)
 if sys.version_info >= (3, 13):
     fma: Variadic = _row(ops.fma)
 
-ceil, floor, trunc = math.ceil, math.floor, math.trunc  # they ask a Value's own methods
+ceil, floor, trunc = math.ceil, math.floor, math.trunc  # they call a Value's own methods
 isclose = _reading(math.isclose)
 isfinite = _reading(math.isfinite)
 isinf = _reading(math.isinf)
@@ -287,7 +287,7 @@ def ldexp(x: Any, i: Any, /) -> Any:
         return math.ldexp(x, i)
     if not isinstance(i, int):
         raise TypeError(f"ldexp takes an integer as its second argument, not {i!r}; int() makes one of it")
-    return ops.ldexp(x, min(max(i, -9999), 9999))  # where the result is 0 or too large already
+    return ops.ldexp(x, min(max(i, -9999), 9999))  # beyond these, the result is 0 or overflows in any case
 
 
 @overload
@@ -461,5 +461,5 @@ if sys.version_info >= (3, 12):
 if sys.version_info >= (3, 13):
     __all__ += ["fma"]
 _newer = [name for name in dir(math) if not name.startswith("_") and name not in __all__]
-globals().update({name: getattr(math, name) for name in _newer})  # as they are: on Values they raise
+globals().update({name: getattr(math, name) for name in _newer})  # unchanged, so they raise on Values
 __all__.extend(_newer)

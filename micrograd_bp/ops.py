@@ -185,6 +185,9 @@ rescale: Op = Op("rescale", "rescale",
                  lambda h: where(less(h, 2.0**-500), 2.0**600,
                                  where(less(h, 2.0**500), 1.0, where(less(h, 2.0**900), 2.0**-490, 2.0**-600))),
                  lambda out, h: (0.0,), smooth=False)
+# Whether y - 1 is rounded, or may be: a fraction below 1/2, or a number beyond 2**53.
+inexact: Op = Op("inexact", "inexact", lambda y: less(y, 0.5) * less(floor(y), y) + less(2.0**106, y * y),
+                 lambda out, y: (0.0,), smooth=False)
 # A slope that is 0 by convention where h, the size of the arguments, is 0: it has no derivative there.
 corner: Op = Op("corner", "corner", lambda h, *args: 0.0, lambda out, h, *args: (0.0, *[0.0 / h for _ in args]),
                 (POSITIVE[0], ANY), smooth=False)
@@ -202,9 +205,10 @@ def choose(c: Any, f: Callable[[Any], Any], g: Callable[[Any], Any], x: Any, usu
 
 def power_slope(out: Any, x: Any, y: Any) -> Any:
     """y * x**(y - 1), which is off by many ulp where y - 1 is rounded; y * out / x is not, and does not overflow."""
-    rounded = less(y, 0.5) * (y % 1.0) + less(2.0**53, abs(y))
     slope = chain(y, ieee_pow(x, y - 1.0))
-    return choose(rounded, lambda slope: where(x, ieee_div(y * out, x), slope), lambda slope: slope, slope, usual=False)
+    return choose(
+        inexact(y), lambda slope: where(x, ieee_div(y * out, x), slope), lambda slope: slope, slope, usual=False
+    )
 
 
 def power_growth(out: Any, x: Any, y: Any) -> Any:

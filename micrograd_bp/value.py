@@ -1,4 +1,4 @@
-"""A number that remembers how it was made, and the chain rule that walks back along it.
+"""Value: a number that records the operation that made it, and the chain rule applied along the recorded graph.
 
 >>> x, y = Value(2.0, "x"), Value(3.0, "y")
 >>> z = x * y + x.sin()
@@ -128,7 +128,10 @@ class Value(Arithmetic):
         node = Value.__new__(Value)
         try:
             out = op.forward(*data)
-            partials = op.partials(out, *data)
+            try:
+                partials = op.rule_of_floats(out, *data)
+            except (ArithmeticError, ValueError):
+                partials = op.partials(out, *data)
         except Exception as error:
             raise op.failure(error, args) from error
         if type(partials) is not tuple or len(partials) != len(args):
@@ -145,6 +148,20 @@ class Value(Arithmetic):
         for recording in RECORDINGS:
             recording.note(node)
         return node
+
+    def detach(self) -> Value:
+        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`.
+
+        >>> x = Value(3.0)
+        >>> (x * x.detach()).backward()
+        >>> x.grad
+        3.0
+        """
+        return Value(self.data, label=self.label)
+
+    def item(self) -> float:
+        """The number itself, as `data` is: PyTorch's and NumPy's name."""
+        return self.data
 
     def _set_op(self, op: Op, operands: tuple[Any, ...]) -> None:
         """Make it the result of another operation, whose partials are unknown."""

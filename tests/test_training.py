@@ -422,8 +422,8 @@ def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path):
     ("change", "message"),
     [
         (lambda s: s.pop("rng"), 'lacks "rng"'),
-        (lambda s: s.update(epoch=-1), "epoch: -1 is no count"),
-        (lambda s: s.update(epoch=1.0), "epoch: 1.0 is no count"),
+        (lambda s: s.update(epoch=-1), "epoch: expected a whole number, 0 or more, got -1"),
+        (lambda s: s.update(epoch=1.0), "epoch: expected a whole number, 0 or more, got 1.0"),
         (lambda s: s.update(epoch=3), "history: loss: a list of 2, not of 3"),
         (lambda s: s.update(stopped=0), "stopped"),
         (lambda s: s.update(parameters=[1.0]), "parameters: a list of 1, not of 13"),

@@ -13,19 +13,19 @@ from typing import IO, Any, TypeAlias
 
 Path: TypeAlias = str | os.PathLike[str]
 
-LONGEST = 50  # characters of a file's name in that of its temporary file: 255 bytes are all that it may have
-DEEPEST = 200  # levels of lists and objects in a file: 100 models within models, which Python's recursion allows
+LONGEST = 50  # characters of a target's name in the name of its temporary file: file systems allow 255 bytes
+DEEPEST = 200  # nested lists and objects in a file: enough for 100 nested models, within Python's recursion limit
 
 
 def write(path: Path, content: str | bytes, *, folders: bool = False) -> None:
     """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step.
 
-    What stood there stays until then, whatever happens; of two writers each writes whole, and the last one's file
-    stays. A device or a pipe is written to as it is. `folders`: those that are missing are made. OSError: it names the
-    path.
+    The old file stays until then, whatever happens; where two processes write at once, the file of the last one stays,
+    whole. A device or a pipe is written to directly. folders: whether missing folders are created. OSError: it names
+    the path.
     """
     data = content.encode() if isinstance(content, str) else content
-    target = os.path.realpath(path)  # a link stays one
+    target = os.path.realpath(path)  # a symbolic link stays a link
     try:
         if folders:
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -41,7 +41,7 @@ def write(path: Path, content: str | bytes, *, folders: bool = False) -> None:
 
 
 def _replace(target: str, data: bytes) -> bool:
-    """Write the file; false where another's `_clear` took the new file away before it was locked."""
+    """Write the file; False if another process's `_clear` removed the temporary file before it was locked."""
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:LONGEST]}.{os.getpid()}.{os.urandom(8).hex()}.tmp")
     file = open(temporary, "xb")  # noqa: SIM115  # open, and so locked, until it is in its place
@@ -57,7 +57,7 @@ def _replace(target: str, data: bytes) -> bool:
             file.close()
         os.replace(temporary, target)
     except BaseException:
-        with contextlib.suppress(OSError):  # which tries to write what is left
+        with contextlib.suppress(OSError):  # close() tries to write what is still buffered
             file.close()
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -83,9 +83,9 @@ def _clear(target: str) -> None:
 
 
 def _lock(file: IO[bytes], wait: bool = True) -> bool:
-    """Lock a file for as long as it is open, or its process lives; false where that cannot be.
+    """Lock a file until it is closed or the process ends; False where it cannot be locked.
 
-    A lock tells more than the number of a process: others may have that number, in a container say.
+    A lock is safer than a process number in the name, which may be another process's in another container.
     """
     if sys.platform != "win32":
         import fcntl
@@ -116,9 +116,9 @@ def _strict(x: Any) -> Any:
 def read_json(
     path: Path, kind: str, version: int, keys: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The object in a file that `write_json` wrote: {"format": kind, "version": version, and the keys}.
+    """Read a file that `write_json` wrote: an object with the format, the version and the keys.
 
-    ValueError: anything else, with the file and the place.
+    ValueError: it is anything else; the message names the file and the place in it.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -146,7 +146,7 @@ def read_json(
 
 
 def check_depth(content: Any, place: str) -> None:
-    """ValueError: lists and objects within one another to more than DEEPEST levels; found without recursion."""
+    """Raise ValueError where lists and objects are nested more than DEEPEST levels deep; uses no recursion."""
     level = [content]
     for _ in range(DEEPEST):
         inner = [part.values() if isinstance(part, dict) else part for part in level]
@@ -170,7 +170,7 @@ def _constant(text: str) -> float:
 
 
 def check_keys(content: Any, keys: Collection[str], place: str) -> None:
-    """ValueError: the content of this place is no object with these keys and no others."""
+    """Raise ValueError unless the content at this place is an object with exactly these keys."""
     if not isinstance(content, dict):
         raise ValueError(f"{place}: {_shown(content)} is no object")
     missing = [key for key in keys if key not in content]
@@ -182,7 +182,7 @@ def check_keys(content: Any, keys: Collection[str], place: str) -> None:
 
 
 def real(x: Any, place: str) -> float:
-    """The float that stands at this place of a file."""
+    """The entry at this place of a file, a float; ValueError otherwise."""
     if type(x) in (int, float):
         try:
             return float(x)
@@ -194,21 +194,21 @@ def real(x: Any, place: str) -> float:
 
 
 def text(x: Any, place: str) -> str:
-    """The text that stands at this place of a file."""
+    """The entry at this place of a file, a string; ValueError otherwise."""
     if type(x) is str:
         return x
     raise ValueError(f"{place}: {_shown(x)} is no text")
 
 
 def natural(x: Any, place: str) -> int:
-    """The whole number, 0 or more, that stands at this place of a file."""
+    """The entry at this place of a file, a whole number from 0 on; ValueError otherwise."""
     if type(x) is int and x >= 0:
         return x
-    raise ValueError(f"{place}: {_shown(x)} is no count")
+    raise ValueError(f"{place}: expected a whole number, 0 or more, got {_shown(x)}")
 
 
 def several(x: Any, place: str, item: Callable[[Any, str], Any] = real, count: int | None = None) -> list[Any]:
-    """The list of so many items that stands at this place of a file."""
+    """The entry at this place of a file, a list of that length; ValueError otherwise."""
     if type(x) is not list:
         raise ValueError(f"{place}: {_shown(x)} is no list")
     if count is not None and len(x) != count:

@@ -33,11 +33,11 @@ class Listing:
         self.names = node_names(order, self.leaves, readable)
 
     def named(self, x: Value | float) -> Name | float:
-        """An operand as a formula writes it."""
+        """An operand for a formula: a name for a Value, a float as it is."""
         return Name(self.names[x]) if isinstance(x, Value) else x
 
     def expression(self, node: Value) -> str:
-        """What an interior node is of its operands: v1 * v2; nothing for a leaf."""
+        """The operation of an interior node on its operands' names, such as v1 * v2; "" for a leaf."""
         return "" if node.op is None else written(node.op, list(map(self.named, node.operands)))
 
     def brief(self, node: Value) -> str:
@@ -86,13 +86,13 @@ def node_names(
 
 
 def check_value(x: Any, taker: str) -> None:
-    """TypeError: x, which goes to this function, is no Value."""
+    """Raise TypeError unless x, an argument of the function `taker`, is a Value."""
     if not isinstance(x, Value):
         raise TypeError(f"{taker} takes a Value, not {reprlib.repr(x)} ({type(x).__name__})")
 
 
 def check_outputs(output: Any, taker: str) -> None:
-    """TypeError: this is neither a Value nor a sequence of some Values."""
+    """Raise TypeError unless this is a Value or a sequence of Values, not empty."""
     if isinstance(output, list | tuple) and output:
         check_values(output, taker, "output")
     else:
@@ -100,7 +100,7 @@ def check_outputs(output: Any, taker: str) -> None:
 
 
 def check_values(xs: Any, taker: str, what: str) -> None:
-    """TypeError: xs is no sequence of Values."""
+    """Raise TypeError unless xs is a sequence of Values."""
     if isinstance(xs, Value) or not isinstance(xs, Iterable):
         raise TypeError(f"{taker}: {what} is a sequence of Values, not {reprlib.repr(xs)} ({type(xs).__name__})")
     for x in xs:
@@ -109,7 +109,7 @@ def check_values(xs: Any, taker: str, what: str) -> None:
 
 
 def fresh(name: str, used: set[str]) -> str:
-    """The name, or that name with as many underscores as make it new; from now on it is used."""
+    """The name, with underscores added until it is not in `used`; it is put in there."""
     while name in used:
         name += "_"
     used.add(name)
@@ -117,6 +117,6 @@ def fresh(name: str, used: set[str]) -> str:
 
 
 def usable(name: str) -> bool:
-    """Whether a label can stand as a variable's name (and is what Python would make of it)."""
+    """Whether a label can be the name of a variable in Python source, to the character."""
     plain = name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name
     return plain and not name.startswith("__") and len(name) <= 40

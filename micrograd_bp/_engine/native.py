@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from micrograd_bp._engine.instructions import INSTRUCTIONS
-from micrograd_bp._engine.op import TABLE, Op, Operand, Quiet, number, quietly
+from micrograd_bp._engine.op import TABLE, Op, Operand, Quiet, number, quietly, scaled
 
 
 class Term(Operand):
@@ -146,6 +146,23 @@ class Rows(Dialect):
         return False
 
 
+class C(Dialect):
+    """C on doubles; LookupError: there is no C that gives the bits of a row."""
+
+    assignment = "const double {} = {};"
+    choice = "({} ? {} : {})"
+    one_or_zero, truth = "({} ? 1.0 : 0.0)", "{} != 0.0"
+
+    def constant(self, x: float) -> str:
+        return {"inf": "INFINITY", "-inf": "(-INFINITY)", "nan": "NAN"}.get(repr(x)) or super().constant(x)
+
+    def other(self, op: Op, operands: list[str]) -> str:
+        if op.native not in INSTRUCTIONS or not op.exact:
+            raise LookupError(f"no C gives the bits of {op.name}")
+        text = INSTRUCTIONS[op.native].text(op.native, operands)
+        return f"({text})" if INSTRUCTIONS[op.native].c else text
+
+
 def compile_formulas() -> None:
     """Write the formulas and rules of the table as functions of floats, which take a third of the time.
 
@@ -205,3 +222,74 @@ def _is_singular(op: Op) -> bool:
             except (ArithmeticError, ValueError):
                 return True
     return False
+
+
+# --- C ------------------------------------------------------------------------------------------------------------
+
+RULES = """\
+# Written by micrograd_bp/_engine/native.py from the table of operations: do not edit.
+cdef extern from *:
+    \"\"\"
+#include <math.h>
+#if defined(__GNUC__)
+#define ALWAYS __inline__ __attribute__((always_inline))
+#else
+#define ALWAYS __inline
+#endif
+/* The value of a row and its derivatives; 0 where the Op must do it: it may raise there. */
+{functions}
+    \"\"\"
+    bint unary_rule(int code, double x, double *value, double *partial) noexcept
+    bint binary_rule(int code, double x, double y, double *value, double *by_x, double *by_y) noexcept
+
+
+cpdef enum Code:  # the rows of one argument, then those of two, by their names in capitals
+{codes}
+
+cdef enum:
+    ROW_COUNT = {count}
+"""
+
+
+def rules() -> str:
+    """The rows of one and two arguments for the accelerated engine: a code for each, and value and derivatives in C.
+
+    A row that no C can do is left out.
+    """
+    functions: list[str] = []
+    codes: list[str] = []
+    for count, name, arguments in ((1, "unary_rule", "double x"), (2, "binary_rule", "double x, double y")):
+        places = ["*value", *["*partial", "*by_x", "*by_y"][count - 1 : 2 * count - 1]]
+        cases = []
+        for op in TABLE.values():
+            if op.arity == count:
+                with contextlib.suppress(LookupError):
+                    cases.append(f"    case {len(codes)}: {{ /* {op.name} */ {_case(op, places)} }}")
+                    codes.append(f"    {op.name.upper()} = {len(codes)}")
+        pointers = ", ".join(f"double {place}" for place in places)
+        functions.append(
+            f"static ALWAYS int {name}(int code, {arguments}, {pointers})\n{{\n    switch (code) {{\n"
+            + "\n".join(cases)
+            + "\n    }\n    return 0;\n}"
+        )
+    return RULES.format(functions="\n".join(functions), codes="\n".join(codes), count=len(codes))
+
+
+def _case(op: Op, places: list[str]) -> str:
+    """The statements for one row: its value and partials, and whether they stand."""
+    opens = [row for row in TABLE.values() if row.decomposition is not None]
+    names = "xy"[: op.arity]
+    steps = Steps(names, opens)
+    arguments = [Term(steps, k) for k in range(len(names))]
+    value = op.decomposition(*arguments) if op.decomposition else steps.take(op, tuple(arguments))
+    steps.results = (value, *(op.rule if op.degree is None else functools.partial(scaled, op))(value, *arguments))
+    lines, results = steps.written(C())
+    noisy = {f"t{i}" for i, row in enumerate(steps.rows) if isinstance(row, Op) and not INSTRUCTIONS[row.native].calm}
+    # What is infinite is left to the Op as well, for the processor's flags, of which NumPy warns. Of two derivatives
+    # the first is looked at: that of a power by its exponent is nan below 0, and raises no flag.
+    finite = [f"isfinite({place})" for place in places[:2]]
+    finite += [f"!isinf({name})" for name in (line.split()[2] for line in lines) if name in noisy]
+    calm = all(INSTRUCTIONS[row.native].calm for row in steps.rows if isinstance(row, Op))
+    lines += [f"{place} = {result};" for place, result in zip(places, results, strict=True)]
+    lines.append("return 1;" if calm else f"return {' && '.join(finite)};")
+    return " ".join(lines)

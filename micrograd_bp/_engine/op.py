@@ -285,7 +285,7 @@ def scaled(op: Op, out: Any, *args: Any) -> tuple[Any, ...]:
     scale = TABLE["rescale"](size)
     partials = op.rule(out * scale if op.degree else out, *[x * scale for x in args])
     if not op.degree:
-        factor = where(TABLE["less_equal"](math.inf, size), 0.0, scale)
-        partials = tuple([TABLE["chain"](factor, p) for p in partials])
+        infinite = TABLE["less_equal"](math.inf, size)
+        partials = tuple([where(infinite, 0.0, p * scale) for p in partials])
     corner = TABLE["corner"](size, *args)
     return tuple([p if type(p) is float else where(size, p, corner) for p in partials])

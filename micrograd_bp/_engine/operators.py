@@ -18,19 +18,19 @@ from typing import Any
 
 from micrograd_bp.ops import RECORDINGS, TABLE, VARIABLES, Op, number
 
-# The methods that NumPy's functions look for on the elements of an object array, where the table has another name.
+# NumPy's functions call these methods on the elements of an object array; each is the op of the other name.
 NUMPY_NAMES = {
     "absolute": "abs", "fabs": "abs", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
     "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "deg2rad": "radians", "rad2deg": "degrees",
     "conjugate": "pos", "rint": "__round__",
 }  # fmt: skip
-COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)  # as C numbers them
+COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, operator.ge)  # Py_LT to Py_GE in C
 READINGS = (bool, int, math.trunc, math.floor, math.ceil, round)
 FLOAT_METHODS = (float.is_integer, float.hex)
 
 
 class Operator:
-    """Stands in a class body for the method that applies an operation; becomes it when the class is made."""
+    """A descriptor that is replaced by the method for an operation when its class is created."""
 
     def __init__(self, make: Callable[[Any, Any], Any], argument: Any) -> None:
         self.make, self.argument = make, argument
@@ -55,7 +55,7 @@ def comparison(read: Callable[[Any, Any], bool]) -> Operator:
 
 
 def give_operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[Op], Any]) -> None:
-    """Give cls the operator of every operation that Python's floats have one for: __add__ and __radd__ for `add`."""
+    """Define Python's operators on cls, such as __add__ and __radd__ for the op `add`."""
     for op in TABLE.values():
         if hasattr(operator, op.name) and hasattr(float, f"__{op.name}__"):
             _give(cls, f"__{op.name}__", method(op))
@@ -64,7 +64,7 @@ def give_operators(cls: Any, method: Callable[[Op], Any], reflected: Callable[[O
 
 
 def give_methods(cls: Any) -> None:
-    """Give a class of nodes a method for every operation, and the rest of what floats have."""
+    """Define a method for every op on a class of nodes, and the other methods that floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
     for read in READINGS:
@@ -75,7 +75,7 @@ def give_methods(cls: Any) -> None:
 
 
 def give_others(cls: Any) -> None:
-    """Give a class of nodes what floats have beside operators, and NumPy's names."""
+    """Define the methods of floats that are no operators, and NumPy's names, on a class of nodes."""
     for read in FLOAT_METHODS:
         _give(cls, read.__name__, _reading(read, cls))
     ratio = _reading(float.as_integer_ratio, cls)
@@ -98,13 +98,13 @@ def give_others(cls: Any) -> None:
 
 
 def _give(cls: Any, name: str, function: Any) -> None:
-    """Make the function a method under its own name, which is what a traceback or a TypeError shows."""
+    """Set the function as a method, and its name to the method's, which tracebacks and TypeErrors show."""
     function.__name__, function.__qualname__ = name, f"{cls.__name__}.{name}"
     setattr(cls, name, function)
 
 
 def _operand(op: Op, other: Any) -> Any:
-    """A number beside a Value, as a float; NotImplemented where its type may know better, as an array does."""
+    """The other operand as a float; NotImplemented where its type may define the operator, as NumPy's arrays do."""
     if type(other) is int or type(other).__module__ == "builtins":
         return number(other, op.name)
     return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
@@ -125,7 +125,7 @@ def general_net_input(w: Any, x: Any, b: Any = None) -> Any:
 
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
-    """A row as a method of one or two arguments: `_record` again, unrolled for the nodes that programs are made of."""
+    """The method for an op of one or two arguments: `_record`, unrolled for the commonest nodes."""
     forward, rule, new = op.forward, op.rule_of_floats, cls.__new__
 
     def unary(self: Any) -> Any:
@@ -168,7 +168,7 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
 
 
 def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
-    """A row as an operator whose left operand is a plain number; unrolled, `2.0 * x` takes a fifth of the time."""
+    """The reflected operator of an op, as for `2.0 * x`; unrolled, it takes a fifth of the time."""
     forward, rule, new = op.forward, op.rule_of_floats, cls.__new__
 
     def reflected(self: Any, other: Any) -> Any:
@@ -201,7 +201,7 @@ def _again(op: Op, node: Any, error: Exception, operands: tuple[Any, ...], *data
 
 
 def _reading(read: Callable[..., Any], cls: Any) -> Callable[..., Any]:
-    """A comparison or a rounding: a plain result, read off the data. A recording is told of it, or of its exception."""
+    """The method for a comparison, bool, int or rounding: it reads the data, and reports to `jit`'s recording."""
 
     comparison = read in COMPARISONS
     known = (Real, Decimal) if read not in (operator.eq, operator.ne) else Number
@@ -220,7 +220,10 @@ def _reading(read: Callable[..., Any], cls: Any) -> Callable[..., Any]:
 
 
 def reading(read: Callable[..., Any], operands: tuple[Any, ...], data: list[Any]) -> Any:
-    """read(*data), the data being that of the operands. A recording is told of it, or of its exception."""
+    """Return read(*data), for a comparison, bool, int or rounding of the operands.
+
+    The result, or the exception, is reported to the recording of `jit`, which makes a guard of it.
+    """
     try:
         result = read(*data)
     except Exception as error:
@@ -228,23 +231,23 @@ def reading(read: Callable[..., Any], operands: tuple[Any, ...], data: list[Any]
             recording.raised(read, operands, error)
         raise
     if read in COMPARISONS:
-        result = bool(result)  # a comparison with a NumPy number gives NumPy's own kind of bool
+        result = bool(result)  # compared with a NumPy number, a float gives a NumPy bool
     for recording in RECORDINGS:
         recording.read(read, operands, result)
     return result
 
 
 def noticed(what: str, node: Any) -> None:
-    """Tell a recording that something was read off a node of its own that no guard can stand for."""
+    """Report to the recording of `jit` a read that cannot become a guard, such as `.data`."""
     for recording in RECORDINGS:
         recording.noticed(what, node)
 
 
 def copied(node: Any, cls: Any, memo: dict[int, Any] | None = None) -> Any:
-    """A copy that cuts no derivative: a new node for a leaf; the node itself, as an immutable float, for any other.
+    """A copy that keeps derivatives: a new node for a leaf; for any other the node itself, as for an immutable float.
 
-    The variables that a transform or `jit` hands to a function stay themselves, though they are leaves. memo: of a
-    deep copy.
+    The variables that a transform or `jit` passes to a function are not copied either, though they are leaves. memo:
+    the memo of `copy.deepcopy`, or None.
     """
     if node.op is not None or any(node is x for _, known in [*VARIABLES.values()] for x in known):
         return node
@@ -264,14 +267,14 @@ def copied(node: Any, cls: Any, memo: dict[int, Any] | None = None) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
 class ByHand(Op):
-    """The operation of one node whose derivative is a function of its own, in `_backward`."""
+    """The operation of a node whose derivative is a function assigned to its `_backward`."""
 
     step: Callable[[], object] | None = field(init=False)  # adds to the grads of the operands
     pass_on: Callable[[Any], object] | None = field(init=False)  # or a function of the node, which it need not hold
 
     @classmethod
     def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
-        """The operation that shows as this symbol."""
+        """The operation with this symbol."""
 
         def refuse(*args: Any) -> Any:
             raise TypeError(
@@ -300,7 +303,7 @@ class ByHand(Op):
 
 
 def backward_step(node: Any) -> Callable[[], object]:
-    """What `node._backward` is: a function that passes the node's grad on to its operands, as in micrograd.
+    """The function `node._backward`, as in micrograd: adds the node's grad times each partial to its operand's grad.
 
     >>> from micrograd_bp import Value
     >>> a, b = Value(2.0), Value(-3.0)
@@ -325,14 +328,14 @@ def backward_step(node: Any) -> Callable[[], object]:
 
 
 def set_backward_step(node: Any, step: Callable[[], object]) -> None:
-    """Give the node a function of one's own to pass its grad on; `backward()` calls it in its turn."""
+    """Replace `node._backward`; `backward()` calls the function when the node's grad is complete."""
     if not callable(step):
         raise TypeError(f"_backward is a function of no arguments, not {step!r} ({type(step).__name__})")
     node._set_op(ByHand.of(node._op, step), node.operands)
 
 
 def micrograd_arguments(children: Any, op: Any, label: Any) -> tuple[tuple[Any, ...], str, str]:
-    """What Value(data, _children, _op, label) means: operands, symbol and label; the second may be the label alone."""
+    """Operands, symbol and label from the arguments of Value(data, _children, _op, label) or Value(data, label)."""
     if isinstance(children, str) and not label:
         children, label = (), children
     if not isinstance(children, (tuple, list, set, frozenset)):

@@ -1,6 +1,6 @@
-"""The Values that an object holds: in its attributes, lists, tuples, dicts, deques, arrays, and in the objects in them.
+"""Find the Values in an object: in its attributes, lists, tuples, dicts, deques, arrays, and the objects in those.
 
->>> from micrograd_bp.value import Value, all_leaves
+>>> from micrograd_bp.value import Value
 >>> held = search({"w": [Value(1.0), Value(2.0)], "b": Value(3.0)})
 >>> list(held.names())
 ['w.0', 'w.1', 'b']
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, all_leaves
 
-CLOSED = (type, types.ModuleType, Op)  # what these hold belongs to a program, not to a model
+CLOSED = (type, types.ModuleType, Op)  # not searched: their Values belong to a program, not to a model
 ATOMS = frozenset((int, float, str, bool, type(None)))  # they hold nothing
-KEYLESS = ("function", "mapping", "set")  # these hold things that have no key
+KEYLESS = ("function", "mapping", "set")  # these hold members without a key: closures, dict keys, items of a set
 BUILTIN = (list, tuple, dict, set, frozenset)
 
 
@@ -33,7 +33,7 @@ NOWHERE: tuple[Place, Any] = (None, None, False), None
 
 
 def exact(place: Place, key: Any) -> str:
-    """The way to a member as Python writes it, where the key 1 is not the key "1": layers[0].w."""
+    """The path to a member as Python source, such as layers[0].w; tells the key 1 from the key "1"."""
     steps = [*_steps(place), (key, place[2])]
     return "".join(f"[{step!r}]" if items else f".{step}" for step, items in steps).removeprefix(".")
 
@@ -51,14 +51,14 @@ def _steps(place: Place) -> list[tuple[Any, bool]]:
 class Held(NamedTuple):
     """What `search` finds."""
 
-    leaves: dict[Value, tuple[Place, Any]]  # the parameters, and where each is met first
-    results: list[Value]  # Values with an operation: outputs that were kept
-    parts: list[tuple[Place, Any, Any]]  # (place, key, part): all else that may hold members, each once
+    leaves: dict[Value, tuple[Place, Any]]  # the parameters, each with the place where it was found first
+    results: list[Value]  # Values with an operation: outputs that the object keeps
+    parts: list[tuple[Place, Any, Any]]  # (place, key, part): everything else that may have members, each once
 
     def names(self) -> dict[str, Value]:
-        """The leaves by name: by the path with dots, or by the exact one where two leaves would have the same name.
+        """The leaves by name: the path with dots, or the exact path where two leaves would have the same name.
 
-        ValueError: they have the same name all the same.
+        ValueError: two leaves have the same exact path, too.
         """
         prefixes: dict[int, str] = {}  # of the names of a place's members, by the place's id
         plain = []
@@ -79,11 +79,12 @@ class Held(NamedTuple):
 
 
 def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Held:
-    """Every Value that an object holds, each once and in order, found without recursion; its place on request.
+    """Find every Value in an object, each once and in order, without recursion.
 
-    Nothing is looked for in types, modules and this library's own objects, but for instances of `owners`; on these
-    attributes of their class count as well. TypeError: a leaf stands only where it has no place of its own (in a set, a
-    dict's key, an iterator, a function's closure, on a class), so that it would be missed.
+    Types, modules and this library's own objects are not searched, except instances of `owners`, whose class attributes
+    are checked as well. places: whether the place of each leaf is noted. TypeError: a leaf is found only where it has
+    no key or attribute name (in a set, a dict's key, an iterator, a function's closure, on a class), so that it could
+    not be named.
     """
     leaves: dict[Value, tuple[Place, Any]] = {}
     results: dict[Value, None] = {}
@@ -127,7 +128,7 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
             plain = kind is list or kind is tuple
             if id(member) not in seen and (plain or not _kind(kind).simple):
                 seen.add(id(member))
-                parts.append((place, key, member))  # which keeps it alive, so that its id stays its own
+                parts.append((place, key, member))  # keeps the member alive, so that no other object gets its id
                 if not plain:
                     enter(member, place, key)
                 elif places or not all_leaves(member):
@@ -149,7 +150,7 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
 
 
 def _groups(part: Any, kind: Kind, owners: tuple[type, ...]) -> list[tuple[bool, Iterable[tuple[Any, Any]]]]:
-    """The members of a part with their keys: (True, items), (False, attributes)."""
+    """The members of a part with their keys: (True, items by index or key), (False, attributes by name)."""
     sort = kind.sort
     groups: list[tuple[bool, Iterable[tuple[Any, Any]]]] = []
     if sort == "own" and not isinstance(part, owners):
@@ -173,12 +174,12 @@ def _groups(part: Any, kind: Kind, owners: tuple[type, ...]) -> list[tuple[bool,
 
 
 class Kind(NamedTuple):
-    """What a type is to the search."""
+    """How `search` treats the instances of a type."""
 
     sort: str
     simple: bool  # an instance holds nothing: a number, a text, a NumPy scalar
     slots: tuple[str, ...]
-    classes: tuple[type, ...]  # it and its bases, but for Python's and this library's: those hold no Values
+    classes: tuple[type, ...]  # the type and its bases, except Python's and this library's, which hold no Values
 
 
 @functools.lru_cache(1024)
@@ -207,7 +208,7 @@ def _sort(cls: Any) -> str:
 
 
 def _slots(kind: type) -> list[str]:
-    """The slots of a class, and what C's objects have of the kind: a partial's arguments, a method's object."""
+    """The names of a class's slots and of the members of types written in C, such as a partial's arguments."""
     return [
         name
         for base in kind.__mro__
@@ -217,13 +218,13 @@ def _slots(kind: type) -> list[str]:
 
 
 def _unplaced(part: Any, sort: str) -> list[Value]:
-    """The Values in a part that are no member with a key."""
+    """The Values in a part that are not reached by a key or attribute name."""
     held: Iterable[Any]
     if sort == "function":
         held = [part.__defaults__, part.__kwdefaults__, vars(part), *(part.__closure__ or ())]
     elif sort == "mapping":
         held = [key for key in part if type(key) is not str]
-    elif sort == "array":  # of records
+    elif sort == "array":  # a structured array
         held = part.tolist() if part.dtype.hasobject and part.dtype != object else ()
     elif sort in ("set", "object"):
         held = gc.get_referents(part)

@@ -1,7 +1,7 @@
-"""Numbers in lists, tuples, dicts, dataclasses and NumPy arrays, nested as they come: taken apart, and put together.
+"""Flatten nested lists, tuples, dicts, dataclasses and NumPy arrays to their numbers, and rebuild them.
 
-A leaf is whatever is no list, tuple, dict, dataclass or object of a registered class; an entry is a leaf, or an element
-of one that is an array.
+A leaf is anything that is no list, tuple, dict, dataclass or object of a registered class. An entry is a leaf that is
+no array, or an element of an array.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 
 class Node(abc.ABC):  # noqa: B024
-    """Classes whose objects are taken apart: dataclasses, and those that `register_pytree_node` was told of."""
+    """Classes whose objects are flattened: dataclasses, and classes registered with `register_pytree_node`."""
 
     @classmethod
     def __subclasshook__(cls, kind: Any) -> Any:
-        own = kind.__module__.startswith("micrograd_bp.") or hasattr(kind, "named_parameters")  # a model is an object
+        own = kind.__module__.startswith("micrograd_bp.") or hasattr(kind, "named_parameters")  # a model is a leaf
         return (dataclasses.is_dataclass(kind) and not own) or NotImplemented
 
 
@@ -62,7 +62,7 @@ def register_pytree_node(
 
 @dataclasses.dataclass
 class Outline:
-    """An object of a class that is taken apart, without its numbers; `like` makes such an object of it."""
+    """The structure of an object whose class is flattened, without its numbers; `like` builds an object from it."""
 
     kind: type
     names: list[Any]
@@ -74,7 +74,7 @@ Node.register(Outline)
 
 
 def _flattened(tree: Any) -> Outline:
-    """An object of a class that is taken apart: what its children are called, these, and the rest."""
+    """The children's names, the children and the rest of an object whose class is flattened."""
     if isinstance(tree, Outline):
         return tree
     registered = _registered(type(tree))
@@ -92,19 +92,19 @@ def _flattened(tree: Any) -> Outline:
 def _registered(
     kind: type,
 ) -> tuple[Callable[[Any], tuple[Iterable[Any], Any]], Callable[[Any, list[Any]], Any]] | None:
-    """The two functions of a class, or of the nearest of its bases that has them."""
+    """The flatten and unflatten functions of a class, or of its nearest base that has them."""
     return next((REGISTERED[base] for base in kind.__mro__ if base in REGISTERED), None)
 
 
 def has_more(tree: Any) -> bool:
-    """Whether an object of a dataclass has attributes beside its fields."""
+    """Whether an object of a dataclass has attributes that are no fields."""
     return _registered(type(tree)) is None and not getattr(tree, "__dict__", {}).keys() <= {
         field.name for field in dataclasses.fields(tree)
     }
 
 
 def outline(tree: Any) -> Any:
-    """The containers of a tree with None at every leaf; no object is built around None, which it may refuse."""
+    """The containers of a tree with None at every leaf; objects become an Outline, since they might refuse None."""
     if not isinstance(tree, CONTAINERS):
         return None
     if isinstance(tree, (list, tuple, dict)):
@@ -114,7 +114,7 @@ def outline(tree: Any) -> Any:
 
 
 def children_of(tree: Any) -> list[Any] | tuple[Any, ...]:
-    """What a list, tuple, dict or other container holds."""
+    """The children of a container, in order."""
     if isinstance(tree, (list, tuple)):
         return tree
     return list(tree.values()) if isinstance(tree, dict) else _flattened(tree).children
@@ -128,12 +128,12 @@ def keys(tree: Any) -> list[Any]:
 
 
 def rest_of(tree: Any) -> Any:
-    """What an object of a class that is taken apart holds beside its children; None for other containers."""
+    """What an object whose class is flattened holds beside its children; None for other containers."""
     return None if isinstance(tree, (list, tuple, dict)) else _flattened(tree).rest
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether the leaf is a NumPy array, found out without importing NumPy."""
+    """Whether the leaf is a NumPy array; does not import NumPy."""
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
     return ndarray is not None and isinstance(leaf, ndarray)
 
@@ -165,7 +165,7 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def has_list(tree: Any) -> bool:
-    """Whether it is a list, or has one among the entries of its containers."""
+    """Whether a tree is a list, or has one at any depth."""
     if isinstance(tree, list):
         return True
     return isinstance(tree, CONTAINERS) and any(map(has_list, children_of(tree)))
@@ -183,9 +183,9 @@ def entries(tree: Any) -> list[Any]:
 
 
 def taken_apart(tree: Any) -> tuple[list[Any], set[type], Callable[[Iterator[Any]], Any]]:
-    """The entries of all leaves, their types, and the function that builds the same tree around other entries.
+    """The entries of all leaves, the set of their types, and a function that rebuilds the tree from other entries.
 
-    One look at the types tells all of a long list: to ask every entry took ten times as long as recording a sum.
+    Long lists are checked by the set of types, since a check of every entry took ten times as long as recording a sum.
     """
     if is_array(tree):
         size, dimensions = tree.size, tree.shape
@@ -207,7 +207,7 @@ def taken_apart(tree: Any) -> tuple[list[Any], set[type], Callable[[Iterator[Any
 
 
 def paths(tree: Any, at: str) -> Iterator[str]:
-    """Where the entries stand, as Python would index them: at['w'][0], and at[1, 2] in an array."""
+    """For each entry, the Python expression that indexes it: at['w'][0], and at[1, 2] in an array."""
     if isinstance(tree, CONTAINERS):
         for key, child in zip(keys(tree), children_of(tree)):
             field = isinstance(key, str) and not isinstance(tree, dict)
@@ -220,7 +220,7 @@ def paths(tree: Any, at: str) -> Iterator[str]:
 
 
 def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
-    """The entries of another tree in the order of this one; ValueError where the two are not built alike."""
+    """The entries of another tree in the order of this one; ValueError where the structures differ."""
     nested = isinstance(tree, CONTAINERS)
     if nested != isinstance(other, CONTAINERS) or shape(tree) != shape(other):
         raise ValueError(f"{at} is {reprlib.repr(other)}; it must be built like {reprlib.repr(tree)}")
@@ -235,7 +235,7 @@ def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
 
 
 def array(numbers: list[Any], dimensions: tuple[int, ...]) -> Any:
-    """A NumPy array of that shape: of floats where all the numbers are floats, of objects otherwise."""
+    """A NumPy array of that shape, of floats if all the numbers are floats, of objects otherwise."""
     numpy = sys.modules["numpy"]
     result = numpy.empty(len(numbers), float if all(type(x) is float for x in numbers) else object)
     result[:] = numbers
@@ -243,14 +243,14 @@ def array(numbers: list[Any], dimensions: tuple[int, ...]) -> Any:
 
 
 def outer(first: Any, second: Any, numbers: list[Any]) -> Any:
-    """Numbers for every pair of entries of two leaves: one number, or an array where one of the two is an array."""
+    """The numbers, one for each pair of entries of two leaves: a plain number, or an array if either leaf is one."""
     if is_array(first) or is_array(second):
         return array(numbers, shape(first) + shape(second))
     return numbers[0]
 
 
 def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
-    """The same containers around other leaves."""
+    """A tree of the same structure with these leaves."""
     if not isinstance(tree, CONTAINERS):
         return next(new)
     return like(
@@ -259,7 +259,7 @@ def rebuilt(tree: Any, new: Iterator[Any]) -> Any:
 
 
 def like(tree: Any, children: list[Any]) -> Any:
-    """A container of the same class around these children."""
+    """A container of the same class with these children."""
     if type(tree) is list:
         return children
     if not isinstance(tree, (list, tuple, dict)):
@@ -280,5 +280,5 @@ def like(tree: Any, children: list[Any]) -> Any:
 
 
 def shaped(tree: Any, numbers: Iterable[Any]) -> Any:
-    """The same tree around other entries."""
+    """A tree of the same structure with these entries."""
     return taken_apart(tree)[2](iter(numbers))

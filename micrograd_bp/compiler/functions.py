@@ -1,4 +1,4 @@
-"""Functions recorded as they are called, compiled, and replayed; each row of a batch along its own path.
+"""`jit`: record a function as it is called, compile the recording, and run that; each row of a batch takes its path.
 
 What a function reads off a Value while it is recorded (a comparison, `bool`, `int`, a rounding) becomes a guard of the
 path that it took, and so does an exception that it caught. Arguments whose guards fail take another path: one recorded
@@ -26,6 +26,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
+from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -42,13 +43,13 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# A program of more nodes than HEAVY is compiled when it has been asked for by PAYS rows: compiling takes 0.1 ms a node,
+# A program of more than HEAVY nodes is compiled once PAYS rows of data have used it: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
 # that is tried after SOME rows.
-HEAVY, PAYS, SOME = 2_000, 300, 16
-CONTAINERS = 24  # of an object among the arguments: how many of what it holds is looked into at each call
-ODD = 8  # recordings, at most, for rows that a path's guards let in and that are not finite there
-LARGE = 100_000  # numbers: a call with more of them is not recorded, whose program would be as long
+HEAVY, PAYS, SOME = 2_000, 300, 32
+CONTAINERS = 24  # of an object among the arguments, that many places are compared at each call
+ODD = 8  # the most recordings for rows that pass a path's guards but give a number that is not finite
+LARGE = 100_000  # a call with more numbers than that is not recorded: its program would be as long
 
 
 @overload
@@ -108,7 +109,7 @@ class Constant:
 
 @dataclass(slots=True)
 class Result:
-    """What a function returned: its entries in order, and how to build the like of it around other numbers."""
+    """The result of a function: its entries in order, and how to rebuild its structure with other numbers."""
 
     skeleton: Any  # the containers, with None at each leaf
     leaves: list[Any]  # float or np.float64, the shape of an array, or a Constant
@@ -117,7 +118,7 @@ class Result:
 
     @classmethod
     def of(cls, result: Any, scalar: type = float) -> Result:
-        """What a function returned that gives its numbers as scalars of a type. TypeError: it cannot be built again."""
+        """Describe a function's result; scalar: the type of its plain numbers. TypeError: it cannot be rebuilt."""
         leaves: list[Any] = []
         entries: list[Any] = []
         for leaf in _parts(result):
@@ -137,12 +138,12 @@ class Result:
         return cls(trees.outline(result), leaves, entries)
 
     def alike(self, other: Result) -> bool:
-        """Whether the two are built alike, up to the values of constants; a number is a number, constant or not."""
+        """Whether two results have the same structure; any numbers match, constant or not."""
         kinds = [[_kind(leaf) for leaf in x.leaves] for x in (self, other)]
         return bool(self.skeleton == other.skeleton and kinds[0] == kinds[1])
 
     def rows(self) -> tuple[list[int], dict[int, float]]:
-        """In a matrix with a row for every number: the rows of the entries, and the constants in the others."""
+        """The positions of the entries among all numbers of the result, and the constants at the other positions."""
         entries: list[int] = []
         constants: dict[int, float] = {}
         start = 0
@@ -156,21 +157,21 @@ class Result:
         return entries, constants
 
     def rebuilt(self, numbers: list[Any]) -> Any:
-        """The like of it around the numbers of one row."""
+        """Rebuild the result's structure with these numbers."""
         if self.build is None:
             self.build = _builder(self.skeleton, iter(self.leaves), [0])
         return self.build(numbers)
 
 
 def _kind(leaf: Any) -> Any:
-    """Of a leaf of a result: float for any number, the shape of an array, the type of another constant."""
+    """What must agree between leaves of two results: float for any number, an array's shape, a constant's type."""
     if isinstance(leaf, Constant):
         return float if isinstance(leaf.value, (int, Fraction)) and type(leaf.value) is not bool else type(leaf.value)
     return float if isinstance(leaf, type) else leaf
 
 
 def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
-    """A function that puts numbers, from the place start[0] on, around a skeleton; start is moved on."""
+    """A function that rebuilds a skeleton with numbers from position start[0] on; start[0] is advanced."""
     first = start[0]
     if skeleton is None:
         leaf = next(leaves)
@@ -203,19 +204,19 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
 
 @dataclass(slots=True)
 class Path:
-    """One way through a function: its program, with guards, and what the function makes of the outputs."""
+    """One way through a function: a program with guards, and the structure of the result."""
 
     program: Program
-    leaves: list[Value]  # what it reads beside its arguments
+    leaves: list[Value]  # the Values that it reads besides its arguments
     result: Result
     at: list[float]  # the arguments that it was recorded at
     expected: list[bool]  # of each guard
     lines: list[str]  # where each guard was read
     linked: list[int]  # the outputs that depend on leaves
     exact: bool
-    places: list[Place] = field(default_factory=list)  # where the function finds its leaves
+    places: list[Place] = field(default_factory=list)  # the places where the function finds its leaves
     rows: int = 0  # that took this path
-    kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with their gradients by the leaves, at need
+    kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with gradients by the leaves, at need
     arrays: Arrays | None = None  # instead of code, where it is regular
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
@@ -226,30 +227,36 @@ class Path:
         return [x._data for x in self.leaves]
 
     def is_current(self) -> bool:
-        """Whether the function would still find the same leaves."""
+        """Whether the function would still read the same leaves."""
         return all(place.is_current() for place in self.places)
 
     def compile(self, wholly: bool = True) -> bool:
-        """Arrays, machine code, or Python where llvmlite is missing; not wholly: arrays, or nothing (False)."""
+        """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         if importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
-        if self.arrays is not None or not wholly:
-            return self.arrays is not None
+        if self.arrays is not None:
+            return True
         machine = host()
+        if machine is None and not wholly:
+            return False
         if machine is not None:
-            program = lower(self.program, machine.native, self.exact)
+            guards = list(zip(self.program.guards, self.expected, strict=True))
+            source, guards = roll(self.program, guards) or (self.program, guards)
+            if not wholly and source.count > HEAVY:
+                return False
+            program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
-            guards = [(i, x) for i, x in zip(program.guards, self.expected, strict=True) if known.get(i) != x]
+            guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
             self.native = Native(program, program.outputs, [], guards, self.exact)
-        if self.native is None or self.native.calls_python:  # of one row, Python raises its exceptions itself
+        if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
                 self.asked = self.source(guards=True).function()
         return True
 
     def source(self, guards: bool = False) -> Any:
-        """The path as Python: its outputs, its guards, and what is looked at for being finite; or the guards alone."""
+        """The path as Python source: outputs, guards and checks; or the guards alone."""
         nodes: list[Any] = replay(self.program, self.at, self.parameters())
         program = self.program
         wanted = [
@@ -259,13 +266,13 @@ class Path:
         return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
-        """The outputs for one row, and its status: 0 done, 1 another path, 2 not finite."""
+        """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
         if self.arrays is not None:
             return self.arrays.point(data, self.parameters())
         if self.replayed is None:
             assert self.native is not None
             return self.native.point(data, self.parameters())
-        if self.program.raised:  # what Python raises here is the answer
+        if self.program.raised:  # an exception is expected here, and Python must raise it
             return [], 1
         numbers = (*data, *self.parameters())
         try:
@@ -285,13 +292,13 @@ class Path:
         return self.kernels[k]
 
     def entries(self, results: list[Any], data: Sequence[float]) -> list[Any]:
-        """The outputs as the function gives them: those that depend on leaves as Values, to be differentiated."""
+        """The outputs as the function returns them: as Values where they depend on leaves, else floats."""
         for k in self.linked:
             results[k] = self._link(k, results[k], data)
         return results
 
     def _link(self, k: int, result: float, data: Sequence[float]) -> Value:
-        """A node whose operands are the leaves."""
+        """A node for output k whose operands are the leaves, so that it can be differentiated by them."""
         kernel = self.kernel(k)
         program, row = kernel.program, list(data)
 
@@ -309,29 +316,29 @@ class Path:
 
 # --- calls --------------------------------------------------------------------------------------------------------
 
-# What an argument or a result may hold beside floats, taken as it is and told apart by type and value.
+# Objects in arguments and results that are constants of a path, compared by type and value.
 PLAIN = (int, str, bytes, complex, Fraction, Decimal, enum.Enum, type(None), type(...), range)
 
 
 @dataclass(slots=True)
 class Signature:
-    """Calls whose arguments are alike but for their floats: the paths that they have taken."""
+    """The state for all calls whose arguments differ only in their floats: the paths that they have taken."""
 
     labels: list[str]
     paths: list[Path] = field(default_factory=list)
-    held: list[Any] = field(default_factory=list)  # arguments that are told apart by identity
+    held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
-    odd: int = 0  # recordings of rows for which a path that they took was not finite
-    used: int = 0  # rows that asked for a path while there was none
+    odd: int = 0  # recordings of rows that passed a path's guards but were not finite
+    used: int = 0  # rows that came while there was no path
     heavy: bool = False  # see HEAVY
     irregular: bool = False  # no arrays were found in a heavy path
-    faithful: bool = True  # a recording shows what the function does
-    changes: bool = False  # it changes what it finds, or returns objects: it is called with the arguments themselves
-    linked: bool | None = None  # whether results depend on Values that are found elsewhere; None: not known yet
+    faithful: bool = True  # a recording stands for what the function does
+    changes: bool = False  # it has side effects, or returns objects: it is called with the original arguments
+    linked: bool | None = None  # whether results depend on Values besides the arguments; None: unknown yet
 
 
 class Scan:
-    """What a call's arguments are: a key for all but their floats; the floats; and what stands for them."""
+    """Reads a call's arguments: a key of everything but the floats, and the floats."""
 
     def __init__(self) -> None:
         self.numbers: list[float] = []
@@ -341,7 +348,7 @@ class Scan:
         self._seen: dict[int, int] = {}  # lists, dicts and arrays, in the order in which they come
 
     def key(self, tree: Any) -> Any:
-        """The key of an argument; its floats are collected."""
+        """The key of an argument; its floats are added to `numbers`."""
         kind = type(tree)
         if kind is float:
             self.numbers.append(tree)
@@ -388,7 +395,7 @@ class Scan:
         return "array", array.shape, str(array.dtype), array.tobytes()
 
     def _other(self, x: Any) -> Any:
-        """What is no float: plain objects by their value, others by identity and what they hold."""
+        """The key of an object that is no float: a plain one by value, others by identity and contents."""
         if isinstance(x, PLAIN) or type(x).__module__ == "numpy":
             try:
                 hash(x)
@@ -404,7 +411,7 @@ class Scan:
 
 
 def _is_container(x: Any) -> bool:
-    """Whether it is a container of a class that can be built again; others are objects like any other."""
+    """Whether it is a container that can be rebuilt; other containers are treated as plain objects."""
     named = isinstance(x, tuple) and hasattr(x, "_make")
     return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or named or isinstance(x, trees.Node)
 
@@ -421,7 +428,7 @@ def _is_open(x: Any) -> bool:
 
 
 def _is_number(x: Any) -> bool:
-    """Whether it is a float, NumPy's ones included; one of a class of its own is an object like any other."""
+    """Whether it is a float or a NumPy float; other subclasses of float are treated as objects."""
     return type(x) is float or (isinstance(x, float) and type(x).__module__ == "numpy")
 
 
@@ -429,7 +436,7 @@ Copies = dict[int, tuple[Any, Any]]  # an argument's list, dict or array, and it
 
 
 def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
-    """The arguments with other numbers for their floats, in the order of Scan; what stands twice is copied once."""
+    """A copy of the arguments with these numbers for their floats, in the order of Scan; shared objects stay shared."""
     if id(tree) in copies:
         return copies[id(tree)][1]
     if _is_open(tree):
@@ -446,7 +453,7 @@ def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
 
 
 def written_back(copies: Copies) -> None:
-    """Do to the arguments what the function did to their copies."""
+    """Apply to the arguments the changes that the function made to their copies."""
     originals = {id(copy): original for original, copy in copies.values()}
 
     def number_of(x: Any) -> Any:
@@ -471,11 +478,11 @@ def written_back(copies: Copies) -> None:
 
 
 class UnlikeError(Exception):
-    """The rows of a batch give results that are not built alike."""
+    """The rows of a batch give results of different structure."""
 
 
 class Batch:
-    """The results of a batch as they come together: `out` has a row for each entry, a column for each row."""
+    """The results of a batch while they are collected: `out` has a row per entry and a column per row of data."""
 
     def __init__(self, function: Any, n: int) -> None:
         import numpy as np
@@ -487,7 +494,7 @@ class Batch:
         self.result = np.zeros(n, np.int32)  # the number of its result
 
     def add(self, result: Result, rows: Any, numbers: Any = None) -> None:
-        """These rows have this result, around these numbers; TypeError: others have another one."""
+        """Set the result of some rows, with these numbers; UnlikeError if its structure differs from the others'."""
         if not self.results:
             import numpy as np
 
@@ -507,7 +514,7 @@ class Batch:
             self.out[row, rows] = constant
 
     def target(self, result: Result, count: int) -> Any:
-        """Where numbers for so many rows may be written: `out` itself where they are all there is."""
+        """An array for the numbers of so many rows: `out` itself if these are all rows."""
         import numpy as np
 
         entries, constants = result.rows()
@@ -516,7 +523,7 @@ class Batch:
         return np.empty((len(entries), count))
 
     def whole(self) -> Any:
-        """The result around arrays, whose first axis is that of the batch."""
+        """The result with arrays, whose first axis is the batch's."""
         import numpy as np
 
         first, start, arrays = self.results[0], 0, []
@@ -528,14 +535,14 @@ class Batch:
                 arrays.append(self._constants([x.value for x in leaves]))
             else:
                 if any(isinstance(x, Constant) and not -(2**63) <= x.value < 2**63 for x in leaves):
-                    raise UnlikeError  # an int that an array of floats would round, or cannot hold
+                    raise UnlikeError  # an int that an array of floats would round or could not hold
                 block = self.out[start:stop]
                 arrays.append(block[0] if not shape else np.ascontiguousarray(block.T).reshape(self.n, *shape))
             start = stop
         return trees.rebuilt(first.skeleton, iter(arrays))
 
     def _constants(self, values: list[Any]) -> Any:
-        """What is the same along a path, for all rows: an array where it is a number."""
+        """A constant leaf for all rows: an array where it is a number."""
         import numpy as np
 
         if all(isinstance(x, (bool, np.bool_)) for x in values):
@@ -561,7 +568,7 @@ class Compiled:
         self.function, self.exact, self.limit = function, exact, limit
         self._plain = function.function if isinstance(function, Vmap) else function  # what is recorded
         self._signatures: dict[Any, Signature] = {}
-        self._floats: dict[int, Signature] = {}  # of calls with so many floats, found without looking any further
+        self._floats: dict[int, Signature] = {}  # signatures of calls with n floats and nothing else, by n
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
@@ -574,8 +581,8 @@ class Compiled:
         name, module = getattr(self, "__qualname__", ""), getattr(self, "__module__", "")
         named: Any = functools.reduce(_attribute, name.split("."), sys.modules.get(module))
         if named is self and module != "__main__":
-            return str(name)  # decorated: pickled by name, as functions are
-        return jit_of, (self.function, self.exact, self.limit)  # its graphs are recorded again where it is read
+            return str(name)  # a decorated function is pickled by name
+        return jit_of, (self.function, self.exact, self.limit)  # it is recorded again after unpickling
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -644,7 +651,7 @@ class Compiled:
     # --- one call ---------------------------------------------------------------------------------------------------
 
     def signature(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], scan: Scan) -> Signature | None:
-        """What is known of calls whose arguments are alike; None: no more of them are compiled."""
+        """The state for calls with these kinds of arguments; None if there are too many kinds already."""
         signature = self._signatures.get(key)
         if signature is not None:
             return signature
@@ -656,7 +663,7 @@ class Compiled:
             return None
         signature = Signature(self._labels(args, kwargs, len(scan.numbers)))
         for x in scan.held:
-            try:  # the object may go, and this with it: its id is used again
+            try:  # the entry is dropped with the object, whose id may be used again
                 signature.held.append(weakref.ref(x, lambda _: self._signatures.pop(key, None)))
             except TypeError:
                 signature.held.append(x)
@@ -666,7 +673,7 @@ class Compiled:
         return signature
 
     def _labels(self, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> list[str]:
-        """The names of the arguments, where each is one number: errors name them."""
+        """The names of the arguments for error messages, if each is one number."""
         try:
             names = list(inspect.signature(self.function).parameters)
         except (TypeError, ValueError):
@@ -676,7 +683,7 @@ class Compiled:
 
     def _point(self, signature: Signature, numbers: Sequence[float], args: tuple[Any, ...], kwargs: Any) -> Any:
         """One call."""
-        odd = False  # a path is theirs as far as its guards go, but a number on it is not finite
+        odd = False  # they pass the guards of a path, but a number on it is not finite
         for path in self._current(signature):
             results, status = path.point(numbers)
             if status == 0:
@@ -686,7 +693,7 @@ class Compiled:
         known = len(signature.paths)
         if signature.faithful and not (odd and signature.odd >= ODD) and self._compiling.acquire(blocking=False):
             try:
-                if len(signature.paths) == known:  # no other thread has recorded it meanwhile
+                if len(signature.paths) == known:  # no other thread has recorded a path meanwhile
                     if self._is_full():
                         self._warn_of_paths(signature)
                     else:
@@ -698,23 +705,23 @@ class Compiled:
         return self._eager(signature, numbers, args, kwargs)
 
     def _current(self, signature: Signature) -> list[Path]:
-        """The paths, without those whose Values have been replaced by others."""
+        """The paths; those whose Values have been replaced by others are removed."""
         if any(path.places and not path.is_current() for path in signature.paths):
             signature.paths = [path for path in signature.paths if path.is_current()]
         return signature.paths
 
     def _is_full(self) -> bool:
-        """Whether there are as many paths as may be."""
+        """Whether the limit of paths is reached."""
         return sum(len(x.paths) for x in list(self._signatures.values())) >= self.limit
 
     # --- a batch ----------------------------------------------------------------------------------------------------
 
     def _over(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One call of jit(vmap(f)): each row of the arrays along its own path, the rows of like kind together."""
+        """One call of jit(vmap(f)): rows of the same kind together, each along its path."""
         import numpy as np
 
         columns = self._columns(args) if not kwargs else None
-        if columns is None:  # what vmap does itself: Values, lists, no rows, axes nested in trees
+        if columns is None:  # cases that are left to vmap: Values, lists, no rows, axes nested in trees
             return self.function(*args, **kwargs)
         numbers, kinds, example, n = columns
 
@@ -735,7 +742,7 @@ class Compiled:
         return whole.whole()
 
     def _columns(self, args: tuple[Any, ...]) -> Any:
-        """The columns of floats and of ints in the arguments, what makes the arguments of a row, and how many rows."""
+        """Columns of floats, columns of ints, a function that gives the arguments of row i, and the number of rows."""
         import numpy as np
 
         assert isinstance(self.function, Vmap)
@@ -753,9 +760,9 @@ class Compiled:
                 scan.key(arg)
                 if scan.values:
                     return None
-                numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory; np.float64 lends it
+                numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory, unlike np.float64's
                 continue
-            if trees.has_list(arg):  # a list of rows, though they be arrays
+            if trees.has_list(arg):  # a list of rows, even if they are arrays
                 return None
             for leaf in trees.leaves(arg):
                 if not trees.is_array(leaf) or leaf.dtype.kind not in "fiub" or not -leaf.ndim <= axis < leaf.ndim:
@@ -782,7 +789,10 @@ class Compiled:
         return numbers, kinds, example, sizes.pop()
 
     def rows(self, signature: Signature | None, columns: list[Any], n: int, args: tuple[Any, ...]) -> Batch:
-        """Every row along its path; a column is an array, or a number for all rows. args: those of one row."""
+        """Compute every row along its path.
+
+        columns: an array each, or a number for all rows. args: the arguments of one row.
+        """
         import numpy as np
 
         def row(i: int) -> list[float]:
@@ -794,7 +804,7 @@ class Compiled:
         odd_rows: set[int] = set()  # see _point
 
         def run(path: Path, pending: Any) -> Any:
-            """Rows along a path; those that need another one."""
+            """Compute rows along a path; returns the rows that need another path."""
             whole = len(pending) == n
             rows: Any = slice(None) if whole else pending
             part = columns if whole else [x[pending] if x.ndim else x for x in columns]
@@ -826,7 +836,7 @@ class Compiled:
                 unfinished += pending.tolist()
                 break
             pending = run(new, pending) if isinstance(new, Path) else pending[1:]
-            if len(pending) and pending[0] == i:  # a number on the way is not finite: a call sees that, lanes a guard
+            if len(pending) and pending[0] == i:  # a number on the way is not finite, which the recording accepted
                 unfinished.append(i)
                 pending = pending[1:]
         for i in sorted(unfinished):
@@ -847,7 +857,7 @@ class Compiled:
         n: int,
         odd: bool,
     ) -> Path | bool | None:
-        """Record row i of a batch of which n rows are left; True: it is done without a path; None: none is made."""
+        """Record row i of a batch, with n rows left; True if it is done without a path, None if no path is made."""
         if signature is None or not signature.faithful:
             return None
         signature.used += n
@@ -863,7 +873,7 @@ class Compiled:
             if path is None and signature.heavy:
                 return None
             if path is not None:
-                path.rows -= 1  # the row is run along it with the others: its bits do not depend on who is first
+                path.rows -= 1  # computed with the other rows, so that its bits do not depend on their order
                 return path
             result = Result.of(raw)
             batch.add(result, [i], _data(result.entries))
@@ -880,15 +890,15 @@ class Compiled:
         wait: float = 0.0,
         odd: bool = False,
     ) -> tuple[Any, Path | None]:
-        """What the function gives for these numbers, and the path that it took, compiled and kept, if that can be.
+        """Run the function on these numbers, recording it; returns the result and the path, compiled and kept, or None.
 
-        odd: it is kept only if it is finite, since the guards of another one hold.
+        odd: these numbers pass the guards of another path, so the new one is kept only if its numbers are finite.
         """
         if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
             signature.used += 1
             return self._eager(signature, numbers, args, kwargs), None
-        recorded = Recording()
+        recorded = Recording(None if self._is_due(signature) else HEAVY)
         with watched(recorded, wait) as alone:
             if not alone:
                 return self._eager(signature, numbers, args, kwargs), None
@@ -914,7 +924,9 @@ class Compiled:
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
-        if recorded.uncompilable or (signature.heavy and not self._is_due(signature)):
+        if signature.heavy and signature.linked is None:
+            signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
+        if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
             return given, None
         path = self._path(recorded, result, inputs, numbers, args)
         if not path.compile(not signature.heavy or signature.used >= self.pays):
@@ -922,7 +934,7 @@ class Compiled:
             return given, None
         signature.linked = bool(path.linked)
         status = path.point(numbers)[1]
-        if status == 1 or (odd and status):  # a guard that reads nan, say: no row would ever take it
+        if status == 1 or (odd and status):  # no row of data can pass its guards: one reads nan, say
             signature.eager += odd
             return given, None
         path.rows += 1
@@ -941,12 +953,10 @@ class Compiled:
         numbers: Sequence[float],
         args: tuple[Any, ...],
     ) -> Path:
-        """What was recorded, to be compiled."""
+        """The path for a recording, not compiled yet."""
         guards = [guard.condition for guard in recorded.guards]
-        roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
-        checks = recorded.checks(node for root in roots for node in topological_order(root))
         program, leaves = flatten(
-            result.entries, inputs, guards=guards, checks=checks, raised=recorded.failed, within=recorded.owns
+            result.entries, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
         )
         expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
         linked = _depending(program)
@@ -956,7 +966,7 @@ class Compiled:
         return path
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The function's answer, with a hint where it may have been meant for the rows of an array."""
+        """Call the function; a TypeError or ValueError gets a hint if `vmap` was meant."""
         try:
             return self._plain(*args, **kwargs)
         except (TypeError, ValueError) as error:
@@ -967,17 +977,19 @@ class Compiled:
     def _eager(
         self, signature: Signature | None, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """The function's own answer for these numbers."""
+        """Run the function eagerly on these numbers."""
         large = len(numbers) > HEAVY and any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
-        if large or (signature is not None and signature.changes):  # NumPy's arithmetic; the arguments themselves
+        if large or (signature is not None and signature.changes):  # on the arguments themselves
             return self._plain(*args, **kwargs)
+        if signature is not None and signature.linked is False and getattr(self._plain, "is_derivative", False):
+            return self._called(args, kwargs)  # for Values, it would record the derivative's graph (40 times the time)
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
         with recording(inputs):
             raw = self._called(*filled((args, kwargs), iter(inputs), {}))
         unlinked = signature is not None and signature.linked is False
         mine = set(inputs)
-        return self._given(raw, inputs, (lambda _: True) if unlinked else mine.__contains__, args, kwargs)
+        return self._given(raw, inputs, _any_node if unlinked else mine.__contains__, args, kwargs)
 
     def _given(
         self,
@@ -987,13 +999,15 @@ class Compiled:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """What the function returned, with numbers for Values that depend on its arguments alone."""
+        """The function's result, with numbers in place of Values that depend on its arguments only."""
         mine, scalar = set(inputs), _scalars((args, kwargs))
 
         def number_or_value(x: Any, kind: type) -> Any:
             if not isinstance(x, Value):
                 return x
-            foreign = any(node not in mine and node.op is None and not own(node) for node in topological_order(x))
+            if own is _any_node:
+                return kind(x._data)
+            foreign = any(node.op is None and node not in mine and not own(node) for node in topological_order(x))
             return x if foreign else kind(x._data)
 
         def leaf(x: Any) -> Any:
@@ -1005,16 +1019,16 @@ class Compiled:
         if any(_is_opaque(x) for x in leaves):
             if settled([raw], lambda x: x in mine or own(x)):
                 return raw
-            try:  # the Values in it cannot be reached
+            try:  # the Values in the object cannot be replaced: run it on plain numbers
                 return self._plain(*args, **kwargs)
-            except (AttributeError, TypeError):  # it wants Values
+            except (AttributeError, TypeError):  # it needs Values
                 return raw
         return trees.rebuilt(raw, iter([leaf(x) for x in leaves]))
 
     # --- warnings ---------------------------------------------------------------------------------------------------
 
     def _warn(self, message: str) -> None:
-        """Say something once."""
+        """Give a warning, each message once."""
         if message not in self._warned:
             self._warned.add(message)
             level = 2
@@ -1024,7 +1038,7 @@ class Compiled:
             warnings.warn(f"{self!r}: {message}", RuntimeWarning, stacklevel=level)
 
     def _warn_of_paths(self, signature: Signature) -> None:
-        """Say that there are too many paths, and where they part."""
+        """Warn that there are too many paths, and name the line where the last two part."""
         paths = signature.paths or self._paths
         last, other = paths[-1], paths[-2 if len(paths) > 1 else -1]
         parted = [k for k, pair in enumerate(zip(last.expected, other.expected)) if pair[0] != pair[1]]
@@ -1039,12 +1053,17 @@ class Compiled:
 
 
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
-    """A compiled function as it was before its first call."""
+    """Unpickle a compiled function, which will be recorded again."""
     return Compiled(function, exact, limit)
 
 
+def _any_node(node: Any) -> bool:
+    """Of functions that find no Values elsewhere: every node is theirs."""
+    return True
+
+
 def _depending(program: Program) -> list[int]:
-    """The numbers of the outputs that depend on parameters."""
+    """The indices of the outputs that depend on parameters."""
     varies = [False] * len(program)
     for i in program.parameters:
         varies[i] = True
@@ -1055,12 +1074,12 @@ def _depending(program: Program) -> list[int]:
 
 
 def _scalar(kind: type, x: Any) -> Any:
-    """A number as that type; a Value as it is."""
+    """A number converted to that type; a Value unchanged."""
     return x if isinstance(x, Value) else kind(x)
 
 
 def _scalars(args: Any) -> type:
-    """The type of the numbers that a function of these arguments returns: where there are arrays, NumPy's."""
+    """The type of the plain numbers in a result: NumPy's if there are arrays among the arguments."""
     arrays = any(trees.is_array(x) for x in trees.leaves(args))
     found: type = sys.modules["numpy"].float64 if arrays else float
     return found
@@ -1071,12 +1090,12 @@ def _data(entries: Sequence[Any]) -> list[float]:
 
 
 def _element(x: Any) -> Any:
-    """A row of an array, or the number that it is."""
+    """A row of an array; a plain number if it has no axes."""
     return x if x.ndim else x.item()
 
 
 def _parts(tree: Any) -> list[Any]:
-    """The leaves of a result; a list, tuple or dict of a class that cannot be built again is one."""
+    """The leaves of a result; a container that cannot be rebuilt is a leaf."""
     if isinstance(tree, trees.CONTAINERS) and (not _is_container(tree) or isinstance(tree, defaultdict)):
         return [tree]
     if not isinstance(tree, trees.CONTAINERS):
@@ -1085,17 +1104,17 @@ def _parts(tree: Any) -> list[Any]:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether it is of a class whose objects never change."""
+    """Whether it is of an immutable class."""
     return type(leaf) in PLAIN or isinstance(leaf, (enum.Enum, bool)) or type(leaf).__module__ == "numpy"
 
 
 def _is_opaque(leaf: Any) -> bool:
-    """Whether a leaf of a result is neither a number nor anything that holds none."""
+    """Whether a leaf of a result is an object that may contain numbers."""
     return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
 def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    """The rows along a path, into `out`; the odd ones and their statuses."""
+    """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
     import numpy as np
 
     if path.arrays is not None:

@@ -1,4 +1,4 @@
-"""A recorded graph replayed over a batch: values row by row, or the sum over the rows with its gradient."""
+"""`kernel`: compile a recorded graph for batches: a value for each row of data, or their sum with its gradient."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
+from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -22,7 +23,7 @@ from micrograd_bp.value import Value, gather, gradients, scatter
 if TYPE_CHECKING:
     import numpy as np
 
-COPIED = 8192  # numbers: a smaller batch is copied faster (0.5 us) than NumPy says where it stands (1.6 us)
+COPIED = 8192  # numbers: a smaller batch is copied (0.5 us), since its address from NumPy would take longer (1.6 us)
 
 
 def kernel(
@@ -81,7 +82,7 @@ class Kernel:
     ) -> None:
         self.program, self.leaves, self.single, self.exact = program, leaves, single, exact
         self.parameters = leaves[:parameters]
-        self._point = [at, [x._data for x in leaves]]  # where the graph was recorded
+        self._point = [at, [x._data for x in leaves]]  # the numbers at which the graph was recorded
         self._made: dict[str, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -331,7 +332,7 @@ class Kernel:
     # --- what is made at need ---------------------------------------------------------------------------------------
 
     def _graph(self, kind: str) -> Program:
-        """The program of the values; of value and gradient; or of these times a weight, which is a further input."""
+        """The program for the values; for value and gradient; or for these times a weight, a further input."""
         if kind == "value":
             return self.program
         if not self.single:
@@ -342,7 +343,7 @@ class Kernel:
         return program
 
     def _recorded(self, kind: str) -> tuple[list[Any], list[Value], list[Value]]:
-        """Outputs, inputs and parameters of the graph, recorded again."""
+        """Record the graph again, with derivatives; returns outputs, inputs and parameters."""
         nodes = replay(self.program, *self._point)
         outputs: list[Any] = [nodes[i] for i in self.program.outputs]
         inputs = [nodes[i] for i in self.program.inputs]
@@ -359,7 +360,7 @@ class Kernel:
             known = {*inputs, *leaves}
             slopes = gradients(total, leaves[: len(self.parameters)])
             for x in slopes:
-                outputs.append(x._data if x.op is None and x not in known else x)  # a constant slope
+                outputs.append(x._data if x.op is None and x not in known else x)  # a derivative that is constant
         return outputs, inputs, leaves
 
     def _native(self, kind: str) -> Native | None:
@@ -368,7 +369,9 @@ class Kernel:
             machine = host()
             native = None
             if machine is not None:
-                program = lower(self._graph(kind), machine.native, self.exact)
+                graph = self._graph(kind)
+                rolled = roll(graph) if kind == "value" else None
+                program = lower(graph if rolled is None else rolled[0], machine.native, self.exact)
                 results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
                 native = Native(program, results, sums, exact=self.exact)
             self._made[kind] = native
@@ -396,7 +399,7 @@ class Kernel:
         return made if self._made["slopes"] else None
 
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
-        """The program in Python: its source, and the function of inputs and parameters that it makes."""
+        """The program in Python: its source, and a function of inputs and parameters."""
         name = f"{kind} python"
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
@@ -409,7 +412,7 @@ class Kernel:
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def _data(self, parameters: Any) -> Any:
-        """The numbers of all leaves that are no inputs: the parameters' first."""
+        """The numbers of all leaves that are no inputs, the parameters' first."""
         if parameters is None:
             return gather(self.leaves)
         numbers = _numbers(parameters, len(self.parameters), "parameters", "parameter")
@@ -418,11 +421,11 @@ class Kernel:
         return [*numbers, *(x.data for x in self.leaves[len(self.parameters) :])]
 
     def _single(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
-        """The outputs for one row."""
+        """The outputs for one row of data."""
         if len(row) != len(self.program.inputs):
             raise ValueError(f"{len(row)} numbers in a row for {len(self.program.inputs)} inputs")
         try:
-            array("d", [*row])  # the fastest look at whether all are numbers: NumPy would take text for them
+            array("d", [*row])  # the fastest check that all are numbers; NumPy would accept text
         except TypeError:
             row = [number(x, "a kernel's row") for x in row]
         found = self._arrays()
@@ -439,12 +442,12 @@ class Kernel:
             return self._eager(row, point), 2
 
     def _eager(self, row: Sequence[float], point: Any) -> list[float]:
-        """The outputs for one row, by the eager engine, with its errors."""
+        """The outputs for one row of data, computed and raising as the eager engine does."""
         nodes: list[Any] = replay(self.program, [float(x) for x in row], [float(x) for x in point])
         return [x._data if isinstance(x, Value) else x for x in (nodes[i] for i in self.program.outputs)]
 
     def _eager_gradient(self, row: Sequence[float], point: Any) -> list[float]:
-        """The output and the parameters' gradient for one row, by the eager engine."""
+        """The output and its gradient by the parameters for one row of data, by the eager engine."""
         nodes = replay(self.program, [float(x) for x in row], [float(x) for x in point])
         output = nodes[self.program.outputs[0]]
         output.backward()
@@ -510,7 +513,7 @@ class Kernel:
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
-        """value_and_grad off the beaten track: with weights, to the last bit, or in Python."""
+        """The slow cases of value_and_grad: with weights, exact, or in Python."""
         n = len(X)
         if weights is not None:
             weights = _numbers(weights, n, "weights", "row")
@@ -557,7 +560,7 @@ def _restored(state: dict[str, Any]) -> Kernel:
 
 
 def _numbers(given: Any, count: int, what: str, each: str) -> Any:
-    """Real numbers, so many, as a list, or as a contiguous array of floats where they are given as an array."""
+    """Check that these are `count` real numbers; returns a list, or a contiguous array of floats for an array."""
     if not _array_like(given):
         if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
             raise TypeError(
@@ -588,7 +591,7 @@ def _array_like(X: Any) -> bool:
 
 
 def _like(X: Any, rows: list[Any]) -> Any:
-    """Results as an array where the batch was one."""
+    """The results, as an array if the batch was one."""
     return importlib.import_module("numpy").array(rows) if _array_like(X) else rows
 
 

@@ -1,4 +1,4 @@
-"""Locks that a fork does not leave locked for ever in the child."""
+"""Locks that are free in a forked process, even if another thread held them at the fork."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 
 class Lock:
-    """As threading.Lock; in a forked process it is free, but for the thread that held it while it forked.
+    """A `threading.Lock` that is free in a forked process, unless the forking thread itself held it.
 
-    lost: called in the child where another thread held it, to set right what that one had begun.
+    lost: called in the child if another thread held it, to undo what that thread had begun.
     """
 
     def __init__(self, lost: Callable[[], None] | None = None) -> None:
@@ -37,7 +37,7 @@ class Lock:
         self.release()
 
     def renew(self) -> None:
-        """In a child: free the lock of a thread that is no more."""
+        """In the child: release the lock if the thread that held it does not exist there."""
         if self._lock.locked() and self._owner != threading.get_ident():
             self._lock = threading.Lock()
             if self._lost is not None:

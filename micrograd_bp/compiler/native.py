@@ -1,4 +1,4 @@
-"""Compiled programs and the memory that they run in: one row, a batch row by row, or sums over a batch."""
+"""Run compiled programs: for one row of data, for each row of a batch, or summed over a batch."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from micrograd_bp.compiler.program import Program
 if TYPE_CHECKING:
     import numpy as np
 
-Column: TypeAlias = tuple[int, int]  # where an input's numbers are: an address, and bytes from row to row
-Odd: TypeAlias = tuple[Any, Any]  # arrays: the rows that are not done, and their statuses
+Column: TypeAlias = tuple[int, int]  # the address of an input's numbers, and the stride in bytes
+Odd: TypeAlias = tuple[Any, Any]  # two arrays: the rows of data that could not be computed, and their statuses
 _NONE: Odd = ((), ())
-# A batch is worked off in blocks of up to a millisecond, whose number and sums do not depend on how many threads
-# there are; for less than two of them, a second thread costs more than it brings.
+# A batch is split into blocks of up to a millisecond. The split, and so the rounding of sums, does not depend on the
+# number of threads. With fewer than two blocks a second thread costs more time than it saves.
 BLOCK = 1_500_000  # operations
 ROWS_AT_ONCE = 16384  # at most
 
 
 @functools.cache
 def _threads(process: int) -> ThreadPoolExecutor:
-    """Threads that stay, for this process (one that is forked has none of them)."""
+    """The pool of threads of this process; a forked process makes its own."""
     return ThreadPoolExecutor(os.cpu_count() or 1, "micrograd_bp", initializer=_become_worker)
 
 
@@ -44,10 +44,10 @@ def _become_worker() -> None:
 
 
 class Job:
-    """Blocks of a batch, worked off by threads while the caller waits, so that it can be interrupted.
+    """The blocks of a batch, computed by threads while the caller waits and can be interrupted.
 
-    The call does not return, by whatever road, before its workers have stopped; and as an exception may strike
-    anywhere, even while it waits for that, the job itself keeps what they read and write.
+    The call returns or raises only after its workers have stopped. An exception may arrive at any time, even during
+    that wait, so the job object owns all memory that the workers read and write.
     """
 
     def __init__(self, plan: Plan, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
@@ -57,20 +57,20 @@ class Job:
         self.word = ctypes.c_int64(0)
         self.stop = ctypes.addressof(self.word)
         self.take = itertools.count().__next__
-        # Lists are only appended to, which needs no lock that an interrupt could leave locked.
+        # Lists are only appended to, so no lock is needed that an interrupt could leave locked.
         self.entered: list[int] = []
         self.left: list[int] = []
         self.done: list[int] = []
         self.woken: SimpleQueue[None] = SimpleQueue()
 
     def fail(self, error: BaseException) -> None:
-        """End the batch; the caller raises the first error."""
+        """Stop the batch; the caller raises the first error."""
         if self.error is None:
             self.error = error
         self.word.value = 1
 
     def work(self) -> None:
-        """Work off blocks until there are none, or until the batch is stopped."""
+        """Compute blocks until there are none left or the batch is stopped."""
         self.entered.append(1)
         thread, jobs = threading.get_ident(), self.plan.jobs
         before = jobs.get(thread)
@@ -99,21 +99,19 @@ class Job:
     def _wait(self) -> None:
         while not self._settled():
             with contextlib.suppress(Empty):
-                self.woken.get(timeout=0.05)  # an interrupt may swallow the message, so it is not waited for alone
+                self.woken.get(timeout=0.05)  # an interrupt may lose the message, hence the timeout
 
     def run(self, workers: int) -> list[Any]:
-        """The blocks' results in order, by so many threads."""
+        """Compute the blocks with so many threads; returns their results in order."""
         try:
-            if getattr(
-                _thread, "works", False
-            ):  # called by an operation in Python that a worker runs: none may be free
+            if getattr(_thread, "works", False):  # called from a worker: no other worker may be free
                 self.work()
             else:
                 pool = _threads(os.getpid())
                 for _ in range(workers):
                     try:
                         pool.submit(contextvars.copy_context().run, self.work)
-                    except RuntimeError:  # no further threads: the interpreter is shutting down, or the machine is full
+                    except RuntimeError:  # no new threads: at exit, or at the system's limit
                         self.work()
                 self._wait()
         finally:
@@ -132,7 +130,7 @@ class Job:
 
 
 class Scratch:
-    """The memory of one call: kernels share nothing, so that several threads may call one at a time."""
+    """The memory of one call. Each call has its own, so that several threads can call a kernel at once."""
 
     def __init__(self, plan: Plan, inputs: int, parameters: int) -> None:
         import numpy as np
@@ -150,14 +148,14 @@ class Scratch:
         self.status = views[4].view(np.int8)
         self.row, self.point = views[5], views[6]
         self.shared = -(-(at + 8 * sum(sizes)) // 64) * 64
-        self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # one row's results, side by side
+        self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # the results of one row of data, contiguous
         self.one_row = self.call(self.addresses[6], 0, 8, 1)
         self.staged: dict[int, tuple[Any, Any, Any]] = {}
 
     def call(
         self, matrix: int, down: int, across: int, n: int, table: int = 0, outs: int = 0, status: int = 0, stop: int = 0
     ) -> Any:
-        """The words of a call."""
+        """The argument block of the kernel's function, as 64-bit words."""
         places = self.addresses
         outs, status, stop = outs or places[2], status or places[4], stop or places[7]
         words = matrix, down, across, table, n, places[0], outs, status, places[1], 0, self.shared, stop
@@ -166,7 +164,7 @@ class Scratch:
         return block
 
     def stage(self, n: int, columns: int) -> tuple[Any, Any, Any]:
-        """For small batches of n rows: a matrix to copy them to, the words of the call, and its scale."""
+        """For small batches of n rows: a matrix to copy the data to, the argument block, and the scale in it."""
         import numpy as np
 
         if len(self.staged) > 8:
@@ -178,7 +176,7 @@ class Scratch:
 
 
 class Native:
-    """A program compiled for this machine: results row by row, or sums over a batch."""
+    """A program compiled for this machine: results for each row of data, or sums over a batch."""
 
     def __init__(
         self,
@@ -200,7 +198,7 @@ class Native:
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.float = np.ndarray, np.dtype(float)
         self.count = len(plan.every) + len(plan.once)
-        full = -(-BLOCK // max(1, len(plan.every)))  # rows
+        full = -(-BLOCK // max(1, plan.operations))  # rows
         self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
 
@@ -214,7 +212,7 @@ class Native:
         self._idle.append(scratch)
 
     def point(self, inputs: Sequence[float], parameters: Any, stop: int = 0) -> tuple[list[float], int]:
-        """The results for one row, and its status; stop: where the word is that ends the call."""
+        """The results for one row of data, and its status. stop: the address of the word that stops the call."""
         if self.calls_python and not stop:
             job = Job(self.plan, lambda stop, _: self.point(inputs, parameters, stop), range(1), None)
             done: tuple[list[float], int] = job.run(1)[0]
@@ -232,9 +230,9 @@ class Native:
     def rows(
         self, columns: Sequence[Column], n: int, parameters: Any, out: np.ndarray[Any, Any], keep: Any = None
     ) -> Odd:
-        """The results of n rows into the rows of `out`, which is contiguous; what is odd: row numbers and statuses.
+        """Compute n rows of data into `out`, contiguous, a row for each result; returns the rows that failed.
 
-        keep: whatever owns the columns' memory.
+        keep: the owner of the columns' memory.
         """
         import numpy as np
 
@@ -264,7 +262,7 @@ class Native:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def small_totals(self, matrix: np.ndarray[Any, Any], n: int, parameters: Any, scale: float) -> Any:
-        """The sums over the n rows of a small matrix, each times scale, or None where a number was not finite."""
+        """The sums over the n rows of a small matrix, times scale; None if a number was not finite."""
         if self.calls_python:
             return None
         scratch = self.scratch()
@@ -281,7 +279,7 @@ class Native:
     def totals(
         self, columns: Sequence[Column], n: int, parameters: Any, again: Callable[[int, int], Any], keep: Any = None
     ) -> Any:
-        """The sums over n rows, block by block in a fixed order; `again` gives a block's where one is not finite."""
+        """The sums over n rows, block by block in a fixed order; `again` computes a block that is not finite."""
         import numpy as np
 
         size = n if self.plan.exact else self.block
@@ -310,14 +308,14 @@ class Native:
         return [address + start * stride for address, stride in columns] + [stride for _, stride in columns]
 
     def _blocks(self, block: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
-        """The blocks' results in order, from as many threads as there are processors where that pays.
+        """The results of the blocks in order, computed by as many threads as there are processors if that is faster.
 
-        Code that calls Python never runs in the main thread, where a signal may raise in a callback before its first
-        line, and be lost there; nor in several threads at once, for which Python's rules need not be made.
+        Code that calls Python never runs in the main thread, where a signal's exception in a callback would be lost;
+        nor in several threads at once, since users' rules need not be thread-safe.
         """
         workers = 1 if self.calls_python else min(len(starts), os.cpu_count() or 1)
-        big = workers > 1 and n * len(self.plan.every) >= 2 * BLOCK
-        exact = self.plan.exact and bool(self.plan.sums) and n * len(self.plan.every) >= 2 * BLOCK  # one long block
+        big = workers > 1 and n * self.plan.operations >= 2 * BLOCK
+        exact = self.plan.exact and bool(self.plan.sums) and n * self.plan.operations >= 2 * BLOCK  # one long block
         if big or exact or self.calls_python:
             return Job(self.plan, block, starts, keep).run(workers)
         return [block(0, start) for start in starts]

@@ -1,31 +1,41 @@
-"""A recorded graph as a flat program: rows of the table, each with the positions of its operands.
+"""A recorded graph as a flat program: a list of ops, each with the positions of its operands.
 
-Made from Values in one walk without recursion. `lower` rewrites it in rows that the machine has, by the data in the
-rows alone; on the way equal nodes are merged, constants folded and dead nodes dropped.
+It is made from Values in one walk without recursion. `lower` rewrites it in ops that the machine has, using only what
+the table says of each op; equal nodes are merged, constants folded and dead nodes dropped.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from micrograd_bp.ops import TABLE, Op, Operand, number
 from micrograd_bp.value import Value
 
-Native: TypeAlias = Callable[[Op, int, bool], str]  # what does a row on so many operands, exactly or not; "": nothing
+Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
+
+
+@dataclass(slots=True)
+class Loop:
+    """Nodes from start to stop are computed so many times over."""
+
+    start: int
+    stop: int
+    count: int
+    carried: list[tuple[int, int, int]]  # leaves that stand for a node, before the first turn; then for another one
 
 
 @dataclass(slots=True)
 class Program:
-    """Straight-line code: node i applies rows[i] to the nodes operands[i], all of them before it.
+    """Straight-line code: node i applies the op rows[i] to the nodes operands[i], which come before it.
 
-    A leaf has no row; it is one of the inputs, a parameter, or a number in `constants`. A path through a function
-    depends on the truth of its `guards`. `checks` are computed for their finiteness alone: operations whose results
-    nobody needs, but which raise. `raised` are operations that failed when the path was recorded, and that it caught:
-    only guards read them, and that they are not finite is expected.
+    A leaf has no op; it is an input, a parameter, or a number in `constants`. A path through a function is valid while
+    its `guards` have the truth values they had. `checks` are nodes that no output needs, but whose operation may raise:
+    they are computed to see whether they are finite. `raised` are operations that raised when the path was recorded, in
+    exceptions that the function caught: only guards read them, and they are expected not to be finite.
     """
 
     rows: list[Op | None] = field(default_factory=list)
@@ -37,8 +47,9 @@ class Program:
     guards: list[int] = field(default_factory=list)
     checks: list[int] = field(default_factory=list)
     raised: list[int] = field(default_factory=list)
-    precise: set[int] = field(default_factory=set)  # computed to the bit, exact or not, as guards read them
+    precise: set[int] = field(default_factory=set)  # computed exactly in any case, because guards read them
     labels: dict[int, str] = field(default_factory=dict)
+    loop: Loop | None = None  # rolled up; see loops.py
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -53,13 +64,13 @@ class Program:
         self._known = {}
 
     def leaf(self) -> int:
-        """A new leaf; the caller says what it is."""
+        """Add a leaf; the caller puts it into inputs, parameters or constants."""
         self.rows.append(None)
         self.operands.append(())
         return len(self.rows) - 1
 
     def constant(self, x: float) -> int:
-        """The leaf that holds this number; 0.0 and -0.0 are two."""
+        """The leaf with this number, added if there is none; 0.0 and -0.0 differ."""
         key = x if x and x == x else repr(x)
         i = self._known.get(key)
         if i is None:
@@ -68,7 +79,7 @@ class Program:
         return i
 
     def node(self, op: Op, operands: tuple[int, ...]) -> int:
-        """The node that applies the row to these operands: one that is there already, or a new one."""
+        """The node that applies the op to these operands, added if there is none."""
         key = (op, operands)
         i = self._known.get(key)
         if i is None:
@@ -78,14 +89,14 @@ class Program:
         return i
 
     def with_outputs(self, outputs: list[int]) -> Program:
-        """The same nodes, with other outputs, and neither guards nor checks."""
+        """A program of the same nodes with other outputs, without guards and checks."""
         made = Program(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs)
         made.raised, made.labels = self.raised, self.labels
         return made
 
     @property
     def count(self) -> int:
-        """The number of nodes that compute something."""
+        """The number of nodes that are no leaves."""
         return sum(row is not None for row in self.rows)
 
 
@@ -94,15 +105,15 @@ def flatten(
     inputs: Sequence[Value],
     parameters: Sequence[Value] = (),
     guards: Sequence[Value | float] = (),
-    checks: Sequence[Value] = (),
+    checks: Callable[[Container[Value]], Sequence[Value]] | None = None,
     raised: Sequence[Value] = (),
     within: Callable[[Value], bool] | None = None,
 ) -> tuple[Program, list[Value]]:
-    """The program that computes the outputs from the inputs, and its parameters: those given, then all other leaves.
+    """Make a program from a graph; returns it and its parameters: those given, then all other leaves.
 
-    Nodes stand in the order in which the outputs need them, first output first, which keeps a gradient next to the
-    values that it is made of. within: whether a node was made by the function that was recorded: others are leaves, and
-    its own leaves are constants. ValueError: an input or parameter is given twice, or is no leaf.
+    Nodes are ordered depth first, output by output, so that a derivative stands near the values that it is made of.
+    within: a predicate, whether a node was made by the recorded function: nodes made elsewhere become leaves, and its
+    own leaves constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
     program = Program()
     place: dict[Value, int] = {}
@@ -117,9 +128,10 @@ def flatten(
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             place[x] = program.leaf()
             places.append(place[x])
-    wanted = (program.outputs, outputs), (program.guards, guards), (program.checks, checks), (program.raised, raised)
-    for places, nodes in wanted:
+    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
         places += [_placed(x, program, place, leaves, within) for x in nodes]
+    if checks is not None:
+        program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
 
@@ -131,7 +143,7 @@ def _placed(
     leaves: list[Value],
     within: Callable[[Value], bool] | None,
 ) -> int:
-    """Where the output stands in the program, after whatever it needs has been added."""
+    """Add an output and all that it depends on; returns its position."""
     if not isinstance(output, Value):
         return program.constant(number(output, "a program's output"))
     constant, rows, operands = program.constant, program.rows, program.operands
@@ -141,11 +153,11 @@ def _placed(
         if node in place:
             stack.pop()
             continue
-        own = within is None or within(node)  # what was made before is a leaf, whatever its op
+        own = within is None or within(node)  # a node made before the recording is a leaf, even if it has an op
         op = node.op if own else None
         if op is None:
             stack.pop()
-            if within is not None and own:  # made by the function, as a constant
+            if within is not None and own:  # a leaf made by the function is a constant
                 place[node] = constant(node._data)
                 continue
             place[node] = leaf = program.leaf()
@@ -159,16 +171,16 @@ def _placed(
             continue
         stack.pop()
         where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
-        place[node] = len(rows)  # never merged here: replayed, the graph is the one that was recorded
+        place[node] = len(rows)  # equal nodes are not merged here, so that `replay` gives the recorded graph
         rows.append(op)
         operands.append(where)
     return place[output]
 
 
 def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:
-    """The graph that the program was made of, recorded again with these numbers (or Values): a Value for each node.
+    """Run the program eagerly on these numbers or Values, which records the graph again; returns a Value for each node.
 
-    None for what is expected to raise, and for what is computed from it.
+    The entry is None for an operation that is expected to raise, and for what is computed from it.
     """
     nodes: list[Any] = [program.constants.get(i) for i in range(len(program))]
     for places, data in ((program.inputs, inputs), (program.parameters, parameters)):
@@ -184,11 +196,11 @@ def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any])
 
 
 class Symbol(Operand):
-    """A node of the program under construction, for the rules of rows to compute with.
+    """A tracer: stands for a node of the program under construction while an op's rule or formula runs.
 
-    It has operators and goes through rows. Whatever else a rule asks of it (a comparison, `bool`, `float`, its hash,
-    class or text) would need its number: that raises TypeError, and marks the rule as refused, because the rule may
-    catch the error and go on without the number.
+    Operators and ops called on it add nodes. Anything else that a rule may do with it (a comparison, `bool`, `float`,
+    its hash, class or text) would need its number: that raises TypeError, and marks the rule as refused, because the
+    rule may catch the error and continue without the number.
     """
 
     __slots__ = ("index", "taker")
@@ -220,7 +232,7 @@ class Symbol(Operand):
 
 
 class Trace:
-    """What a rule of one's own does, as a program in the rows that it uses; its operands are the inputs."""
+    """A user's function as a program of the ops that it calls; its arguments are the inputs."""
 
     def __init__(self, rule: Callable[..., Any], count: int, known: Sequence[float | None]) -> None:
         self.program = program = Program()
@@ -248,7 +260,7 @@ class Trace:
         return float(nodes[self.output])
 
     def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
-        """Whether it gives what the operation gives, or raises what it raises, all over the domain."""
+        """Whether it gives the operation's values and raises its errors at points all over the domain."""
         for point in points(op, known):
             want, got = _outcome(op.forward, point), _outcome(self, point)
             if repr(want) != repr(got):
@@ -262,7 +274,7 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1e-9, -1e-9, 1e9, -1
 
 
 def points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
-    """Some dozens of points of the domain: special ones, and others in no order; known operands are what they are."""
+    """Some dozens of points of the domain, special and pseudo-random ones; known operands keep their numbers."""
     rng = random.Random(0)
     axes = []
     for k, x in enumerate(known):
@@ -278,7 +290,7 @@ def points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
 
 
 def _outcome(function: Callable[..., float], point: Sequence[float]) -> float | type:
-    """The value there, or the type of error."""
+    """The function's value at a point, or the type of its exception."""
     try:
         return float(function(*point))
     except Exception as error:
@@ -313,10 +325,10 @@ CALM = ("fadd", "fsub", "fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", 
 
 
 def lower(source: Program, native: Native, exact: bool) -> Program:
-    """The program in rows that the machine has (native); a row that it has not, and has no equal program for, stays.
+    """Rewrite a program in ops that the machine has; other ops without an equivalent program stay as they are.
 
-    x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x where no bit can tell.
-    What guards depend on is lowered to the bit, exact or not.
+    x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x if no bit of a result
+    changes. What guards depend on is lowered exactly in any case.
     """
     if not exact:
         program = Lowering(source, native, exact, NEUTRAL | NEUTRAL_BUT_FOR_SIGNED_ZERO).program
@@ -326,7 +338,7 @@ def lower(source: Program, native: Native, exact: bool) -> Program:
 
 
 class Lowering:
-    """A program being rewritten."""
+    """The state of `lower`: the old program and the new one."""
 
     def __init__(self, source: Program, native: Native, exact: bool, neutral: Neutral) -> None:
         self.program = program = Program()
@@ -340,20 +352,31 @@ class Lowering:
         program.parameters = [place[i] for i in source.parameters]
         for i, x in source.constants.items():
             place[i] = program.constant(x)
+        loop = source.loop
+        for i, _, _ in loop.carried if loop is not None else ():
+            place[i] = program.leaf()
         precise = live(source, source.guards)
+        begin = end = 0
         for i, row in enumerate(source.rows):
+            if loop is not None and i == loop.start:
+                begin = len(program)
+            elif loop is not None and i == loop.stop:
+                end = len(program)
             if row is not None:
                 self.exact = exact or precise[i]
                 self.neutral = NEUTRAL if precise[i] else neutral
                 place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
+        if loop is not None:
+            carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
+            program.loop = Loop(begin, end or len(program), loop.count, carried)
         self._keep_errors(source, place)
 
     def _keep_errors(self, source: Program, place: list[int]) -> None:
-        """Check what has been simplified away and would raise: the branch that a constant condition does not choose."""
+        """Add checks for operations that may raise in a branch that a constant condition has simplified away."""
         program = self.program
-        for i in source.raised:  # it raises for the same operands, not for any that is not finite
+        for i in source.raised:  # it must raise for the same operands, not for others that are not finite
             program.checks += [place[k] for k in source.operands[i]]
         wanted = live(source, [*source.outputs, *source.guards, *source.checks])
         kept = live(program, [*program.outputs, *program.guards, *program.checks])
@@ -370,11 +393,11 @@ class Lowering:
         program.checks = [k for k in dict.fromkeys(program.checks) if k not in program.constants]
 
     def symbol(self, index: int) -> Symbol | float:
-        """The node as an operand of a rule: a constant as the number that it is."""
+        """The argument of a rule for a node: a number for a constant, else a tracer."""
         return self.program.constants[index] if index in self.program.constants else Symbol(self, index)
 
     def apply(self, op: Op, operands: tuple[int, ...]) -> int:
-        """The node for the row on these operands, in rows that the machine has."""
+        """Add the op on these operands, in ops that the machine has."""
         program = self.program
         constants = program.constants
         known: list[Any] = [constants.get(i) for i in operands]
@@ -382,7 +405,7 @@ class Lowering:
             try:
                 return program.constant(op.forward(*known))
             except (ArithmeticError, ValueError):
-                pass  # raised again, with the labels, when the program runs
+                pass  # it will be raised again, with labels, when the program runs
         native = self.native(op, len(operands), self.exact)
         if not native:
             simpler = self._simpler(op, operands, known)
@@ -403,7 +426,7 @@ class Lowering:
         return node
 
     def _simpler(self, op: Op, operands: tuple[int, ...], known: list[Any]) -> int | None:
-        """The row by its rule, in rows that the machine has; None where the rule asks for a number."""
+        """The op by its formula, in ops that the machine has; None if the formula reads a number."""
         for rule in (op.decomposition, op.forward):
             if rule is None:
                 continue
@@ -417,14 +440,14 @@ class Lowering:
                 result = rule(*map(self.symbol, operands))
                 if not self.refused:
                     return result.index if isinstance(result, Symbol) else self.program.constant(number(result))
-            except Exception:  # the rule asks for the number: it is called when the program runs
+            except Exception:  # the formula reads a number: the op is called when the program runs
                 continue
             finally:
                 self.refused = before
         return None
 
     def _traced(self, op: Op, rule: Callable[..., Any], known: tuple[float | None, ...]) -> Trace | None:
-        """The rule of a user's row as a program, where it can be had and has been seen to agree with `forward`."""
+        """A user's op as a program of other ops, if its function can be traced and the trace agrees with it."""
         key = op, rule, tuple([x if x is None else repr(x) for x in known]), self.exact
         if key not in self._traces:
             trace = Trace(rule, len(known), known)
@@ -443,20 +466,24 @@ class Lowering:
 
 
 def live(program: Program, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
-    """Which nodes the roots need, other than by way of the nodes `stop`."""
+    """Which nodes the roots depend on, not looking behind the nodes `stop`."""
     needed = [False] * len(program)
-    for i in roots:
-        needed[i] = True
     ends = set(stop)
-    for i in range(len(program) - 1, -1, -1):
-        if needed[i] and i not in ends:
-            for k in program.operands[i]:
-                needed[k] = True
+    waiting = list(roots)
+    while waiting:
+        for i in waiting:
+            needed[i] = True
+        for i in range(len(program) - 1, -1, -1):
+            if needed[i] and i not in ends:
+                for k in program.operands[i]:
+                    needed[k] = True
+        carried = program.loop.carried if program.loop is not None else []
+        waiting = [i for leaf, *nodes in carried if needed[leaf] for i in nodes if not needed[i]]
     return needed
 
 
 def above(program: Program, roots: Iterable[int]) -> list[bool]:
-    """Which nodes are computed from the roots, these included."""
+    """Which nodes depend on the roots, the roots included."""
     reached = [False] * len(program)
     for i in roots:
         reached[i] = True

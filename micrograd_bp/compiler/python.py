@@ -1,4 +1,4 @@
-"""Graphs written as straight-line Python: one assignment a node, operators where Python has them.
+"""Write graphs as straight-line Python source: one assignment per node, with Python's operators.
 
 >>> from micrograd_bp.value import Value, gradients
 >>> a, b = Value(2.0, "a"), Value(-3.0, "b")
@@ -26,12 +26,12 @@ from micrograd_bp._engine.symbolic import Name
 from micrograd_bp.ops import TABLE, Op, chain, ieee_pow, mul, pow
 from micrograd_bp.value import Value, topological_order
 
-NUMBERS = {"inf": math.inf, "nan": math.nan}  # floats whose repr is a name
-OUTPUTS = Op("outputs", ",", lambda *args: 0.0, lambda out, *args: (0.0,) * len(args))  # many outputs seen as one
+NUMBERS = {"inf": math.inf, "nan": math.nan}  # floats whose repr is a name, not a literal
+OUTPUTS = Op("outputs", ",", lambda *args: 0.0, lambda out, *args: (0.0,) * len(args))  # its operands are the outputs
 
 
 class Source(str):
-    """Python source of one function, with the functions and numbers that it needs in `namespace`."""
+    """Python source of one function; `namespace` has the functions and numbers that it uses."""
 
     name: str
     namespace: dict[str, Any]
@@ -43,7 +43,7 @@ class Source(str):
         return source
 
     def function(self, **replaced: Any) -> Callable[..., Any]:
-        """The function, ready to be called with floats; `replaced` stands in for names of the namespace."""
+        """Compile the source to a function of floats; `replaced` overrides names of the namespace."""
         scope = self.namespace | replaced
         exec(compile(self, f"<{self.name} of micrograd_bp>", "exec"), scope)  # written here, name by name: see Writer
         function: Callable[..., Any] = scope[self.name]
@@ -54,7 +54,7 @@ class Source(str):
 
 
 class Writer:
-    """Writes the nodes of a graph as Python, under names of which no two are alike.
+    """Writes the nodes of a graph as Python assignments to distinct names.
 
     An input or an interior node goes by its label, where that is a usable name and no other node has it, else it is
     x1, x2, ... (by its place among the inputs) or v1, v2, ... (in order of evaluation). Other leaves are numbers, or
@@ -76,7 +76,7 @@ class Writer:
         self.variables = {node: self.text(name) for node, name in names.items()}
 
     def call(self, op: Op, part: str, args: Sequence[Name | float]) -> str:
-        """The call of a row's `forward` or `partials`, which is put into the namespace under a name of its own."""
+        """A call of an op's `forward` or `partials`, which is added to the namespace under a distinct name."""
         if (op, part) not in self.functions:
             name = op.name if part == "forward" else f"{op.name}_{part}"
             if TABLE.get(name) is not op:
@@ -90,7 +90,7 @@ class Writer:
         return self.variables.get(x, x.data) if isinstance(x, Value) else x
 
     def expression(self, op: Op, args: Sequence[Name | float]) -> str:
-        """The operation on names and numbers, as Python."""
+        """The Python expression for an op on names and numbers."""
         return self.text._record(op, tuple(args)).text
 
     def forward(self) -> Iterable[str]:
@@ -102,7 +102,7 @@ class Writer:
                 yield f"{self.variables[node].text} = {self.text.of(node.data).text}"
 
     def source(self, body: Iterable[str], results: tuple[str, str, str], header: bool = False) -> Source:
-        """The function; with a header that imports the rows, it runs wherever the package is.
+        """The source of the function, with a header that imports the ops it uses.
 
         `results`: what follows `return`, up to an opening bracket, within the brackets, and from there on.
         """
@@ -110,7 +110,7 @@ class Writer:
         arguments = ", ".join(self.variables[node].text for node in self.inputs)
         lines = [_wrapped(f"def {self.name}(", arguments, "):"), *(f"    {line}" for line in body)]
         lines.append(_wrapped(f"    return {before}", inside, after))
-        written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called rows for what was not needed
+        written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called ops whose results are not used
         namespace = {name: x for name, x in self.namespace.items() if name in written}
         if header:
             imports = (("math", NUMBERS.keys()), ("micrograd_bp.ops", TABLE.keys()))
@@ -154,7 +154,7 @@ def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[
 
 
 def _text(writer: Writer) -> type[Name]:
-    """Names that write Python which gives the rows' floats: an operator only where `forward` is Python's own."""
+    """Expressions that give exactly an op's floats: an operator is used only where `forward` is Python's own."""
 
     class Text(Name):
         __slots__ = ()
@@ -174,9 +174,9 @@ def _text(writer: Writer) -> type[Name]:
             if op.forward is getattr(operator, op.name, None) and op.symbol in cls.RANKS:
                 return super()._record(op, args)
             names = [cls.of(arg) for arg in args]
-            if op is pow and re.fullmatch(r"-?\d+\.0", names[1].text):  # any other power may be no real number
+            if op is pow and re.fullmatch(r"-?\d+\.0", names[1].text):  # other powers may be complex
                 return cls(f"{names[0]._inside(5)} ** {names[1]._inside(3)}", 4)
-            if op is chain and isinstance(args[0], float) and args[0]:  # the product, then, whatever it is
+            if op is chain and isinstance(args[0], float) and args[0]:  # a factor that is not 0: a plain product
                 return super()._record(mul, args)
             if op is ieee_pow and args[1] == 1.0:
                 return names[0]
@@ -186,7 +186,7 @@ def _text(writer: Writer) -> type[Name]:
 
 
 def _wrapped(before: str, names: str, after: str) -> str:
-    """Names between brackets, in one line or in several."""
+    """Names in brackets, in one or several lines."""
     if len(before) + len(names) + len(after) <= 100:
         return before + names + after
     indent = " " * (len(before) - len(before.lstrip()))

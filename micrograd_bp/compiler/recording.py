@@ -1,4 +1,4 @@
-"""What a function did with Values while it was recorded: guards, caught exceptions, reads without a guard."""
+"""The record of one call of a function for `jit`: nodes, guards, caught exceptions, reads that have no guard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,7 +25,7 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A condition that held or did not when the function was recorded, and the line that asked."""
+    """A condition on Values, whether it was true when the function was recorded, and the source line that read it."""
 
     condition: Value
     truth: bool
@@ -33,20 +33,21 @@ class Guard:
 
 
 class Recording:
-    """A function being recorded in this thread; see `micrograd_bp.compiler.tracing` for who calls its methods."""
+    """The recording of a function in this thread; `micrograd_bp.compiler.tracing` says when its methods are called."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit  # of nodes: with more of them, no path is made of the recording, so no draw is looked for
         self.nodes: list[Value] = []  # in the order of creation
         self.guards: list[Guard] = []
         self.failed: list[Value] = []  # stand for operations that raised; see `raised`
-        self.changes = False  # it changes its arguments or what it finds elsewhere
-        self.unfaithful = ""  # what cannot be recorded, and the line that did it
-        self.uncompilable = False  # an exception was caught that no guard can stand for
+        self.changes = False  # the function has side effects: it changes its arguments or other objects
+        self.unfaithful = ""  # why the function cannot be recorded, and the source line
+        self.uncompilable = False  # the function caught an exception that cannot become a guard
         self._thread = threading.get_ident()
         self._ids: set[int] = set()  # of the first nodes, so many
         self._counted = 0
         self._lock = threading.RLock()  # other threads' work on this recording's Values
-        self._roots: list[Any] = []  # where to look for what the function changes
+        self._roots: list[Any] = []  # the objects from which side effects are searched for
 
     def is_own(self) -> bool:
         """Whether the function is being recorded in this thread."""
@@ -55,12 +56,12 @@ class Recording:
     # --- what the engines tell --------------------------------------------------------------------------------------
 
     def note(self, node: Value) -> None:
-        """A node was made: by this thread, or of nodes of this recording."""
+        """Called when a node is made by this thread, or from nodes of this recording."""
         if self.is_own() or any(self.owns(x) for x in node.operands):
             self.nodes.append(node)
 
     def read(self, how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> None:
-        """A comparison or a rounding of the operands gave this result."""
+        """Called when a comparison, bool, int or rounding reads Values; `jit` records a guard."""
         if self._concerned(operands):
             line = source_line()
             with self._lock:
@@ -68,7 +69,7 @@ class Recording:
                 self.guards += [Guard(condition, truth, line) for condition, truth in found]
 
     def raised(self, how: Any, operands: tuple[Any, ...], error: Exception) -> None:
-        """An operation or a reading raised; if the function returns all the same, it caught the exception."""
+        """Called when an operation or a read raises; if the function returns nevertheless, it caught the exception."""
         if not self._concerned(operands):
             return
         line = source_line()
@@ -87,14 +88,14 @@ class Recording:
                 self.uncompilable = True
 
     def noticed(self, what: str, node: Value) -> None:
-        """Something was read that no guard can stand for."""
+        """Called when something is read that cannot become a guard, such as `.data`."""
         if not self.unfaithful and self._concerned((node,)) and not (what == "hash()" and _is_internal()):
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
 
     # --- what is made of it -----------------------------------------------------------------------------------------
 
     def owns(self, node: Any) -> bool:
-        """Whether the node was made while this recording lasted."""
+        """Whether the node was made during this recording."""
         nodes = self.nodes
         while self._counted < len(nodes):
             self._ids.add(id(nodes[self._counted]))
@@ -103,7 +104,7 @@ class Recording:
 
     @contextmanager
     def looking(self, roots: list[Any]) -> Iterator[None]:
-        """See whether the function, which runs meanwhile, changes what it finds from the roots, or draws numbers."""
+        """While the function runs, detect side effects on what the roots reach, and random numbers drawn."""
         self._roots = roots
         before, numpy = snapshot(roots), numpy_state()
         profiled = sys.getprofile() is None
@@ -121,24 +122,29 @@ class Recording:
             self.unfaithful = self.unfaithful or found
 
     def _profile(self, frame: Any, event: str, function: Any) -> None:
+        if self.limit is not None and len(self.nodes) > self.limit:
+            sys.setprofile(None)
+            return
         if event == "c_call" and drawing(function):
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
 
     def settle(self) -> None:
-        """Put numbers where the function has left Values of this recording."""
+        """Replace Values of this recording that the function has stored somewhere by their numbers."""
         settled(self._roots, self.owns)
 
-    def checks(self, needed: Iterator[Value]) -> list[Value]:
+    def checks(self, needed: Container[Value]) -> list[Value]:
         """The nodes that are not needed, but whose operation may raise: a row for which it does must be found out."""
-        known = {id(x) for x in needed} | {id(x) for x in self.failed}
-        return [x for x in self.nodes if x.op is not None and id(x) not in known and exceptions(x.op)]
+        failed = {id(x) for x in self.failed}
+        return [
+            x for x in self.nodes if x.op is not None and x not in needed and id(x) not in failed and exceptions(x.op)
+        ]
 
     def _concerned(self, operands: Sequence[Any]) -> bool:
         return self.is_own() or any(isinstance(x, Value) and self.owns(x) for x in operands)
 
 
 def source_line() -> str:
-    """The line of the user's that is being run."""
+    """The line of the user's code that is running, for messages."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
@@ -146,7 +152,7 @@ def source_line() -> str:
 
 
 def _is_internal() -> bool:
-    """Whether the node is hashed by a walk of this package."""
+    """Whether code of this package is hashing the node, and not the user's."""
     frame: Any = sys._getframe(2)
     while frame is not None and frame.f_code.co_name in ("noticed", "_hash"):
         frame = frame.f_back
@@ -155,18 +161,18 @@ def _is_internal() -> bool:
 
 # --- guards -------------------------------------------------------------------------------------------------------
 
-# These raise where the divisor is 0 only, and give inf where they overflow: which operand it is.
+# These raise only where this operand, the divisor, is 0; where they overflow they give inf.
 DIVISORS = {"truediv": 1, "floordiv": 1, "mod": 1, "reciprocal": 0}
 AWKWARD = (0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, -1.5, 171.7, 710.5, 1e308, -1e308, MAX, -MAX)
 
 
 @functools.cache
 def exceptions(op: Op) -> frozenset[type[Exception]]:
-    """The exceptions that an operation raises on finite numbers, found by trying."""
+    """The types of exception that an operation raises on finite numbers, found by trials."""
     found = set()
     count = len(op.domain) if op.arity is None else op.arity
     if op.arity is None or count > 3:
-        return frozenset((ValueError, OverflowError))  # take it that it may raise
+        return frozenset((ValueError, OverflowError))  # assume that it may raise
     for point in itertools.product(AWKWARD, repeat=count):
         try:
             op.forward(*point)
@@ -176,7 +182,7 @@ def exceptions(op: Op) -> frozenset[type[Exception]]:
 
 
 def conditions(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> list[tuple[Value, bool]]:
-    """Under which conditions a reading gives this result again; where that is hard to say, for the same numbers."""
+    """Guards under which a read gives the same result: exact ones where they are known, else equal operands."""
     x = operands[0]
     if how in COMPARISONS:
         return COMPARISONS[how](x, operands[1], bool(result))
@@ -194,13 +200,13 @@ def conditions(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) 
 
 
 def _equal(x: Any, y: Any) -> Value:
-    """1 where two numbers are equal."""
+    """A node that is 1 where two numbers are equal, else 0."""
     both: Value = less_equal(x, y) * less_equal(y, x)
     return both
 
 
 def _same(x: Value) -> list[tuple[Value, bool]]:
-    """That a node has the number that it has now, sign of zero and all."""
+    """Guards for the number that a node has now, with the sign of zero."""
     found = [(_equal(x, x._data), True)]
     if x._data == 0.0:
         found.append((less(copysign(1.0, x), 0.0), math.copysign(1.0, x._data) < 0.0))
@@ -208,7 +214,7 @@ def _same(x: Value) -> list[tuple[Value, bool]]:
 
 
 def _bracketed(y: Any) -> tuple[float, float]:
-    """The largest float up to a number and the smallest from it on: an int or a fraction may lie between floats."""
+    """The largest float <= x and the smallest >= x; an int or a Fraction may lie between two floats."""
     if isinstance(y, (Value, float)):
         return y, y  # type: ignore[return-value]
     exact = Fraction(y) if isinstance(y, (int, Fraction, Decimal)) else y
@@ -222,7 +228,7 @@ def _bracketed(y: Any) -> tuple[float, float]:
 
 
 def _comparison(strict: Any, lower: bool) -> Callable[[Any, Any, bool], list[tuple[Value, bool]]]:
-    """The guards of x < y and the like."""
+    """The guards of a comparison, such as x < y."""
 
     def found(x: Any, y: Any, truth: bool) -> list[tuple[Value, bool]]:
         below, above = _bracketed(y)
@@ -255,7 +261,7 @@ COMPARISONS: dict[Any, Callable[[Any, Any, bool], list[tuple[Value, bool]]]] = {
 
 
 def _cut(k: int) -> tuple[float, float, bool, bool]:
-    """Between which numbers all are cut to k, and whether these belong."""
+    """The interval of the numbers that int, floor, ceil or round map to k, and whether its ends belong to it."""
     return (k if k > 0 else k - 1, k if k < 0 else k + 1, k > 0, k < 0)
 
 

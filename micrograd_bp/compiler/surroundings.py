@@ -1,7 +1,8 @@
-"""What a function can find beside its arguments' numbers: its closure, globals that it names, attributes of objects.
+"""What a function can reach besides the numbers in its arguments: closure, globals that it names, attributes.
 
-`jit` looks there for three things: whether an object among the arguments has changed since the last call, whether a
-call changes anything (then it is more than its result, and runs eagerly), and where Values stand that may be replaced.
+`jit` uses it for three checks: whether an object among the arguments has changed since the last call; whether a call
+has side effects, in which case the function runs eagerly; and where the Values are that the function reads, so that it
+notices when another Value is put in such a place.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from micrograd_bp._engine import trees
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 
-LIMIT = 1_000  # objects that are looked at
+LIMIT = 1_000  # objects that are searched
 ATOMS = (int, float, complex, str, bytes, type(None), type(...), range)
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, Op, Value)
 
 
 class Place(NamedTuple):
-    """Where something stands: an entry of a container, an attribute of an object, the content of a cell."""
+    """A reference to an object: an item of a container, an attribute of an object, the content of a closure's cell."""
 
     holder: Any
     key: Any  # None: a cell
     content: Any
 
     def is_current(self) -> bool:
-        """Whether it still stands there."""
+        """Whether the place still holds the same object."""
         holder, key = self.holder, self.key
         try:
             if key is None:
@@ -43,7 +44,7 @@ class Place(NamedTuple):
             return False
 
     def put(self, x: Any) -> None:
-        """Let something else stand there."""
+        """Assign another object to the place."""
         if self.key is None:
             self.holder.cell_contents = x
         elif isinstance(self.holder, (dict, list, deque)):
@@ -53,7 +54,7 @@ class Place(NamedTuple):
 
 
 def places(roots: Iterable[Any], limit: int = LIMIT) -> Iterator[Place]:
-    """Every place that can be reached from the roots by name, the nearest first; at most `limit` are entered."""
+    """Every place that can be reached from the roots by name, breadth first; at most `limit` objects are searched."""
     waiting = deque(roots)
     first = {id(x) for x in waiting}
     seen: set[int] = set()
@@ -71,7 +72,7 @@ ENTERED = (list, tuple, dict, set, frozenset, deque, types.MethodType, types.Sim
 
 
 def _is_foreign(x: Any) -> bool:
-    """Whether it is the inside of a library, which no user's function changes by name: of Python's, NumPy's or this."""
+    """Whether an object is an internal one of Python, NumPy or this package, which users do not assign to by name."""
     if isinstance(x, ENTERED):
         return False
     module = str(x.__module__ if isinstance(x, types.FunctionType) else type(x).__module__)
@@ -120,7 +121,7 @@ def _inside(x: Any) -> Iterator[Place]:
 
 
 def _attributes(x: Any) -> dict[str, Any]:
-    """The attributes of an object: the dict that holds them, which keeps the object itself alive no longer."""
+    """The dict of an object's attributes, which does not keep the object alive."""
     try:
         attributes = object.__getattribute__(x, "__dict__")
     except AttributeError:
@@ -129,7 +130,7 @@ def _attributes(x: Any) -> dict[str, Any]:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """The names that a function's code and the code inside it uses."""
+    """The names of globals and attributes in a function's code, and in the code nested in it."""
     yield from code.co_names
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
@@ -151,8 +152,8 @@ def _is_filled(cell: Any) -> bool:
 
 
 def leaf_places(roots: Iterable[Any], leaves: Iterable[Value], limit: int = 64) -> list[Place]:
-    """Where the leaves stand, and what holds them: as long as all is current, a function finds them again."""
-    above: dict[int, Place] = {}  # where an object stands, by its identity
+    """The places of the leaves and of what contains them: while all are current, the function reads the same leaves."""
+    above: dict[int, Place] = {}  # the place of an object, by its id
     wanted, found = {id(x) for x in leaves}, {}
     for place in places(roots):
         above.setdefault(id(place.content), place)
@@ -169,7 +170,7 @@ def leaf_places(roots: Iterable[Any], leaves: Iterable[Value], limit: int = 64) 
 
 
 def settled(roots: Iterable[Any], own: Callable[[Value], bool]) -> bool:
-    """Put numbers where there are Values of one's own; False: there are functions, which may hold more of them."""
+    """Replace the recording's own Values by numbers; False if there are functions, whose closures may hold more."""
     found = list(places(roots))
     if any(isinstance(x, types.FunctionType) and _is_foreign(x) for x in (*roots, *[place.content for place in found])):
         return False
@@ -183,7 +184,7 @@ def settled(roots: Iterable[Any], own: Callable[[Value], bool]) -> bool:
 
 
 def snapshot(roots: Iterable[Any], limit: int = LIMIT) -> tuple[Any, ...]:
-    """What stands in every place, to be compared with a later one: numbers and text by value, others by identity."""
+    """The content of every place, to compare with a later one: numbers and text by value, others by identity."""
     roots = list(roots)
     return (*[atom(x) for x in roots], *[(id(x.holder), _key(x.key), atom(x.content)) for x in places(roots, limit)])
 
@@ -193,7 +194,7 @@ def _key(key: Any) -> Any:
 
 
 def atom(x: Any) -> Any:
-    """What tells a thing from what stood in its place before, itself aside from what it holds."""
+    """A key for comparing an object with a later one in its place: its value or state, or its id; not its contents."""
     if isinstance(x, ATOMS):
         return type(x), x if x == x else "nan", str(x) if isinstance(x, (float, complex)) else ""
     if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
@@ -212,7 +213,7 @@ def _elements(x: Any) -> Any:
 
 
 def difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
-    """What has changed between two snapshots, in words; "" for nothing."""
+    """A description of what has changed between two snapshots; "" if nothing has."""
     if before == after:
         return ""
     for old, new in zip(before, after):
@@ -225,12 +226,12 @@ def difference(before: tuple[Any, ...], after: tuple[Any, ...]) -> str:
 
 
 def drawing(function: Any) -> bool:
-    """Whether a call of this built-in function draws a random number."""
+    """Whether this built-in function draws a random number."""
     return isinstance(getattr(function, "__self__", None), random.Random) or function.__name__ == "urandom"
 
 
 def numpy_state() -> Any:
-    """The state of NumPy's global generator, if anybody uses it."""
+    """The state of NumPy's global random generator; None where NumPy is not loaded."""
     get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)  # missing while another thread imports it
     if get_state is None:
         return None

@@ -1,10 +1,10 @@
-"""How a recording of `jit` is told what happens to Values while it lasts.
+"""Report to a recording of `jit` what happens to Values while a function is being recorded.
 
-RECORDINGS holds the recording under way, at most one in a process. It is told of every node that its own thread
-makes, and that other threads make of such nodes; of comparisons and roundings, which become guards; of exceptions;
-and of reads that no guard can stand for, such as `.data`. Internal code reads `_data` and `_grad`, which is reported to
-nobody. The accelerated engine asks RECORDINGS itself; the reference engine gets other methods meanwhile, so that its
-own have nothing to ask.
+RECORDINGS holds the active recording, at most one in a process. Reported are: every node that its thread makes, or that
+another thread makes from such nodes; comparisons and roundings, which become guards; exceptions; and reads that cannot
+become guards, such as `.data`. Internal code reads `_data` and `_grad`, which is not reported. The accelerated engine
+checks RECORDINGS itself; the methods of the reference engine are replaced during a recording, so that they check
+nothing at other times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from micrograd_bp.value import Value
 
 
 def _forget() -> None:
-    """In a forked process: no thread goes on with a recording that another one had begun."""
+    """Called in a forked process, where the thread that was recording does not exist: end its recording."""
     value.watch(0)
     RECORDINGS.clear()
 
@@ -32,9 +32,9 @@ _one = Lock(_forget)  # one recording at a time
 
 @contextmanager
 def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
-    """Tell the recording what happens meanwhile; False, and nothing is told, where another is under way.
+    """Make the recording the active one for the duration; yields False, and does nothing, if another is active.
 
-    wait: seconds until then. A longer wait could be for a thread that waits for this one.
+    wait: how many seconds to wait for the other one; a longer wait could be for a thread that waits for this one.
     """
     if not (_one.acquire(timeout=wait) if wait else _one.acquire(blocking=False)):
         yield False
@@ -50,7 +50,7 @@ def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
 
 
 def _watch(thread: int) -> None:
-    """Give the reference engine methods that tell the recording, or its own again (thread 0)."""
+    """Replace the reference engine's methods by ones that report to the recording; thread 0 restores them."""
     if not _WATCHFUL:
         _WATCHFUL.update(_watchful())
         _PLAIN.update({name: Value.__dict__.get(name, getattr(Value, name)) for name in _WATCHFUL})
@@ -63,10 +63,10 @@ _PLAIN: dict[str, Any] = {}
 
 
 def _watchful() -> dict[str, Any]:
-    """The attributes of Value that tell the recording, by name."""
+    """The attributes of Value, by name, in versions that report to the recording."""
 
     class Methods:
-        """What is given to Value."""
+        """Sets attributes of Value, and restores them."""
 
     give_operators(Methods, _method, _reflected)
     found = {name: x for name, x in vars(Methods).items() if name.startswith("__") and hasattr(x, "op")}
@@ -96,7 +96,7 @@ def _reflected(op: Op) -> Callable[..., Any]:
 
 
 def _noticing(name: str) -> Any:
-    """The attribute of that name, whose reads and assignments are reported."""
+    """A property that reports each read of the attribute, and each assignment to it, to the recording."""
     attribute = Value.__dict__[name]
 
     def read(self: Value) -> Any:
