@@ -434,7 +434,9 @@ class _Call:
         self.inputs: Any = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
         entries, kinds, self.rebuild = trees.taken_apart(self.inputs)
         others = [x for i, x in enumerate(args) if i not in chosen], kwargs
-        self.graph = _RECORDING.get() or _of_values(kinds) or _holds_value(others)  # whether derivatives are Values
+        self.graph = (
+            _RECORDING.get() or _of_values(kinds) or (any(others) and _holds_value(others))
+        )  # whether derivatives are Values
         if kinds == {float}:
             self.variables = variables(entries)
         else:
@@ -490,12 +492,16 @@ class _Call:
     @functools.cached_property
     def outputs(self) -> list[Value]:
         """The numbers that f returned, as Values."""
+        if type(self.result) is Value:
+            return [self.result]
         numbers = self.numbers(trees.entries(self.result), self.result, f"{self.name}(...)")
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
 
     @functools.cached_property
     def output(self) -> Value:
         """The one number that f returned; TypeError where it returned anything else."""
+        if type(self.result) is Value:
+            return self.result
         x = self.result.item() if trees.is_array(self.result) and self.result.size == 1 else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"

@@ -845,11 +845,23 @@ cdef inline double weighted_sum(PyObject *bias, Block *w, Block *x) noexcept:
     return total
 
 
+cdef inline bint are_plain(tuple args, bint nodes) noexcept:
+    """Whether all are floats, or (nodes) Values of no subclass."""
+    cdef PyObject **xs = items(args)
+    cdef Py_ssize_t i
+    for i in range(len(args)):
+        if not PyFloat_CheckExact(<object>xs[i]) and not (nodes and is_value(<object>xs[i])):
+            return False
+    return True
+
+
 cdef object record(op, tuple args):
     """The node for op(*args) by the Op's own functions."""
     cdef PyObject *node
     cdef size_t shape
-    operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
+    cdef tuple operands = args
+    if not are_plain(args, True):
+        operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
     data = [(<Value>arg).primal if isinstance(arg, Value) else arg for arg in operands]
     try:
         out = op.forward(*data)
@@ -861,7 +873,8 @@ cdef object record(op, tuple args):
         raise op.failure(error, operands) from error
     if type(partials) is not tuple or len(partials) != len(operands):
         raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
-    partials = [partial if type(partial) is float else number(partial, op.name) for partial in partials]
+    if not are_plain(partials, False):
+        partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
     cdef double result = as_double(out, op.name)
     if len(operands) == 1 and isinstance(operands[0], Value):
         return take_over(new_unary(<PyObject *>op, result, <Value>operands[0], partials[0]))
