@@ -366,13 +366,13 @@ def variables(numbers: Iterable[float]) -> list[Value]:
 
 
 def net_input(w: Any, x: Any, b: Any = None) -> Any:
-    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right: one node of the graph.
+    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
 
-    Its grad is the unit's delta (Rumelhart, Hinton and Williams, 1986).
+    Its grad is the unit's delta.
 
     Args:
-        w: The weights: Values or numbers.
-        x: The inputs, as many.
+        w: The weights, Values or numbers.
+        x: The inputs, as many as there are weights.
         b: The bias, if there is one.
 
     Returns:
@@ -380,11 +380,16 @@ def net_input(w: Any, x: Any, b: Any = None) -> Any:
 
     Raises:
         ValueError: There are more weights than inputs, or fewer.
+        TypeError: One of them is no real number.
 
-    >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
-    >>> net = net_input(w, x, b=0.5)
-    >>> net, net.partials
-    (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
+    Source:
+        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
+
+    Example:
+        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
+        >>> net = net_input(w, x, b=0.5)
+        >>> net, net.partials
+        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
     """
     if not RECORDINGS and len(w) == len(x):
         args = (*w, *x) if b is None else (b, *w, *x)

@@ -121,10 +121,24 @@ cdef enum:
 cdef class Value:
     """A number in a computation graph: arithmetic on it records a new Value.
 
-    `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
-    float `data` does: the same results and branches, the same types of exception. `hash` alone goes by identity, so
-    that a set or dict of nodes holds nodes. (`_children` and `_op` are there for programs that make nodes as
-    micrograd does.)
+    A Value behaves as the float `data` does: the same results and branches, the same types of exception. `hash` alone
+    goes by identity, so that a set or dict of nodes holds nodes.
+
+    Args:
+        data: A real number.
+        label: A name for pictures and messages; `Value(2.0, "x")` gives it as well.
+        _children: The operands, where a program makes a node as micrograd does.
+        _op: The symbol of such a node.
+
+    Raises:
+        TypeError: data is no real number, or label no str.
+
+    Example:
+        >>> x = Value(3.0, label="x")
+        >>> y = x * x
+        >>> y.backward()
+        >>> y.data, x.grad, y.op.name, y.partials
+        (9.0, 6.0, 'mul', (3.0, 3.0))
     """
 
     cdef size_t state
@@ -762,7 +776,31 @@ cdef object record_products(object op, tuple args):
 
 
 def net_input(w, x, b=None):
-    """b + w_1 x_1 + ... + w_n x_n from left to right, one node of the graph: a unit's net input."""
+    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
+
+    Its grad is the unit's delta.
+
+    Args:
+        w: The weights, Values or numbers.
+        x: The inputs, as many as there are weights.
+        b: The bias, if there is one.
+
+    Returns:
+        A Value, or a float where all of them are numbers.
+
+    Raises:
+        ValueError: There are more weights than inputs, or fewer.
+        TypeError: One of them is no real number.
+
+    Source:
+        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
+
+    Example:
+        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
+        >>> net = net_input(w, x, b=0.5)
+        >>> net, net.partials
+        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
+    """
     cdef Block *p = NULL
     cdef Block *q
     if (type(w) is list or type(w) is tuple) and (type(x) is list or type(x) is tuple) and len(w) == len(x):
@@ -1127,7 +1165,22 @@ cdef void count_all(PyObject *output) noexcept:
 
 
 def topological_order(Value output not None):
-    """Every node that the output depends on, each after its operands, the output last; found without recursion."""
+    """Every node that the output depends on, each after its operands, the output last.
+
+    Args:
+        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
+
+    Returns:
+        A list of nodes, leaves among them, each once.
+
+    Source:
+        Kahn, Topological sorting of large networks, 1962, from the output back.
+
+    Example:
+        >>> x = Value(2.0)
+        >>> [node.data for node in topological_order(x * x + 1.0)]
+        [2.0, 4.0, 5.0]
+    """
     cdef list order = []
     cdef PyObject *ready = NULL
     cdef PyObject *node
