@@ -46,6 +46,9 @@ pow: Op = Op("pow", "**", special.real_pow, lambda out, x, y: (power_slope(out, 
 fma: Op = Op("fma", "fma", getattr(math, "fma", special.fma), lambda out, x, y, z: (y, x, 1.0), (ANY, ANY, ANY),
              native="llvm.fma")
 fsum: Op = Op("fsum", "fsum", special.fsum, lambda out, *args: (1.0,) * len(args), TWO)
+net_input: Op = Op("net_input", "Σ", special.net_input,
+                   lambda out, *args: ((1.0,) * (b := len(args) % 2) + args[len(args) // 2 + b :]
+                                       + args[b : len(args) // 2 + b]), TWO)
 sumprod: Op = Op("sumprod", "sumprod", special.sumprod,
                  lambda out, *args: args[len(args) // 2 :] + args[: len(args) // 2], TWO)
 

@@ -33,7 +33,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
 from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
-from micrograd_bp.value import Value, _partials, _product, float_partials, slopes, topological_order, variables
+from micrograd_bp.value import Value, _partials, _product, float_partials, pushed, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -447,7 +447,9 @@ class _Call:
         self.inputs: Any = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
         entries, kinds, self.rebuild = trees.taken_apart(self.inputs)
         others = [x for i, x in enumerate(args) if i not in chosen], kwargs
-        self.graph = _RECORDING.get() or _of_values(kinds) or _holds_value(others)  # whether derivatives are Values
+        self.graph = (
+            _RECORDING.get() or _of_values(kinds) or (any(others) and _holds_value(others))
+        )  # whether derivatives are Values
         if kinds == {float}:
             self.variables = variables(entries)
         else:
@@ -503,12 +505,16 @@ class _Call:
     @functools.cached_property
     def outputs(self) -> list[Value]:
         """The numbers that f returned, as Values."""
+        if type(self.result) is Value:
+            return [self.result]
         numbers = self.numbers(trees.entries(self.result), self.result, f"{self.name}(...)")
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
 
     @functools.cached_property
     def output(self) -> Value:
         """The one number that f returned; TypeError where it returned anything else."""
+        if type(self.result) is Value:
+            return self.result
         x = self.result.item() if trees.is_array(self.result) and self.result.size == 1 else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"
@@ -587,13 +593,14 @@ class _Call:
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
-        product = _product if graph else _float_product
+        if not graph:
+            return pushed(self.outputs, self.variables, [float(x) for x in tangents])
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
                 tangent = known.get(operand)
                 if tangent is not None:
-                    term = product(tangent, partial)
+                    term = _product(tangent, partial)
                     if type(term) is not float or term:
                         known[node] = known[node] + term if node in known else term
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
@@ -638,11 +645,6 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
             tape.append((node, [x for x, _ in edges], [partial for _, partial in edges]))
             reached.add(node)
     return tape
-
-
-def _float_product(tangent: float, partial: float) -> float:
-    """The chain rule's product: 0 times anything is 0."""
-    return tangent * partial if tangent and partial else 0.0
 
 
 def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:

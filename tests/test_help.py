@@ -15,7 +15,7 @@ AWAITED = [
     "micrograd_bp.datasets",
     "micrograd_bp.ops",
     "micrograd_bp._engine.trees",
-    *["micrograd_bp.value", "micrograd_bp._engine.accelerated"] * (mg.engine_name() == "accelerated"),
+    *["micrograd_bp.value.Value."] * (mg.engine_name() == "accelerated"),
 ]
 SECTIONS = ("Args", "Returns", "Raises", "Source", "Example")
 MODULES = (mg, mg.nn, mg.losses, mg.optim, mg.training, mg.datasets, mg.testing, mg.math)

@@ -110,6 +110,20 @@ def _operand(op: Op, other: Any) -> Any:
     return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
 
 
+def general_net_input(w: Any, x: Any, b: Any = None) -> Any:
+    """b + w_1 x_1 + ... + w_n x_n from left to right: one node where all of them are numbers, arrays term by term."""
+    w, x = tuple(w), tuple(x)
+    if len(w) != len(x):
+        raise ValueError(f"net_input takes as many weights as inputs, not {len(w)} and {len(x)}")
+    op = TABLE["net_input"]
+    bias = () if b is None else (b,)
+    terms = [y if hasattr(type(y), "_record") else _operand(op, y) for y in (*bias, *w, *x)]
+    if not any(y is NotImplemented for y in terms):
+        return op(*terms)
+    terms = [*bias, *[wi * xi for wi, xi in zip(w, x)]]
+    return sum(terms[1:], start=terms[0])
+
+
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
     """The method for an op of one or two arguments: `_record`, unrolled for the commonest nodes."""
     forward, rule, new = op.forward, op.rule_of_floats, cls.__new__

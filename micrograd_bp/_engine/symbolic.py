@@ -35,6 +35,8 @@ class Name(Operand):
     @classmethod
     def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
         names = [cls.of(arg) for arg in args]
+        if op.symbol == "Σ" and args:
+            return cls.of(op.forward(*names))  # it is a formula
         rank = cls.RANKS.get(op.symbol, 5)
         if rank < 5 and len(names) == 2:
             left, right = names[0]._inside(rank + (rank == 4)), names[1]._inside(rank + 1)

@@ -925,7 +925,7 @@ class Compiled:
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
-        signature.heavy = len(recorded.nodes) > HEAVY
+        signature.heavy = recorded.size > HEAVY
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
