@@ -11,6 +11,7 @@ import builtins
 from typing import TYPE_CHECKING
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.detaching import no_grad, stop_gradient
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
@@ -64,6 +65,7 @@ __all__ = [
     "losses",
     "math",
     "nn",
+    "no_grad",
     "ops",
     "optim",
     "parallel_value_and_grad",
@@ -74,6 +76,7 @@ __all__ = [
     "root",
     "rounding_error",
     "sensitivities",
+    "stop_gradient",
     "taylor",
     "testing",
     "topological_order",

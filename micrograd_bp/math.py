@@ -58,7 +58,7 @@ def _elementwise(op: Op, *args: Any) -> Any:
 
 def _named(function: Any, plain: Callable[..., Any]) -> Any:
     """Give the function the name and the docstring of `math`'s."""
-    function.__name__ = function.__qualname__ = getattr(plain, "__name__", "") or plain.name
+    function.__name__ = function.__qualname__ = plain.name if isinstance(plain, Op) else plain.__name__
     function.__doc__ = plain.__doc__
     return function
 

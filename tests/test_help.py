@@ -13,7 +13,6 @@ AWAITED = [
     "micrograd_bp.nn",
     "micrograd_bp.training",
     "micrograd_bp.datasets",
-    "micrograd_bp.ops",
     "micrograd_bp.series",
     "micrograd_bp.custom",
     "micrograd_bp.checkpointing",

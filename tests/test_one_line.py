@@ -1,4 +1,4 @@
-"""A new operation is one line of the package: with it the op is on both engines, compiled, drawn, typeset and proved."""
+"""A new operation is one line of the package: it is on both engines then, compiled, drawn, typeset and proved."""
 
 import os
 import random
@@ -18,7 +18,7 @@ LINE = (
     'log_cosh: Op = Op("log_cosh", "log_cosh", lambda x: abs(x) + log1p(exp(-2.0 * abs(x))) - LN2, '
     "lambda out, x: (tanh(x),))\n"
 )
-CHECKS = f"""
+CHECKS = """
 import itertools, math, random, sys
 import numpy as np
 import micrograd_bp as mg
@@ -62,7 +62,7 @@ assert [compiled(v) for v in rows.tolist()] == [math.tanh(v) for v in rows.tolis
 source = kernel.source("c")  # of C's own functions
 assert "log1p(" in source and "log_cosh" not in source.split("*/")[1]
 assert "log_cosh" in mg.draw(y).source and "log_cosh" in str(mg.trace_table(y))  # pictures
-assert mg.formula(y) == "log_cosh(x)" and r"\\operatorname{{log\\_cosh}}" in mg.formula(y).latex
+assert mg.formula(y) == "log_cosh(x)" and r"\\operatorname{log\\_cosh}" in mg.formula(y).latex
 assert mg.backward_source(y, [x]).function()(0.5)[1] == [math.tanh(0.5)]
 assert "| `log_cosh(x)` | `log_cosh` | `tanh(x)` |" in symbolic.operations_table()  # the documents
 assert op.__doc__.startswith("log_cosh(x) = ") and "tanh(x)" in op.__doc__

@@ -143,11 +143,12 @@ class _Documentation:
 
 
 class _Signature:
-    """The signature of an op, for inspect and help(); the class Op is asked for its own in the usual way."""
+    """The signature of an op, for inspect and help(); of the class Op, that of its constructor."""
 
     def __get__(self, op: Op | None, kind: type[Op]) -> inspect.Signature:
         if op is None:
-            raise AttributeError("__signature__")
+            made = inspect.signature(kind.__init__)
+            return made.replace(parameters=list(made.parameters.values())[1:], return_annotation=made.empty)
         kinds = inspect.Parameter
         if op.arity is None:
             parameters = [kinds("args", kinds.VAR_POSITIONAL, annotation="Value | float")]
