@@ -13,7 +13,6 @@ AWAITED = [
     "micrograd_bp.nn",
     "micrograd_bp.training",
     "micrograd_bp.datasets",
-    "micrograd_bp.ops",
     "micrograd_bp._engine.trees",
     *["micrograd_bp.value.Value."] * (mg.engine_name() == "accelerated"),
 ]

@@ -26,8 +26,8 @@ import operator
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
-    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, micrograd_arguments, noticed,
-    general_net_input,
+    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, method_documentation,
+    micrograd_arguments, noticed, general_net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -1543,6 +1543,7 @@ def _method(op):
 for name, op in TABLE.items():
     if not hasattr(Value, name):
         _give(Value, name, _method(op))
+        getattr(Value, name).__doc__ = method_documentation(op)
 for read in READINGS:
     if not hasattr(Value, f"__{read.__name__}__"):
         _give(Value, f"__{read.__name__}__", _reading(read, Value))

@@ -67,6 +67,7 @@ def give_methods(cls: Any) -> None:
     """Define a method for every op on a class of nodes, and the other methods that floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
+        getattr(cls, op.name).__doc__ = method_documentation(op)
     for read in READINGS:
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
     give_others(cls)
@@ -95,6 +96,12 @@ def give_others(cls: Any) -> None:
     cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)
     cls._backward = property(backward_step, set_backward_step)
     Real.register(cls)
+
+
+def method_documentation(op: Op) -> str:
+    """What help() shows of the method for an op."""
+    others = ", ".join(op.parameters[1:]) if op.arity is not None else "*args"
+    return f"{op.name} of this Value{f' and {others}' * bool(others)}: see help(micrograd_bp.ops.{op.name})."
 
 
 def _give(cls: Any, name: str, function: Any) -> None:

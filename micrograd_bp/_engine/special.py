@@ -66,6 +66,21 @@ def net_input(*args: float) -> float:
     return total
 
 
+def where(c: float, x: float, y: float) -> float:
+    """x where c is not 0, else y."""
+    return x if c else y
+
+
+def less(x: float, y: float) -> float:
+    """1 where x < y, else 0."""
+    return 1.0 if x < y else 0.0
+
+
+def less_equal(x: float, y: float) -> float:
+    """1 where x <= y, else 0."""
+    return 1.0 if x <= y else 0.0
+
+
 def fsum(*args: float) -> float:
     """The sum of the arguments, rounded once."""
     return math.fsum(args)
