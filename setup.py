@@ -6,7 +6,7 @@ import sys
 
 from setuptools import Extension, setup
 
-# Type declarations are written from the table, in a process of its own: an engine built before is not loaded here.
+# The table as C and as type declarations is written in a process of its own: an engine built before is not loaded here.
 subprocess.run(
     [sys.executable, "-m", "micrograd_bp._engine.stubs"],
     cwd=os.path.dirname(os.path.abspath(__file__)),
@@ -19,6 +19,7 @@ engine = Extension(
     ["micrograd_bp/_engine/accelerated.pyx"],
     define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
     extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0", "-ffp-contract=off"],  # no fused operations
+    depends=["micrograd_bp/_engine/rules.pxi"],
     optional=True,
 )
 engine.cython_c_in_temp = True

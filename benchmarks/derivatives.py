@@ -150,6 +150,68 @@ def implicit(n: int) -> Makers:
     }
 
 
+def pendulum(state: Any, gravity: Any, sin: Any = math.sin) -> list[Any]:
+    angle, speed = state
+    speed = speed - 1e-3 * gravity * sin(angle)
+    return [angle + 1e-3 * speed, speed]
+
+
+def checkpointing(n: int) -> Makers:
+    """The derivative by a parameter of n steps of a pendulum."""
+
+    def plain(gravity: Any) -> Any:
+        state: Any = [1.0, 0.0]
+        for _ in range(n):
+            state = pendulum(state, gravity)
+        return state[0]
+
+    def kept(snapshots: int | None) -> Callable[[], object]:
+        steps = mg.checkpoint(pendulum, n, snapshots)
+        return lambda: mg.grad(lambda gravity: steps([1.0, 0.0], gravity)[0])(9.81)
+
+    def jax_remat() -> Callable[[], object]:
+        import jax
+        from jax import numpy as jnp
+
+        jax.config.update("jax_enable_x64", True)
+        block = round(n**0.5)
+
+        @jax.checkpoint
+        def inner(state: Any, gravity: Any) -> Any:
+            return jax.lax.scan(lambda s, _: (tuple(pendulum(s, gravity, jnp.sin)), None), state, None, block)[0]
+
+        def loss(gravity: Any) -> Any:
+            return jax.lax.scan(lambda s, _: (inner(s, gravity), None), (1.0, 0.0), None, n // block)[0][0]
+
+        slope = jax.jit(jax.grad(loss))
+        return lambda: float(slope(9.81))
+
+    return {
+        "the loop, recorded": lambda: lambda: mg.grad(plain)(9.81),
+        "mg.checkpoint": lambda: kept(None),
+        "mg.checkpoint, all states kept": lambda: kept(n),
+        "jax.jit of scan and jax.checkpoint": jax_remat,
+    }
+
+
+def long_loop(n: int) -> None:
+    """How much memory n checkpointed steps take, and how often each is computed."""
+    import resource
+    import time
+
+    from micrograd_bp.checkpointing import recomputations
+
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    steps = mg.checkpoint(pendulum, n)
+    slope = mg.grad(lambda gravity: steps([1.0, 0.0], gravity)[0])(9.81)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"**checkpointing {n:,} steps**: {after / 1024:.0f} MB in all, {(after - before) / 1024:.0f} MB")
+    print(
+        f"of them more than before; each step computed {1.0 + recomputations(n, 4 * n.bit_length()) / n:.2f} times and"
+    )
+    print(f"recorded once; {time.perf_counter() - start:.0f} s; the slope is {slope:.6g}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.derivatives", description=__doc__)
     parser.add_argument("words", nargs="*", help="only what has one of these words in its title")
@@ -161,8 +223,11 @@ def main() -> None:
         "rounding error": rounding(10 if small else 1000),
         "a derivative of one's own": opaque(),
         "implicit functions": implicit(3 if small else 10),
+        "checkpointing": checkpointing(100 if small else 10_000),
         "correlated inputs": correlated_inputs(3 if small else 100),
     }
+    if not options.words or "long" in options.words:
+        long_loop(1_000 if small else 10_000_000)
     how = {"rounds": 1, "least": 0.0} if small else {"rounds": 5}
     chosen = [title for title in work if not options.words or any(word in title for word in options.words)]
     races({title: work[title] for title in chosen}, **how)

@@ -18,15 +18,15 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from benchmarks.timing import race, unit
-from micrograd_bp import Value, engine_name, losses, nn, training
-from micrograd_bp.training import parallel
+from micrograd_bp import Value, engine_name, losses, nn
+from micrograd_bp.training import loop, parallel
 
 WORKERS = 2
 
 
 def step(sweep_rows: Any, model: Any, rows: list[Any]) -> None:
     """The gradient of the mean loss of the rows."""
-    measure = functools.partial(training._row_loss, model, losses.mse)
+    measure = functools.partial(loop._row_loss, model, losses.mse)
     sweep_rows(measure, model.parameters(), rows, 1.0 / len(rows))
 
 
@@ -55,12 +55,12 @@ def main() -> None:
             model = nn.MLP(width, [width, width, 1], activation="tanh", rng=random.Random(0))
             parameters = model.parameters()
             rng = random.Random(1)
-            measure = functools.partial(training._row_loss, model, losses.mse)
+            measure = functools.partial(loop._row_loss, model, losses.mse)
             packed = len(parallel._packed(measure, parameters)) + 8 * len(parameters)
             for batch in options.batches:
                 rows = [([rng.gauss(0, 1) for _ in range(width)], rng.gauss(0, 1)) for _ in range(batch)]
                 with parallel.sharded(pool, WORKERS) as shared:
-                    here, there = (functools.partial(step, sweep, model, rows) for sweep in (training._here, shared))
+                    here, there = (functools.partial(step, sweep, model, rows) for sweep in (loop._here, shared))
                     wall = race({"here": here, "there": there}, rounds=options.rounds)
                     steps = {"here": here, "there": there, "shard": shard(measure, parameters, rows)}
                     used = {

@@ -13,6 +13,7 @@ from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, traini
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
+from micrograd_bp.checkpointing import checkpoint, remat
 from micrograd_bp.compiler import jit, kernel
 from micrograd_bp.custom import custom_derivative
 from micrograd_bp.implicit import argmin, fixed_point, root
@@ -61,6 +62,7 @@ __all__ = [
     "__version__",
     "argmin",
     "backward_source",
+    "checkpoint",
     "clip",
     "custom_derivative",
     "datasets",
@@ -99,6 +101,7 @@ __all__ = [
     "reciprocal",
     "register_pytree_node",
     "relu",
+    "remat",
     "root",
     "rounding_error",
     "sensitivities",

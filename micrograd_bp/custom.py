@@ -170,7 +170,7 @@ class Rows:
         self.name, self.run, self.slopes = name, run, slopes
         leaves = trees.leaves(args)
         self.leaves: list[Any] = [_plain(x) if _is_operand(x) else x for x in leaves]
-        self.skeleton = trees.rebuilt(args, iter([None] * len(leaves)))
+        self.outline = trees.outline(args)
         self.ops: tuple[Op, ...] = ()
         self.build: Callable[[Sequence[Any]], Any] = list
         self._last: tuple[bytes, list[float]] = b"", []
@@ -191,7 +191,7 @@ class Rows:
                 leaves.append(trees.array(list(islice(rest, leaf.size)), leaf.shape))
             else:
                 leaves.append(next(rest))
-        arguments: tuple[Any, ...] = trees.rebuilt(self.skeleton, iter(leaves))
+        arguments: tuple[Any, ...] = trees.rebuilt(self.outline, iter(leaves))
         return arguments
 
     def evaluate(self, operands: Sequence[Any]) -> list[float]:
@@ -240,11 +240,8 @@ class Rows:
 def _rows_of(out: Any, given: Any, args: tuple[Any, ...]) -> Iterator[list[Any]]:
     """The derivatives of each entry of the outputs by all entries of the arguments."""
     if isinstance(out, trees.CONTAINERS):
-        if not isinstance(given, trees.CONTAINERS) or set(trees.keys(given)) != set(trees.keys(out)):
-            raise ValueError(f"{reprlib.repr(given)} stands where {len(trees.keys(out))} outputs do")
-        found = trees.by_key(given)
-        for key, child in trees.by_key(out).items():
-            yield from _rows_of(child, found[key], args)
+        for part, slopes in _pairs(out, given):
+            yield from _rows_of(part, slopes, args)
         return
     if not isinstance(given, (tuple, list)) or len(given) != len(args):
         raise ValueError(f"{reprlib.repr(given)} is no tuple of {len(args)}")
@@ -265,12 +262,17 @@ def _leaves(arg: Any, part: Any) -> Iterator[tuple[Any, Any]]:
     if not isinstance(arg, trees.CONTAINERS):
         if _is_operand(arg):
             yield arg, part
-    elif not isinstance(part, trees.CONTAINERS) or set(trees.keys(part)) != set(trees.keys(arg)):
-        raise ValueError(f"{reprlib.repr(part)} is not built like {reprlib.repr(arg)}")
     else:
-        found = trees.by_key(part)
-        for key, child in trees.by_key(arg).items():
-            yield from _leaves(child, found[key])
+        for child, slopes in _pairs(arg, part):
+            yield from _leaves(child, slopes)
+
+
+def _pairs(tree: Any, other: Any) -> list[tuple[Any, Any]]:
+    """What two containers that are built alike hold, by pairs."""
+    if not isinstance(other, trees.CONTAINERS) or set(trees.keys(other)) != set(trees.keys(tree)):
+        raise ValueError(f"{reprlib.repr(other)} is not built like {reprlib.repr(tree)}")
+    others = dict(zip(trees.keys(other), trees.children_of(other)))
+    return [(child, others[key]) for key, child in zip(trees.keys(tree), trees.children_of(tree))]
 
 
 def _recorded(x: Any) -> bool:

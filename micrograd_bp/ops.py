@@ -182,30 +182,36 @@ rescale: Op = Op("rescale", "rescale",
                  lambda h: where(less(h, 2.0**-500), 2.0**600,
                                  where(less(h, 2.0**500), 1.0, where(less(h, 2.0**900), 2.0**-490, 2.0**-600))),
                  lambda out, h: (0.0,), smooth=False)
+# Whether y - 1 is rounded, or may be: a fraction below 1/2, or a number beyond 2**53.
+inexact: Op = Op("inexact", "inexact", lambda y: less(y, 0.5) * less(floor(y), y) + less(2.0**106, y * y),
+                 lambda out, y: (0.0,), smooth=False)
 # A slope that is 0 by convention where h, the size of the arguments, is 0: it has no derivative there.
 corner: Op = Op("corner", "corner", lambda h, *args: 0.0, lambda out, h, *args: (0.0, *[0.0 / h for _ in args]),
                 (POSITIVE[0], ANY), smooth=False)
 # fmt: on
 
 
-def choose(c: Any, special: Callable[[Any], Any], usual: Callable[[Any], Any], x: Any) -> Any:
-    """special(x) where c, else usual(x): at once if c is a float, of a constant exponent say; on names, usual(x)."""
-    if type(bare(c)) is float:
-        return special(x) if bare(c) else usual(x)
-    return usual(x) if getattr(c, "formal", False) else where(c, special(x), usual(x))
+def choose(c: Any, f: Callable[[Any], Any], g: Callable[[Any], Any], x: Any, usual: bool) -> Any:
+    """f(x) where c, else g(x): at once if c is a float, of a constant exponent say; on names, as c usually is."""
+    if type(c) is not float:
+        c = usual if getattr(c, "formal", False) else bare(c)
+        if type(c) not in (float, bool):
+            return where(c, f(x), g(x))
+    return f(x) if c else g(x)
 
 
 def power_slope(out: Any, x: Any, y: Any) -> Any:
     """y * x**(y - 1), which is off by many ulp where y - 1 is rounded; y * out / x is not, and does not overflow."""
-    rounded = less(y, 0.5) * (y % 1.0) + less(2.0**53, abs(y))
     slope = chain(y, ieee_pow(x, y - 1.0))
-    return choose(rounded, lambda slope: where(x, ieee_div(y * out, x), slope), lambda slope: slope, slope)
+    return choose(
+        inexact(y), lambda slope: where(x, ieee_div(y * out, x), slope), lambda slope: slope, slope, usual=False
+    )
 
 
 def power_growth(out: Any, x: Any, y: Any) -> Any:
     """out * log(x), and 0 of 0**0."""
-    out = choose(less_equal(abs(x), 0.0), lambda out: where(step(y), out, -x), lambda out: out, out)
-    return chain(out, ieee_log(x))
+    growing = choose(x, lambda out: out, lambda out: where(step(y), out, -x), out, usual=True)
+    return chain(growing, ieee_log(x))
 
 
 def over(numerators: Any, denominator: Any) -> Any:
@@ -230,5 +236,5 @@ def _whole(quotient: Any, ratio: Any) -> Any:
 
 
 TABLE.update((op.name, op) for op in list(globals().values()) if isinstance(op, Op))
-native.compile_formulas(TABLE)
+native.compile_formulas()
 __all__ += TABLE.keys()

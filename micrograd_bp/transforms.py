@@ -33,7 +33,7 @@ from typing import Any, TypeAlias
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
-from micrograd_bp.value import Value, _partials, _product, slopes, topological_order, variables
+from micrograd_bp.value import Value, _partials, _product, float_partials, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -579,7 +579,7 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
                         ready.append(operand)
     order.reverse()
     if not graph:
-        return [(node, node.operands, node._partials) for node in order]
+        return [(node, node.operands, float_partials(node)) for node in order]
     tape: Tape = []
     for node in order:
         if node.op is not None and not reached.isdisjoint(node.operands):
@@ -655,6 +655,7 @@ def _transform(
     def derivative(*args: Any, **kwargs: Any) -> Any:
         return derive(_Call(title, recorded or f, args, kwargs, argnums))
 
+    vars(derivative)["is_derivative"] = True  # it gives numbers for numbers
     derivative.__name__ = derivative.__qualname__ = title
     derivative.__doc__ = f"{title}, by argument {argnums}; arguments as for {_name(f)}.\n\n{f.__doc__ or ''}"
     return derivative

@@ -127,7 +127,10 @@ class Value(Arithmetic):
         node = Value.__new__(Value)
         try:
             out = op.forward(*data)
-            partials = op.partials(out, *data)
+            try:
+                partials = op.rule_of_floats(out, *data)
+            except (ArithmeticError, ValueError):
+                partials = op.partials(out, *data)
         except Exception as error:
             raise op.failure(error, args) from error
         if type(partials) is not tuple or len(partials) != len(args):
@@ -373,13 +376,25 @@ def scatter(values: Sequence[Value], slopes: Sequence[float]) -> None:
 
 def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
     """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
-    partials = op.partials(node, *node.operands)
+    if type(op) is ByHand:
+        return op.partials(node, *node.operands)
+    try:
+        partials = op.rule_of_values(node, *node.operands)
+    except (ArithmeticError, ValueError):
+        partials = op.partials(node, *node.operands)
     now = tuple([partial._data if isinstance(partial, Value) else partial for partial in partials])
     if now != node._partials and any(
         x != y and (x == x or y == y) and not _same(x, y, op) for x, y in zip(now, node._partials, strict=True)
     ):
         raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
     return partials
+
+
+def float_partials(node: Value) -> tuple[float, ...]:
+    """The local derivatives of a node: as recorded, or by its rule where `backward` does without them."""
+    if type(node.op) is not ByHand:
+        return node._partials
+    return node.op.partials(node._data, *[x._data if isinstance(x, Value) else x for x in node.operands])
 
 
 def _same(x: float, y: float, op: Op) -> bool:

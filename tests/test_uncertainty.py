@@ -89,7 +89,7 @@ def test_it_is_drawn_and_explored():
     output = quadratic(1.0, 200.0, 0.015)
     source = mg.draw(output, shade="rounding").source
     assert "share in the rounding error" in source
-    assert "#ff8f66" in source
+    assert source != mg.draw(output).source
     with pytest.raises(ValueError, match="'blue'"):
         mg.draw(output, shade="blue")
     page = mg.explore(output, path=None).html

@@ -2,9 +2,9 @@
 # cython: embedsignature=True, embedsignature.format=clinic
 """The Value of value.py, compiled: the same results to the bit, at little more than the price of plain floats.
 
-A node is 96 bytes: operands, local derivatives and a plain number beside a Value lie in it. The commonest rows are
-computed here by the formulas of their row in ops.py; every other row, and a case in which Python raises or meets inf
-or nan, goes through the Op itself, so that its errors are the reference's. No walk over a graph calls Python or
+A node is 96 bytes: operands, local derivatives and a plain number beside a Value lie in it. Rows of one and of two
+arguments are computed by C that the build writes from ops.py, see native.py; every other row, and a case in which Python
+raises or meets inf or nan, goes through the Op itself, so that its errors are the reference's. No walk over a graph calls Python or
 allocates memory: whatever another thread or a destructor may do, it does before or after.
 
 Where the reference takes its user on trust, this one checks: what is assigned to data, grad and label is converted or
@@ -18,10 +18,6 @@ from cpython.array cimport array, clone
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
-from libc.math cimport (
-    acos, acosh, asin, atan, atanh, cbrt, copysign, cos, cosh, erf, erfc, exp, exp2, expm1, fabs, floor, fmod, isfinite,
-    log, log1p, log2, log10, pow, sin, sinh, sqrt, tan, tanh,
-)
 from libc.stdlib cimport free, malloc, realloc
 
 import math
@@ -65,133 +61,14 @@ cdef extern from *:
 
 # --- the rows computed here ---------------------------------------------------------------------------------------
 
-cpdef enum Code:  # the rows' names in capitals
-    # of one argument: those that never raise, then the others
-    NEG, POS, ABS, SIGN, STEP, RELU, SQUARE, TANH, SIGMOID, SILU, SOFTPLUS, LOG_SIGMOID, DEGREES, RADIANS, ATAN
-    FLOOR, EXP, EXP2, EXPM1, LOG, LOG2, LOG10, LOG1P, SQRT, CBRT, RECIPROCAL, SIN, COS, TAN, ASIN, ACOS, SINH, COSH
-    ACOSH, ATANH, ERF, ERFC, GELU, IEEE_LOG
-    # of two: likewise; at the end two that have an operator, and no formula here
-    ADD, SUB, MUL, MAXIMUM, MINIMUM, LESS, LESS_EQUAL, COMPARE, COPYSIGN, LEAKY_RELU, ELU, LOGADDEXP, CHAIN
-    IEEE_DIV, TRUEDIV, IEEE_POW, POW, FLOORDIV, MOD
+include "rules.pxi"  # Code, unary_rule and binary_rule, written by native.py from the table
 
 cdef dict CODE_OF = {TABLE[name.lower()]: int(code) for name, code in Code.__members__.items()}
-cdef PyObject *ROWS[64]  # there are fewer
+cdef PyObject *ROWS[ROW_COUNT]
 for row, code in CODE_OF.items():
     ROWS[<int>code] = <PyObject *>row  # CODE_OF holds it
 
-cdef double LN2 = ops.LN2, LN10 = ops.LN10, NAN = math.nan
-cdef double DEGREE = 180.0 / math.pi, RADIAN = math.pi / 180.0
-cdef double SQRT2 = math.sqrt(2.0), SQRT_PI = math.sqrt(math.pi), SQRT_2PI = math.sqrt(2.0 * math.pi)
-
-
-cdef inline double sigmoid(double x) noexcept:
-    cdef double t = exp(-fabs(x))
-    return (t if x < 0.0 else 1.0) / (1.0 + t)
-
-
-cdef inline double step(double x) noexcept:
-    return 1.0 if x > 0.0 else 0.0 if x <= 0.0 else x
-
-
-cdef inline double compare(double x, double y) noexcept:
-    return 1.0 if x > y else -1.0 if x < y else 0.0 if x == y else NAN
-
-
-cdef inline double chain(double g, double p) noexcept:
-    return g * p if g != 0.0 and p != 0.0 else 0.0
-
-
-cdef inline bint unary_rule(int code, double x, double *value, double *partial) noexcept:
-    """The row's value and derivative at x; false where the Op must do it: it may raise there."""
-    cdef double out, dx, s
-    if code == NEG: out = -x; dx = -1.0
-    elif code == POS: out = x; dx = 1.0
-    elif code == ABS: out = fabs(x); dx = 1.0 if x > 0.0 else -1.0 if x < 0.0 else x
-    elif code == SIGN: out = 1.0 if x > 0.0 else -1.0 if x < 0.0 else x; dx = 0.0
-    elif code == STEP: out = step(x); dx = 0.0
-    elif code == RELU: out = 0.0 if x <= 0.0 else x; dx = step(x)
-    elif code == SQUARE: out = x * x; dx = 2.0 * x
-    elif code == TANH: out = tanh(x); dx = 1.0 - out * out
-    elif code == SIGMOID: out = sigmoid(x); dx = out * (1.0 - out)
-    elif code == SILU: s = sigmoid(x); out = x * s; dx = s + out * sigmoid(-x)
-    elif code == SOFTPLUS: out = (x if x > 0.0 else 0.0) + log1p(exp(-fabs(x))); dx = sigmoid(x)
-    elif code == LOG_SIGMOID: out = (x if x < 0.0 else 0.0) - log1p(exp(-fabs(x))); dx = sigmoid(-x)
-    elif code == DEGREES: out = x * DEGREE; dx = DEGREE
-    elif code == RADIANS: out = x * RADIAN; dx = RADIAN
-    elif code == ATAN: out = atan(x); dx = 1.0 / (1.0 + x * x)
-    elif code == FLOOR: out = floor(x); dx = 0.0
-    elif code == EXP: out = exp(x); dx = out
-    elif code == EXP2: out = exp2(x); dx = out * LN2
-    elif code == EXPM1: out = expm1(x); dx = exp(x)
-    elif code == LOG or code == IEEE_LOG: out = log(x); dx = 1.0 / x
-    elif code == LOG2: out = log2(x); dx = 1.0 / LN2 / x
-    elif code == LOG10: out = log10(x); dx = 1.0 / LN10 / x
-    elif code == LOG1P: out = log1p(x); dx = 1.0 / (1.0 + x)
-    elif code == SQRT: out = sqrt(x); dx = 0.5 / out
-    elif code == CBRT: out = cbrt(x); s = out - (out - x / (out * out)) / 3.0; dx = 1.0 / 3.0 / s / s
-    elif code == RECIPROCAL: out = 1.0 / x; dx = -out * out
-    elif code == SIN: out = sin(x); dx = cos(x)
-    elif code == COS: out = cos(x); dx = -sin(x)
-    elif code == TAN: out = tan(x); dx = 1.0 + out * out
-    elif code == ASIN: out = asin(x); dx = 1.0 / sqrt((1.0 - x) * (1.0 + x))
-    elif code == ACOS: out = acos(x); dx = -(1.0 / sqrt((1.0 - x) * (1.0 + x)))
-    elif code == SINH: out = sinh(x); dx = cosh(x)
-    elif code == COSH: out = cosh(x); dx = sinh(x)
-    elif code == ACOSH: out = acosh(x); dx = 1.0 / (sqrt(x - 1.0) * sqrt(x + 1.0))
-    elif code == ATANH: out = atanh(x); dx = 1.0 / ((1.0 - x) * (1.0 + x))
-    elif code == ERF: out = erf(x); dx = 2.0 / SQRT_PI * exp(-x * x)
-    elif code == ERFC: out = erfc(x); dx = -2.0 / SQRT_PI * exp(-x * x)
-    elif code == GELU:
-        out = 0.5 * x * erfc(-x / SQRT2)
-        dx = 0.5 * erfc(-x / SQRT2) + x * exp(-0.5 * x * x) / SQRT_2PI
-    else: return False
-    value[0], partial[0] = out, dx
-    return code <= ATAN or isfinite(out) and isfinite(dx)
-
-
-cdef inline bint binary_rule(int code, double x, double y, double *value, double *by_x, double *by_y) noexcept:
-    """The row's value and derivatives at x, y; false where the Op must do it: it may raise there."""
-    cdef double out, dx, dy, c
-    if code == ADD: out = x + y; dx = 1.0; dy = 1.0
-    elif code == SUB: out = x - y; dx = 1.0; dy = -1.0
-    elif code == MUL: out = x * y; dx = y; dy = x
-    elif code == MAXIMUM:
-        c = compare(x, y)
-        out = x if x >= y else y if y > x else x + y; dx = 0.5 + 0.5 * c; dy = 0.5 - 0.5 * c
-    elif code == MINIMUM:
-        c = compare(x, y)
-        out = x if x <= y else y if y < x else x + y; dx = 0.5 - 0.5 * c; dy = 0.5 + 0.5 * c
-    elif code == LESS: out = 1.0 if x < y else 0.0; dx = 0.0; dy = 0.0
-    elif code == LESS_EQUAL: out = 1.0 if x <= y else 0.0; dx = 0.0; dy = 0.0
-    elif code == COMPARE: out = compare(x, y); dx = 0.0; dy = 0.0
-    elif code == COPYSIGN: out = copysign(x, y); dx = copysign(1.0, x) * copysign(1.0, y); dy = 0.0
-    elif code == LEAKY_RELU:
-        if x > 0.0: out = x; dx = 1.0; dy = 0.0
-        elif x <= 0.0: out = y * x; dx = y; dy = x
-        else: return False
-    elif code == ELU:
-        if x > 0.0: out = x; dx = 1.0; dy = 0.0
-        elif x <= 0.0: dy = expm1(x); out = y * dy; dx = y * exp(x)
-        else: return False
-    elif code == LOGADDEXP:
-        out = x + LN2 if x == y else (x if x > y else y) + log1p(exp(-fabs(x - y)))
-        dx = 0.5 if x == y else sigmoid(x - y)
-        dy = 0.5 if x == y else sigmoid(y - x)
-    elif code == CHAIN: out = chain(x, y); dx = y; dy = x
-    elif code == IEEE_DIV: out = x / y; dx = 1.0 / y; dy = -(out / y)
-    elif code == TRUEDIV: out = x / y; dx = 1.0 / y; dy = -out / y
-    elif code == POW or code == IEEE_POW:
-        if x > 0.0 or code == IEEE_POW and x != 0.0: out = pow(x, y)
-        elif x < 0.0 and y == floor(y) and isfinite(y): out = -pow(-x, y) if fmod(y, 2.0) != 0.0 else pow(-x, y)
-        else: return False
-        if y < 0.5 and fmod(y, 1.0) != 0.0 or fabs(y) > 9007199254740992.0: dx = y * out / x
-        else: dx = chain(y, pow(x, y - 1.0))
-        dy = chain(out, log(x) if x > 0.0 else NAN)
-        value[0], by_x[0], by_y[0] = out, dx, dy
-        return isfinite(out)
-    else: return False
-    value[0], by_x[0], by_y[0] = out, dx, dy
-    return code <= CHAIN or isfinite(out) and y != 0.0
+cdef double NAN = math.nan
 
 
 # --- the node -----------------------------------------------------------------------------------------------------
@@ -710,7 +587,10 @@ cdef object record(op, tuple args):
     data = [(<Value>arg).primal if isinstance(arg, Value) else arg for arg in operands]
     try:
         out = op.forward(*data)
-        partials = op.partials(out, *data)
+        try:
+            partials = op.rule_of_floats(out, *data)
+        except (ArithmeticError, ValueError):
+            partials = op.partials(out, *data)
     except Exception as error:
         raise op.failure(error, operands) from error
     if type(partials) is not tuple or len(partials) != len(operands):

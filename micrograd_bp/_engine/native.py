@@ -1,12 +1,15 @@
-"""The table written as code: a row's formula or rule, run on terms, is a list of steps; these are written out."""
+"""The table written as code: a formula or rule, run on terms, is a list of steps, and these are written out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from micrograd_bp._engine.instructions import INSTRUCTIONS
-from micrograd_bp._engine.op import Op, Operand, number
+from micrograd_bp._engine.op import TABLE, Op, Operand, Quiet, number, quietly, scaled
 
 
 class Term(Operand):
@@ -27,21 +30,21 @@ class Term(Operand):
 
 
 class Steps:
-    """What formulas of the same arguments compute, step by step, equal steps merged.
+    """What a formula computes, step by step, equal steps merged.
 
-    opens: whether a row is taken apart into the rows of its own formula.
+    opens: the rows that are taken apart into the rows of their own formula.
     """
 
-    def __init__(self, parameters: Sequence[str], opens: Callable[[Op], bool]) -> None:
+    def __init__(self, parameters: Sequence[str], opens: Collection[Op]) -> None:
         self.opens = opens
         self.rows: list[Op | str] = list(parameters)
         self.operands: list[tuple[int | float, ...]] = [()] * len(parameters)
         self.known: dict[Any, Term] = {}
-        self.arguments = [Term(self, k) for k in range(len(parameters))]
+        self.results: tuple[Any, ...] = ()
 
     def take(self, op: Op, args: tuple[Any, ...]) -> Any:
         """The row on these terms and floats: a step, or the steps of its formula."""
-        if op.decomposition is not None and self.opens(op):
+        if op.decomposition is not None and op in self.opens:
             return op.decomposition(*args)
         operands = tuple([x.index if isinstance(x, Term) else x for x in args])
         key = op, tuple(map(repr, operands))  # 0.0 and -0.0 are two
@@ -51,18 +54,18 @@ class Steps:
             self.operands.append(operands)
         return self.known[key]
 
-    def written(self, results: Iterable[Any], dialect: Dialect) -> tuple[list[str], list[str]]:
-        """Assignments of the steps that are needed more than once, and an expression for each of the results."""
-        ends = [x.index if isinstance(x, Term) else float(x) for x in results]
-        uses = [0] * len(self.rows)
-        for x in ends:
-            if isinstance(x, int):
-                uses[x] += 1
+    def calls(self) -> bool:
+        """Whether it is made of more than Python's operators."""
+        return any(isinstance(row, Op) and not _is_operator(row) for row in self.rows)
+
+    def written(self, dialect: Dialect) -> tuple[list[str], list[str]]:
+        """Assignments of what is needed more than once, and an expression for each of the results."""
+        ends = [x.index if isinstance(x, Term) else float(x) for x in self.results]
+        uses = [sum(type(x) is int and x == i for x in ends) for i in range(len(self.rows))]
         for i in reversed(range(len(self.rows))):
-            if uses[i]:
-                for k in self.operands[i]:
-                    if isinstance(k, int):
-                        uses[k] += 1
+            for k in self.operands[i] if uses[i] else ():
+                if isinstance(k, int):
+                    uses[k] += 1
         texts: dict[int, str] = {}
 
         def text(x: int | float) -> str:
@@ -74,64 +77,219 @@ class Steps:
                 texts[i] = row
             elif uses[i]:
                 texts[i] = dialect.expression(row, [text(k) for k in operands])
-                if uses[i] > 1:
+                if uses[i] > 1 and not dialect.is_cheap(row):
                     lines.append(dialect.assignment.format(f"t{i}", texts[i]))
                     texts[i] = f"t{i}"
         return lines, [text(x) for x in ends]
 
 
+def traced(formula: Callable[..., Any], op: Op, opens: Collection[Op], out: bool = False) -> Steps:
+    """The steps of a row's formula, or of its rule, whose first argument is the value `out`."""
+    parameters = ["out"] * out + [*op.parameters, *op.parameters[-1:] * (op.arity is None)]
+    steps = Steps([f"{name}{k}" if name in parameters[:k] else name for k, name in enumerate(parameters)], opens)
+    made = formula(*[Term(steps, k) for k in range(len(parameters))])
+    steps.results = made if type(made) is tuple else (made,)
+    return steps
+
+
+def _is_operator(op: Op) -> bool:
+    """Whether Python's floats have an operator for the row."""
+    return hasattr(float, f"__{op.name}__") and not op.symbol.isalpha()
+
+
+# --- Python -------------------------------------------------------------------------------------------------------
+
+
 class Dialect:
-    """Python, in which the rows of a formula are written."""
+    """Python on floats."""
 
     assignment = "{} = {}"
     choice = "({1} if {0} else {2})"
-    truth, falsity = "(1.0 if {} else 0.0)", "{}"
+    one_or_zero, truth = "(1.0 if {} else 0.0)", "{}"
 
     def constant(self, x: float) -> str:
         return f"({x!r})" if repr(x)[0] == "-" else repr(x)
 
     def expression(self, op: Op, operands: list[str]) -> str:
+        """A row on operands."""
         test = INSTRUCTIONS[op.native].test if op.native in INSTRUCTIONS else ""
         if test:
-            return self.truth.format(test.format(*operands))
+            return self.one_or_zero.format(test.format(*operands))
         if op.native == "select":
             return self.choice.format(self.condition(operands[0]), *operands[1:])
         return self.other(op, operands)
 
+    def is_cheap(self, op: Op) -> bool:
+        """Whether it is written again wherever it is needed, as a comparison is."""
+        return op.native.startswith("fcmp")
+
     def condition(self, text: str) -> str:
-        """What a number's being nonzero says, in the shortest way: the comparison itself that made it 1.0 or 0.0."""
-        before, after = self.truth.split("{}")
+        """Whether a number is not 0: of one that a comparison gives, the comparison."""
+        before, after = self.one_or_zero.split("{}")
         inside = text[len(before) : -len(after)]
-        whole = text.startswith(before) and text.endswith(after) and after not in inside
-        return inside if whole else self.falsity.format(text)
+        is_comparison = text.startswith(before) and text.endswith(after) and after not in inside
+        return inside if is_comparison else self.truth.format(text)
 
     def other(self, op: Op, operands: list[str]) -> str:
-        if hasattr(float, f"__{op.name}__") and not op.symbol.isalpha():
+        if _is_operator(op):
             return f"({f' {op.symbol} '.join(operands)})" if len(operands) == 2 else f"({op.symbol}{operands[0]})"
         return f"{op.name}({', '.join(operands)})"
 
 
-def compile_formulas(table: dict[str, Op]) -> None:
-    """Find the rows whose value is a formula in other rows, and write it as a function of floats.
+class Rows(Dialect):
+    """Python in which rows are called, so that it runs on Values, and in which no arithmetic raises."""
 
-    The formula becomes the row's decomposition, and the function its `forward`: that takes a third of the time.
+    def expression(self, op: Op, operands: list[str]) -> str:
+        return self.other(TABLE[Quiet.ROWS.get(op.name, op.name)], operands)
+
+    def is_cheap(self, op: Op) -> bool:
+        return False
+
+
+class C(Dialect):
+    """C on doubles; LookupError: there is no C that gives the bits of a row."""
+
+    assignment = "const double {} = {};"
+    choice = "({} ? {} : {})"
+    one_or_zero, truth = "({} ? 1.0 : 0.0)", "{} != 0.0"
+
+    def constant(self, x: float) -> str:
+        return {"inf": "INFINITY", "-inf": "(-INFINITY)", "nan": "NAN"}.get(repr(x)) or super().constant(x)
+
+    def other(self, op: Op, operands: list[str]) -> str:
+        if op.native not in INSTRUCTIONS or not op.exact:
+            raise LookupError(f"no C gives the bits of {op.name}")
+        text = INSTRUCTIONS[op.native].text(op.native, operands)
+        return f"({text})" if INSTRUCTIONS[op.native].c else text
+
+
+def compile_formulas() -> None:
+    """Write the formulas and rules of the table as functions of floats, which take a third of the time.
+
+    A row whose value is a formula in other rows gets it as its decomposition, and the function as its `forward`. A rule
+    that raises somewhere where the row has a value is written for Values as well: in IEEE arithmetic, so that it makes
+    the same graph at every point.
     """
-    for op in table.values():
+    for op in TABLE.values():
         if getattr(op.forward, "__name__", "") == "<lambda>":
-            count = 2 if op.arity is None else op.arity
-            try:
-                op.forward(*Steps(op.parameters * count, lambda op: False).arguments[:count])
-            except TypeError:  # it is written in Python, not in rows: `x if c else y`
-                continue
-            object.__setattr__(op, "decomposition", op.forward)
-    functions = []
-    for op in table.values():
-        if op.decomposition is op.forward and op.arity is not None:
-            steps = Steps(op.parameters, lambda op: op.decomposition is op.forward)
-            lines, (result,) = steps.written([op.decomposition(*steps.arguments)], Dialect())
-            body = "".join(f"    {line}\n" for line in lines)
-            functions.append(f"def {op.name}({', '.join(op.parameters)}):\n{body}    return {result}\n")
-    names: dict[str, Any] = {"inf": float("inf"), "nan": float("nan"), **{op.name: op.forward for op in table.values()}}
-    exec(compile("\n".join(functions), "<formulas of micrograd_bp.ops>", "exec"), names)
-    for op in table.values():
+            with contextlib.suppress(TypeError):  # it is written in Python, not in rows: `x if c else y`
+                traced(op.forward, op, opens=())
+                object.__setattr__(op, "decomposition", op.forward)
+    opens = [op for op in TABLE.values() if op.decomposition is op.forward]
+    fixed = [op for op in TABLE.values() if op.arity is not None]
+    texts = [_function(op.name, traced(op.forward, op, opens), Dialect()) for op in fixed if op in opens]
+    rules = [(op, traced(op.rule, op, opens, out=True)) for op in fixed if op.degree is None]
+    texts += [_function(f"{op.name}_rule", rule, Dialect()) for op, rule in rules if rule.calls()]
+    numbers = {"inf": float("inf"), "nan": float("nan")}
+    names = _executed(texts, numbers | {op.name: op.forward for op in TABLE.values()})
+    for op in TABLE.values():
         object.__setattr__(op, "forward", names[op.name])
+        object.__setattr__(op, "rule_of_floats", names.get(f"{op.name}_rule", op.rule_of_floats))
+    texts = []
+    for op in filter(_is_singular, TABLE.values()):
+        if op.arity is not None:
+            texts.append(_function(f"{op.name}_rule", traced(op.rule_of_values, op, opens=(), out=True), Rows()))
+        object.__setattr__(op, "rule_of_values", functools.partial(quietly, op))
+    names = _executed(texts, numbers | TABLE)
+    for op in TABLE.values():
+        object.__setattr__(op, "rule_of_values", names.get(f"{op.name}_rule", op.rule_of_values))
+
+
+def _function(name: str, steps: Steps, dialect: Dialect) -> str:
+    """A Python function of the steps: of a row's value, or, as a tuple, of its rule."""
+    lines, results = steps.written(dialect)
+    body = "".join(f"    {line}\n" for line in lines)
+    parameters = ", ".join(row for row in steps.rows if isinstance(row, str))
+    return f"def {name}({parameters}):\n{body}    return {', '.join(results)}{',' * name.endswith('_rule')}\n"
+
+
+def _executed(texts: Sequence[str], names: dict[str, Any]) -> dict[str, Any]:
+    """The names, and the functions of the texts, which are written here, out of the table."""
+    exec(compile("\n".join(texts), "<formulas of micrograd_bp.ops>", "exec"), names)
+    return names
+
+
+def _is_singular(op: Op) -> bool:
+    """Whether the rule raises where the row has a value: at 0, at 1, or at an end of the domain."""
+    if not any(getattr(row, "name", "") in Quiet.ROWS for row in traced(op.rule, op, opens=(), out=True).rows):
+        return False
+    domains = [op.domain[min(k, len(op.domain) - 1)] for k in range(2 if op.arity is None else op.arity)]
+    for point in itertools.product(*[(*ends, 0.0, 1.0, -1.0, 5e-324, 1050.0) for ends in domains]):
+        with contextlib.suppress(ArithmeticError, ValueError):
+            out = op.forward(*point)
+            try:
+                op.rule(out, *point)
+            except (ArithmeticError, ValueError):
+                return True
+    return False
+
+
+# --- C ------------------------------------------------------------------------------------------------------------
+
+RULES = """\
+# Written by micrograd_bp/_engine/native.py from the table of operations: do not edit.
+cdef extern from *:
+    \"\"\"
+#include <math.h>
+#if defined(__GNUC__)
+#define ALWAYS __inline__ __attribute__((always_inline))
+#else
+#define ALWAYS __inline
+#endif
+/* The value of a row and its derivatives; 0 where the Op must do it: it may raise there. */
+{functions}
+    \"\"\"
+    bint unary_rule(int code, double x, double *value, double *partial) noexcept
+    bint binary_rule(int code, double x, double y, double *value, double *by_x, double *by_y) noexcept
+
+
+cpdef enum Code:  # the rows of one argument, then those of two, by their names in capitals
+{codes}
+
+cdef enum:
+    ROW_COUNT = {count}
+"""
+
+
+def rules() -> str:
+    """The rows of one and two arguments for the accelerated engine: a code for each, and value and derivatives in C.
+
+    A row that no C can do is left out.
+    """
+    functions: list[str] = []
+    codes: list[str] = []
+    for count, name, arguments in ((1, "unary_rule", "double x"), (2, "binary_rule", "double x, double y")):
+        places = ["*value", *["*partial", "*by_x", "*by_y"][count - 1 : 2 * count - 1]]
+        cases = []
+        for op in TABLE.values():
+            if op.arity == count:
+                with contextlib.suppress(LookupError):
+                    cases.append(f"    case {len(codes)}: {{ /* {op.name} */ {_case(op, places)} }}")
+                    codes.append(f"    {op.name.upper()} = {len(codes)}")
+        pointers = ", ".join(f"double {place}" for place in places)
+        functions.append(
+            f"static ALWAYS int {name}(int code, {arguments}, {pointers})\n{{\n    switch (code) {{\n"
+            + "\n".join(cases)
+            + "\n    }\n    return 0;\n}"
+        )
+    return RULES.format(functions="\n".join(functions), codes="\n".join(codes), count=len(codes))
+
+
+def _case(op: Op, places: list[str]) -> str:
+    """The statements for one row: its value and partials, and whether they stand."""
+    opens = [row for row in TABLE.values() if row.decomposition is not None]
+    names = "xy"[: op.arity]
+    steps = Steps(names, opens)
+    arguments = [Term(steps, k) for k in range(len(names))]
+    value = op.decomposition(*arguments) if op.decomposition else steps.take(op, tuple(arguments))
+    steps.results = (value, *(op.rule if op.degree is None else functools.partial(scaled, op))(value, *arguments))
+    lines, results = steps.written(C())
+    noisy = {f"t{i}" for i, row in enumerate(steps.rows) if isinstance(row, Op) and not INSTRUCTIONS[row.native].calm}
+    # What is infinite is left to the Op as well, for the processor's flags, of which NumPy warns. Of two derivatives
+    # the first is looked at: that of a power by its exponent is nan below 0, and raises no flag.
+    finite = [f"isfinite({place})" for place in places[:2]]
+    finite += [f"!isinf({name})" for name in (line.split()[2] for line in lines) if name in noisy]
+    calm = all(INSTRUCTIONS[row.native].calm for row in steps.rows if isinstance(row, Op))
+    lines += [f"{place} = {result};" for place, result in zip(places, results, strict=True)]
+    lines.append("return 1;" if calm else f"return {' && '.join(finite)};")
+    return " ".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import math
 import reprlib
 from collections.abc import Callable
@@ -50,6 +49,9 @@ class Op:
     parameters: tuple[str, ...] = field(init=False)
     arity: int | None = field(init=False)  # None: any number of arguments
     defaults: tuple[float, ...] = field(init=False)
+    # The rule as it is run: of scaled arguments if there is a degree; the table's own are written out, see native.py.
+    rule_of_floats: Callable[..., tuple[Any, ...]] = field(init=False)
+    rule_of_values: Callable[..., tuple[Any, ...]] = field(init=False)
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Op:
             raise TypeError(
                 f"Op {name!r} has no rule: a function (out, *args) that gives a tuple, one partial per argument"
             )
+        run = rule if degree is None else functools.partial(scaled, self)
         signature = list(inspect.signature(rule).parameters.values())[1:]
         variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
         facts = {
@@ -80,6 +83,7 @@ class Op:
             "decomposition": decomposition or expansion,
             "parameters": tuple(p.name for p in signature),
             "arity": None if variadic else len(signature),
+            "rule_of_floats": run, "rule_of_values": run,
             "defaults": tuple(p.default for p in signature if p.default is not p.empty),
         }  # fmt: skip
         for fact, x in facts.items():
@@ -107,16 +111,13 @@ class Op:
         >>> ops.sqrt.partials(0.0, 0.0), ops.atan2.partials(0.0, 0.0, 1e-300)
         ((inf,), (1e+300, -0.0))
         """
-        rule = self.rule if self.degree is None else functools.partial(_scaled, self)
-        if type(out) is float or not _singular(self):
+        try:
+            return (self.rule_of_floats if type(out) is float else self.rule_of_values)(out, *args)
+        except (ArithmeticError, ValueError) as error:
             try:
-                return rule(out, *args)
-            except (ArithmeticError, ValueError) as error:
-                try:
-                    return _quietly(rule, out, *args)
-                except Exception:
-                    raise error from None
-        return _quietly(rule, out, *args)
+                return quietly(self, out, *args)
+            except Exception:
+                raise error from None
 
     def _complete(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments with the defaults filled in, or a TypeError that says how many there should be."""
@@ -264,36 +265,14 @@ def bare(x: Any) -> Any:
     return x.number if type(x) is Quiet else x
 
 
-def _quietly(rule: Callable[..., tuple[Any, ...]], *args: Any) -> tuple[Any, ...]:
-    """The rule's partials in IEEE arithmetic."""
+def quietly(op: Op, *args: Any) -> tuple[Any, ...]:
+    """The operation's partials in IEEE arithmetic."""
+    rule = op.rule if op.degree is None else functools.partial(scaled, op)
     partials = rule(*map(Quiet, args))
     return tuple(map(bare, partials)) if type(partials) is tuple else partials
 
 
-@functools.lru_cache(4096)
-def _singular(op: Op) -> bool:
-    """Whether the rule of a row raises where the row has a value: at 0, at 1, or at an end of the domain.
-
-    On Values such a rule is read in IEEE arithmetic everywhere, so that the graph is the same at every point.
-    """
-    if TABLE.get(op.name) is not op:  # a user's function is called for the points that are asked for, and no others
-        return False
-    domains = [op.domain[min(k, len(op.domain) - 1)] for k in range(2 if op.arity is None else op.arity)]
-    for point in itertools.product(*[(*ends, 0.0, 1.0, -1.0, TINY, 1050.0) for ends in domains]):
-        try:
-            out = op.forward(*point)
-        except Exception:
-            continue
-        try:
-            op.rule(out, *point)
-        except (ArithmeticError, ValueError):
-            return True
-        except Exception:
-            return False
-    return False
-
-
-def _scaled(op: Op, out: Any, *args: Any) -> tuple[Any, ...]:
+def scaled(op: Op, out: Any, *args: Any) -> tuple[Any, ...]:
     """The partials of a homogeneous operation, by its rule of arguments that are scaled by a power of two.
 
     So no square overflows, or is subnormal and inexact. At the origin the slopes are 0 by convention, and have no
@@ -306,7 +285,7 @@ def _scaled(op: Op, out: Any, *args: Any) -> tuple[Any, ...]:
     scale = TABLE["rescale"](size)
     partials = op.rule(out * scale if op.degree else out, *[x * scale for x in args])
     if not op.degree:
-        factor = where(TABLE["less_equal"](math.inf, size), 0.0, scale)
-        partials = tuple([TABLE["chain"](factor, p) for p in partials])
+        infinite = TABLE["less_equal"](math.inf, size)
+        partials = tuple([where(infinite, 0.0, p * scale) for p in partials])
     corner = TABLE["corner"](size, *args)
     return tuple([p if type(p) is float else where(size, p, corner) for p in partials])

@@ -6,6 +6,7 @@ A class body says which operator stands for which operation, as Value's does: `_
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import operator
 import warnings
@@ -111,8 +112,7 @@ def _operand(op: Op, other: Any) -> Any:
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:
     """The method for an op of one or two arguments: `_record`, unrolled for the commonest nodes."""
-    forward, new = op.forward, cls.__new__
-    rule = op.rule if op.degree is None else op.partials
+    forward, rule, new = op.forward, op.rule_of_floats, cls.__new__
 
     def unary(self: Any) -> Any:
         x = self._data
@@ -155,8 +155,7 @@ def _method(op: Op, cls: Any) -> Callable[..., Any]:
 
 def _reflected(op: Op, cls: Any) -> Callable[[Any, Any], Any]:
     """The reflected operator of an op, as for `2.0 * x`; unrolled, it takes a fifth of the time."""
-    forward, new = op.forward, cls.__new__
-    rule = op.rule if op.degree is None else op.partials
+    forward, rule, new = op.forward, op.rule_of_floats, cls.__new__
 
     def reflected(self: Any, other: Any) -> Any:
         if type(other) is not float:
@@ -257,6 +256,7 @@ class ByHand(Op):
     """The operation of a node whose derivative is a function assigned to its `_backward`."""
 
     step: Callable[[], object] | None = field(init=False)  # adds to the grads of the operands
+    pass_on: Callable[[Any], object] | None = field(init=False)  # or a function of the node, which it need not hold
 
     @classmethod
     def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
@@ -270,6 +270,21 @@ class ByHand(Op):
 
         op = cls(symbol or "by hand", symbol, refuse, refuse)
         object.__setattr__(op, "step", step)
+        object.__setattr__(op, "pass_on", None)
+        return op
+
+    @classmethod
+    def opaque(
+        cls,
+        name: str,
+        forward: Callable[..., float],
+        rule: Callable[..., tuple[Any, ...]],
+        pass_on: Callable[[Any], object],
+    ) -> ByHand:
+        """An operation with a rule, for which `backward` has a better way."""
+        op = cls(name, name, forward, rule)
+        object.__setattr__(op, "step", None)
+        object.__setattr__(op, "pass_on", pass_on)
         return op
 
 
@@ -285,6 +300,8 @@ def backward_step(node: Any) -> Callable[[], object]:
     (-3.0, 2.0)
     """
     if isinstance(node.op, ByHand):
+        if node.op.pass_on is not None:
+            return functools.partial(node.op.pass_on, node)
         return node.op.step or (lambda: None)
 
     def step() -> None:

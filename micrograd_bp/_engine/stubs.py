@@ -1,7 +1,7 @@
 """Type declarations written from the table: what a type checker and an editor's completion know of Value and the ops.
 
-`python -m micrograd_bp._engine.stubs` writes them to `declarations.pyi` beside this file; so does every build. Nothing
-imports that file when a program runs.
+`python -m micrograd_bp._engine.stubs` writes them to `declarations.pyi` beside this file, and the table as C, for the
+accelerated engine, to `rules.pxi`; so does every build. Nothing imports these files when a program runs.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import operator
 import os
 
 from micrograd_bp import ops
-from micrograd_bp._engine import files, symbolic
+from micrograd_bp._engine import files, native, symbolic
 from micrograd_bp._engine.operators import FLOAT_METHODS, NUMPY_NAMES
 from micrograd_bp.ops import Op
 
-PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), "declarations.pyi")
 PUBLIC = getattr(ops, "PUBLIC", tuple(ops.TABLE.values()))
 
 HEADER = '''\
@@ -75,9 +74,13 @@ def declarations() -> str:
     return "\n".join(parts)
 
 
-def write(path: str = PATH) -> None:
-    """Write the file, unless it is up to date."""
-    text = declarations()
+def write() -> None:
+    """Write the files, unless they are up to date."""
+    for name, text in (("declarations.pyi", declarations()), ("rules.pxi", native.rules())):
+        _write(os.path.join(os.path.dirname(os.path.abspath(__file__)), name), text)
+
+
+def _write(path: str, text: str) -> None:
     try:
         with open(path, encoding="utf-8") as file:
             if file.read() == text:

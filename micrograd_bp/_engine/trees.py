@@ -127,11 +127,6 @@ def keys(tree: Any) -> list[Any]:
     return _flattened(tree).names
 
 
-def by_key(tree: Any) -> dict[Any, Any]:
-    """The children of a container by their indices, keys or fields."""
-    return dict(zip(keys(tree), children_of(tree)))
-
-
 def rest_of(tree: Any) -> Any:
     """What an object whose class is flattened holds beside its children; None for other containers."""
     return None if isinstance(tree, (list, tuple, dict)) else _flattened(tree).rest

@@ -8,6 +8,7 @@ parameters alone is computed once a call. Sums over the batch are kept in vector
 from __future__ import annotations
 
 import ctypes
+import itertools
 import math
 import struct
 import threading
@@ -295,6 +296,7 @@ class Plan:
         self.declarations: dict[str, str] = {}
         self.callbacks: list[Any] = []
         self.jobs: dict[int, Any] = {}  # by thread: whom to tell that a callback failed
+        self.carried = program.loop.carried if program.loop is not None else []
         self.uniform = self._uniform()
         inner = [*self.results, *(i for i, _ in self.guards), *program.checks]
         self.uses = self._uses(live(program, [*inner, *sums]), [*inner, *sums])
@@ -307,12 +309,21 @@ class Plan:
         order = [i for i, row in enumerate(program.rows) if needed[i] and row is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
-        self.every = abreast(program, self.every, self.uses)
+        loop = program.loop
+        ends = [0, len(program)] if loop is None else [0, loop.start, loop.stop, len(program)]
+        parts = [[i for i in self.every if low <= i < high] for low, high in itertools.pairwise(ends)]
+        parts = [abreast(program, part, self.uses) for part in parts]
+        self.every = [i for part in parts for i in part]
+        self.operations = sum(map(len, parts)) + (loop.count - 1) * len(parts[1]) if loop else len(self.every)
         self.checks = self._checks(watched)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
         self.width = 1 if exact and sums else machine.lanes
-        self.pieces = [self.every[k : k + PIECE] for k in range(0, max(1, len(self.every)), PIECE)]
+        cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
+        self.pieces = [piece for pieces in cut for piece in pieces]
+        self.turn = (
+            range(len(cut[0]), len(cut[0]) + len(cut[1])) if loop is not None else range(0)
+        )  # pieces of the loop
         self._frame()
 
     def precise(self, i: int) -> bool:
@@ -323,7 +334,7 @@ class Plan:
         """Whether a node depends on parameters and constants alone."""
         program = self.program
         uniform = [True] * len(program)
-        for i in program.inputs:
+        for i in (*program.inputs, *(leaf for leaf, _, _ in self.carried)):
             uniform[i] = False
         for i, row in enumerate(program.rows):
             if row is not None:
@@ -337,7 +348,7 @@ class Plan:
             if needed[i]:
                 for k in operands:
                     uses[k] += 1
-        for i in roots:
+        for i in (*roots, *(i for leaf, *nodes in self.carried if needed[leaf] for i in nodes)):
             uses[i] += 1
         return uses
 
@@ -372,6 +383,8 @@ class Plan:
         wild = not all(map(math.isfinite, program.constants.values()))
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
+            if program.loop is not None and i == program.loop.stop - 1:  # after the loop, its last turn is seen alone
+                seen[program.loop.start : i + 1] = [False] * (i + 1 - program.loop.start)
             if not watched[i] or i in program.constants:
                 continue
             row = program.rows[i]
@@ -391,6 +404,7 @@ class Plan:
         self.shared = {i: k for k, i in enumerate(program.parameters)}  # parameters, and what is computed once
         wanted = {k for i in self.every for k in program.operands[i]}
         wanted.update(self.results, (i for i, _ in self.guards), (i for varying, _ in self.sums for i in varying))
+        wanted.update(i for _, *nodes in self.carried for i in nodes)
         place = {i: k // PIECE for k, i in enumerate(self.once)}
         wanted.update(k for i in self.once for k in program.operands[i] if place.get(k, place[i]) != place[i])
         for i in self.once:
@@ -403,6 +417,9 @@ class Plan:
         self.result_slot = self.guard_slot + 1
         free: list[int] = []
         count = self.result_slot + len(self.results)
+        for leaf, _, _ in self.carried:
+            self.slots[leaf] = count
+            count += 1
         if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}
@@ -410,7 +427,13 @@ class Plan:
                 for i in piece:
                     for k in program.operands[i]:
                         if born.get(k, number) < number:
-                            last[k] = number
+                            last[k] = max(last.get(k, 0), number)
+                            if number in self.turn and born[k] < self.turn.start:
+                                last[k] = max(last[k], self.turn.stop - 1)
+            for _, *nodes in self.carried:
+                for i in nodes:
+                    if i in born:
+                        last[i] = max(last.get(i, 0), self.turn.stop - 1)
             dying: list[list[int]] = [[] for _ in self.pieces]
             crossing = [[i for i in piece if i in last] for piece in self.pieces]
             for number, piece in enumerate(crossing):
@@ -467,9 +490,14 @@ class Plan:
         pieces = [self._piece(number, piece) for number, piece in enumerate(self.pieces)]
         singles = [self.once[k : k + PIECE] for k in range(0, max(1, len(self.once)), PIECE)]
         once = [self._once(number, piece) for number, piece in enumerate(singles)]
-        calls = "\n".join(
-            f"call void @piece{k}(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to)" for k in range(len(pieces))
-        )
+        arguments = "ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to"
+        lines = [f"call void @piece{k}({arguments})" for k in range(len(pieces))]
+        if self.program.loop is not None:
+            pieces += [self._copies("begin", 1), self._copies("go_on", 2)]
+            turn = "\n".join([*lines[self.turn.start : self.turn.stop], f"call void @go_on({arguments})"])
+            turns = loop("turn", str(self.program.loop.count), turn)
+            lines[self.turn.start : self.turn.stop] = [f"call void @begin({arguments})", turns]
+        calls = "\n".join(lines)
         body = (
             "define internal void @body(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to) noinline {\n"
             f"%any = icmp ult i64 %from, %to\nbr i1 %any, label %go, label %stop\ngo:\n{calls}\nbr label %stop\n"
@@ -581,6 +609,24 @@ class Plan:
         body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
         arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
         return f"define internal void @piece{number}({arguments}) noinline {{\n{body}\nret void\n}}"
+
+    def _copies(self, name: str, which: int) -> str:
+        """The function that gives what is carried from turn to turn its numbers."""
+
+        def load(writer: Writer, i: int) -> str:
+            if i in self.shared:
+                return writer.read("%shared", self.shared[i] * size)
+            return writer.read("%here", self.slots[i] * self.stride)
+
+        size = 8 * self.width
+        writer = Writer(self, self.width, load)
+        values = [writer.value(entry[which]) for entry in self.carried]
+        for (leaf, _, _), value in zip(self.carried, values):
+            writer.write(value, "%here", self.slots[leaf] * self.stride)
+        here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
+        body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
+        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
+        return f"define internal void @{name}({arguments}) noinline {{\n{body}\nret void\n}}"
 
     def _driver(self, once: int) -> str:
         """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""

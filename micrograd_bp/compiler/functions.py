@@ -26,6 +26,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
+from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -45,7 +46,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # A program of more than HEAVY nodes is compiled once PAYS rows of data have used it: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
 # that is tried after SOME rows.
-HEAVY, PAYS, SOME = 2_000, 300, 16
+HEAVY, PAYS, SOME = 2_000, 300, 32
 CONTAINERS = 24  # of an object among the arguments, that many places are compared at each call
 ODD = 8  # the most recordings for rows that pass a path's guards but give a number that is not finite
 LARGE = 100_000  # a call with more numbers than that is not recorded: its program would be as long
@@ -230,17 +231,23 @@ class Path:
         return all(place.is_current() for place in self.places)
 
     def compile(self, wholly: bool = True) -> bool:
-        """Arrays, machine code, or Python where llvmlite is missing; not wholly: arrays, or nothing (False)."""
+        """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         if importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
-        if self.arrays is not None or not wholly:
-            return self.arrays is not None
+        if self.arrays is not None:
+            return True
         machine = host()
+        if machine is None and not wholly:
+            return False
         if machine is not None:
-            program = lower(self.program, machine.native, self.exact)
+            guards = list(zip(self.program.guards, self.expected, strict=True))
+            source, guards = roll(self.program, guards) or (self.program, guards)
+            if not wholly and source.count > HEAVY:
+                return False
+            program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
-            guards = [(i, x) for i, x in zip(program.guards, self.expected, strict=True) if known.get(i) != x]
+            guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
             self.native = Native(program, program.outputs, [], guards, self.exact)
         if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
             self.replayed = self.source().function()
@@ -891,7 +898,7 @@ class Compiled:
             signature.eager += 1
             signature.used += 1
             return self._eager(signature, numbers, args, kwargs), None
-        recorded = Recording()
+        recorded = Recording(None if self._is_due(signature) else HEAVY)
         with watched(recorded, wait) as alone:
             if not alone:
                 return self._eager(signature, numbers, args, kwargs), None
@@ -917,7 +924,9 @@ class Compiled:
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = len(recorded.nodes) > HEAVY
-        if recorded.uncompilable or (signature.heavy and not self._is_due(signature)):
+        if signature.heavy and signature.linked is None:
+            signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
+        if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
             return given, None
         path = self._path(recorded, result, inputs, numbers, args)
         if not path.compile(not signature.heavy or signature.used >= self.pays):
@@ -946,10 +955,8 @@ class Compiled:
     ) -> Path:
         """The path for a recording, not compiled yet."""
         guards = [guard.condition for guard in recorded.guards]
-        roots = [x for x in (*result.entries, *guards, *recorded.failed) if isinstance(x, Value)]
-        checks = recorded.checks(node for root in roots for node in topological_order(root))
         program, leaves = flatten(
-            result.entries, inputs, guards=guards, checks=checks, raised=recorded.failed, within=recorded.owns
+            result.entries, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
         )
         expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
         linked = _depending(program)
@@ -974,13 +981,15 @@ class Compiled:
         large = len(numbers) > HEAVY and any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
         if large or (signature is not None and signature.changes):  # on the arguments themselves
             return self._plain(*args, **kwargs)
+        if signature is not None and signature.linked is False and getattr(self._plain, "is_derivative", False):
+            return self._called(args, kwargs)  # for Values, it would record the derivative's graph (40 times the time)
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
         with recording(inputs):
             raw = self._called(*filled((args, kwargs), iter(inputs), {}))
         unlinked = signature is not None and signature.linked is False
         mine = set(inputs)
-        return self._given(raw, inputs, (lambda _: True) if unlinked else mine.__contains__, args, kwargs)
+        return self._given(raw, inputs, _any_node if unlinked else mine.__contains__, args, kwargs)
 
     def _given(
         self,
@@ -996,7 +1005,9 @@ class Compiled:
         def number_or_value(x: Any, kind: type) -> Any:
             if not isinstance(x, Value):
                 return x
-            foreign = any(node not in mine and node.op is None and not own(node) for node in topological_order(x))
+            if own is _any_node:
+                return kind(x._data)
+            foreign = any(node.op is None and node not in mine and not own(node) for node in topological_order(x))
             return x if foreign else kind(x._data)
 
         def leaf(x: Any) -> Any:
@@ -1044,6 +1055,11 @@ class Compiled:
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
     """Unpickle a compiled function, which will be recorded again."""
     return Compiled(function, exact, limit)
+
+
+def _any_node(node: Any) -> bool:
+    """Of functions that find no Values elsewhere: every node is theirs."""
+    return True
 
 
 def _depending(program: Program) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
+from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import Program, flatten, lower, replay
@@ -368,7 +369,9 @@ class Kernel:
             machine = host()
             native = None
             if machine is not None:
-                program = lower(self._graph(kind), machine.native, self.exact)
+                graph = self._graph(kind)
+                rolled = roll(graph) if kind == "value" else None
+                program = lower(graph if rolled is None else rolled[0], machine.native, self.exact)
                 results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
                 native = Native(program, results, sums, exact=self.exact)
             self._made[kind] = native

@@ -198,7 +198,7 @@ class Native:
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.float = np.ndarray, np.dtype(float)
         self.count = len(plan.every) + len(plan.once)
-        full = -(-BLOCK // max(1, len(plan.every)))  # rows
+        full = -(-BLOCK // max(1, plan.operations))  # rows
         self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
 
@@ -314,8 +314,8 @@ class Native:
         nor in several threads at once, since users' rules need not be thread-safe.
         """
         workers = 1 if self.calls_python else min(len(starts), os.cpu_count() or 1)
-        big = workers > 1 and n * len(self.plan.every) >= 2 * BLOCK
-        exact = self.plan.exact and bool(self.plan.sums) and n * len(self.plan.every) >= 2 * BLOCK  # one long block
+        big = workers > 1 and n * self.plan.operations >= 2 * BLOCK
+        exact = self.plan.exact and bool(self.plan.sums) and n * self.plan.operations >= 2 * BLOCK  # one long block
         if big or exact or self.calls_python:
             return Job(self.plan, block, starts, keep).run(workers)
         return [block(0, start) for start in starts]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -16,6 +16,16 @@ from micrograd_bp.ops import TABLE, Op, Operand, number
 from micrograd_bp.value import Value
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
+
+
+@dataclass(slots=True)
+class Loop:
+    """Nodes from start to stop are computed so many times over."""
+
+    start: int
+    stop: int
+    count: int
+    carried: list[tuple[int, int, int]]  # leaves that stand for a node, before the first turn; then for another one
 
 
 @dataclass(slots=True)
@@ -39,6 +49,7 @@ class Program:
     raised: list[int] = field(default_factory=list)
     precise: set[int] = field(default_factory=set)  # computed exactly in any case, because guards read them
     labels: dict[int, str] = field(default_factory=dict)
+    loop: Loop | None = None  # rolled up; see loops.py
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -94,7 +105,7 @@ def flatten(
     inputs: Sequence[Value],
     parameters: Sequence[Value] = (),
     guards: Sequence[Value | float] = (),
-    checks: Sequence[Value] = (),
+    checks: Callable[[Container[Value]], Sequence[Value]] | None = None,
     raised: Sequence[Value] = (),
     within: Callable[[Value], bool] | None = None,
 ) -> tuple[Program, list[Value]]:
@@ -117,9 +128,10 @@ def flatten(
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             place[x] = program.leaf()
             places.append(place[x])
-    wanted = (program.outputs, outputs), (program.guards, guards), (program.checks, checks), (program.raised, raised)
-    for places, nodes in wanted:
+    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
         places += [_placed(x, program, place, leaves, within) for x in nodes]
+    if checks is not None:
+        program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
 
@@ -340,14 +352,25 @@ class Lowering:
         program.parameters = [place[i] for i in source.parameters]
         for i, x in source.constants.items():
             place[i] = program.constant(x)
+        loop = source.loop
+        for i, _, _ in loop.carried if loop is not None else ():
+            place[i] = program.leaf()
         precise = live(source, source.guards)
+        begin = end = 0
         for i, row in enumerate(source.rows):
+            if loop is not None and i == loop.start:
+                begin = len(program)
+            elif loop is not None and i == loop.stop:
+                end = len(program)
             if row is not None:
                 self.exact = exact or precise[i]
                 self.neutral = NEUTRAL if precise[i] else neutral
                 place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
+        if loop is not None:
+            carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
+            program.loop = Loop(begin, end or len(program), loop.count, carried)
         self._keep_errors(source, place)
 
     def _keep_errors(self, source: Program, place: list[int]) -> None:
@@ -445,13 +468,17 @@ class Lowering:
 def live(program: Program, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
     """Which nodes the roots depend on, not looking behind the nodes `stop`."""
     needed = [False] * len(program)
-    for i in roots:
-        needed[i] = True
     ends = set(stop)
-    for i in range(len(program) - 1, -1, -1):
-        if needed[i] and i not in ends:
-            for k in program.operands[i]:
-                needed[k] = True
+    waiting = list(roots)
+    while waiting:
+        for i in waiting:
+            needed[i] = True
+        for i in range(len(program) - 1, -1, -1):
+            if needed[i] and i not in ends:
+                for k in program.operands[i]:
+                    needed[k] = True
+        carried = program.loop.carried if program.loop is not None else []
+        waiting = [i for leaf, *nodes in carried if needed[leaf] for i in nodes if not needed[i]]
     return needed
 
 

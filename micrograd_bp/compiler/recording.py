@@ -9,7 +9,7 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,7 +35,8 @@ class Guard:
 class Recording:
     """The recording of a function in this thread; `micrograd_bp.compiler.tracing` says when its methods are called."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit  # of nodes: with more of them, no path is made of the recording, so no draw is looked for
         self.nodes: list[Value] = []  # in the order of creation
         self.guards: list[Guard] = []
         self.failed: list[Value] = []  # stand for operations that raised; see `raised`
@@ -121,6 +122,9 @@ class Recording:
             self.unfaithful = self.unfaithful or found
 
     def _profile(self, frame: Any, event: str, function: Any) -> None:
+        if self.limit is not None and len(self.nodes) > self.limit:
+            sys.setprofile(None)
+            return
         if event == "c_call" and drawing(function):
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
 
@@ -128,10 +132,12 @@ class Recording:
         """Replace Values of this recording that the function has stored somewhere by their numbers."""
         settled(self._roots, self.owns)
 
-    def checks(self, needed: Iterator[Value]) -> list[Value]:
-        """The nodes that no output needs, but whose operation may raise: they are computed to notice errors."""
-        known = {id(x) for x in needed} | {id(x) for x in self.failed}
-        return [x for x in self.nodes if x.op is not None and id(x) not in known and exceptions(x.op)]
+    def checks(self, needed: Container[Value]) -> list[Value]:
+        """The nodes that are not needed, but whose operation may raise: a row for which it does must be found out."""
+        failed = {id(x) for x in self.failed}
+        return [
+            x for x in self.nodes if x.op is not None and x not in needed and id(x) not in failed and exceptions(x.op)
+        ]
 
     def _concerned(self, operands: Sequence[Any]) -> bool:
         return self.is_own() or any(isinstance(x, Value) and self.owns(x) for x in operands)

@@ -20,29 +20,42 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
     are those of the table, run on names. Where a rule may give inf at a finite point, and behind it, `chain` stands for
     the product: 0 times anything is 0. (Elsewhere a plain product does, so that a forward value which overflows to inf
     may make nan of an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any
-    case. ValueError: an input given twice, or a name that is none.
+    case.
 
-    >>> a, b, c = Value(2.0, "a"), Value(-3.0, "b"), Value(10.0, "c")
-    >>> source = backward_source((a * b + c).tanh(), [a, b, c])
-    >>> print(source)
-    from micrograd_bp.ops import tanh
-    <BLANKLINE>
-    <BLANKLINE>
-    def f(a, b, c):
-        # forward
-        v1 = a * b
-        v2 = v1 + c
-        v3 = tanh(v2)
-        # backward
-        v3_bar = 1.0
-        v2_bar = v3_bar * (1.0 - v3 * v3)
-        v1_bar = v2_bar
-        c_bar = v2_bar
-        a_bar = v1_bar * b
-        b_bar = v1_bar * a
-        return v3, [a_bar, b_bar, c_bar]
-    >>> source.function()(2.0, -3.0, 6.0)
-    (0.0, [-3.0, 2.0, 1.0])
+    Args:
+        output: What the function computes.
+        inputs: The nodes that become its parameters, in their order; other leaves are constants.
+        name: What the function is called.
+
+    Returns:
+        The source as text; `.function()` is the function.
+
+    Raises:
+        TypeError: One of these is no Value.
+        ValueError: An input is given twice, or the name is none.
+
+    Example:
+        >>> a, b, c = Value(2.0, "a"), Value(-3.0, "b"), Value(10.0, "c")
+        >>> source = backward_source((a * b + c).tanh(), [a, b, c])
+        >>> print(source)
+        from micrograd_bp.ops import tanh
+        <BLANKLINE>
+        <BLANKLINE>
+        def f(a, b, c):
+            # forward
+            v1 = a * b
+            v2 = v1 + c
+            v3 = tanh(v2)
+            # backward
+            v3_bar = 1.0
+            v2_bar = v3_bar * (1.0 - v3 * v3)
+            v1_bar = v2_bar
+            c_bar = v2_bar
+            a_bar = v1_bar * b
+            b_bar = v1_bar * a
+            return v3, [a_bar, b_bar, c_bar]
+        >>> source.function()(2.0, -3.0, 6.0)
+        (0.0, [-3.0, 2.0, 1.0])
     """
     check_value(output, "backward_source")
     check_values(inputs, "backward_source", "inputs")

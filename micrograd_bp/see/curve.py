@@ -23,19 +23,22 @@ def draw_curve(
     """Numbers over their places 1, 2, ... as a line: a learning curve, say.
 
     Args:
-        numbers: a sequence, or several by name, such as `training.fit`'s history; what is not finite leaves a gap.
-        title: a line above the picture.
-        x_label: what is counted along the axis.
-        log: whether the scale is logarithmic; by default where all numbers are positive and span two decades or more.
+        numbers: A sequence, or several by name, such as `training.fit`'s history; what is not finite leaves
+            a gap.
+        title: A line above the picture.
+        x_label: What is counted along the axis.
+        log: Whether the scale is logarithmic; by default where all numbers are positive and span two
+            decades or more.
 
     Returns:
         A picture in SVG, which shows itself in a notebook; `.save("loss.svg")` writes it.
 
     Raises:
-        ValueError: none of the numbers is finite, or `log` is asked for and one of them is not positive.
+        ValueError: None of the numbers is finite, or `log` is asked for and one of them is not positive.
 
-    >>> draw_curve([1.0, 0.1, 0.01, 0.001])
-    <Picture: a curve of 4 numbers from 0.001 to 1, on a logarithmic scale>
+    Example:
+        >>> draw_curve([1.0, 0.1, 0.01, 0.001])
+        <Picture: a curve of 4 numbers from 0.001 to 1, on a logarithmic scale>
     """
     series = (
         {str(name): list(map(float, row)) for name, row in numbers.items()}

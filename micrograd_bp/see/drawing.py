@@ -144,26 +144,41 @@ def draw(
     """The picture of a graph: every node with its label, operation, data and grad, and an edge for every operand.
 
     It shows itself in a notebook; `.render(outfile="graph.svg")` writes SVG, PNG or PDF (the last two need a font on
-    the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`. `output`
-    may be a list of several; `dpi` is the resolution in dots per inch (without it 96, in an SVG 72).
+    the machine), `.source` is the DOT text, the same for the same program. Names are those of `trace_table`; within a
+    frame they are short: w.0 in that of layers[1].neurons[0].
 
-    `derivatives` puts the local derivative on each edge; `shade` colours nodes by the order of magnitude of |grad|,
-    or for "rounding" of what rounding there may do to the output (`rounding_error`), from pale yellow (the smallest)
-    to orange (the largest), and leaves those white where it is 0. `number_format` is a format specification,
-    `direction` LR, TB, RL or BT.
+    Args:
+        output: What is drawn with all it is computed from; of several, one picture.
+        title: A line above the picture.
+        model: Its parts are framed: whatever has parameters(), as layers and neurons have, or the entries
+            of a mapping from names to parameters.
+        depth: Parts that lie so many levels down are drawn as one box with the count of what is inside (0:
+            the model itself, 1: its layers, 2: their neurons).
+        collapse: Parts that are drawn as one box, by name or as objects.
+        max_nodes: Of more boxes those nearest to the output are drawn, and the picture says how many nodes
+            are not; None: all.
+        number_format: A format specification.
+        direction: "LR", "TB", "RL" or "BT": from left to right, from top to bottom, ...
+        derivatives: Whether the local derivative stands on each edge.
+        shade: Whether nodes are coloured by the order of magnitude of |grad|, or for "rounding" of what
+            rounding there may do to the output (`rounding_error`): from pale yellow (the smallest) to
+            orange (the largest), and white where it is 0.
+        dpi: The resolution in dots per inch (without it 96, in an SVG 72).
 
-    `model`: its parts (whatever has parameters(), as layers and neurons have; or the entries of a mapping from names to
-    parameters) are framed. Parts that lie `depth` levels down are drawn as one box with the count of what is inside (0:
-    the model itself, 1: its layers, 2: their neurons), and so are those in `collapse`, named or as objects. Within a
-    frame names are short: w.0 in that of layers[1].neurons[0].
+    Returns:
+        A graphviz.Digraph that renders with or without a system Graphviz.
 
-    Of more than `max_nodes` boxes those nearest to the output are drawn, and the picture says how many nodes are not.
-    ValueError: an unknown part or direction, no positive dpi, or so large a picture that its layout would take minutes.
+    Raises:
+        TypeError: `output` is no Value, or `model` has no parameters.
+        ValueError: An unknown part or direction, no positive dpi, or so large a picture that its layout
+            would take minutes.
+        ImportError: The graphviz package is not there.
 
-    >>> x = Value(3.0, "x")
-    >>> picture = draw(x * x)
-    >>> print(picture.source.splitlines()[-2].strip())
-    n0 -> n1
+    Example:
+        >>> x = Value(3.0, "x")
+        >>> picture = draw(x * x)
+        >>> print(picture.source.splitlines()[-2].strip())
+        n0 -> n1
     """
     check_outputs(output, "draw")
     if dpi is not None and not 0 < dpi < math.inf:
@@ -182,7 +197,7 @@ def draw(
     what, sizes = "|grad|", {node: abs(node.grad) for node in listing.nodes} if shade else {}
     if shade == "rounding":
         if not isinstance(output, Value):
-            raise ValueError('shade="rounding" is of one output; draw them one by one')
+            raise ValueError('shade="rounding" shows what rounding does to one output; draw that one alone')
         what, sizes = "share in the rounding error", {row.node: row.share for row in rounding_error(output).rows}
     write = _Labels(listing, plan, number_format, what, sizes)
     picture = picture_class()(format="svg")

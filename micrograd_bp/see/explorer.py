@@ -1,29 +1,34 @@
-"""A page to step through: the evaluation of a graph forwards, the chain rule backwards, node by node."""
+"""A page to play with: a graph evaluated and differentiated step by step, with other numbers too."""
 
 from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import re
-import shlex
-from collections import Counter
-from collections.abc import Iterator
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 from micrograd_bp._engine import files
-from micrograd_bp._engine.labels import check_value
-from micrograd_bp._engine.symbolic import Name
-from micrograd_bp.ops import mul
-from micrograd_bp.see.drawing import ease, picture_class, tangle
-from micrograd_bp.see.formula import formula
-from micrograd_bp.see.trace import Trace
-from micrograd_bp.uncertainty import RoundingError, rounding_error
+from micrograd_bp._engine.labels import check_outputs, check_value
+from micrograd_bp._engine.symbolic import Name, derivatives
+from micrograd_bp.ops import number
+from micrograd_bp.see.javascript import Rules, javascript
+from micrograd_bp.see.mathml import MathML
+from micrograd_bp.see.parts import find_parts, members
+from micrograd_bp.see.trace import Trace, partials_of
+from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
 
-WAYS = ("LR", "TB")  # the graph is laid out twice, and the page shows what suits the screen
-LETTER, LINE = 7.9, 17.0  # the size of a letter and of a line, in pixels: 13 px of a monospaced face
+HERE = Path(__file__).parent
+SPEC = re.compile(r"([+]?)(?:\.(\d{1,2}))?([efg])")
+LONGEST_FORMULA = 200  # characters of a formula in the page's head
 
 
 class Page:
@@ -36,238 +41,224 @@ class Page:
         return f"<Page of {self.steps} steps{f', written to {self.path}' if self.path else ''}>"
 
     def _repr_html_(self) -> str:
-        frame = 'style="width:100%;height:760px;border:0" title="backward pass, step by step"'
+        frame = 'style="width:100%;height:820px;border:0" title="backward pass, step by step"'
         return f'<iframe srcdoc="{html.escape(self.html)}" {frame}></iframe>'
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page, whole or not at all; a missing folder is made. OSError: it names the path."""
+        files.write(path, self.html, folders=True)
+        self.path = os.fspath(path)
+
+    def open(self) -> None:
+        """Show the page in a browser, from a file of its own among the temporary ones if it was not written."""
+        if self.path is None:
+            self.save(Path(tempfile.mkdtemp(prefix="micrograd_bp")) / "explore.html")
+        webbrowser.open(Path(self.path or "").absolute().as_uri())
 
 
 def explore(
-    output: Value,
-    path: str | os.PathLike[str] | None = "backward.html",
+    output: Value | Sequence[Value],
+    path: str | os.PathLike[str] | EllipsisType | None = ...,
     *,
     title: str = "",
+    model: Any = None,
+    parameters: Sequence[Value] | None = None,
+    examples: Mapping[Value, Sequence[float]] | None = None,
     number_format: str = ".4g",
-    max_nodes: int = 300,
+    max_nodes: int = 1_000,
 ) -> Page:
-    """Write a page that steps forwards through the evaluation of a graph and backwards through the chain rule.
+    """A page that steps through a graph's evaluation and its chain rule, and computes both again for other numbers.
 
-    One HTML file without a reference to anything outside; buttons, a slider, the keys left, right, space, Home and End.
-    The gradients are those that backward() leaves where every grad was 0; no grad is read or changed. With `path` None
-    nothing is written, and the page shows itself in a notebook. The graph's layout needs Graphviz: pip install
-    'micrograd-bp[draw]', or its `dot`; ImportError where neither is there. ValueError: more than max_nodes nodes.
+    One HTML file that refers to nothing outside: leaves are typed or dragged to other numbers, and the page evaluates
+    the graph and differentiates it by the rows of the table, written as JavaScript. It steps by buttons, a slider and
+    the keys left, right, space, Home and End; it descends along the gradient and draws the loss. The numbers that it
+    opens with are those recorded, its gradients those that backward() leaves where every grad was 0; no grad is read or
+    changed.
 
-    >>> x = Value(3.0, "x")
-    >>> explore(x * x + x, path=None)
-    <Page of 7 steps>
+    Args:
+        output: What is differentiated; of several, the reader chooses.
+        path: Where the page is written (missing folders are made); None: nowhere. Without it, the page
+            shows itself in a notebook, and elsewhere goes to explore.html, which is printed.
+        title: The page's heading.
+        model: Its parts (layers, neurons) become frames that fold and unfold, as in `draw`.
+        parameters: The leaves that descent moves (default: the model's parameters, or all leaves).
+        examples: For some leaves a column of numbers: the page shows one row at a time and descends on the
+            mean.
+        number_format: A plus sign or none, a precision and one of e, f, g: .4g, +.3f.
+        max_nodes: More are refused.
+
+    Returns:
+        The page: `.html`, `.path`, `.save(path)`, `.open()` in a browser.
+
+    Raises:
+        TypeError: `output` is no Value.
+        ValueError: There are too many nodes, the format is unknown, or examples or parameters are not
+            leaves of this graph.
+        OSError: The file cannot be written; it names the path.
+
+    Example:
+        >>> x = Value(3.0, "x")
+        >>> explore(x * x + x, path=None)
+        <Page of 7 steps>
     """
-    check_value(output, "explore")
+    check_outputs(output, "explore")
+    spec = SPEC.fullmatch(number_format)
+    if spec is None:
+        raise ValueError(f"number_format is such as .4g, .3f, +.2e; not {number_format!r}")
     trace = Trace(output)
     if len(trace.nodes) > max_nodes:
         raise ValueError(
             f"{len(trace.nodes):,} nodes are more than anyone steps through; explore a part of the graph, or pass "
             f"max_nodes= (now {max_nodes:,})"
         )
-    rounding = rounding_error(output)
-    shares = {row.node: row.share for row in rounding.rows}
-    program = list(_steps(trace, number_format, rounding))
-    expression = str(formula(output)).replace("\n", " ")
-    contents = {
-        "title": html.escape(title or f"Backward from {output.label or trace.names[output]}, step by step"),
-        "subtitle": f"<code>{html.escape(expression)}</code>" if trace.interior and len(expression) < 200 else "",
-        "graph": "".join(_graph(trace, way, number_format) for way in WAYS),
-        "rows": "\n".join(_row(trace, place, shares) for place in range(len(trace.nodes))),
-        "program": json.dumps(program).replace("<", "\\u003c"),
+    index = {node: place for place, node in enumerate(trace.nodes)}
+    rules, obstacle = _rules(trace)
+    groups, of = _groups(trace, model)
+    if parameters is None:
+        own = {x for x in model.parameters() if isinstance(x, Value)} if hasattr(model, "parameters") else set()
+        moved = [index[leaf] for leaf in trace.leaves if leaf in own or not own]
+    else:
+        moved = [_leaf(index, x, "parameters") for x in parameters]
+    columns = {_leaf(index, x, "examples"): [number(y, "examples") for y in ys] for x, ys in (examples or {}).items()}
+    if len({len(column) for column in columns.values()}) > 1 or any(not column for column in columns.values()):
+        raise ValueError(f"columns of examples are of one length, not {sorted({*map(len, columns.values())})}")
+    shares, rounding = _rounding(trace)
+    program = {
+        "nodes": [_node(trace, node, index, rules, of) | shares.get(node, {}) for node in trace.nodes],
+        "rounding": rounding,
+        "outputs": list(dict.fromkeys(index[node] for node in trace.outputs)),
+        "groups": groups,
+        "moved": [leaf for leaf in moved if leaf not in columns],
+        "examples": {leaf: [_plain(y) for y in column] for leaf, column in columns.items()},
+        "format": {"sign": spec[1], "digits": int(spec[2] or 6), "kind": spec[3]},
+        "obstacle": obstacle,
     }
-    template = Path(__file__).with_name("explorer.html").read_text("utf-8")
+    several = len(trace.outputs) > 1
+    name = "several outputs" if several else trace.output.label or trace.names[trace.output]
+    formula = "" if several else _formula(trace)
+    contents = {
+        "title": html.escape(title or f"Backward from {name}, step by step"),
+        "subtitle": f'<math class="formula"><mrow>{formula}</mrow></math>' if formula else "",
+        "program": json.dumps(program, allow_nan=False).replace("<", "\\u003c"),
+        "numeric": (HERE / "numeric.js").read_text("utf-8"),
+        "rules": rules.text,
+        "layout": (HERE / "layout.js").read_text("utf-8"),
+        "page": (HERE / "explorer.js").read_text("utf-8"),
+    }
+    template = (HERE / "explorer.html").read_text("utf-8")
     text = re.sub(r"\{\{(\w+)\}\}", lambda match: contents[match[1]], template)
     text = text.encode("utf-8", "backslashreplace").decode()  # a label may hold half a pair of surrogates
-    if path is not None:
-        files.write(path, text)
-    return Page(text, None if path is None else os.fspath(path), len(program))
+    page = Page(text, None, 3 + 2 * len(trace.interior))
+    if path is ... and "ipykernel" not in sys.modules:
+        page.save("explore.html")
+        print(f"explore: the page is in {page.path}")
+    elif path is not ... and path is not None:
+        page.save(path)
+    return page
 
 
-# --- steps --------------------------------------------------------------------------------------------------------
+def _leaf(index: Mapping[Value, int], x: Any, what: str) -> int:
+    check_value(x, f"explore's {what}")
+    if x not in index or x.op is not None:
+        raise ValueError(f"explore: {what} names {x!r}, which is no leaf of this graph")
+    return index[x]
 
 
-def _steps(trace: Trace, spec: str, rounding: RoundingError) -> Iterator[dict[str, Any]]:
-    """What the page shows at each step: title, equations (rule, numbers, result), and which numbers become known."""
-    index = {node: place for place, node in enumerate(trace.nodes)}
-    names, output = trace.names, trace.output
-    numbers = {use: number for number, use in enumerate(_edges(trace))}
-    uses = Counter(x for node in trace.interior for x in node.operands if isinstance(x, Value))
-
-    def step(phase: str, node: Value | None, title: str, note: str = "", **more: Any) -> dict[str, Any]:
-        contents = {"phase": phase, "node": index[node] if node is not None else None, "title": title, "note": note}
-        return contents | {"edges": [], "lines": [], "set": []} | more
-
-    def known(node: Value, what: str, number: float) -> tuple[int, str, str, str]:
-        return index[node], what, format(number, spec), repr(number)
-
-    yield step(
-        "start",
-        None,
-        "Start",
-        "The leaves hold their data. Everything else is computed from them, in topological order.",
-        set=[known(leaf, "data", leaf.data) for leaf in trace.leaves],
-    )
-    for node in trace.interior:
-        assert node.op is not None
-        worked = Name._record(node.op, tuple(_number(x, spec) for x in node.operands)).text
-        line = f"{names[node]} = {trace.expression(node)}", f"{names[node]} = {worked}", format(node.data, spec)
-        lit = [numbers[node, place] for place in range(len(node.operands))]
-        change = known(node, "data", node.data)
-        yield step("forward", node, f"Forward: {names[node]}", edges=lit, lines=[line], set=[change])
-    yield step(
-        "seed",
-        output,
-        "Backward: the seed",
-        f"A change of {names[output]} changes {names[output]} by just as much. All other grads start from 0. "
-        "On the edges stand the local derivatives.",
-        lines=[("", f"{names[output]}.grad = 1", "")],
-        set=[known(node, "grad", 1.0 if node is output else 0.0) for node in trace.nodes],
-    )
-    sent: Counter[Value] = Counter()
-    for node in reversed(trace.interior):
-        lines: list[tuple[str, str, str]] = []
-        changes: list[tuple[int, str, str, str]] = []
-        shared: dict[Value, str] = {}
-        terms = trace.terms(node, "{}.grad")
-        for term in trace.contributions[node]:
-            operand, name = term.operand, names[term.operand]
-            factors = Name._record(mul, (_number(term.adjoint, spec), _number(term.partial, spec))).text
-            lines.append(
-                (f"{name}.grad += {terms[term.place] or 0}", f"{name}.grad += {factors}", format(term.total, spec))
-            )
-            changes.append(known(operand, "grad", term.total))
-            sent[operand] += 1
-            if uses[operand] > 1:
-                shared[operand] = f"{name} is used {uses[operand]} times: {sent[operand]} of its terms are in."
-        note = " ".join(shared.values()) if lines else f"{names[node]}.grad is 0, so it passes nothing on."
-        lit = [numbers[node, term.place] for term in trace.contributions[node]]
-        yield step("backward", node, f"Backward: {names[node]}", note, edges=lit, lines=lines, set=changes)
-    leaves = [("", f"{names[leaf]}.grad = {trace.adjoints[leaf]:{spec}}", "") for leaf in trace.leaves[:8]]
-    more = f"and {len(trace.leaves) - 8:,} more leaves, in the list. " if len(trace.leaves) > 8 else ""
-    if rounding.bound:
-        more += f"Rounding may have changed {names[output]} by {rounding.bound:.2g}"
-        worst = rounding.cancellations[:1]
-        more += f"; {worst[0].lost:.0f} digits are lost at {worst[0].name}." if worst else "."
-    yield step("done", None, "Done: the gradient", more, lines=leaves)
+def _rules(trace: Trace) -> tuple[Rules, str]:
+    """The rows that the graph needs, in JavaScript; or none, and why the page cannot compute."""
+    try:
+        return javascript((node.op, len(node.operands)) for node in trace.interior if node.op is not None), ""
+    except ValueError as error:
+        return Rules("", {}), str(error)
 
 
-def _number(x: Value | float, spec: str) -> Name:
-    """A number as an equation shows it."""
-    text = format(x.data if isinstance(x, Value) else x, spec)
-    return Name(text, 3 if text.startswith("-") else 5)
+def _groups(trace: Trace, model: Any) -> tuple[list[dict[str, Any]], dict[Value, int]]:
+    """The parts of a model that hold nodes, each after the part around it, and to which each node belongs."""
+    if model is None:
+        return [], {}
+    root = find_parts(model)
+    member = members(trace, root)
+    held = {part for own in member.values() for part in own.chain()}
+    parts = [part for part in root.walk() if part in held]
+    place = {part: k for k, part in enumerate(parts)}
+    groups = [
+        {
+            "title": part.title,
+            "prefix": part.path.replace("[", ".").replace("]", "") + "." if part.parent else "",
+            "parent": place[part.parent] if part.parent else None,
+        }
+        for part in parts
+    ]
+    return groups, {node: place[part] for node, part in member.items()}
 
 
-def _edges(trace: Trace) -> list[tuple[Value, int]]:
-    """Every use of an operand, by the node that uses it and the place; an edge's number is its place in this list."""
-    return [(node, place) for node in trace.interior for place in range(len(node.operands))]
+def _node(
+    trace: Trace, node: Value, index: Mapping[Value, int], rules: Rules, of: Mapping[Value, int]
+) -> dict[str, Any]:
+    """All that the page is told of a node: names, what it computes, and the numbers recorded."""
+    name = trace.names[node]
+    told = {"name": name, "label": node.label if node.label != name else "", "data": _plain(node.data)}
+    if node in of:
+        told["group"] = of[node]
+    if node.op is None:
+        return told
+    operands = [MathML.variable(trace.names[x]) if isinstance(x, Value) else x for x in node.operands]
+    partials = partials_of(node, MathML.variable(name), operands)
+    marks = [Name(f"\ue000{place}\ue001") for place in range(len(node.operands))]
+    row = "" if node.op.arity is None or node.op.symbol in ("+", "-", "*") else _derivatives(node)
+    return told | {
+        "op": rules.keys.get((node.op, len(node.operands)), ""),
+        "symbol": node.op.symbol,
+        "call": node.op.name,
+        "row": row,
+        "args": [index[x] if isinstance(x, Value) else [_plain(x)] for x in node.operands],
+        "partials": [_plain(x) for x in node.partials],
+        "expression": trace.expression(node),
+        "worked": Name._record(node.op, tuple(marks)).text,
+        "terms": trace.terms(node, "{}.grad"),
+        "math": MathML._record(node.op, tuple(operands)).text,
+        "slopes": [MathML.of(x).text for x in partials or node.partials],
+    }
 
 
-# --- graph and list -----------------------------------------------------------------------------------------------
+def _rounding(trace: Trace) -> tuple[dict[Value, dict[str, str]], str]:
+    """Each node's share in the rounding error of the result as recorded, and what is said of it at the end."""
+    if len(trace.outputs) > 1:
+        return {}, ""
+    found = rounding_error(trace.output)
+    words = ""
+    if found.bound:
+        words = f"Rounding may have changed {trace.names[trace.output]} by {found.bound:.2g}"
+        worst = found.cancellations[:1]
+        words += f"; {worst[0].lost:.0f} digits are lost at {worst[0].name}." if worst else "."
+    return {row.node: {"rounding": f"{row.share:.0%}"} for row in found.rows if row.share >= 0.005}, words
 
 
-def _row(trace: Trace, place: int, shares: dict[Value, float]) -> str:
-    """A node's line in the list."""
-    node = trace.nodes[place]
-    name, expression = html.escape(trace.names[node]), html.escape(trace.expression(node))
-    if node.label not in ("", trace.names[node]):
-        name = f"{html.escape(node.label)} ({name})"
-    text = f'<span class="name">{name}</span>{f" = {expression}" if expression else ""}'
-    return (
-        f'<tr data-node="{place}"><td><button type="button">{text}</button></td>'
-        '<td class="number data"></td><td class="number grad"></td>'
-        f'<td class="number rounding">{f"{shares[node]:.0%}" if shares.get(node, 0.0) >= 0.005 else ""}</td></tr>'
-    )
+def _derivatives(node: Value) -> str:
+    """The row's local derivatives as the table has them: 1 - out * out."""
+    assert node.op is not None
+    try:
+        return ", ".join(derivatives(node.op))
+    except Exception:  # whatever a rule that is meant for numbers may raise
+        return ""
 
 
-def _graph(trace: Trace, direction: str, spec: str) -> str:
-    """The graph as SVG: Graphviz finds the places, the page draws what stands there."""
-    picture = picture_class()()
-    picture.attr(rankdir=direction, nodesep="0.28", ranksep="0.45")
-    picture.attr("node", shape="box", fixedsize="true", label="")
-    picture.attr("edge", arrowhead="none", fontname="DejaVu Sans Mono,monospace", fontsize="12")
-    index = {node: place for place, node in enumerate(trace.nodes)}
-    edges = _edges(trace)
-    operands = [(node.operands[place], node) for node, place in edges]
-    # a label on each edge doubles the ranks
-    ease(picture, 2 * tangle([(x, node) for x, node in operands if isinstance(x, Value)]) + len(trace.nodes))
-    between: dict[tuple[str, str], list[int]] = {}  # parallel edges come back in the order in which they are given
-    letters = {node: len(format(node.data, spec)) for node in trace.nodes}  # of the longest number in a box
-    for node, number in [(t.operand, t.total) for sent in trace.contributions.values() for t in sent]:
-        letters[node] = max(letters[node], len(format(number, spec)))
-    for node, place in index.items():
-        width = max(len("".join(_title(trace, node))), len("data ") + letters[node]) * LETTER + 20
-        _place(picture, f"n{place}", width, 3 * LINE + 14)
-    for number, (node, place) in enumerate(edges):
-        x = node.operands[place]
-        ends = f"n{index[x]}" if isinstance(x, Value) else f"c{number}", f"n{index[node]}"
-        if not isinstance(x, Value):
-            _place(picture, ends[0], len(format(x, spec)) * LETTER + 8, LINE)
-        picture.edge(*ends, label=format(node.partials[place], spec) if isinstance(x, Value) else None)
-        between.setdefault(ends, []).append(number)
-
-    drawn: list[str] = []
-    width = height = 0.0
-    for line in picture.pipe("plain", encoding="utf-8").splitlines():
-        kind, *words = shlex.split(line)
-        if kind == "graph":
-            width, height = float(words[1]) * 72, float(words[2]) * 72
-        elif kind == "node":
-            name, box = words[0], [float(word) * 72 for word in words[1:5]]
-            left, top = box[0] - box[2] / 2, height - box[1] - box[3] / 2
-            if name[0] == "n":
-                drawn.append(_box(trace, int(name[1:]), left, top, box[2], box[3]))
-            else:
-                node, place = edges[int(name[1:])]
-                text = html.escape(format(node.operands[place], spec))
-                drawn.append(f'<text class="constant" x="{left + 4:.1f}" y="{top + 13:.1f}">{text}</text>')
-        elif kind == "edge":
-            number = between[words[0], words[1]].pop(0)
-            numbers = [float(word) * 72 for word in words[3 : 3 + 2 * int(words[2])]]
-            points = [f"{x:.1f},{height - y:.1f}" for x, y in zip(numbers[::2], numbers[1::2])]
-            label = words[3 + len(numbers) : -2]
-            text = ""
-            if label:
-                x, y = float(label[1]) * 72, height - float(label[2]) * 72
-                text = f'<text x="{x:.1f}" y="{y + 4:.1f}">{html.escape(label[0])}</text>'
-            path = f"M{points[0]}C{' '.join(points[1:])}"
-            drawn.append(f'<g class="edge" data-edge="{number}"><path d="{path}"/>{text}</g>')
-    drawn.sort(key=lambda text: not text.startswith('<g class="edge"'))  # edges first, boxes over them
-    description = (
-        f"The graph of {trace.names[trace.output]}: {len(trace.leaves)} leaves, {len(trace.interior)} operations"
-    )
-    size = f'data-width="{width:.0f}" data-height="{height:.0f}" viewBox="0 0 {width:.1f} {height:.1f}"'
-    svg = f'<svg role="img" aria-label="{html.escape(description)}" {size}>{"".join(drawn)}</svg>'
-    return f'<div class="view" tabindex="-1">{svg}</div>\n'
+def _formula(trace: Trace) -> str:
+    """The expression in full, as MathML, unless it is long."""
+    texts: dict[Value, Name] = {}
+    lengths: dict[Value, int] = {}
+    for node in trace.nodes:
+        lengths[node] = len(trace.expression(node)) + sum(lengths[x] for x in node.operands if isinstance(x, Value))
+        if lengths[node] > LONGEST_FORMULA:
+            return ""
+        if node.op is None:
+            texts[node] = MathML.variable(trace.names[node])
+        else:
+            texts[node] = MathML._record(node.op, tuple(texts[x] if isinstance(x, Value) else x for x in node.operands))
+    left = MathML.variable(trace.names[trace.output]).text
+    return f"{left}<mo>=</mo>{texts[trace.output].text}" if trace.interior else ""
 
 
-def _place(picture: Any, name: str, width: float, height: float) -> None:
-    picture.node(name, width=f"{width / 72:.4f}", height=f"{height / 72:.4f}")
-
-
-def _title(trace: Trace, node: Value) -> tuple[str, str]:
-    """The first line of a box: the node's name, and what it is of its operands."""
-    name, expression = trace.names[node], trace.expression(node)
-    label = node.label if node.label not in ("", name) else ""
-    expression = f" = {expression}" if expression else ""
-    if label:
-        name, expression = label, f" ({name}){expression}"
-    name = name if len(name) <= 24 else f"{name[:21]}..."
-    return name, expression if len(expression) <= 32 else f"{expression[:29]}..."
-
-
-def _box(trace: Trace, place: int, x: float, y: float, width: float, height: float) -> str:
-    """A node's box, with room for its data and its grad."""
-    node = trace.nodes[place]
-    kind = "output" if node is trace.output else "leaf" if node.op is None else "interior"
-    name, expression = map(html.escape, _title(trace, node))
-    texts = [f'<text x="10" y="{LINE + 2:.1f}"><tspan class="name">{name}</tspan>{expression}</text>']
-    for line, what in enumerate(("data", "grad"), start=2):
-        level = f'y="{line * LINE + 2:.1f}"'
-        texts.append(f'<text class="key" x="10" {level}>{what}</text>')
-        texts.append(f'<text class="{what}" x="{width - 10:.1f}" {level} text-anchor="end"></text>')
-    return (
-        f'<g class="node {kind}" data-node="{place}" transform="translate({x:.1f} {y:.1f})">'
-        f'<rect class="box" width="{width:.1f}" height="{height:.1f}" rx="9"/>{"".join(texts)}</g>'
-    )
+def _plain(x: float) -> float | str:
+    """A number as strict JSON can hold it."""
+    return x if math.isfinite(x) else repr(float(x))

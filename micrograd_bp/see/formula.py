@@ -90,15 +90,26 @@ class _Latex(Name):
 def formula(value: Value, limit: int = 400) -> Formula:
     """The expression that made a value, in its leaves, as text; `.latex` has it for typesetting.
 
-    Labels are the leaves' names, where they are words; else x1, x2, ... Where the expression in full is longer than
-    `limit` characters, nodes used more than once (and pieces of that length) get a name and a line of their own.
+    Labels are the leaves' names, where they are words; else x1, x2, ...
 
-    >>> a, b = Value(2.0, "a"), Value(3.0, "b1")
-    >>> c = a * b
-    >>> formula((c + 1) / c.sqrt())
-    '(a * b1 + 1) / sqrt(a * b1)'
-    >>> print(formula((c + 1) / c.sqrt()).latex)
-    \\frac{a \\cdot b_{1} + 1}{\\sqrt{a \\cdot b_{1}}}
+    Args:
+        value: The result of the expression.
+        limit: Where the expression in full is longer than so many characters, nodes used more than once
+            (and pieces of that length) get a name and a line of their own.
+
+    Returns:
+        The text, with `.latex`; a notebook shows it typeset.
+
+    Raises:
+        TypeError: `value` is no Value.
+
+    Example:
+        >>> a, b = Value(2.0, "a"), Value(3.0, "b1")
+        >>> c = a * b
+        >>> formula((c + 1) / c.sqrt())
+        '(a * b1 + 1) / sqrt(a * b1)'
+        >>> print(formula((c + 1) / c.sqrt()).latex)
+        \\frac{a \\cdot b_{1} + 1}{\\sqrt{a \\cdot b_{1}}}
     """
     check_value(value, "formula")
     trace = Trace(value)

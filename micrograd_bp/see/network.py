@@ -26,28 +26,32 @@ def draw_network(
 
     Width stands for a weight's magnitude, colour for its sign. Where biases have a grad, each unit shows its delta, the
     derivative of the error by the unit's net input, which is what backward() leaves in the bias: summed over the rows
-    since zero_grad(). With a row of numbers `x`, units show what they give for it. The notation is that of Bishop,
-    Pattern recognition and machine learning (2006), section 5.3.
+    since zero_grad().
 
     Args:
-        model: a neuron, a layer, an MLP, or a Sequential of them; also micrograd's, or whatever has such `neurons` with
-            weights `w` and a bias `b`, or `layers` of them.
-        x: a row of numbers, as many as the model has inputs.
-        names: what the inputs are called (default: x1, x2, ...).
-        title: a line above the picture.
-        number_format: a format specification for signals and deltas.
-        max_units: of a longer column so many units are drawn, the first and the last; 2 or more.
+        model: A neuron, a layer, an MLP, or a Sequential of them; also micrograd's, or whatever has such
+            `neurons` with weights `w` and a bias `b`, or `layers` of them.
+        x: A row of numbers, as many as the model has inputs: units show what they give for it.
+        names: What the inputs are called (default: x1, x2, ...).
+        title: A line above the picture.
+        number_format: A format specification for signals and deltas.
+        max_units: Of a longer column so many units are drawn, the first and the last; 2 or more.
 
     Returns:
         A picture in SVG, which shows itself in a notebook; `.save("network.svg")` writes it.
 
     Raises:
-        TypeError: the model is not made of neurons in layers. ValueError: max_units, or the length of x or names.
+        TypeError: The model is not made of neurons in layers.
+        ValueError: There are fewer than 2 units to be drawn, or too many or too few numbers or names.
 
-    >>> import random
-    >>> from micrograd_bp import nn
-    >>> draw_network(nn.MLP(2, [3, 1], rng=random.Random(0)), [1.0, 2.0])
-    <Picture: a network of 2 inputs and layers of 3 and 1 units>
+    Source:
+        The notation is that of Bishop, Pattern recognition and machine learning (2006), section 5.3.
+
+    Example:
+        >>> import random
+        >>> from micrograd_bp import nn
+        >>> draw_network(nn.MLP(2, [3, 1], rng=random.Random(0)), [1.0, 2.0])
+        <Picture: a network of 2 inputs and layers of 3 and 1 units>
     """
     if max_units < 2:
         raise ValueError(f"max_units is 2 or more, not {max_units}")

@@ -59,20 +59,37 @@ class Paths:
 def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g") -> Paths:
     """Every path from the output to x, with the product of its local derivatives: their sum is the gradient.
 
-    `.count` is exact, however many there are; `.listed` holds the first `limit` of them, `.total` is their sum and
-    `.gradient` what the backward sweep gives. An operand used twice, as in x * x, makes two paths. That the sum over
-    paths is the gradient is Bauer's formula (Computational graphs and rounding error, 1974).
+    An operand used twice, as in x * x, makes two paths.
 
-    >>> a = Value(3.0, "a")
-    >>> b = a * a
-    >>> paths(b.sin() * b, a)
-    4 paths from v3 to a
-      v3 <- v2 <- v1 <- a:  9 * -0.91113 * 3 = -24.6005
-      v3 <- v2 <- v1 <- a:  9 * -0.91113 * 3 = -24.6005
-      v3 <- v1 <- a:  0.412118 * 3 = 1.23636
-      v3 <- v1 <- a:  0.412118 * 3 = 1.23636
-    sum of the products: -46.7283
-    the gradient, from one sweep over 3 nodes: -46.7283
+    Args:
+        output: Where the paths begin.
+        x: Where they end.
+        limit: At most so many are listed; they are counted all the same.
+        number_format: A format specification for the products.
+
+    Returns:
+        The paths: `.count` is exact, however many there are; `.listed` holds some, `.total` is their sum
+        and `.gradient` what the backward sweep gives.
+
+    Raises:
+        TypeError: `output` or `x` is no Value.
+        ValueError: The limit is negative.
+
+    Source:
+        That the sum over paths is the gradient is Bauer's formula (Computational graphs and rounding error,
+        1974).
+
+    Example:
+        >>> a = Value(3.0, "a")
+        >>> b = a * a
+        >>> paths(b.sin() * b, a)
+        4 paths from v3 to a
+          v3 <- v2 <- v1 <- a:  9 * -0.91113 * 3 = -24.6005
+          v3 <- v2 <- v1 <- a:  9 * -0.91113 * 3 = -24.6005
+          v3 <- v1 <- a:  0.412118 * 3 = 1.23636
+          v3 <- v1 <- a:  0.412118 * 3 = 1.23636
+        sum of the products: -46.7283
+        the gradient, from one sweep over 3 nodes: -46.7283
     """
     check_value(output, "paths")
     check_value(x, "paths")

@@ -23,16 +23,16 @@ class Contribution(NamedTuple):
 
 
 class Trace(Listing):
-    """A graph and what backward() does with it, step by step, from a seed of 1.
+    """A graph and what backward() does with it, step by step, from a seed of 1 at the first output.
 
     backward() takes `interior` in reverse. `contributions` holds what each node sends to its operands, in the order in
     which it is added up, and `adjoints` the sums. No grad is read or changed.
     """
 
-    def __init__(self, output: Value) -> None:
+    def __init__(self, output: Value | Sequence[Value]) -> None:
         super().__init__(output)
         self.adjoints = dict.fromkeys(self.nodes, 0.0)
-        self.adjoints[output] = 1.0
+        self.adjoints[self.output] = 1.0
         self.contributions: dict[Value, list[Contribution]] = {}
         for node in reversed(self.interior):
             adjoint = self.adjoints[node]
@@ -155,20 +155,35 @@ class TraceTable:
 def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None = 200) -> TraceTable:
     """The forward trace (primal values) and the reverse trace (adjoints, from a seed of 1) of a graph, side by side.
 
-    Read the left half downwards and the right half upwards. v' stands for d output / d v. Printing shows text;
-    `.markdown()` and `.html()` give the same table in these languages, `.rows` its contents; of a longer table than
-    `max_rows` the first and the last half are shown. No grad is read or changed. Laid out as in Baydin et al.,
-    Automatic differentiation in machine learning: a survey (2018), table 3.
+    Read the left half downwards and the right half upwards. v' stands for d output / d v. No grad is read or changed.
 
-    >>> x, y = Value(2.0, "x"), Value(3.0, "y")
-    >>> trace_table((x * y).log() + x)
-    forward trace    value  |  reverse trace          adjoint
-    ------------------------+--------------------------------
-    x                    2  |  x' = v3' + v1' * y         1.5
-    y                    3  |  y' = v1' * x          0.333333
-    v1 = x * y           6  |  v1' = v2' * (1 / v1)  0.166667
-    v2 = log(v1)   1.79176  |  v2' = v3'                    1
-    v3 = v2 + x    3.79176  |  v3' = 1                      1
+    Args:
+        output: What is differentiated.
+        number_format: A format specification for values and adjoints.
+        max_rows: Of a longer table the first and the last half of so many rows are shown; None: all of
+            them.
+
+    Returns:
+        The table: printing shows text, `.markdown()` and `.html()` give it in these languages, `.rows` its
+        contents.
+
+    Raises:
+        TypeError: `output` is no Value.
+
+    Source:
+        Laid out as in Baydin et al., Automatic differentiation in machine learning: a survey (2018), table
+        3.
+
+    Example:
+        >>> x, y = Value(2.0, "x"), Value(3.0, "y")
+        >>> trace_table((x * y).log() + x)
+        forward trace    value  |  reverse trace          adjoint
+        ------------------------+--------------------------------
+        x                    2  |  x' = v3' + v1' * y         1.5
+        y                    3  |  y' = v1' * x          0.333333
+        v1 = x * y           6  |  v1' = v2' * (1 / v1)  0.166667
+        v2 = log(v1)   1.79176  |  v2' = v3'                    1
+        v3 = v2 + x    3.79176  |  v3' = 1                      1
     """
     check_value(output, "trace_table")
     trace = Trace(output)

@@ -58,18 +58,18 @@ def screenshot(page: Path, step: int, path: Path) -> None:
 
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
-    for switch in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1180,760", "hide-scrollbars"):
+    for switch in ("headless=new", "no-sandbox", "disable-gpu", "window-size=1280,800", "hide-scrollbars"):
         options.add_argument(f"--{switch}")
     with tempfile.TemporaryDirectory() as profile:
         options.add_argument(f"--user-data-dir={profile}")
         driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
         try:
-            screen = {"width": 1180, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+            screen = {"width": 1280, "height": 760, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
             reduced = [{"name": "prefers-reduced-motion", "value": "reduce"}]
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": reduced})
             driver.get(page.as_uri())
-            driver.execute_script("go(arguments[0])", step)
+            driver.execute_script("go(arguments[0]); centred(whole(), {x: 0, y: 0})", step)
             driver.save_screenshot(str(path))
         finally:
             driver.quit()
@@ -83,6 +83,7 @@ if __name__ == "__main__":
     model, output = network()
     mg.draw(output, model=model, depth=1).render(outfile=HERE / "layers.svg", cleanup=True)
     mg.draw(output, model=model, depth=2, shade=True).render(outfile=HERE / "neurons.svg", cleanup=True)
+    mg.draw_network(model, [1.0, -2.0]).save(HERE / "network.svg")
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "backward.html"
         mg.explore(loss, page)

@@ -1,0 +1,217 @@
+"""A stretch of a flat program that repeats with its own results, found and rolled up into a loop.
+
+Every node is marked by its row and by how far back each operand is; leaves, and what is read over a long stretch, by
+what they are. Where the marks repeat with a period, the nodes of one period are the body of a loop: an operand of the
+period before is carried from turn to turn. The numbers of a rolled program are those of the flat one, to the bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from micrograd_bp.compiler.program import Loop, Program, live
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Code of fewer nodes is compiled as it is; a loop has so many turns at least, and leaves at most half of the nodes.
+SMALL, TURNS, PERIODS = 2_000, 8, 12
+
+
+@dataclass(slots=True)
+class Marked:
+    """The nodes of a program that compute something, in order: which they are, and what marks each operand."""
+
+    nodes: np.ndarray[Any, Any]
+    position: np.ndarray[Any, Any]  # of every node among them
+    code: np.ndarray[Any, Any]
+    first: np.ndarray[Any, Any]  # operand of each
+    child: np.ndarray[Any, Any]  # of each operand, the node
+    back: np.ndarray[Any, Any]  # and how far back it is; 0: it is told by what it is
+
+    def alike(self, start: int, period: int, turns: int) -> bool:
+        """Whether the turns from a node on are the same."""
+        stop = start + period * turns
+        low, high = int(self.first[start]), int(self.first[stop])
+        width = int(self.first[start + period]) - low
+        if high - low != width * turns:
+            return False
+        counts = (self.first[start + 1 : stop + 1] - self.first[start:stop]).reshape(turns, period)
+        code, back = self.code[start:stop].reshape(turns, period), self.back[low:high].reshape(turns, width)
+        child = self.child[low:high].reshape(turns, width)
+        told = back[0] == 0
+        return bool(
+            (code == code[0]).all()
+            and (counts == counts[0]).all()
+            and (back == back[0]).all()
+            and (child[:, told] == child[0, told]).all()
+        )
+
+
+def _interleaved(program: Program, guards: Sequence[tuple[int, bool]]) -> tuple[Program, Sequence[tuple[int, bool]]]:
+    """The program with what guards and checks alone read next to its operands, not after the outputs."""
+    needed = live(program, program.outputs)
+    keys = [-1 if row is None else i for i, row in enumerate(program.rows)]
+    moved = False
+    for i, row in enumerate(program.rows):
+        if row is not None and not needed[i]:
+            keys[i] = max([keys[k] for k in program.operands[i]], default=-1)
+            moved = True
+    if not moved:
+        return program, guards
+    order = sorted(range(len(program)), key=keys.__getitem__)
+    place = [0] * len(order)
+    for k, i in enumerate(order):
+        place[i] = k
+    made = Program([program.rows[i] for i in order])
+    made.operands = [tuple([place[k] for k in program.operands[i]]) for i in order]
+    made.constants = {place[i]: x for i, x in program.constants.items()}
+    for name in ("inputs", "parameters", "outputs", "guards", "checks"):
+        setattr(made, name, [place[i] for i in getattr(program, name)])
+    return made, [(place[i], truth) for i, truth in guards]
+
+
+def _marked(program: Program) -> tuple[Marked, Any]:
+    """The nodes marked, and a number for each that is the same for the same marks."""
+    import numpy as np
+
+    n = len(program)
+    ops: list[Any] = list(dict.fromkeys(program.rows))
+    codes = {op: k for k, op in enumerate(ops)}
+    code = np.fromiter(map(codes.__getitem__, program.rows), np.int64, n)
+    counts = np.fromiter(map(len, program.operands), np.int64, n)
+    computed = code != codes.get(None, -1)
+    nodes = np.flatnonzero(computed)
+    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int64, int(counts.sum()))
+    owner = np.repeat(np.arange(n), counts)
+    position = np.cumsum(computed) - 1
+    last = np.zeros(n, np.int64)
+    last[child] = owner  # the last of several
+    told = ~computed | (position[last] - position > len(nodes) // 4)
+    back = np.where(told[child], 0, position[owner] - position[child])
+    first = np.concatenate(([0], np.cumsum(counts[nodes])))
+    item = np.where(back == 0, 2 * child + 1, 2 * back).astype(np.uint64)
+    place = (np.arange(len(child)) - np.repeat(first[:-1], counts[nodes])).astype(np.uint64)
+    mixed = (item + np.uint64(0x9E3779B9)) * (np.uint64(2) * place + np.uint64(1))
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mark = np.add.reduceat(mixed, first[:-1]) + code[nodes].astype(np.uint64) * np.uint64(0x94D049BB133111EB)
+    return Marked(nodes, position, code[nodes], first, child, back), mark
+
+
+def _stretch(mark: Any) -> tuple[int, int, int]:
+    """Start, period and turns of the stretch that repeats and spares most nodes; (0, 0, 0): there is none."""
+    import numpy as np
+
+    order = np.argsort(mark, kind="stable")
+    gaps = np.diff(order)[mark[order[1:]] == mark[order[:-1]]]
+    periods, counts = np.unique(gaps, return_counts=True)
+    best, spared = (0, 0, 0), 0
+    for period in periods[np.argsort(-counts, kind="stable")][:PERIODS].tolist():
+        same = np.concatenate(([False], mark[:-period] == mark[period:], [False]))
+        edges = np.flatnonzero(np.diff(same))
+        starts, lengths = edges[::2], edges[1::2] - edges[::2]
+        k = int(np.argmax(lengths))
+        turns = int(lengths[k]) // period + 1
+        if (turns - 1) * period > spared:
+            best, spared = (int(starts[k]), period, turns), (turns - 1) * period
+    return best
+
+
+def roll(program: Program, guards: Sequence[tuple[int, bool]] = ()) -> tuple[Program, list[tuple[int, bool]]] | None:
+    """The program as a loop with what is before and after it, and its guards; None where there is none that pays."""
+    if len(program) < SMALL or program.raised:
+        return None
+    program, guards = _interleaved(program, guards)
+    marked, mark = _marked(program)
+    start, period, turns = _stretch(mark)
+    first, child, back, position = marked.first, marked.child, marked.back, marked.position
+    count = len(marked.nodes)
+    while turns >= TURNS:  # the body may not be told of what is in the loop; what it carries has a beginning
+        low, high = int(first[start]), int(first[start + period])
+        within = [int(marked.nodes[start]) <= k for k, far in zip(child[low:high], back[low:high]) if not far]
+        computed = [program.rows[k] is not None for k, far in zip(child[low:high], back[low:high]) if not far]
+        if start >= period and not any(a and b for a, b in zip(within, computed)):
+            break
+        start, turns = start + period, turns - 1
+    if turns < TURNS or 2 * (turns - 1) * period < count or not marked.alike(start, period, turns):
+        return None
+    stop = start + period * turns
+
+    def offset(i: int) -> int | None:
+        """The place of a node in the body; None: it is not in the loop."""
+        k = int(position[i])
+        return (k - start) % period if program.rows[i] is not None and start <= k < stop else None
+
+    # The condition of a guard in the loop is the same in all turns.
+    truths: dict[int, list[bool]] = {}
+    for i, truth in guards:
+        if (k := offset(i)) is not None:
+            truths.setdefault(k, []).append(truth)
+    if any(len(found) != turns or len(set(found)) > 1 for found in truths.values()):
+        return None
+    rolled = Program()
+    place: dict[int, int] = {}
+    for name in ("inputs", "parameters"):
+        for i in getattr(program, name):
+            place[i] = rolled.leaf()
+            getattr(rolled, name).append(place[i])
+    for i, x in program.constants.items():
+        place[i] = rolled.constant(x)
+
+    def copy(k: int, read: Any) -> int:
+        """A node copied, with operands read in their new places."""
+        i = int(marked.nodes[k])
+        rolled.rows.append(program.rows[i])
+        rolled.operands.append(tuple([read(j) for j in program.operands[i]]))
+        return len(rolled) - 1
+
+    for k in range(start):
+        place[int(marked.nodes[k])] = copy(k, place.__getitem__)
+    carried: dict[int, int] = {}  # by the place in the body of the node in the turn before
+    for at in range(int(first[start]), int(first[start + period])):
+        k = int(position[child[at]]) - start
+        if back[at] and k < 0:
+            if k < -period:
+                return None
+            carried.setdefault(k + period, 0)
+    for k in carried:
+        carried[k] = rolled.leaf()
+    body: list[int] = []
+    begin = len(rolled)
+
+    def inside(i: int) -> int:
+        """An operand of the body: of this turn, of the turn before, or of before the loop."""
+        k = int(position[i]) - start
+        if program.rows[i] is None or k < -period or (k < 0 and k + period not in carried):
+            return place[i]
+        return body[k] if k >= 0 else carried[k + period]
+
+    for k in range(start, start + period):
+        at = int(first[k])
+        i = int(marked.nodes[k])
+        reads = {j: place[j] if not far else inside(j) for j, far in zip(program.operands[i], back[at:].tolist())}
+        body.append(copy(k, reads.__getitem__))
+    rolled.loop = Loop(
+        begin,
+        len(rolled),
+        turns,
+        [(leaf, place[int(marked.nodes[start + k - period])], body[k]) for k, leaf in carried.items()],
+    )
+
+    for k, new in enumerate(body):
+        place[int(marked.nodes[stop - period + k])] = new
+    try:
+        for k in range(stop, count):
+            place[int(marked.nodes[k])] = copy(k, place.__getitem__)
+        rolled.outputs = [place[i] for i in program.outputs]
+        found = [(place[i] if (k := offset(i)) is None else body[k], truth) for i, truth in guards]
+        checks = [place[i] if (k := offset(i)) is None else body[k] for i in program.checks]
+    except KeyError:  # something after the loop reads more than its last turn
+        return None
+    guards = list(dict.fromkeys(found))
+    rolled.guards, rolled.checks = [i for i, _ in guards], list(dict.fromkeys(checks))
+    return rolled, guards

@@ -1,0 +1,254 @@
+"""Loops found in straight-line programs: the numbers of the eager engine, to the bit where that is asked."""
+
+import math
+import random
+
+import pytest
+
+import micrograd_bp as mg
+from micrograd_bp.compiler import loops
+from micrograd_bp.compiler.program import flatten
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("llvmlite")
+
+LOOPED = 200  # nodes; the code of a loop is shorter
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Loops are found in short programs too."""
+    monkeypatch.setattr(loops, "SMALL", 0)
+
+
+def pendulum(a, w, k):
+    for _ in range(60):
+        a, w = a + 0.01 * w, w - 0.01 * (k * mg.math.sin(a) + 0.1 * w)
+    return a, w
+
+
+def runge_kutta(x, y, k):
+    def slope(x, y):
+        return y, k * (1.0 - x * x) * y - x
+
+    for _ in range(40):
+        a, b = slope(x, y)
+        c, d = slope(x + 0.01 * a, y + 0.01 * b)
+        x, y = x + 0.02 * c, y + 0.02 * d
+    return x * y
+
+
+def swapped(x, y, z):
+    for _ in range(50):
+        x, y, z = y, z, 0.5 * x + 0.25
+    return x, y, z
+
+
+def constants_carried(x, y, z):
+    u = 1.0
+    for _ in range(80):
+        x, u = x * 0.9 + u, y
+    return x + u * z
+
+
+def prepared(x, y, z):
+    """What is computed before the loop is read in all turns, and after it."""
+    c, d = mg.math.exp(-y * y), x * z
+    for _ in range(70):
+        x = c * x + d * mg.math.cos(x)
+    return mg.math.tanh(x) + c * d
+
+
+def nested(x, y, z):
+    for _ in range(30):
+        for _ in range(3):
+            x = x + 0.1 * mg.math.sin(x * y)
+        z = 0.5 * z + x * x
+    return z, x
+
+
+def newton(x, y, z):
+    r = x * x + 1.0
+    for _ in range(90):
+        r = 0.5 * (r + (y * y + 2.0) / r)
+    return r - z
+
+
+def two_back(x, y, z):
+    u, v = x, y
+    for _ in range(100):
+        u, v = v, 0.5 * u + 0.4 * v - 0.1 * mg.math.sin(u) * z
+    return v
+
+
+def trajectory(x, y, z):
+    """All turns are read after the loop: they are not a loop of this kind."""
+    seen = []
+    for _ in range(60):
+        x = x * 0.9 + y * 0.1
+        seen.append(x)
+    return sum(a * a for a in seen) * z
+
+
+def forced(x, y, z):
+    """Every turn has a number of its own."""
+    for k in range(60):
+        x = 0.9 * x + 0.01 * k * y
+    return x * z
+
+
+def watched(x, y, z):
+    for _ in range(60):
+        x = 0.9 * x + 0.1 * y if x > -100.0 else -x
+        if z * x > 50.0:
+            return x
+    return x
+
+
+def thermostat(x, y, z):
+    heating = True
+    for _ in range(100):
+        x = x + 0.1 * (y if heating else 0.0) - 0.05 * x
+        heating = heating if 0.2 < x < 0.8 else bool(x <= 0.2)
+    return x + z
+
+
+def quiet(x, y, z):
+    """inf on the way, of which nothing is left."""
+    for _ in range(60):
+        x = mg.math.tanh(x * 1e200 * (1e200 * y)) + z
+    return x
+
+
+FUNCTIONS = [pendulum, runge_kutta, swapped, constants_carried, prepared, nested, newton, two_back, trajectory, forced,
+             watched, thermostat, quiet]  # fmt: skip
+ROLLED = [pendulum, runge_kutta, prepared, nested, newton, watched, quiet]
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("exact", [False, True])
+def test_calls_and_batches_are_the_functions_own(f, exact):
+    rng = random.Random(0)
+    X = np.array([[rng.uniform(-1.0, 1.0) for _ in range(3)] for _ in range(7)])
+    one, many = mg.jit(f, exact=exact, paths=60), mg.jit(mg.vmap(f), exact=exact, paths=60)
+    want = np.array([f(*map(float, row)) for row in X])
+    calls, rows = np.array([one(*row.tolist()) for row in X]), np.array(many(*X.T)).T
+    for found in (calls, rows):
+        if exact:
+            assert found.tolist() == want.tolist()
+        np.testing.assert_allclose(found, want, rtol=1e-11, atol=1e-12)
+    if f in ROLLED:
+        assert all(count < LOOPED for count in one.stats["compiled"])
+
+
+@pytest.mark.parametrize("f", [pendulum, prepared, newton], ids=lambda f: f.__name__)
+def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f):
+    inputs, (k,) = [mg.Value(0.3), mg.Value(-0.2)], [mg.Value(0.7)]
+    output = f(*inputs, k)
+    output = output[0] * output[1] if isinstance(output, tuple) else output
+    kernel = mg.kernel(output, inputs, [k])
+    assert kernel._native("value").count < LOOPED
+    assert kernel([0.3, -0.2]) == pytest.approx(output.data, rel=1e-13)
+    output.backward()
+    assert kernel.value_and_grad([[0.3, -0.2]])[1].tolist() == pytest.approx([k.grad], rel=1e-10)
+
+
+def test_a_loop_over_parameters_alone():
+    w = mg.Value(0.4)
+
+    def f(x):
+        y = w * 1.0
+        for _ in range(100):
+            y = y + 0.01 * mg.math.sin(y)
+        return x * y
+
+    g = mg.jit(f)
+    assert g(2.0).data == pytest.approx(f(2.0).data, rel=1e-14)
+    w.data = 0.9
+    assert g(3.0).data == pytest.approx(f(3.0).data, rel=1e-14)
+
+
+def test_the_first_turn_that_is_not_finite_is_seen():
+    def f(x, y, z):
+        for _ in range(60):
+            x = mg.math.tanh(mg.math.log(x + y)) + 1.0 + z
+        return x
+
+    g = mg.jit(mg.vmap(f))
+    X = np.array([[1.0, 2.0, 0.0], [0.5, 2.0, 0.0], [1.0, 0.5, 0.5]])
+    np.testing.assert_allclose(g(*X.T), [f(*row) for row in X.tolist()])
+    with pytest.raises(ValueError, match=r"log\(-1\.0\)"):
+        g(np.array([1.0, -3.0]), np.array([2.0, 2.0]), np.zeros(2))
+    h = mg.jit(quiet)
+    assert [h(1.0, 1e-300, 0.5), h(1.0, 1.0, 0.5)] == [quiet(1.0, 1e-300, 0.5), quiet(1.0, 1.0, 0.5)]
+
+
+def test_a_long_loop_has_the_code_of_a_short_one():
+    sizes = []
+    for turns in (300, 3000):
+        x, y = mg.Value(0.5), mg.Value(0.25)
+        z = x
+        for _ in range(turns):
+            z = z + 0.01 * (y - z) * z.sin()
+        sizes.append(mg.kernel(z, [x, y])._native("value").count)
+    assert sizes[0] == sizes[1] < 40
+
+
+def body(rng, states):
+    """A random step from some states to as many, with numbers computed before the loop among what it reads."""
+    unary = [mg.math.sin, mg.math.tanh, lambda x: 0.5 * x, lambda x: -x, mg.math.atan]
+    steps = []
+    for k in range(rng.randrange(2, 9)):
+        width = states + 2 + k
+        if rng.random() < 0.5:
+            steps.append((rng.choice(unary), [rng.randrange(width)]))
+        else:
+            steps.append(
+                (
+                    rng.choice([lambda a, b: 0.7 * a + 0.2 * b, lambda a, b: a * b, lambda a, b: a - b]),
+                    rng.choices(range(width), k=2),
+                )
+            )
+    new = rng.choices(range(states + 2, states + 2 + len(steps)), k=states)
+    if rng.random() < 0.4:
+        new[0] = rng.randrange(states)
+
+    def step(state, fixed):
+        numbers = [*state, *fixed]
+        for function, places in steps:
+            numbers.append(function(*[numbers[i] for i in places]))
+        return [mg.math.tanh(numbers[i]) if i >= states else numbers[i] for i in new]
+
+    return step
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch):
+    monkeypatch.setattr(loops, "TURNS", 3)
+    rng = random.Random(seed)
+    states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
+    step = body(rng, states)
+    after = rng.random() < 0.5
+
+    def f(x, y, z):
+        fixed = [x * y, mg.math.cos(z)]
+        state = [x, y, z][:states]
+        for _ in range(turns):
+            state = step(state, fixed)
+        return sum(state) * fixed[0] + x if after else state[0]
+
+    X = np.array([[rng.uniform(-1.5, 1.5) for _ in range(3)] for _ in range(5)])
+    g = mg.jit(mg.vmap(f), exact=True)
+    assert np.array(g(*X.T)).tolist() == [f(*row) for row in X.tolist()]
+
+
+def test_what_has_no_loop_is_left_alone():
+    rng = random.Random(0)
+    inputs = [mg.Value(0.1 * k) for k in range(4)]
+    nodes = inputs[:]
+    for _ in range(3000):
+        a, b = rng.choices(nodes[-20:], k=2)
+        nodes.append(rng.choice([lambda a, b: a + b.tanh(), lambda a, b: a * b, lambda a, b: (a - b).sin()])(a, b))
+    program, _ = flatten([nodes[-1]], inputs)
+    assert loops.roll(program) is None
+    assert math.isfinite(nodes[-1].data)
