@@ -10,6 +10,7 @@
 from typing import TYPE_CHECKING
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.detaching import no_grad, stop_gradient
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
@@ -93,6 +94,7 @@ __all__ = [
     "maximum",
     "minimum",
     "nn",
+    "no_grad",
     "ops",
     "optim",
     "parallel_value_and_grad",
@@ -111,6 +113,7 @@ __all__ = [
     "softplus",
     "square",
     "step",
+    "stop_gradient",
     "taylor",
     "testing",
     "topological_order",

@@ -44,17 +44,19 @@ _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
 inside = _RECORDING.get  # whether this thread is inside a function that is being differentiated or recorded
 
 
-def grad(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
+def grad(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
     Args:
         f: A function that returns one number (an array of one number, of whatever shape, is one).
         argnums: The positional argument to differentiate by, or a sequence of them; negative ones count from the end.
+        has_aux: f returns (number, aux), of which the number is differentiated.
 
     Returns:
         A function of f's arguments. It returns the derivatives in the shape of the argument: a float for a number, an
         array for an array, a list, tuple or dict for one of these; a tuple of them where argnums is a sequence. Keyword
-        arguments are passed on.
+        arguments are passed on. With has_aux, a pair: that, and aux, with floats for Values where derivatives
+        are floats.
 
     Raises:
         TypeError: When it is called: f returns anything but one number, an argument holds something that is no number,
@@ -67,18 +69,20 @@ def grad(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
         >>> grad(lambda p: p["a"] * p["b"][0])({"a": 2.0, "b": [3.0, 4.0]})
         {'a': 3.0, 'b': [2.0, 0.0]}
     """
-    return _gradient("grad", f, argnums)
+    return _gradient("grad", f, argnums, has_aux)
 
 
-def value_and_grad(f: Callable[P, R], argnums: Argnums = 0) -> Callable[P, tuple[R, Any]]:
+def value_and_grad(f: Callable[P, R], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, tuple[R, Any]]:
     """The value of a scalar function and its gradient, from one recording.
 
     Args:
         f: A function that returns one number.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+        has_aux: f returns (number, aux), of which the number is differentiated.
 
     Returns:
-        A function of f's arguments that returns a pair: f's value, and the gradient as `grad` gives it.
+        A function of f's arguments that returns a pair: f's value, and the gradient as `grad` gives it. With has_aux
+        the value is a pair, too: (number, aux).
 
     Raises:
         TypeError: As in `grad`.
@@ -86,8 +90,15 @@ def value_and_grad(f: Callable[P, R], argnums: Argnums = 0) -> Callable[P, tuple
     Example:
         >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
         (6.0, (3.0, 2.0))
+        >>> value_and_grad(lambda x: (x * x, {"half": x / 2, "name": "a"}), has_aux=True)(3.0)
+        ((9.0, {'half': 1.5, 'name': 'a'}), 6.0)
     """
-    return _transform("value_and_grad", f, argnums, _Call.value_and_gradient)
+
+    def derive(call: _Call) -> Any:
+        value, slopes = call.value_and_gradient()
+        return ((value, call.auxiliary()), slopes) if has_aux else (value, slopes)
+
+    return _transform("value_and_grad", f, argnums, derive, has_aux=has_aux)
 
 
 def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
@@ -411,7 +422,13 @@ class _Call:
     """
 
     def __init__(
-        self, title: str, f: Function, args: Sequence[Any], kwargs: dict[str, Any], argnums: Argnums | None = None
+        self,
+        title: str,
+        f: Function,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        argnums: Argnums | None = None,
+        has_aux: bool = False,
     ) -> None:
         self.title, self.name = title, _name(f)
         chosen = self.positions(argnums, len(args))
@@ -433,6 +450,11 @@ class _Call:
             replaced[i] = x
         with recording(self.variables):
             self.result = f(*replaced, **kwargs)
+        self.aux: Any = None
+        if has_aux:
+            if not isinstance(self.result, tuple) or len(self.result) != 2:
+                raise TypeError(f"{title}: with has_aux {self.name} returns (number, aux), not {self.result!r}")
+            self.result, self.aux = self.result
         if VARIABLES and not self.graph:
             self.graph = self.depends_on([x for _, variables in list(VARIABLES.values()) for x in variables])
 
@@ -484,6 +506,13 @@ class _Call:
     def value(self) -> Any:
         """What f returned, as Values or floats."""
         return trees.shaped(self.result, _finished(self.outputs, self.graph))
+
+    def auxiliary(self) -> Any:
+        """What f returned beside its number, with floats for Values where derivatives are floats."""
+        entries, kinds, build = trees.taken_apart(self.aux)
+        if self.graph or not _of_values(kinds):
+            return self.aux
+        return build(iter([x._data if isinstance(x, Value) else x for x in entries]))
 
     def value_and_gradient(self) -> tuple[Number, Any]:
         """The only output, and its derivatives in the shape of the inputs."""
@@ -636,9 +665,14 @@ def _jvp(title: str, f: Function, primals: Any, tangents: Any, kwargs: dict[str,
     return call.value(), trees.shaped(call.result, products)
 
 
-def _gradient(transform: str, f: Function, argnums: Argnums | None) -> Function:
+def _gradient(transform: str, f: Function, argnums: Argnums | None, has_aux: bool = False) -> Function:
     """`grad` under another title."""
-    return _transform(transform, f, argnums, lambda call: call.value_and_gradient()[1])
+
+    def derive(call: _Call) -> Any:
+        _, slopes = call.value_and_gradient()
+        return (slopes, call.auxiliary()) if has_aux else slopes
+
+    return _transform(transform, f, argnums, derive, has_aux=has_aux)
 
 
 def _transform(
@@ -647,13 +681,14 @@ def _transform(
     argnums: Argnums | None,
     derive: Callable[[_Call], Any],
     recorded: Function | None = None,
+    has_aux: bool = False,
 ) -> Function:
     """The function that records a call of f (or of `recorded`), and returns `derive` of the recording."""
     title = f"{transform}({_name(f)})"
 
     @functools.wraps(f, updated=())
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        return derive(_Call(title, recorded or f, args, kwargs, argnums))
+        return derive(_Call(title, recorded or f, args, kwargs, argnums, has_aux))
 
     vars(derivative)["is_derivative"] = True  # it gives numbers for numbers
     derivative.__name__ = derivative.__qualname__ = title

@@ -148,6 +148,20 @@ class Value(Arithmetic):
             recording.note(node)
         return node
 
+    def detach(self) -> Value:
+        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`.
+
+        >>> x = Value(3.0)
+        >>> (x * x.detach()).backward()
+        >>> x.grad
+        3.0
+        """
+        return Value(self.data, label=self.label)
+
+    def item(self) -> float:
+        """The number itself, as `data` is: PyTorch's and NumPy's name."""
+        return self.data
+
     def _set_op(self, op: Op, operands: tuple[Any, ...]) -> None:
         """Make it the result of another operation, whose partials are unknown."""
         self.op, self.operands, self._partials = op, operands, (math.nan,) * len(operands)

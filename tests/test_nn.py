@@ -310,6 +310,7 @@ SPREADS = {  # the standard deviation for 50 inputs and 20 units
     "glorot_uniform": math.sqrt(2 / 70),
     "xavier_normal": math.sqrt(2 / 70),
     "glorot_normal": math.sqrt(2 / 70),
+    "pytorch": math.sqrt(1 / 150),
     "he_uniform": math.sqrt(2 / 50),
     "kaiming_uniform": math.sqrt(2 / 50),
     "he_normal": math.sqrt(2 / 50),

@@ -243,6 +243,14 @@ cdef class Value:
     def _op(self):
         return (<object>self.row).symbol if self.row != NULL else ""
 
+    def detach(self):
+        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`."""
+        return Value(self.data, (), "", self.label)
+
+    def item(self):
+        """The number itself, as `data` is: PyTorch's and NumPy's name."""
+        return self.data
+
     @staticmethod
     def _record(op, tuple args):
         return record_any(op, args)

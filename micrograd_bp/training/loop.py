@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from micrograd_bp._engine import files
 from micrograd_bp._engine import progress as bars
+from micrograd_bp._engine.modules import in_mode
 from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.training import parallel
@@ -56,6 +57,7 @@ def fit(
 
     `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
     optimizer's; a UserWarning says so where these are not the model's, as of an optimizer made for another model.
+    A module trains in training and is measured in evaluation (`Module.train`), and is left as it was.
     `X` and `y` are lists or arrays, or `X` a pandas or polars frame and `y` one of its columns, or that column's name.
 
     - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
@@ -146,6 +148,7 @@ def fit(
     sweep: Sweep = functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
     if jit:
         sweep = compiled_sweep(model, loss, sweep)
+    resources.enter_context(in_mode(model, training=True))
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
     whole = run.state()  # as it was after the last whole epoch
     try:
@@ -279,7 +282,8 @@ def evaluate(
     """
     rows, targets = pairs(X, y, model, loss)
     watch = bars.watch("evaluating", "row", progress, len(rows))
-    outputs = [plain(model(x)) for x in watch(iter(rows))]
+    with in_mode(model, training=False):
+        outputs = [plain(model(x)) for x in watch(iter(rows))]
     errors = [plain(loss(output, target)) for output, target in zip(outputs, targets)]
     return {"loss": math.fsum(errors) / len(rows), **measure(metrics or {}, outputs, targets)}
 
