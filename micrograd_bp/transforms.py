@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import reprlib
 import sys
@@ -595,7 +596,9 @@ class _Call:
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
         if not graph:
-            return pushed(self.outputs, self.variables, [float(x) for x in tangents])
+            found = pushed(self.outputs, self.variables, [float(x) for x in tangents])
+            if not any(map(math.isnan, found)):
+                return found  # else there may be nodes without recorded partials, as `checkpoint` makes them
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
