@@ -25,7 +25,7 @@ from micrograd_bp._engine.modules import (
 )
 from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.losses import softmax
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, net_input
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Row
@@ -69,8 +69,8 @@ class Linear(Feedforward):
         """The outputs, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
         _check(self, x, self.nin)
         if self.bias is None:
-            return [_sum([w * xi for w, xi in zip(row, x)]) for row in self.weight]
-        return [_sum([b, *[w * xi for w, xi in zip(row, x)]]) for row, b in zip(self.weight, self.bias)]
+            return [net_input(row, x) for row in self.weight]
+        return [net_input(row, x, b) for row, b in zip(self.weight, self.bias)]
 
     def __repr__(self) -> str:
         return f"Linear({self.nin}, {self.nout}{'' if self.bias is not None else ', bias=False'})"

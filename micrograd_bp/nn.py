@@ -50,7 +50,7 @@ from micrograd_bp.layers import (
     Tanh,
 )
 from micrograd_bp.losses import cross_entropy, log_softmax, softmax
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, layer_outputs, net_input
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Frozen, Operand, Row
@@ -89,6 +89,7 @@ __all__ = [
     "inputs",
     "load",
     "log_softmax",
+    "net_input",
     "softmax",
 ]
 
@@ -141,12 +142,9 @@ class Neuron(Module):
 
     def __call__(self, x: Row) -> Value:
         """The neuron's output, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
-        w = self.w
-        if len(x) != len(w):
-            raise ValueError(f"{self!r} takes {len(w)} inputs, not {len(x)}")
-        total: Any = self.b
-        for wi, xi in zip(w, x):  # sum() of floats would round otherwise than a graph does
-            total = total + wi * xi
+        if len(x) != len(self.w):
+            raise ValueError(f"{self!r} takes {len(self.w)} inputs, not {len(x)}")
+        total: Any = net_input(self.w, x, self.b)
         out: Value = activate(self.activation, total) if self.nonlin else total
         return out
 
@@ -197,7 +195,7 @@ class Layer(Feedforward):
 
     def forward(self, x: Row) -> list[Value]:
         """The outputs of the neurons, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
-        return [neuron(x) for neuron in self.neurons]
+        return layer_outputs(Neuron, self.neurons, x)
 
     def __repr__(self) -> str:
         return f"Layer of [{', '.join(map(repr, self.neurons))}]"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from micrograd_bp.ops import TABLE, Op, Operand, number
+from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number
 from micrograd_bp.value import Value
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
@@ -171,10 +171,27 @@ def _placed(
             continue
         stack.pop()
         where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        if op is net_input:
+            place[node] = _opened(where, program)
+            continue
         place[node] = len(rows)  # equal nodes are not merged here, so that `replay` gives the recorded graph
         rows.append(op)
         operands.append(where)
     return place[output]
+
+
+def _opened(where: tuple[int, ...], program: Program) -> int:
+    """Add the products and sums that a net input stands for, among which arrays and loops are found."""
+    half, odd = divmod(len(where), 2)
+    total = where[0] if odd else None
+    for pair in zip(where[odd : half + odd], where[half + odd :]):
+        program.rows.append(mul)
+        program.operands.append(pair)
+        if total is not None:
+            program.rows.append(add)
+            program.operands.append((total, len(program.rows) - 2))
+        total = len(program.rows) - 1
+    return program.constant(0.0) if total is None else total
 
 
 def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:

@@ -164,7 +164,7 @@ def fit(
     resources = contextlib.ExitStack()
     sweep_rows: Callable[..., parallel.Found] = _here
     if executor is not None:
-        sweep_rows = resources.enter_context(parallel.team(executor, shards))
+        sweep_rows = resources.enter_context(parallel.sharded(executor, shards))
     sweep: Sweep = functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
     if jit:
         sweep = compiled_sweep(model, loss, sweep)
