@@ -32,6 +32,7 @@ from typing import Any, TypeAlias
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
+from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
 from micrograd_bp.value import Value, _partials, _product, float_partials, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
@@ -100,7 +101,7 @@ def value_and_grad(f: Callable[P, R], argnums: Argnums = 0, has_aux: bool = Fals
     return _transform("value_and_grad", f, argnums, derive, has_aux=has_aux)
 
 
-def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
+def jacobian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) -> Callable[P, Any]:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
     f is recorded once; the graph is swept once for each output or once for each input, whichever are fewer.
@@ -108,11 +109,14 @@ def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     Args:
         f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+        sparse: Whether to give a `scipy.sparse.csr_array` instead (pip install scipy), with a row for each number of
+            the output and a column for each of the input, in their order; the pattern is read off the graph.
 
     Returns:
         A function of f's arguments. For lists it returns a list of rows, a row for each output. Where output or input
         is an array, an entry is an array of shape output.shape + input.shape; an array of outputs by a list of inputs
-        gives a list of columns.
+        gives a list of columns. Inside a function that is being differentiated, a sparse array is the named tuple
+        (data, indices, indptr, shape) of one, with Values for data.
 
     Raises:
         TypeError: As in `grad`, but for the number of outputs.
@@ -128,15 +132,18 @@ def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
         >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # one array of the outputs' derivatives for each input
         [array([3., 5.]), array([2., 0.])]
     """
+    if sparse:
+        return _sparse("jacobian", f, argnums, _Call.sparse_jacobian)
     return _transform("jacobian", f, argnums, _Call.jacobian)
 
 
-def hessian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
+def hessian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) -> Callable[P, Any]:
     """The second derivatives of a scalar function: the Jacobian of its gradient.
 
     Args:
         f: A function that returns one number.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+        sparse: Whether to give a `scipy.sparse.csr_array`, as in `jacobian`, from one sweep over the graph of f.
 
     Returns:
         A function of f's arguments. By a number it returns a number, by a list of n numbers n lists of n, by an array
@@ -148,7 +155,13 @@ def hessian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     Example:
         >>> hessian(lambda x: x[0] ** 2 * x[1])([2.0, 3.0])
         [[6.0, 4.0], [4.0, 0.0]]
+        >>> print(hessian(lambda x: x[0] ** 2 + x[1] * x[2], sparse=True)([2.0, 3.0, 4.0]).toarray())
+        [[2. 0. 0.]
+         [0. 0. 1.]
+         [0. 1. 0.]]
     """
+    if sparse:
+        return _sparse("hessian", f, argnums, _Call.sparse_hessian)
     return _transform("hessian", f, argnums, _Call.jacobian, recorded=_gradient("hessian", f, argnums))
 
 
@@ -540,6 +553,16 @@ class _Call:
 
         return trees.rebuilt(self.result, (trees.rebuilt(self.inputs, blocks(y)) for y in trees.leaves(self.result)))
 
+    def sparse_jacobian(self) -> Entries:
+        """The derivatives of all outputs by all variables, those that may differ from 0."""
+        rows = jacobian_rows(self.outputs, self.variables, self.tape(self.graph))
+        return entries(rows, len(self.variables))
+
+    def sparse_hessian(self) -> Entries:
+        """The second derivatives of the only output, those that may differ from 0."""
+        rows = hessian_rows(self.output, self.variables, self.tape(self.graph), self.graph)
+        return entries(rows, len(self.variables))
+
     def tape(self, graph: bool) -> Tape:
         """The graph between the variables and the outputs, made ready to be swept when first needed."""
         if graph not in self.tapes:
@@ -672,6 +695,18 @@ def _gradient(transform: str, f: Function, argnums: Argnums | None, has_aux: boo
         return (slopes, call.auxiliary()) if has_aux else slopes
 
     return _transform(transform, f, argnums, derive, has_aux=has_aux)
+
+
+def _sparse(transform: str, f: Function, argnums: Argnums, derive: Callable[[_Call], Entries]) -> Function:
+    """The function that gives a sparse array; `jit` compiles what finds its entries."""
+    found = _transform(transform, f, argnums, derive)
+
+    @functools.wraps(found)
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        return found(*args, **kwargs).array()
+
+    derivative.entries = found  # type: ignore[attr-defined]
+    return derivative
 
 
 def _transform(

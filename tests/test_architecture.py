@@ -19,7 +19,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "_engine.operators _engine.accelerated",
     "value",
     "_engine.stubs _engine.labels _engine.parameters _engine.detaching _engine.modules math losses layers nn optim",
-    "transforms check uncertainty custom implicit checkpointing",
+    "sparse transforms check uncertainty custom implicit checkpointing",
     "testing.precise testing.random_programs testing",
     "series",
     "compiler.machine compiler.program compiler.emit compiler.native compiler.python",

@@ -13,11 +13,6 @@ AWAITED = [
     "micrograd_bp.nn",
     "micrograd_bp.training",
     "micrograd_bp.datasets",
-    "micrograd_bp.series",
-    "micrograd_bp.custom",
-    "micrograd_bp.checkpointing",
-    "micrograd_bp.implicit",
-    "micrograd_bp.uncertainty",
     "micrograd_bp._engine.trees",
     *["micrograd_bp.value", "micrograd_bp._engine.accelerated"] * (mg.engine_name() == "accelerated"),
 ]
