@@ -243,7 +243,7 @@ def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
 def array(numbers: list[Any], dimensions: tuple[int, ...]) -> Any:
     """A NumPy array of that shape, of floats if all the numbers are floats, of objects otherwise."""
     numpy = sys.modules["numpy"]
-    result = numpy.empty(len(numbers), float if all(type(x) is float for x in numbers) else object)
+    result = numpy.empty(len(numbers), float if {*map(type, numbers)} <= {float} else object)
     result[:] = numbers
     return result.reshape(dimensions)
 
