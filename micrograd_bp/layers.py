@@ -35,10 +35,14 @@ class Linear(Feedforward):
     """W x + b: PyTorch's `nn.Linear`, with its names and its way to start, all uniform in ±1/sqrt(nin).
 
     Args:
-        nin, nout: how many numbers come in and go out.
-        bias: whether there is a b.
-        init: a name in `nn.INITS` or a function (fan_in, fan_out, rng) -> number; of the bias as well.
-        rng: source of randomness; by default the functions of the module `random`.
+        nin: How many numbers come in.
+        nout: How many go out.
+        bias: Whether there is a b.
+        init: A name in `nn.INITS` or a function (fan_in, fan_out, rng) -> number; of the bias as well.
+        rng: Source of randomness; by default the functions of the module `random`.
+
+    Raises:
+        ValueError: A number is less than 1, or there is no such `init`.
 
     Example:
         >>> layer = Linear(2, 3, bias=False)
@@ -62,7 +66,7 @@ class Linear(Feedforward):
         return {**super()._settings(), "bias": self.bias is not None}
 
     def forward(self, x: Row) -> list[Any]:
-        """The outputs, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
+        """The outputs, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
         _check(self, x, self.nin)
         if self.bias is None:
             return [net_input(row, x) for row in self.weight]
@@ -84,14 +88,20 @@ class Elementwise(Feedforward):
 class Dropout(Elementwise):
     """In training each number is 0 with probability p, else it is divided by 1 - p; in evaluation nothing happens.
 
-    From Srivastava et al., 2014, scaled as PyTorch has it. `model.train()` and `model.eval()` say which it is; a new
-    model is in training, a frozen one in evaluation, and `training.fit` sees to it by itself. Compiled training
-    (`jit=True`) runs a model that drops eagerly, since every row has another mask.
+    `model.train()` and `model.eval()` say which it is; a new model is in training, a frozen one in evaluation, and
+    `training.fit` sees to it by itself. Compiled training (`jit=True`) runs a model that drops eagerly, since every row
+    has another mask.
 
     Args:
-        p: the probability, 0 to 1.
-        rng: source of randomness; by default the functions of the module `random`. Where it is the one that `fit`
-            gets, a run that is resumed ends as if it had not been broken off.
+        p: The probability, 0 to 1.
+        rng: Source of randomness; by default the functions of the module `random`. Where it is the one that `fit` gets,
+            a run that is resumed ends as if it had not been broken off.
+
+    Raises:
+        ValueError: p is no probability.
+
+    Source:
+        Srivastava et al., Dropout, Journal of Machine Learning Research 15, 2014; scaled as PyTorch has it.
 
     Example:
         >>> layer = Dropout(0.5, rng=random.Random(1))
@@ -108,7 +118,7 @@ class Dropout(Elementwise):
         self.rng: Any = None if rng is None else checked_rng(rng)
 
     def forward(self, x: Row) -> list[Any]:
-        """The numbers, some of them 0 in training."""
+        """The numbers x, some of them 0 in training."""
         if not self.training or self.p == 0.0:
             return list(x)
         draw, keep = (random if self.rng is None else self.rng).random, 1.0 - self.p
@@ -116,11 +126,18 @@ class Dropout(Elementwise):
 
 
 class LayerNorm(Feedforward):
-    """(x - mean) / sqrt(variance + eps) * weight + bias, over the n numbers (Ba, Kiros and Hinton, 2016).
+    """(x - mean) / sqrt(variance + eps) * weight + bias, over the numbers that come in.
 
     Args:
-        n: how many numbers there are; a weight, at first 1, and a bias, at first 0, for each.
-        eps: added to the variance, the mean square of x - mean.
+        nin: How many numbers there are; a weight, at first 1, and a bias, at first 0, for each.
+        eps: Added to the variance, the mean square of x - mean.
+        init: A function (nin, nin, rng) -> weight; by default all are 1.
+
+    Raises:
+        ValueError: nin is less than 1, or eps is negative.
+
+    Source:
+        Ba, Kiros and Hinton, Layer normalization, 2016.
 
     Example:
         >>> [round(y.data, 4) for y in LayerNorm(3)([1.0, 2.0, 3.0])]
@@ -139,7 +156,7 @@ class LayerNorm(Feedforward):
         self._label()
 
     def forward(self, x: Row) -> list[Any]:
-        """The normalised numbers; ValueError: there are more or fewer than n."""
+        """The normalised numbers, for `nin` numbers x; ValueError: there are more or fewer."""
         _check(self, x, self.nin)
         mean = _sum(x) / len(x)
         centred = [xi - mean for xi in x]
@@ -151,15 +168,19 @@ class LayerNorm(Feedforward):
 
 
 class Embedding(Module):
-    """A list of `dim` parameters for each of `size` things: words, say. Called with a number, it gives that list.
+    """A list of parameters for each of some things: words, say. Called with a thing's number, it gives that list.
 
     A list of numbers gives a list of lists, in a `Sequential` to be made one list by `Flatten`. Which entry it is
     belongs to the path of a compiled function, as any branch does.
 
     Args:
-        size: how many things there are, numbered from 0.
-        dim: how many parameters each has, normal at first with deviation 1.
-        init, rng: as for `Linear`.
+        size: How many things there are, numbered from 0.
+        dim: How many parameters each has, normal at first with deviation 1.
+        init: A name in `nn.INITS` or a function (size, dim, rng) -> number.
+        rng: Source of randomness; by default the functions of the module `random`.
+
+    Raises:
+        ValueError: A number is less than 1, or there is no such `init`.
 
     Example:
         >>> words = Embedding(10, 4, rng=random.Random(0))
@@ -177,7 +198,7 @@ class Embedding(Module):
         self._label()
 
     def forward(self, x: Any) -> Any:
-        """The parameters of one thing, or of each in a list; ValueError: there is no such thing."""
+        """The parameters of one thing x, or of each in a list; ValueError: there is no such thing."""
         if hasattr(x, "__len__"):
             return [self.weight[self._index(k)] for k in x]
         return self.weight[self._index(x)]
@@ -204,7 +225,7 @@ class Flatten(Elementwise):
     """
 
     def forward(self, x: Any) -> list[Any]:
-        """The numbers in order."""
+        """The numbers in x, in order."""
         return [number for part in x for number in (self.forward(part) if hasattr(part, "__len__") else [part])]
 
 
@@ -217,7 +238,7 @@ class Softmax(Elementwise):
     """
 
     def forward(self, x: Row) -> list[Any]:
-        """The probabilities."""
+        """The probabilities of logits x."""
         logits: Any = x
         probabilities: list[Any] = softmax(logits)
         return probabilities
@@ -229,7 +250,7 @@ class Activate(Elementwise):
     activation: ClassVar[str] = "pos"
 
     def forward(self, x: Row) -> list[Any]:
-        """The row's value at each number."""
+        """The row's value at each number of x."""
         return [activate(self.activation, xi) for xi in x]
 
 

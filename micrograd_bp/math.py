@@ -15,7 +15,6 @@ floats. Plain numbers get what `math` gives.
 
 from __future__ import annotations
 
-import builtins
 import functools
 import math
 import sys
@@ -464,9 +463,9 @@ if sys.version_info >= (3, 12):
     __all__ += ["sumprod"]
 if sys.version_info >= (3, 13):
     __all__ += ["fma"]
-_others = [op.name for op in ops.PUBLIC if op.name not in globals()]  # relu and its like
+# relu and its like; not in __all__, since a star import gives the names of `math`. fma and sumprod depend on Python.
+_others = [op.name for op in ops.PUBLIC if op.name not in (*globals(), "fma", "sumprod")]
 globals().update({name: _row(ops.TABLE[name], ops.TABLE[name]) for name in _others})
-__all__.extend(name for name in _others if not hasattr(builtins, name))
 _newer = [name for name in dir(math) if not name.startswith("_") and name not in __all__]
 globals().update({name: getattr(math, name) for name in _newer})  # unchanged, so they raise on Values
 __all__.extend(_newer)

@@ -97,14 +97,22 @@ __all__ = [
 class Neuron(Module):
     """activation(w1 x1 + ... + wn xn + b), or without the activation where `nonlin` is False.
 
-    `nin` inputs; `activation` the name of a row of the table (`"relu"`, `"tanh"`), any function of one number, or
-    None; `init` a name in `INITS` or a function (fan_in, fan_out, rng) -> weight; `rng` the source of randomness, by
-    default, as in micrograd, the functions of the module `random`; `fan_out` for `init`, the units of the layer.
+    Args:
+        nin: How many inputs.
+        nonlin: Whether there is an activation.
+        activation: The name of a row of the table (`"relu"`, `"tanh"`), any function of one number, or None.
+        init: A name in `INITS` or a function (fan_in, fan_out, rng) -> weight.
+        rng: The source of randomness; by default, as in micrograd, the functions of the module `random`.
+        fan_out: For `init`, the units of the layer.
 
-    >>> neuron = Neuron(2, activation="tanh")
-    >>> neuron.w[0].data, neuron.w[1].data, neuron.b.data = -3.0, 1.0, 6.8813735870195432
-    >>> round(neuron([2.0, 0.0]).data, 6)
-    0.707107
+    Raises:
+        ValueError: There are no inputs, or no such activation or `init`.
+
+    Example:
+        >>> neuron = Neuron(2, activation="tanh")
+        >>> neuron.w[0].data, neuron.w[1].data, neuron.b.data = -3.0, 1.0, 6.8813735870195432
+        >>> round(neuron([2.0, 0.0]).data, 6)
+        0.707107
     """
 
     _arguments = ("nin", "nonlin", "activation")
@@ -133,7 +141,7 @@ class Neuron(Module):
         def freeze(self) -> Frozen: ...  # type: ignore[override]
 
     def __call__(self, x: Row) -> Value:
-        """The neuron's output, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
+        """The neuron's output, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
         if len(x) != len(self.w):
             raise ValueError(f"{self!r} takes {len(self.w)} inputs, not {len(x)}")
         total: Any = net_input(self.w, x, self.b)
@@ -148,10 +156,22 @@ class Neuron(Module):
 
 
 class Layer(Feedforward):
-    """`nout` neurons of `nin` inputs each; the other arguments are `Neuron`'s.
+    """Neurons beside each other, all with the same inputs.
 
-    >>> len(Layer(2, 3)([1.0, 2.0]))
-    3
+    Args:
+        nin: How many inputs.
+        nout: How many neurons.
+        nonlin: Whether there is an activation.
+        activation: The name of a row of the table (`"relu"`, `"tanh"`), any function of one number, or None.
+        init: A name in `INITS` or a function (fan_in, fan_out, rng) -> weight.
+        rng: The source of randomness; by default, as in micrograd, the functions of the module `random`.
+
+    Raises:
+        ValueError: As for `Neuron`.
+
+    Example:
+        >>> len(Layer(2, 3)([1.0, 2.0]))
+        3
     """
 
     _arguments = ("nin", "nout", "nonlin", "activation")
@@ -174,7 +194,7 @@ class Layer(Feedforward):
         self._label()
 
     def forward(self, x: Row) -> list[Value]:
-        """The outputs of the neurons, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
+        """The outputs of the neurons, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
         return layer_outputs(Neuron, self.neurons, x)
 
     def __repr__(self) -> str:
@@ -182,13 +202,24 @@ class Layer(Feedforward):
 
 
 class MLP(Feedforward):
-    """A multi-layer perceptron: `nin` inputs, then layers of `nouts` neurons.
+    """A multi-layer perceptron: layers of neurons one after the other.
 
-    `activation` is that of the hidden layers, `output_activation` that of the last (by default none: the last layer
-    is linear, its outputs logits where the task is classification); the other arguments are `Neuron`'s.
+    Args:
+        nin: How many inputs.
+        nouts: How many neurons in each layer.
+        activation: That of the hidden layers, as for `Neuron`.
+        output_activation: That of the last; by default none: the last layer is linear, its outputs logits where the
+            task is classification.
+        init: A name in `INITS` or a function (fan_in, fan_out, rng) -> weight.
+        rng: The source of randomness; by default, as in micrograd, the functions of the module `random`.
 
-    >>> len(MLP(3, [4, 4, 1]).parameters())
-    41
+    Raises:
+        ValueError: As for `Neuron`.
+        TypeError: The sizes are no list.
+
+    Example:
+        >>> len(MLP(3, [4, 4, 1]).parameters())
+        41
     """
 
     _arguments = ("nin", "nouts", "activation", "output_activation")
@@ -218,7 +249,7 @@ class MLP(Feedforward):
         self._label()
 
     def forward(self, x: Row) -> list[Value]:
-        """The outputs of the last layer, for a sequence of `nin` numbers; ValueError: there are more or fewer."""
+        """The outputs of the last layer, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
         out = list(x)
         for layer in self.layers:
             out = layer.forward(out)
@@ -231,9 +262,16 @@ class MLP(Feedforward):
 class Sequential(Feedforward):
     """Parts one after the other: modules with `forward`, or any functions from a list of numbers to a list of numbers.
 
-    >>> model = Sequential(Standardize([1.0, 2.0], [0.5, 0.5]), Layer(2, 3), Layer(3, 1, nonlin=False))
-    >>> model([1.0, 2.0])
-    Value(data=0.0, grad=0.0)
+    Args:
+        *parts: The first gets the inputs, each other the outputs of the one before.
+
+    Raises:
+        TypeError: A part cannot be called.
+
+    Example:
+        >>> model = Sequential(Standardize([1.0, 2.0], [0.5, 0.5]), Layer(2, 3), Layer(3, 1, nonlin=False))
+        >>> model([1.0, 2.0])
+        Value(data=0.0, grad=0.0)
     """
 
     _arguments = ("parts",)
@@ -246,7 +284,7 @@ class Sequential(Feedforward):
         self._label()
 
     def forward(self, x: Row) -> list[Value]:
-        """The outputs of the last part."""
+        """The outputs of the last part, for the numbers x."""
         numbers: list[Any] = list(x)
         for part in self.parts:
             out = part.forward(numbers) if isinstance(part, Feedforward) else part(numbers)
@@ -260,10 +298,16 @@ class Sequential(Feedforward):
 class Standardize(Feedforward):
     """(x - mean) / scale for each input, with fixed numbers: a model that begins with it takes raw measurements.
 
-    ValueError: the lists differ in length, a number is not finite, or a scale is 0.
+    Args:
+        means: A number for each input.
+        scales: Likewise; none is 0.
 
-    >>> Standardize([5.0, 3.0], [2.0, 0.5])([6.0, 2.0])
-    [0.5, -2.0]
+    Raises:
+        ValueError: The lists differ in length, a number is not finite, or a scale is 0.
+
+    Example:
+        >>> Standardize([5.0, 3.0], [2.0, 0.5])([6.0, 2.0])
+        [0.5, -2.0]
     """
 
     _arguments = ("means", "scales")
@@ -283,7 +327,7 @@ class Standardize(Feedforward):
         def __call__(self, x: Row) -> Any: ...
 
     def forward(self, x: Row) -> list[Any]:
-        """The standardised inputs; ValueError: there are more or fewer of them than means."""
+        """The standardised numbers x; ValueError: there are more or fewer of them than means."""
         if len(x) != len(self.means):
             raise ValueError(f"{self!r} takes {len(self.means)} inputs, not {len(x)}")
         return [(xi - mean) / scale for xi, mean, scale in zip(x, self.means, self.scales)]
@@ -303,10 +347,21 @@ class Standardize(Feedforward):
 
 
 class Cell(Module):
-    """A recurrent cell of `nin` inputs and `nhidden` hidden units, called as cell(x, state) at every step of time.
+    """A recurrent cell, called as cell(x, state) at every step of time.
 
     Unrolling is a loop, and backpropagation through time is `backward` on what the loop recorded. `state` is left out
-    (None) at the first step, and stands for zeros. `init` and `rng` are `Neuron`'s.
+    (None) at the first step, and stands for zeros.
+
+    Args:
+        nin: How many inputs.
+        nhidden: How many hidden units.
+
+    Raises:
+        ValueError: One of them is less than 1.
+
+    Example:
+        >>> isinstance(GRUCell(1, 4), Cell)
+        True
     """
 
     _arguments: ClassVar[tuple[str, ...]] = ("nin", "nhidden")
@@ -321,11 +376,25 @@ class Cell(Module):
 class RNNCell(Cell):
     """Elman's recurrent unit: state' = activation(W [x, state] + b); the state is also the output.
 
-    >>> cell, state = RNNCell(1, 4, rng=random.Random(0)), None
-    >>> for x in [1.0, 0.0, 1.0]:
-    ...     state = cell([x], state)
-    >>> len(state)
-    4
+    Args:
+        nin: How many inputs.
+        nhidden: How many hidden units.
+        activation: The name of a row of the table (`"relu"`, `"tanh"`), any function of one number, or None.
+        init: A name in `INITS` or a function (fan_in, fan_out, rng) -> weight.
+        rng: The source of randomness; by default, as in micrograd, the functions of the module `random`.
+
+    Raises:
+        ValueError: As for `Neuron`.
+
+    Source:
+        Elman, Finding structure in time, Cognitive Science 14, 1990.
+
+    Example:
+        >>> cell, state = RNNCell(1, 4, rng=random.Random(0)), None
+        >>> for x in [1.0, 0.0, 1.0]:
+        ...     state = cell([x], state)
+        >>> len(state)
+        4
     """
 
     _arguments = ("nin", "nhidden", "activation")
@@ -345,18 +414,31 @@ class RNNCell(Cell):
         self._label()
 
     def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
-        """The next state, a list of `nhidden` numbers."""
+        """The next state, a list of `nhidden` numbers, from the inputs x and the state before."""
         return self.layer.forward([*x, *(_zeros(self.nhidden) if state is None else state)])
 
 
 class GRUCell(Cell):
-    """The gated recurrent unit of Cho et al., 2014 (equations 5 to 8); the state is also the output.
+    """The gated recurrent unit; the state is also the output.
 
     r = sigmoid(W_r [x, h] + b_r), z = sigmoid(W_z [x, h] + b_z), c = tanh(W_c [x, r h] + b_c), h' = z h + (1 - z) c.
 
-    >>> cell = GRUCell(1, 4, rng=random.Random(0))
-    >>> len(cell([1.0], cell([0.5])))
-    4
+    Args:
+        nin: How many inputs.
+        nhidden: How many hidden units.
+        init: A name in `INITS` or a function (fan_in, fan_out, rng) -> weight.
+        rng: The source of randomness; by default, as in micrograd, the functions of the module `random`.
+
+    Raises:
+        ValueError: As for `Neuron`.
+
+    Source:
+        Cho et al., Learning phrase representations using RNN encoder-decoder, 2014, equations 5 to 8.
+
+    Example:
+        >>> cell = GRUCell(1, 4, rng=random.Random(0))
+        >>> len(cell([1.0], cell([0.5])))
+        4
     """
 
     def __init__(
@@ -369,7 +451,7 @@ class GRUCell(Cell):
         self._label()
 
     def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
-        """The next state, a list of `nhidden` numbers."""
+        """The next state, a list of `nhidden` numbers, from the inputs x and the state before."""
         h = _zeros(self.nhidden) if state is None else state
         both = [*x, *h]
         kept = [r * hi for r, hi in zip(self.reset.forward(both), h)]
@@ -378,16 +460,29 @@ class GRUCell(Cell):
 
 
 class LSTMCell(Cell):
-    """Long short-term memory (Hochreiter and Schmidhuber, 1997), with the forget gate of Gers et al., 2000.
+    """Long short-term memory, with a forget gate.
 
-    i, f, o = sigmoid(W [x, h] + b) each, g = tanh(W_g [x, h] + b_g); c' = f c + i g; h' = o tanh(c'). The forget
-    gate's bias starts at 1 (Jozefowicz et al., 2015), so that gradients last from the start.
+    i, f, o = sigmoid(W [x, h] + b) each, g = tanh(W_g [x, h] + b_g); c' = f c + i g; h' = o tanh(c'). The forget gate's
+    bias starts at 1, so that gradients last from the start.
 
-    >>> cell, state = LSTMCell(1, 4, rng=random.Random(0)), None
-    >>> for x in [1.0, 0.0, 1.0]:
-    ...     output, memory = state = cell([x], state)
-    >>> len(output), len(memory)
-    (4, 4)
+    Args:
+        nin: How many inputs.
+        nhidden: How many hidden units.
+        init: A name in `INITS` or a function (fan_in, fan_out, rng) -> weight.
+        rng: The source of randomness; by default, as in micrograd, the functions of the module `random`.
+
+    Raises:
+        ValueError: As for `Neuron`.
+
+    Source:
+        Hochreiter and Schmidhuber, 1997; the forget gate of Gers et al., 2000; its bias of Jozefowicz et al., 2015.
+
+    Example:
+        >>> cell, state = LSTMCell(1, 4, rng=random.Random(0)), None
+        >>> for x in [1.0, 0.0, 1.0]:
+        ...     output, memory = state = cell([x], state)
+        >>> len(output), len(memory)
+        (4, 4)
     """
 
     def __init__(
@@ -405,7 +500,7 @@ class LSTMCell(Cell):
     def __call__(
         self, x: Row, state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
     ) -> tuple[list[Value], list[Value]]:
-        """The next state: (output, memory), each a list of `nhidden` numbers."""
+        """The next state, (output, memory), each a list of `nhidden` numbers, from inputs x and the last state."""
         h, c = (_zeros(self.nhidden), _zeros(self.nhidden)) if state is None else state
         if len(c) != self.nhidden:
             raise ValueError(f"{self!r} remembers {self.nhidden} numbers, not {len(c)}")
@@ -417,6 +512,9 @@ class LSTMCell(Cell):
 
 def inputs(model: Any) -> int | None:
     """How many numbers a row of a model's has.
+
+    Args:
+        model: A module.
 
     Returns:
         The number; None where the model does not say, or takes something else than a row of numbers.

@@ -433,25 +433,30 @@ def lbfgs(
     tolerance: float = 1e-9,
     memory: int = 10,
 ) -> list[float]:
-    """Minimise a loss by L-BFGS, SciPy's (Byrd, Lu, Nocedal and Zhu, 1995): for small data and few parameters.
+    """Minimise a loss by L-BFGS, SciPy's: for small data and few parameters.
 
     Each step looks along a direction made from the last gradients; there is no learning rate. The loss must be the same
     function at every call: of all rows, without dropout.
 
     Args:
-        loss: a function without arguments that gives the loss as a Value, computed from the parameters' data.
-        parameters: the leaves to change; they are left where the loss was least.
-        steps: how many at most.
-        tolerance: it ends where the largest entry of the gradient is below this, or a step lowers the loss by less than
-            this times the loss.
-        memory: how many of the last steps make the direction.
+        loss: A function without arguments that gives the loss as a Value, computed from the parameters' data.
+        parameters: The leaves to change; they are left where the loss was least.
+        steps: How many at most.
+        tolerance: It ends where the largest entry of the gradient is below this, or a step lowers the loss by less
+            than this times the loss.
+        memory: How many of the last steps make the direction.
 
     Returns:
         The loss at the start and after each step.
 
     Raises:
-        FloatingPointError: the loss is not finite at the start. ValueError, TypeError: as for `SGD`. ImportError: SciPy
-        is missing. An exception of the loss's, which leaves the parameters as they were.
+        FloatingPointError: The loss is not finite at the start.
+        ValueError: As for `SGD`, or steps or memory is less than 1.
+        TypeError: As for `SGD`, or the loss is no Value. An exception of the loss's leaves the parameters as they were.
+        ImportError: SciPy is missing.
+
+    Source:
+        Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
 
     Example:
         >>> x, y = Value(-1.0), Value(2.0)

@@ -52,7 +52,7 @@ def grad(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Ca
     Args:
         f: A function that returns one number (an array of one number, of whatever shape, is one).
         argnums: The positional argument to differentiate by, or a sequence of them; negative ones count from the end.
-        has_aux: f returns (number, aux), of which the number is differentiated.
+        has_aux: Whether f returns (number, aux), of which the number is differentiated.
 
     Returns:
         A function of f's arguments. It returns the derivatives in the shape of the argument: a float for a number, an
@@ -80,7 +80,7 @@ def value_and_grad(f: Callable[P, R], argnums: Argnums = 0, has_aux: bool = Fals
     Args:
         f: A function that returns one number.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
-        has_aux: f returns (number, aux), of which the number is differentiated.
+        has_aux: Whether f returns (number, aux), of which the number is differentiated.
 
     Returns:
         A function of f's arguments that returns a pair: f's value, and the gradient as `grad` gives it. With has_aux

@@ -20,7 +20,7 @@ def stop_gradient(x: Any) -> Any:
     the number and so ends a recording.
 
     Args:
-        x: a number, a Value, an array, or lists, tuples, dicts and dataclasses of them.
+        x: A number, a Value, an array, or lists, tuples, dicts and dataclasses of them.
 
     Returns:
         The same, with a Value for each Value.
@@ -42,15 +42,18 @@ def stop_gradient(x: Any) -> Any:
 def no_grad(model: Any = None) -> Iterator[Any]:
     """The model with plain floats for parameters, as they are now: floats out for floats in, no graph, no dropout.
 
-    It is `model.freeze()`, under the name that people look for. Nothing is switched off for the program as a whole:
-    the model itself, and other threads, record as ever. To make it takes the time of some fifteen calls of the model;
-    it does not follow later updates.
+    It is `model.freeze()`, under the name that people look for. Nothing is switched off for the program as a whole: the
+    model itself, and other threads, record as ever. To make it takes the time of some fifteen calls of the model; it
+    does not follow later updates.
 
     Args:
-        model: an `nn.Module`.
+        model: An `nn.Module`.
+
+    Returns:
+        A context, in which `as plain` gives the frozen model.
 
     Raises:
-        TypeError: it is none.
+        TypeError: It is no module.
 
     Example:
         >>> from micrograd_bp import nn

@@ -46,9 +46,15 @@ ACTIVATIONS = {
 class Names(NamedTuple):
     """What a model's inputs and outputs are called; kept in its attribute `names`, it is saved and loaded with it.
 
-    >>> from micrograd_bp import datasets, nn
-    >>> data, model = datasets.iris(), nn.MLP(4, [8, 3])
-    >>> model.names = Names(data.features, data.classes)
+    Args:
+        features: A name for each input.
+        classes: A name for each class; none where the outputs are quantities.
+        target: What is predicted.
+
+    Example:
+        >>> from micrograd_bp import datasets, nn
+        >>> data, model = datasets.iris(), nn.MLP(4, [8, 3])
+        >>> model.names = Names(data.features, data.classes, "species")
     """
 
     features: Sequence[str]
@@ -63,18 +69,19 @@ class Module:
     operation, an output that is kept, is none. TypeError of all methods: a Value stands where it has no place of its
     own, in a set or a function's closure, say, so that it would be missed.
 
-    A module of one's own sets its parts in `__init__` and says in `__call__` or in `forward` what it computes:
+    A module of one's own sets its parts in `__init__` and says in `__call__` or in `forward` what it computes.
 
-    >>> class Line(Module):
-    ...     def __init__(self):
-    ...         self.slope, self.offset = Value(2.0), Value(1.0)
-    ...
-    ...     def __call__(self, x):
-    ...         return self.slope * x + self.offset
-    >>> Line().named_parameters()
-    [('slope', Value(data=2.0, grad=0.0)), ('offset', Value(data=1.0, grad=0.0))]
-    >>> Line().freeze()(3.0)
-    7.0
+    Example:
+        >>> class Line(Module):
+        ...     def __init__(self):
+        ...         self.slope, self.offset = Value(2.0), Value(1.0)
+        ...
+        ...     def __call__(self, x):
+        ...         return self.slope * x + self.offset
+        >>> Line().named_parameters()
+        [('slope', Value(data=2.0, grad=0.0)), ('offset', Value(data=1.0, grad=0.0))]
+        >>> Line().freeze()(3.0)
+        7.0
     """
 
     names: Names | None = None
@@ -99,11 +106,11 @@ class Module:
         return list(search(self, (Module,), places=False).leaves)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module computes: by default what its method `forward` does."""
+        """What the module computes of `*args` and `**kwargs`: by default what its method `forward` does."""
         return self.forward(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What a module of one's own computes, where it does not define `__call__` for that."""
+        """What a module of one's own computes of `*args` and `**kwargs`, where it does not define `__call__`."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
     def modules(self) -> Iterator[tuple[str, Module]]:
@@ -117,7 +124,7 @@ class Module:
         yield from _modules(self)
 
     def train(self, mode: bool = True) -> Self:
-        """Put the module and all in it into training, where `Dropout` drops, or (False) into evaluation.
+        """Put the module and all in it into training, where `Dropout` drops, or (mode False) into evaluation.
 
         `training.fit` does so while it trains, and puts the model back as it was.
         """
@@ -166,7 +173,7 @@ class Module:
         return {name: parameter.data for name, parameter in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Set the data of every parameter from a `state_dict`.
+        """Set the data of every parameter from the `state` that `state_dict` gave.
 
         ValueError: names are missing or unknown. TypeError: an entry is no real number. Then nothing is changed.
 
@@ -215,7 +222,7 @@ class Module:
         return {name: getattr(self, name) for name in self._arguments}
 
     def save(self, path: files.Path) -> None:
-        """Write architecture, names and parameters, to the last bit, to a JSON file; whole or not at all.
+        """Write architecture, names and parameters, to the last bit, to the JSON file `path`; whole or not at all.
 
         ValueError: an activation is a function that is no row of the table, there are no parameters, or modules are
         nested to more than 100 levels. OSError: it cannot be written; what stood at the path stays.
@@ -235,7 +242,7 @@ class Module:
         files.write_json(path, content)
 
     def load(self, path: files.Path) -> None:
-        """Set the parameters, and the names where there are some, from a file that `save` of such a model wrote.
+        """Set the parameters, and the names if any, from the file `path` that `save` of such a model wrote.
 
         ValueError: the file is damaged, or holds another architecture. Then nothing is changed.
         """
@@ -254,18 +261,26 @@ class Module:
 
 
 class Feedforward(Module):
-    """A module from numbers to a list of numbers; called, it gives a single output as it is, not as a list of one."""
+    """A module from numbers to a list of numbers; called, it gives a single output as it is, not as a list of one.
+
+    Example:
+        >>> class Doubled(Feedforward):
+        ...     def forward(self, x):
+        ...         return [2.0 * xi for xi in x]
+        >>> Doubled()([1.0, 2.0]), Doubled()([3.0])
+        ([2.0, 4.0], 6.0)
+    """
 
     if TYPE_CHECKING:
 
         def freeze(self) -> Frozen: ...  # type: ignore[override]
 
     def forward(self, x: Row) -> list[Value]:
-        """The outputs, always as a list."""
+        """The outputs for the numbers x, always as a list."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it computes: define forward(x)")
 
     def __call__(self, x: Row) -> Output:
-        """The outputs: a list, or, as in micrograd, the output where there is but one."""
+        """The outputs for the numbers x: a list, or, as in micrograd, the output where there is but one."""
         outputs: Any = self.forward(x)
         out: Output = outputs[0] if len(outputs) == 1 else outputs
         return out
@@ -277,17 +292,27 @@ MODULES: dict[str, Any] = {}  # by name: those of this library, which a file may
 def load(path: files.Path) -> Any:
     """The model in a file that `Module.save` wrote, rebuilt from the architecture that the file names.
 
-    ValueError: the file is damaged, or holds a module that is none of this library's; it names file and place. A file
-    is read as data: nothing in it is run, and no more is built than it has numbers for.
+    A file is read as data: nothing in it is run, and no more is built than it has numbers for.
 
-    >>> import tempfile
-    >>> from micrograd_bp import nn
-    >>> model = nn.MLP(2, [3, 1])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     model.save(f"{folder}/model.json")
-    ...     again = load(f"{folder}/model.json")
-    >>> again([1.0, 2.0]).data == model([1.0, 2.0]).data
-    True
+    Args:
+        path: The file.
+
+    Returns:
+        The model, with its names.
+
+    Raises:
+        ValueError: The file is damaged, or holds a module that is none of this library's; it names file and place.
+        OSError: It cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from micrograd_bp import nn
+        >>> model = nn.MLP(2, [3, 1])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.json")
+        ...     again = load(f"{folder}/model.json")
+        >>> again([1.0, 2.0]).data == model([1.0, 2.0]).data
+        True
     """
     content = _read(path)
     numbers = iter(content["parameters"])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number
 from micrograd_bp.value import Value
 
@@ -314,18 +315,6 @@ def _outcome(function: Callable[..., float], point: Sequence[float]) -> float | 
         return type(error)
 
 
-# What leaves a number as it is, by LLVM's instruction: (which operand, its value). Also x + 0.0, but for x = -0.0.
-Neutral: TypeAlias = dict[str, tuple[tuple[int, float], ...]]
-NEUTRAL: Neutral = {
-    "fadd": ((0, -0.0), (1, -0.0)),
-    "fsub": ((1, 0.0),),
-    "fmul": ((0, 1.0), (1, 1.0)),
-    "fdiv": ((1, 1.0),),
-    "pow": ((1, 1.0),),
-}
-NEUTRAL_BUT_FOR_SIGNED_ZERO: Neutral = {"fadd": ((0, 0.0), (1, 0.0), *NEUTRAL["fadd"])}
-
-
 # Powers with these exponents as products, at most 2 ulp from the C library's `pow`; not where the bits count.
 POWERS: dict[float, Callable[[Any], Any]] = {
     2.0: lambda x: x * x,
@@ -334,11 +323,6 @@ POWERS: dict[float, Callable[[Any], Any]] = {
     -1.0: lambda x: 1.0 / x,
     -2.0: lambda x: 1.0 / (x * x),
 }
-SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
-
-
-CALM = ("fadd", "fsub", "fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
-        "tanh", "atan", "atan2", "erf", "erfc", "cbrt", "asinh")  # raise nothing, whatever their operands  # fmt: skip
 
 
 def lower(source: Program, native: Native, exact: bool) -> Program:
@@ -348,18 +332,18 @@ def lower(source: Program, native: Native, exact: bool) -> Program:
     changes. What guards depend on is lowered exactly in any case.
     """
     if not exact:
-        program = Lowering(source, native, exact, NEUTRAL | NEUTRAL_BUT_FOR_SIGNED_ZERO).program
-        if not any(row is not None and row.native in SIGNED for row in program.rows):
+        program = Lowering(source, native, exact, nearly=True).program
+        if not any(row is not None and instruction(row.native).signs for row in program.rows):
             return program
-    return Lowering(source, native, exact, NEUTRAL).program
+    return Lowering(source, native, exact, nearly=False).program
 
 
 class Lowering:
     """The state of `lower`: the old program and the new one."""
 
-    def __init__(self, source: Program, native: Native, exact: bool, neutral: Neutral) -> None:
+    def __init__(self, source: Program, native: Native, exact: bool, nearly: bool) -> None:
         self.program = program = Program()
-        self.native, self.exact, self.neutral = native, exact, neutral
+        self.native, self.exact, self.nearly = native, exact, nearly
         self.refused = False
         self._traces: dict[Any, Trace | None] = {}
         place: list[int] = [0] * len(source)
@@ -381,7 +365,7 @@ class Lowering:
                 end = len(program)
             if row is not None:
                 self.exact = exact or precise[i]
-                self.neutral = NEUTRAL if precise[i] else neutral
+                self.nearly = nearly and not precise[i]
                 place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
@@ -399,7 +383,7 @@ class Lowering:
         kept = live(program, [*program.outputs, *program.guards, *program.checks])
         for i in range(len(source) - 1, -1, -1):
             row, k = source.rows[i], place[i]
-            if wanted[i] and row is not None and not kept[k] and row.native not in CALM:
+            if wanted[i] and row is not None and not kept[k] and not instruction(row.native).calm:
                 program.checks.append(k)
                 waiting = [k]
                 while waiting:
@@ -433,7 +417,8 @@ class Lowering:
                 return operands[1] if known[0] else operands[2]
             if native == "pow" and known[1] in POWERS and not self.exact:
                 return int(POWERS[known[1]](Symbol(self, operands[0])).index)
-            for position, x in self.neutral.get(native, ()):
+            known_of = instruction(native)
+            for position, x in (*known_of.nearly_neutral * self.nearly, *known_of.neutral):
                 k = known[position]
                 if k is not None and k == x and math.copysign(1.0, k) == math.copysign(1.0, x):
                     return operands[1 - position]

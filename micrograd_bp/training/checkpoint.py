@@ -24,6 +24,11 @@ class History(dict[str, list[float]]):
 
     A metric that was added or dropped when a run was resumed has nan for the epochs in which it was not measured.
     `interrupted` says that KeyboardInterrupt (Ctrl-C) ended the training.
+
+    Example:
+        >>> history = History(loss=[1.0, 0.5])
+        >>> history["loss"][-1], history.interrupted
+        (0.5, False)
     """
 
     interrupted: bool = False

@@ -17,13 +17,13 @@ class Log:
     """A callback for `fit` that writes the history to a file, a line for each epoch: the epoch, the loss, the metrics.
 
     The file is written whole after the first epoch of a run, resumed ones included, and grows by a line after each
-    other; what is read at any time is whole lines.
+    other.
 
     Args:
-        path: a file; CSV with a line of names, or, where the name ends in `.jsonl`, an object of JSON in each line.
+        path: A file; CSV with a line of names, or, where the name ends in `.jsonl`, an object of JSON in each line.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: When it is called: the file cannot be written.
 
     Example:
         >>> import pathlib, tempfile
@@ -44,7 +44,7 @@ class Log:
         self.epochs = 0  # that it holds
 
     def __call__(self, epoch: int, history: History) -> None:
-        """Write what is new of the history after so many epochs."""
+        """Write what is new of the history after the epoch of that number."""
         names = list(history)
         if self.names == names and self.epochs == epoch - 1 and os.path.exists(self.path):
             with open(self.path, "a", encoding="utf-8", newline="") as file:

@@ -38,23 +38,36 @@ def parallel_value_and_grad(
     shards: int = SHARDS,
     reduction: str = "mean",
 ) -> tuple[float, Any]:
-    """The mean of f(params, row) over the rows of `data`, and its gradient by `params`, computed by an executor.
-
-    - `params`: a number, an array, a Value, or lists, tuples and dicts of them; the gradient has the same shape.
-    - `executor`: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's `MPIPoolExecutor`, or another.
-    - `shards`: into how many parts the rows are cut. For the same number the result has the same bits, whatever the
-      executor and its workers; for another it may differ by rounding. `reduction`: "mean" or "sum".
+    """The mean of f(params, row) over rows of data, and its gradient by the parameters, computed by an executor.
 
     f is run on copies: only its result counts, and whatever else it changes stays where it ran. A worker that dies
-    costs a retry and a RuntimeWarning. ValueError: there are no rows. TypeError: f gives no number, or cannot be sent
-    to another process. An exception of f's is raised here, with a note that names the row.
+    costs a retry and a RuntimeWarning.
 
-    >>> from concurrent.futures import ThreadPoolExecutor
-    >>> def error(line, row):
-    ...     return (line["slope"] * row[0] + line["offset"] - row[1]) ** 2
-    >>> with ThreadPoolExecutor() as pool:
-    ...     parallel_value_and_grad(error, {"slope": 2.0, "offset": 0.0}, [(1.0, 3.0), (2.0, 5.0)], executor=pool)
-    (1.0, {'slope': -3.0, 'offset': -2.0})
+    Args:
+        f: A function (params, row) -> number.
+        params: A number, an array, a Value, or lists, tuples, dicts and dataclasses of them.
+        data: The rows.
+        executor: A `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's `MPIPoolExecutor`, or another.
+        shards: Into how many parts the rows are cut. For the same number the result has the same bits, whatever the
+            executor and its workers; for another it may differ by rounding.
+        reduction: "mean" or "sum".
+
+    Returns:
+        The mean or sum, and its gradient in the shape of the parameters.
+
+    Raises:
+        ValueError: There are no rows, or no such reduction.
+        TypeError: f gives no number, or cannot be sent to another process. An exception of f's is raised here, with a
+        note
+            that names the row.
+
+    Example:
+        >>> from concurrent.futures import ThreadPoolExecutor
+        >>> def error(line, row):
+        ...     return (line["slope"] * row[0] + line["offset"] - row[1]) ** 2
+        >>> with ThreadPoolExecutor() as pool:
+        ...     parallel_value_and_grad(error, {"slope": 2.0, "offset": 0.0}, [(1.0, 3.0), (2.0, 5.0)], executor=pool)
+        (1.0, {'slope': -3.0, 'offset': -2.0})
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f'reduction is "mean" or "sum", not {reduction!r}')
