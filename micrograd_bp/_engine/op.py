@@ -109,7 +109,7 @@ class Op:
             object.__setattr__(self, fact, x)
 
     def __call__(self, *args: Any) -> Any:
-        """The operation's value: a float for numbers, a Value where one is among the arguments."""
+        """The operation's value: a float for numbers, a Value where one is among the arguments (*args)."""
         if len(args) != self.arity:
             args = self._complete(args)
         taker = None
