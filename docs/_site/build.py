@@ -62,6 +62,11 @@ def on_files(files: Any, *, config: Any) -> Any:
     return files
 
 
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links of pages in docs/ to notebooks, as links to their chapters."""
+    return re.sub(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", r"](notebooks/\1.md)", markdown)
+
+
 def on_page_content(html: str, **_: Any) -> str:
     """Formulas as MathML, which browsers typeset without a script."""
     from latex2mathml.converter import convert
@@ -125,7 +130,8 @@ def chapter(path: Path) -> dict[str, str | bytes]:
     for number, cell in enumerate(json.loads(path.read_text("utf-8"))["cells"]):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            lines.append(re.sub(r"\]\((\w+)\.ipynb(#[^)]*)?\)", r"](\1.md)", source))
+            text = re.sub(r"\]\((\w+)\.ipynb(#[^)]*)?\)", r"](\1.md)", source)
+            lines.append(text.replace("](../docs/", "](../"))
             continue
         lines.append(f"```python\n{source}\n```")
         for place, output in enumerate(cell.get("outputs", ())):
