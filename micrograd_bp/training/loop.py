@@ -75,7 +75,8 @@ def fit(
       the model takes more than 64 ways). It is the same run with other metrics, epochs, patience and callbacks; with
       another model, activation, learning rate or setting of the optimizer it is not, and refused.
     - `jit`: record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
-      the history is the same to rounding. What the model draws at random or keeps between calls is recorded once.
+      the history is the same to rounding. Where the whole run takes less time than compiling, it stays eager. What
+      the model draws at random or keeps between calls is recorded once.
     - `progress`: a bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
     - `executor`: who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
       `MPIPoolExecutor`, or another; every batch is cut into so many `shards` (8), on whose number alone the bits of
@@ -143,9 +144,14 @@ def fit(
     sweep_rows: Callable[..., parallel.Found] = _here
     if executor is not None:
         sweep_rows = resources.enter_context(parallel.team(executor, shards))
-    sweep: Sweep = functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
+
+    def eager(loss: Callable[[Any, Any], Any]) -> Sweep:
+        return functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
+
+    sweep = eager(loss)
     if jit:
-        sweep = compiled_sweep(model, loss, sweep)
+        # With a checkpoint compiled in any case: a run that is resumed with more epochs has the bits of the whole one.
+        sweep = compiled_sweep(model, loss, eager, len(rows) * (epochs - run.epoch) if checkpoint is None else None)
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
     whole = run.state()  # as it was after the last whole epoch
     try:
