@@ -1,6 +1,7 @@
 """`python -m benchmarks.derivatives`: derivatives beyond the gradient, beside the libraries that have them.
 
-Peers (pip install): jax for Taylor series, casadi for implicit functions, uncertainties for correlated inputs.
+Peers (pip install): casadi for sparse Hessians and implicit functions, jax for Taylor series and checkpoints,
+uncertainties for correlated inputs.
 """
 
 from __future__ import annotations
@@ -212,6 +213,73 @@ def long_loop(n: int) -> None:
     print(f"recorded once; {time.perf_counter() - start:.0f} s; the slope is {slope:.6g}\n")
 
 
+def rosenbrock(x: Any, n: int) -> Any:
+    return sum(100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2 for i in range(n - 1))
+
+
+def sparse_hessian(n: int) -> Makers:
+    """Of the chained Rosenbrock function: built and evaluated once."""
+    import numpy as np
+
+    x = np.linspace(-1.0, 1.0, n)
+
+    def casadi_built() -> Callable[[], object]:
+        import casadi
+
+        def run() -> object:
+            z = casadi.SX.sym("z", n)
+            hessian = casadi.Function("h", [z], [casadi.hessian(rosenbrock(z, n), z)[0]])
+            return hessian(x).sparse()
+
+        return run
+
+    return {
+        "mg.hessian, sparse": lambda: lambda: mg.hessian(lambda z: rosenbrock(z, n), sparse=True)(x),
+        "casadi, built and evaluated": casadi_built,
+    }
+
+
+def sparse_again(n: int) -> Makers:
+    """The same Hessian, evaluated again and again: each peer as fast as it gets."""
+    import numpy as np
+
+    x = np.linspace(-1.0, 1.0, n)
+
+    def compiled() -> Callable[[], object]:
+        run: Any = mg.jit(mg.hessian(lambda z: rosenbrock(z, n), sparse=True))
+        run.pays = 0  # compile at once
+        run(x)
+        return lambda: run(x)
+
+    def casadi_function(c: bool) -> Callable[[], object]:
+        import casadi
+
+        z = casadi.SX.sym("z", n)
+        hessian = casadi.Function("h", [z], [casadi.hessian(rosenbrock(z, n), z)[0]])
+        if c:
+            import os
+            import subprocess
+            import tempfile
+
+            folder = tempfile.mkdtemp()
+            here = os.getcwd()
+            os.chdir(folder)
+            try:
+                hessian.generate("h.c")
+                subprocess.run(["cc", "-O2", "-shared", "-fPIC", "h.c", "-o", "h.so"], check=True)
+                hessian = casadi.external("h", os.path.join(folder, "h.so"))
+            finally:
+                os.chdir(here)
+        return lambda: hessian(x)
+
+    return {
+        "mg.jit of mg.hessian, sparse": compiled,
+        "mg.hessian, sparse": lambda: lambda: mg.hessian(lambda z: rosenbrock(z, n), sparse=True)(x),
+        "casadi, in its virtual machine": lambda: casadi_function(c=False),
+        "casadi, generated C": lambda: casadi_function(c=True),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.derivatives", description=__doc__)
     parser.add_argument("words", nargs="*", help="only what has one of these words in its title")
@@ -224,6 +292,8 @@ def main() -> None:
         "a derivative of one's own": opaque(),
         "implicit functions": implicit(3 if small else 10),
         "checkpointing": checkpointing(100 if small else 10_000),
+        f"sparse Hessian, {5 if small else 5_000} variables": sparse_hessian(5 if small else 5_000),
+        f"sparse Hessian again, {5 if small else 500} variables": sparse_again(5 if small else 500),
         "correlated inputs": correlated_inputs(3 if small else 100),
     }
     if not options.words or "long" in options.words:

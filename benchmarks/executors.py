@@ -59,7 +59,7 @@ def main() -> None:
             packed = len(parallel._packed(measure, parameters)) + 8 * len(parameters)
             for batch in options.batches:
                 rows = [([rng.gauss(0, 1) for _ in range(width)], rng.gauss(0, 1)) for _ in range(batch)]
-                with parallel.team(pool, WORKERS) as shared:
+                with parallel.sharded(pool, WORKERS) as shared:
                     here, there = (functools.partial(step, sweep, model, rows) for sweep in (loop._here, shared))
                     wall = race({"here": here, "there": there}, rounds=options.rounds)
                     steps = {"here": here, "there": there, "shard": shard(measure, parameters, rows)}

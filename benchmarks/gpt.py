@@ -13,7 +13,7 @@ import argparse
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 NAMES = (
@@ -55,8 +55,17 @@ def parameters(value: type[Any], rng: random.Random) -> dict[str, Matrix]:
     }
 
 
+DOTS: dict[type, Callable[[Vector, Vector], Any]] = {}  # by the class of Values, where it has one of its own
+
+
+def dot(x: Vector, y: Vector) -> Any:
+    """The sum of the products: one node where the engine is this library's, as a unit's net input is."""
+    own = DOTS.get(type(x[0]))
+    return own(x, y) if own else sum([xi * yi for xi, yi in zip(x, y)])
+
+
 def linear(matrix: Matrix, x: Vector) -> Vector:
-    return [sum([w * xi for w, xi in zip(row, x)]) for row in matrix]
+    return [dot(row, x) for row in matrix]
 
 
 def softmax(logits: Vector) -> Vector:
@@ -67,7 +76,7 @@ def softmax(logits: Vector) -> Vector:
 
 
 def rms_norm(x: Vector) -> Vector:
-    scale = (sum([xi * xi for xi in x]) * (1.0 / len(x)) + 1e-5) ** -0.5
+    scale = (dot(x, x) * (1.0 / len(x)) + 1e-5) ** -0.5
     return [xi * scale for xi in x]
 
 
@@ -83,9 +92,9 @@ def attend(weights: dict[str, Matrix], x: Vector, keys: Matrix, values: Matrix) 
     mixed: Vector = []
     for start in range(0, WIDTH, SIZE):
         head = slice(start, start + SIZE)
-        scores = [sum([q * k for q, k in zip(query[head], key[head])]) * SIZE**-0.5 for key in keys]
-        attention = softmax(scores)
-        mixed += [sum([a * value[i] for a, value in zip(attention, values)]) for i in range(start, start + SIZE)]
+        asked = query[head]
+        attention = softmax([dot(asked, key[head]) * SIZE**-0.5 for key in keys])
+        mixed += [dot(attention, [value[i] for value in values]) for i in range(start, start + SIZE)]
     return linear(weights["mix"], mixed)
 
 
@@ -173,12 +182,14 @@ def invent(weights: dict[str, Matrix], rng: random.Random, temperature: float = 
 
 def main() -> None:
     from micrograd_bp import Value, engine_name
+    from micrograd_bp.nn import net_input
 
     parser = argparse.ArgumentParser(description="Train a GPT in plain Values on first names, and let it invent some.")
     parser.add_argument("--steps", type=int, default=1000, help="names to train on (default: 1000)")
     parser.add_argument("--small", action="store_true", help="three names")
     options = parser.parse_args()
     steps = 3 if options.small else options.steps
+    DOTS[Value] = net_input
     rng = random.Random(42)
     trainer = Trainer(Value, rng, steps)
     print(f"{len(trainer.optimizer.parameters)} parameters, {engine_name()} engine")

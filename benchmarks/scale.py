@@ -1,7 +1,8 @@
 """`python -m benchmarks.scale`: what a node, an edge and a million of them cost, in memory and time, on each engine.
 
 Chains of nodes with one operand, with two, and one node with very many; recorded and swept back. Memory is what the
-process grows by, time is the processor's; every row is measured in a process of its own.
+process grows by, time is the processor's; every row is measured in a process of its own. A loop of Euler steps says
+whether a node costs the same in a large graph as in a small one, and in the tenth graph as in the first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import gc
 import importlib
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -50,11 +52,28 @@ def fan(mg: Any, count: int) -> Any:
     return mg.math.fsum(leaves * (count // 8))
 
 
+def products(mg: Any, count: int) -> Any:
+    """One node with so many operands, as a unit's net input has: half of them weights, half inputs."""
+    leaves = [mg.Value(1.0) for _ in range(8)]
+    return mg.nn.net_input(leaves * (count // 16), leaves * (count // 16))
+
+
+def euler(steps: int, k: Any, c: Any) -> Any:
+    """A damped spring by Euler's method: eight operations a step."""
+    x, v, dt = k * 0.0 + 1.0, c * 0.0, 0.001
+    for _ in range(steps):
+        a = k * x + c * v
+        x = (x + v * dt) * 1.0
+        v = v - a * dt
+    return x + v
+
+
 SHAPES: dict[str, Callable[[Any, int], Any]] = {
     "a node of one operand": unary,
     "a node of two operands, x + y": binary,
     "a node of two operands, x * y": product,
     "an operand more, of fsum": fan,
+    "an operand more, of net_input": products,
 }
 
 
@@ -77,6 +96,28 @@ def measured(mg: Any, make: Callable[[Any, int], Any], count: int) -> tuple[floa
         del output
     record, back = (min(column) / count * 1e9 for column in zip(*times))
     return size / count, record, back
+
+
+def repeated(mg: Any, count: int, repetitions: int = 10) -> list[tuple[float, ...]]:
+    """Of a loop of so many nodes, in the first repetition of a new process and in the last.
+
+    Nanoseconds a node to record and to sweep, user and system; then the time of `grad` as a multiple of recording,
+    sweeping and freeing.
+    """
+    rows = []
+    for _ in range(repetitions):
+        k, c = mg.Value(1.0), mg.Value(0.1)
+        before, start = resource.getrusage(resource.RUSAGE_SELF), time.process_time()
+        output = euler(count // 8, k, c)
+        output.backward()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        del output
+        stop = time.process_time()
+        mg.grad(lambda k, c: euler(count // 8, k, c), (0, 1))(1.0, 0.1)
+        grad = (time.process_time() - stop) / (stop - start)
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        rows.append((user / count * 1e9, system / count * 1e9, grad))
+    return [rows[0], rows[-1]]
 
 
 def compiled(mg: Any, count: int, rows: int = 4096) -> tuple[float, ...]:
@@ -107,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--count", type=int, default=500_000)
     parser.add_argument("--only", nargs=2, metavar=("ENGINE", "SHAPE"), help="one row of a table")
+    parser.add_argument("--loop", type=int, metavar="COUNT", help="one row of the table of loops")
     parser.add_argument("--small", action="store_true", help="a thousand nodes")
     options = parser.parse_args()
     if options.small:
@@ -115,12 +157,23 @@ def main() -> None:
         engine, shape = options.only
         print("| {:.0f} | {:.0f} | {:.0f} |".format(*measured(engines.load(engine), SHAPES[shape], options.count)))
         return
+    if options.loop:
+        first, last = repeated(engines.load("accelerated"), options.loop, 3 if options.small else 10)
+        print(("| {:.0f} | {:.0f} | {:.2f} " * 2 + "|").format(*first, *last))
+        return
     for engine in ("pure", "accelerated"):
         print(f"\n**{engine}**\n\n| | bytes | ns to record | ns to sweep |\n|---|---:|---:|---:|")
         for shape in SHAPES:
             command = [sys.executable, "-m", "benchmarks.scale", "--count", str(options.count), "--only", engine, shape]
             row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
             print(f"| {shape} {row}", flush=True)
+    print("\n**a loop, accelerated**: ns a node to record and sweep it, and `grad` beside them\n")
+    print("| nodes | user, at first | system | grad | user, the tenth time | system | grad |")
+    print("|---:" * 7 + "|")
+    for count in (1_000,) if options.small else (1_000, 10_000, 100_000, 1_000_000, 10_000_000):
+        command = [sys.executable, "-m", "benchmarks.scale", "--loop", str(count), *["--small"] * options.small]
+        row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        print(f"| {count:,} {row}", flush=True)
     print("\n**compiled**\n\n| nodes | bytes | ms to compile | ns a row |\n|---:|---:|---:|---:|")
     mg = engines.load("accelerated")
     compiled(mg, 100)  # LLVM is loaded

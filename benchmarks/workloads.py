@@ -14,7 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from benchmarks import engines, minimal_value
-from benchmarks.gpt import Trainer
+from benchmarks.gpt import DOTS, Trainer
 
 Step = Callable[[], object]
 
@@ -94,11 +94,13 @@ def scalar_chain(name: str) -> Step:
     return step
 
 
-def scalar_floats(name: str) -> Step:
+def scalar_floats(name: str, units: bool = False) -> Step:
     """Weighted sums, 2-16-16-1, of 100 points, squared and added up: the arithmetic of a network without activations.
 
-    On Values recorded, walked back and freed; on plain floats just computed.
+    On Values recorded, walked back and freed, written with operators or (units) as net inputs; on plain floats just
+    computed.
     """
+    net_input = scalar_engine(name).package.nn.net_input if units else None
     number = float if name == "plain floats" else scalar_engine(name).Value
     rng = random.Random(0)
     points = [[rng.gauss(0.0, 1.0), rng.gauss(0.0, 1.0)] for _ in range(100)]
@@ -111,7 +113,10 @@ def scalar_floats(name: str) -> Step:
         total = number(0.0)
         for x in points:
             for layer in layers:
-                x = [sum((wi * xi for wi, xi in zip(w, x)), b) for w, b in layer]
+                if net_input:
+                    x = [net_input(w, x, b) for w, b in layer]
+                else:
+                    x = [sum((wi * xi for wi, xi in zip(w, x)), b) for w, b in layer]
             total = total + x[0] * x[0]
         if name != "plain floats":
             total.backward()
@@ -121,9 +126,40 @@ def scalar_floats(name: str) -> Step:
 
 def scalar_gpt(name: str) -> Step:
     """One training step of the GPT of benchmarks/gpt.py on a name of eight letters."""
-    minimal = name == "slots and tuples, pure Python"
-    trainer = Trainer(minimal_value.Value if minimal else scalar_engine(name).Value, random.Random(0))
+    if name == "slots and tuples, pure Python":
+        trainer = Trainer(minimal_value.Value, random.Random(0))
+    else:
+        engine = scalar_engine(name)
+        DOTS[engine.Value] = engine.package.nn.net_input
+        trainer = Trainer(engine.Value, random.Random(0))
     return lambda: trainer.step("isabella")
+
+
+def single_rows(name: str) -> Step:
+    """micrograd's demonstration row by row: value and gradient of one point's hinge loss, ten points a call."""
+    points, labels = moons()
+    if name == "PyTorch, eager tensors":
+        torch = importlib.import_module("torch")
+        torch.set_num_threads(1)
+        parameters = [torch.tensor(p, requires_grad=True) for p in moons_arrays()[2]]
+        rows = [(torch.tensor([x], dtype=torch.float64), torch.tensor([y])) for x, y in zip(points[:10], labels)]
+
+        def tensors() -> None:
+            w1, b1, w2, b2, w3, b3 = parameters
+            for x, y in rows:
+                score = (torch.relu(torch.relu(x @ w1 + b1) @ w2 + b2) @ w3 + b3)[:, 0]
+                torch.relu(1.0 - y * score).sum().backward()
+
+        return tensors
+    engine = scalar_engine(name)
+    random.seed(1337)
+    model = engine.MLP(2, [16, 16, 1])
+
+    def step() -> None:
+        for x, y in zip(points[:10], labels):
+            (1 - y * model(x)).relu().backward()
+
+    return step
 
 
 def iris() -> tuple[list[list[float]], list[int]]:
@@ -256,6 +292,10 @@ WORKLOADS: dict[str, dict[str, Callable[[], Step]]] = {
         "autograd, arrays": autograd_moons,
         "CasADi, SX": casadi_moons,
     },
+    "single rows of the same network: value and gradient of ten points, one by one": {
+        "PyTorch, eager tensors": lambda: single_rows("PyTorch, eager tensors"),
+        **scalar(single_rows),
+    },
     "GPT of one layer: one training step on a name of eight letters": {
         "slots and tuples, pure Python": lambda: scalar_gpt("slots and tuples, pure Python"),
         **scalar(scalar_gpt, OURS),
@@ -263,6 +303,8 @@ WORKLOADS: dict[str, dict[str, Callable[[], Step]]] = {
     "plain floats: the sums of a network 2-16-16-1, and what their derivatives add": {
         "plain floats": lambda: scalar_floats("plain floats"),
         **scalar(scalar_floats, OURS),
+        "micrograd_bp, accelerated, net inputs": lambda: scalar_floats("accelerated", units=True),
+        "micrograd_bp, pure, net inputs": lambda: scalar_floats("pure", units=True),
     },
     "dot product of 1,000": scalar(scalar_dot),
     "chain of 15,000 operations": scalar(scalar_chain),

@@ -7,9 +7,11 @@
 0.393224
 """
 
+import builtins
 from typing import TYPE_CHECKING
 
 from micrograd_bp import datasets, losses, math, nn, ops, optim, testing, training
+from micrograd_bp._engine.detaching import no_grad, stop_gradient
 from micrograd_bp._engine.trees import register_pytree_node
 from micrograd_bp._version import __version__
 from micrograd_bp.check import gradcheck
@@ -34,27 +36,6 @@ from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 if TYPE_CHECKING:  # the ops, each with its own signature
     from micrograd_bp._engine.declarations import *  # noqa: F403
-else:
-    from micrograd_bp.ops import (
-        clip,
-        digamma,
-        elu,
-        gelu,
-        leaky_relu,
-        log_sigmoid,
-        logaddexp,
-        maximum,
-        minimum,
-        reciprocal,
-        relu,
-        sigmoid,
-        sign,
-        silu,
-        softplus,
-        square,
-        step,
-        where,
-    )
 
 __all__ = [
     "Op",
@@ -63,19 +44,15 @@ __all__ = [
     "argmin",
     "backward_source",
     "checkpoint",
-    "clip",
     "custom_derivative",
     "datasets",
-    "digamma",
     "draw",
     "draw_curve",
     "draw_network",
-    "elu",
     "engine_name",
     "explore",
     "fixed_point",
     "formula",
-    "gelu",
     "grad",
     "gradcheck",
     "gradients",
@@ -85,32 +62,21 @@ __all__ = [
     "jit",
     "jvp",
     "kernel",
-    "leaky_relu",
-    "log_sigmoid",
-    "logaddexp",
     "losses",
     "math",
-    "maximum",
-    "minimum",
     "nn",
+    "no_grad",
     "ops",
     "optim",
     "parallel_value_and_grad",
     "paths",
     "propagate",
-    "reciprocal",
     "register_pytree_node",
-    "relu",
     "remat",
     "root",
     "rounding_error",
     "sensitivities",
-    "sigmoid",
-    "sign",
-    "silu",
-    "softplus",
-    "square",
-    "step",
+    "stop_gradient",
     "taylor",
     "testing",
     "topological_order",
@@ -119,9 +85,12 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
-    "where",
 ]
+
+_names = [op.name for op in ops.PUBLIC if not hasattr(builtins, op.name)]  # abs(x) and pow(x, y) are Python's own
+globals().update({name: ops.TABLE[name] for name in _names})
+__all__ += _names
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(__all__)

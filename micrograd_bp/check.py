@@ -18,7 +18,7 @@ from micrograd_bp.transforms import _Call, _name, jacobian, vjp
 
 Vector: TypeAlias = list[float]
 Matrix: TypeAlias = list[Vector]  # a row for every output, a column for every input
-Map: TypeAlias = Callable[[Any], Any]  # from a Vector to a Vector, and from Values to Values
+VectorFunction: TypeAlias = Callable[[Any], Any]  # from a Vector to a Vector, and from Values to Values
 
 LEVELS = 24  # steps, each half the one before; four times as many are tried before a derivative is called wrong
 COLUMNS = 6  # of the extrapolation table; further columns add noise and no digits
@@ -27,7 +27,7 @@ ROUNDING = 1e-12  # error of rules and sweeps, relative to the sum of the absolu
 LEAST = 1e-300  # smaller errors are ignored: floats lose relative precision there
 
 
-class Step(NamedTuple):
+class TwoSided(NamedTuple):
     """A function's values at a step to the right and to the left of a point."""
 
     size: float
@@ -100,8 +100,8 @@ def gradcheck(
         return trees.entries(f(*trees.shaped(args, numbers), **kwargs))
 
     rng = rng or random.Random(0)
-    quantity: Map = flat
-    evaluate: Map = functools.partial(_value, flat)
+    quantity: VectorFunction = flat
+    evaluate: VectorFunction = functools.partial(_value, flat)
     for _ in range(order):
         slopes = jacobian(quantity)
         names = [[f"d {y} / d {x}" for x in inputs] for y in outputs]
@@ -116,7 +116,7 @@ def gradcheck(
 
 
 def _wrong_slope(
-    evaluate: Map, point: Vector, analytic: Matrix, sizes: Matrix, names: list[list[str]], inputs: list[str]
+    evaluate: VectorFunction, point: Vector, analytic: Matrix, sizes: Matrix, names: list[list[str]], inputs: list[str]
 ) -> str:
     """A message about a derivative that finite differences contradict; "" if they agree."""
     centre = evaluate(point)
@@ -157,7 +157,7 @@ def _sizes(call: _Call) -> Matrix:
     return [list(row) for row in zip(*columns)]
 
 
-def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[Step]) -> dict[int, str]:
+def _faults(slopes: Vector, usual: Vector, centre: Vector, steps: list[TwoSided]) -> dict[int, str]:
     """The outputs whose derivative finite differences contradict, with a message.
 
     Where an output does not change at the smallest steps, it may be flat there, or the steps may be lost to rounding
@@ -187,7 +187,7 @@ def _fault(slope: float, usual: float, estimate: Estimate) -> str:
     return "" if abs(slope - numeric) <= error else f"but {numeric!r} ± {error:.1g} by finite differences"
 
 
-def _moved(evaluate: Map, point: Vector, j: int, x: float) -> Vector:
+def _moved(evaluate: VectorFunction, point: Vector, j: int, x: float) -> Vector:
     """The values where point[j] is x; OverflowError where they are not finite."""
     values: Vector = evaluate([*point[:j], x, *point[j + 1 :]])
     if not all(map(math.isfinite, [x, *values])):
@@ -195,13 +195,13 @@ def _moved(evaluate: Map, point: Vector, j: int, x: float) -> Vector:
     return values
 
 
-def _steps(at: Callable[[float], Vector], x: float, levels: int) -> list[Step]:
+def _steps(at: Callable[[float], Vector], x: float, levels: int) -> list[TwoSided]:
     """The function's values at steps that halve, from a quarter of x's size, or less if that leaves the domain."""
-    steps: list[Step] = []
+    steps: list[TwoSided] = []
     size = 2.0 ** (math.frexp(max(abs(x), 1.0))[1] - 3)
     while len(steps) < levels and size > 16.0 * math.ulp(x):
         try:
-            steps.append(Step(size, (x + size) - (x - size), at(x + size), at(x - size)))
+            steps.append(TwoSided(size, (x + size) - (x - size), at(x + size), at(x - size)))
             size /= 2.0
         except (ArithmeticError, ValueError):
             steps.clear()
@@ -209,7 +209,7 @@ def _steps(at: Callable[[float], Vector], x: float, levels: int) -> list[Step]:
     return steps
 
 
-def _estimate(i: int, here: float, steps: list[Step]) -> Estimate:
+def _estimate(i: int, here: float, steps: list[TwoSided]) -> Estimate:
     """The derivative of output i, from its values at the steps."""
     sizes = [step.size for step in steps]
     rounding = [2.0**-53 * max(abs(step.right[i]), abs(step.left[i])) for step in steps]
@@ -244,13 +244,13 @@ def _limit(sizes: Vector, series: Vector, power: int, rounding: Vector) -> Limit
     return best
 
 
-def _value(f: Map, numbers: Vector) -> Vector:
+def _value(f: VectorFunction, numbers: Vector) -> Vector:
     """f's value at numbers, computed on Values, since f may use methods that floats lack."""
     value: Vector = vjp(f, numbers)[0]
     return value
 
 
-def _flattened(slopes: Map, numbers: Any) -> Any:
+def _flattened(slopes: VectorFunction, numbers: Any) -> Any:
     return [slope for row in slopes(numbers) for slope in row]
 
 

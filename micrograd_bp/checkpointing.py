@@ -38,11 +38,11 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
             state = step(state, *params)
 
     Args:
-        step: from a state (a number, an array, or lists, tuples and dicts of numbers) to one that is built alike; it
+        step: From a state (a number, an array, or lists, tuples and dicts of numbers) to one that is built alike; it
             may take parameters, which are differentiated by as well. It must give the same for the same numbers, and
             make use of no other Values (TypeError).
-        n: how many steps.
-        snapshots: how many states are kept, 1 or more; 4 log2(n) unless given. With s of them a sweep computes
+        n: How many steps.
+        snapshots: How many states are kept, 1 or more; 4 log2(n) unless given. With s of them a sweep computes
             `recomputations(n, s)` steps beside the first n: for 10,000,000 steps and 96 states each step four to five
             times again; memory and time trade as r n for s = O(n**(1/r)).
 
@@ -57,12 +57,13 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
     Raises:
         TypeError, ValueError: n or snapshots is no such count; a step's result is not built like its state.
 
-    >>> from micrograd_bp import Value
-    >>> x = Value(3.0)
-    >>> y = checkpoint(lambda x: 0.5 * x + 1.0, 1_000)(x)
-    >>> y.backward()
-    >>> y.data, x.grad == 0.5**1000
-    (2.0, True)
+    Example:
+        >>> from micrograd_bp import Value
+        >>> x = Value(3.0)
+        >>> y = checkpoint(lambda x: 0.5 * x + 1.0, 1_000)(x)
+        >>> y.backward()
+        >>> y.data, x.grad == 0.5**1000
+        (2.0, True)
     """
     for name, count, least in (("n", n, 0), ("snapshots", 1 if snapshots is None else snapshots, 1)):
         if isinstance(count, bool) or not isinstance(count, int):
@@ -98,21 +99,31 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
 def remat(f: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, whose graph is not kept: a reverse sweep records it again and sweeps it at once.
 
-    Memory for all that f computes on the way is needed by one call at a time, for one more evaluation of f. f takes
-    and gives numbers, arrays, lists, tuples and dicts of them, and makes use of no other Values (TypeError): what it is
-    to be differentiated by is among its arguments.
+    Memory for all that f computes on the way is needed by one call at a time, for one more evaluation of f.
 
-    >>> from micrograd_bp import Value, math
-    >>> def long_sum(x):
-    ...     return sum(math.sin(k * x) for k in range(1000))
-    >>> x = Value(0.5)
-    >>> y = remat(long_sum)(x)
-    >>> len(y.operands), y.op.name
-    (2, 'remat(long_sum)')
-    >>> y.backward()
-    >>> from micrograd_bp import grad
-    >>> x.grad == grad(long_sum)(0.5)
-    True
+    Args:
+        f: A function of numbers, arrays, lists, tuples and dicts of them, that gives such a tree. What it is to be
+            differentiated by is among its arguments.
+
+    Returns:
+        A function of the same arguments; where a Value is among them, each number of its result is an operation on
+        them.
+
+    Raises:
+        TypeError: When it is called, f makes use of a Value that is not among its arguments.
+
+    Example:
+        >>> from micrograd_bp import Value, math
+        >>> def long_sum(x):
+        ...     return sum(math.sin(k * x) for k in range(1000))
+        >>> x = Value(0.5)
+        >>> y = remat(long_sum)(x)
+        >>> len(y.operands), y.op.name
+        (2, 'remat(long_sum)')
+        >>> y.backward()
+        >>> from micrograd_bp import grad
+        >>> x.grad == grad(long_sum)(0.5)
+        True
     """
     title = f"remat({_name(f)})"
 
@@ -142,10 +153,18 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
 def recomputations(n: int, snapshots: int) -> int:
     """How many steps of n are computed again to reverse them all with so many states kept: the least that is possible.
 
-    r n - C(s + r, s + 1) with the least r for which n <= C(s + r, s).
+    It is r n - C(s + r, s + 1), with the least r for which n <= C(s + r, s).
 
-    >>> recomputations(10, 1), recomputations(10, 3), recomputations(10, 10)
-    (45, 15, 9)
+    Args:
+        n: How many steps.
+        snapshots: How many states are kept, s.
+
+    Returns:
+        The count, beside the first n steps; each step is recorded once as well.
+
+    Example:
+        >>> recomputations(10, 1), recomputations(10, 3), recomputations(10, 10)
+        (45, 15, 9)
     """
     r = 0
     while math.comb(snapshots + r, snapshots) < n:

@@ -35,10 +35,10 @@ def custom_derivative(function: Callable[..., Any], partials: Callable[..., Any]
     """A Python function with a derivative of one's own, of any number of inputs and outputs, and of any order.
 
     Args:
-        function: of floats, arrays, lists, tuples and dicts of them, to such a tree of numbers. It is always called
+        function: Of floats, arrays, lists, tuples and dicts of them, to such a tree of numbers. It is always called
             with plain numbers, so it may call what knows no Values: a C library, a table, a quadrature. What is no
             float among its arguments (an int, a string), and keyword arguments, arrive as they are.
-        partials: its rule, given here or by the decorator `@function.partials`. It is called with the function's
+        partials: Its rule, given here or by the decorator `@function.partials`. It is called with the function's
             result and its arguments, and gives the derivatives as `jacobian` does: for one number a tuple with an
             entry for each argument, built like the argument; for several outputs such a tuple in the place of each;
             where output or argument is an array, an array of shape output.shape + argument.shape. Entries for what is
@@ -54,17 +54,18 @@ def custom_derivative(function: Callable[..., Any], partials: Callable[..., Any]
         TypeError, when it is called: the rule is missing or gives something that is built otherwise; the function gives
         what is no number.
 
-    >>> import math
-    >>> from micrograd_bp import Value
-    >>> @custom_derivative
-    ... def polar(x, y):
-    ...     return [math.hypot(x, y), math.atan2(y, x)]
-    >>> @polar.partials
-    ... def polar(out, x, y):
-    ...     r, _ = out
-    ...     return [(x / r, y / r), (-y / r**2, x / r**2)]
-    >>> polar(3.0, 4.0)[0], polar(Value(3.0), 4.0)[0]
-    (5.0, Value(data=5.0, grad=0.0))
+    Example:
+        >>> import math
+        >>> from micrograd_bp import Value
+        >>> @custom_derivative
+        ... def polar(x, y):
+        ...     return [math.hypot(x, y), math.atan2(y, x)]
+        >>> @polar.partials
+        ... def polar(out, x, y):
+        ...     r, _ = out
+        ...     return [(x / r, y / r), (-y / r**2, x / r**2)]
+        >>> polar(3.0, 4.0)[0], polar(Value(3.0), 4.0)[0]
+        (5.0, Value(data=5.0, grad=0.0))
     """
     return CustomDerivative(function, partials)
 

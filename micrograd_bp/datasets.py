@@ -26,6 +26,16 @@ class Dataset(NamedTuple):
     """Rows of numbers `X`, the class of each as a whole number `y`, and the names of columns and classes.
 
     Where there are no `classes`, the task is regression, and `y` holds numbers.
+
+    Args:
+        X: A list of numbers for each row.
+        y: The number of each row's class, or its target.
+        features: What the columns of X are called.
+        classes: What the classes are called, in the order of their numbers.
+
+    Example:
+        >>> Dataset([[1.0], [2.0]], [0, 1], ["size"], ["small", "large"]).classes[1]
+        'large'
     """
 
     X: list[list[float]]
@@ -34,11 +44,10 @@ class Dataset(NamedTuple):
     classes: list[str]
 
     def split(self, test: float = 0.3, rng: random.Random | None = None) -> tuple[Dataset, Dataset]:
-        """The rows to learn from and the rows held out, shuffled; every class, where there are some, gives the same
-        share of its rows.
+        """The rows to learn from and the rows held out, shuffled; each class gives the same share of its rows.
 
-        `test` is the share held out, `rng` the source of randomness (by default one seeded with 0). ValueError: the
-        share is not between 0 and 1, or leaves one side without rows.
+        `test` is the share held out, between 0 and 1; `rng` the source of randomness (by default one seeded with 0).
+        ValueError: the share is not between 0 and 1, or leaves one side without rows.
 
         >>> train, test = iris().split(0.2)
         >>> [test.y.count(k) for k in range(3)]
@@ -60,12 +69,17 @@ class Dataset(NamedTuple):
 
 
 def iris() -> Dataset:
-    """Fisher's 150 irises: four lengths in cm, three species (Annals of Eugenics 7, 1936, pp. 179-188).
+    """Fisher's 150 irises: four lengths in cm, three species.
 
-    The table is Fisher's own, without the two errors (rows 35 and 38) of the copy in the UCI repository.
+    Returns:
+        150 rows. The table is Fisher's own, without the two errors (rows 35 and 38) of the copy in the UCI repository.
 
-    >>> iris().X[34]
-    [4.9, 3.1, 1.5, 0.2]
+    Source:
+        Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 1936, pp. 179-188.
+
+    Example:
+        >>> iris().X[34]
+        [4.9, 3.1, 1.5, 0.2]
     """
     content = pkgutil.get_data("micrograd_bp", "data/iris.csv") or b""  # importlib.resources takes 10 ms to import
     return Dataset(*tables.encoded(tables.parse(content.decode(), "iris.csv"), "species"))
@@ -74,19 +88,30 @@ def iris() -> Dataset:
 def xor() -> Dataset:
     """Exclusive or: four rows that no line divides.
 
-    >>> xor().X, xor().y
-    ([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0])
+    Returns:
+        Four rows of two numbers, 0 or 1, and whether they differ.
+
+    Example:
+        >>> xor().X, xor().y
+        ([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0])
     """
     return Dataset([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0], ["a", "b"], ["0", "1"])
 
 
 def moons(n: int = 100, noise: float = 0.1, rng: random.Random | None = None) -> Dataset:
-    """n points on two half circles that reach into each other, with normal noise of that standard deviation.
+    """Points on two half circles that reach into each other, with normal noise.
 
-    `rng` is the source of randomness (by default one seeded with 0).
+    Args:
+        n: How many points; the two classes get as many, to one.
+        noise: The standard deviation of the noise on each coordinate; the circles have radius 1.
+        rng: The source of randomness; by default one seeded with 0.
 
-    >>> moons(4, noise=0.0).X[0]
-    [1.0, 0.0]
+    Returns:
+        So many rows of two coordinates.
+
+    Example:
+        >>> moons(4, noise=0.0).X[0]
+        [1.0, 0.0]
     """
     source = _source(rng)
 
@@ -100,10 +125,21 @@ def moons(n: int = 100, noise: float = 0.1, rng: random.Random | None = None) ->
 def spirals(
     n: int = 100, arms: int = 2, noise: float = 0.05, turns: float = 1.0, rng: random.Random | None = None
 ) -> Dataset:
-    """n points on so many arms of a spiral in the unit circle, each of so many turns; the rest as for `moons`.
+    """Points on the arms of a spiral in the unit circle, with normal noise.
 
-    >>> len(spirals(90, arms=3).classes)
-    3
+    Args:
+        n: How many points; the arms get as many, to one.
+        arms: How many arms, each a class.
+        noise: The standard deviation of the noise on each coordinate.
+        turns: How many turns each arm makes.
+        rng: The source of randomness; by default one seeded with 0.
+
+    Returns:
+        So many rows of two coordinates.
+
+    Example:
+        >>> len(spirals(90, arms=3).classes)
+        3
     """
     source = _source(rng)
 
@@ -127,32 +163,42 @@ def read_csv(
     decimal: str = ".",
     progress: bool | None = None,
 ) -> Dataset:
-    """A table of one's own: a line of column names, then rows of numbers with a label in the column `target`.
+    r"""A table of one's own: a line of column names, then rows of numbers with a label in one of the columns.
 
-    The target is by default the last column; columns in `ignore` are passed over. Cells are divided by commas,
-    semicolons, tabs or bars, whichever the first line has most of.
+    Cells are divided by commas, semicolons, tabs or bars, whichever the first line has most of.
 
-    - `task`: "classification", whose labels are the classes, or "regression", whose targets are numbers, and
-      `classes` is empty; by default regression where the targets are numbers, more than 20 of them or not whole.
-    - `missing`: what is done about an empty cell (or `?`, `NA`, `nan`, `null` among numbers): None refuses it, "drop"
-      leaves the row out, "mean" puts the mean of the column there.
-    - `categories`: True makes of every column of text a column of 0 and 1 for each of its texts, called
-      `column=text`; a collection of names does so for these columns, though they hold numbers.
-    - `header`: False for a file whose first line is a row, whose columns are then called `column 1` and so on; None
-      refuses a first line that looks like one.
-    - `encoding`, `decimal`: of the text, and of its numbers (`","` where 2,5 is two and a half).
-    - `progress`: a bar on stderr: True, False, or (None) on a terminal once reading has taken a second.
+    Args:
+        path: The CSV file.
+        target: The column of labels; by default the last.
+        ignore: Columns that are passed over.
+        task: "classification", whose labels are the classes, or "regression", whose targets are numbers; by default
+            regression where the targets are numbers, more than 20 of them or not whole.
+        missing: What is done about an empty cell (or `?`, `NA`, `nan`, `null` among numbers): None refuses it, "drop"
+            leaves the row out, "mean" puts the mean of the column there.
+        categories: True makes of every column of text a column of 0 and 1 for each of its texts, called
+            `column=text`; a collection of names does so for these columns, though they hold numbers.
+        header: False for a file whose first line is a row, whose columns are then called `column 1` and so on; None
+            refuses a first line that looks like one.
+        encoding: Of the text.
+        decimal: The mark in its numbers, `","` where 2,5 is two and a half.
+        progress: A bar on stderr: True, False, or (None) on a terminal once reading has taken a second.
 
-    ValueError: the file is no such table; the message names file, line and column, and what can be done.
+    Returns:
+        The rows and their targets; for a regression `classes` is empty.
 
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "fruit.csv")
-    ...     _ = path.write_text("weight,kind\\n150,apple\\n170,apple\\n5,cherry\\n")
-    ...     read_csv(path, target="kind")
-    ...     read_csv(path, target="weight", task="regression", categories=True)[1:]
-    Dataset(X=[[150.0], [170.0], [5.0]], y=[0, 0, 1], features=['weight'], classes=['apple', 'cherry'])
-    ([150.0, 170.0, 5.0], ['kind=apple', 'kind=cherry'], [])
+    Raises:
+        ValueError: The file is no such table; the message names file, line and column, and what can be done.
+        OSError: It cannot be read.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "fruit.csv")
+        ...     _ = path.write_text("weight,kind\n150,apple\n170,apple\n5,cherry\n")
+        ...     read_csv(path, target="kind")
+        ...     read_csv(path, target="weight", task="regression", categories=True)[1:]
+        Dataset(X=[[150.0], [170.0], [5.0]], y=[0, 0, 1], features=['weight'], classes=['apple', 'cherry'])
+        ([150.0, 170.0, 5.0], ['kind=apple', 'kind=cherry'], [])
     """
     watch = _progress.watch("reading", "line", progress)
     table = tables.read(path, header=header, encoding=encoding, watch=watch)
@@ -169,16 +215,30 @@ def from_frame(
     missing: str | None = None,
     categories: bool | Collection[str] = False,
 ) -> Dataset:
-    """The rows and targets of a pandas or polars frame; arguments and errors as for `read_csv`.
+    """The rows and targets of a pandas or polars frame.
 
-    TypeError: it is no frame.
+    Args:
+        frame: Columns with names.
+        target: As for `read_csv`.
+        ignore: As for `read_csv`.
+        task: As for `read_csv`.
+        missing: As for `read_csv`.
+        categories: As for `read_csv`.
 
-    >>> class Frame(dict):  # as pandas and polars have it
-    ...     columns = property(list)
-    >>> from_frame(Frame(size=[1.0, 2.0, 3.0], colour=["red", "red", "blue"], price=[1.5, 2.5, 3.5]), categories=True)
-    ... # doctest: +NORMALIZE_WHITESPACE
-    Dataset(X=[[1.0, 0.0, 1.0], [2.0, 0.0, 1.0], [3.0, 1.0, 0.0]], y=[1.5, 2.5, 3.5],
-            features=['size', 'colour=blue', 'colour=red'], classes=[])
+    Returns:
+        The rows and their targets, as `read_csv` gives them.
+
+    Raises:
+        TypeError: It is no frame.
+        ValueError: As for `read_csv`.
+
+    Example:
+        >>> class Frame(dict):  # as pandas and polars have it
+        ...     columns = property(list)
+        >>> from_frame(Frame(size=[1.0, 2.0, 3.0], hue=["red", "red", "blue"], price=[1.5, 2.5, 3.5]), categories=True)
+        ... # doctest: +NORMALIZE_WHITESPACE
+        Dataset(X=[[1.0, 0.0, 1.0], [2.0, 0.0, 1.0], [3.0, 1.0, 0.0]], y=[1.5, 2.5, 3.5],
+                features=['size', 'hue=blue', 'hue=red'], classes=[])
     """
     table = tables.of_frame(frame)
     return Dataset(*tables.encoded(table, target, ignore, task=task, missing=missing, categories=categories))
@@ -187,11 +247,18 @@ def from_frame(
 def statistics(X: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     """The mean and the standard deviation (that of the rows as a whole population) of every column.
 
-    A column that is the same everywhere gets 1 for its deviation. The two lists are what `nn.Standardize` takes.
-    ValueError: there are no rows.
+    Args:
+        X: Rows of numbers.
 
-    >>> statistics([[1.0, 7.0], [3.0, 7.0]])
-    ([2.0, 7.0], [1.0, 1.0])
+    Returns:
+        The means and the deviations, as `nn.Standardize` takes them; 1 for a column that is the same everywhere.
+
+    Raises:
+        ValueError: There are no rows, or they differ in length.
+
+    Example:
+        >>> statistics([[1.0, 7.0], [3.0, 7.0]])
+        ([2.0, 7.0], [1.0, 1.0])
     """
     if not len(X):
         raise ValueError("no rows to take a mean of")
@@ -207,8 +274,19 @@ def statistics(X: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 def standardize(train: Sequence[Sequence[float]], *others: Sequence[Sequence[float]]) -> list[list[list[float]]]:
     """The rows with mean 0 and deviation 1 in every column, and others moved and scaled by the same numbers.
 
-    >>> standardize([[1.0], [3.0]], [[2.0], [5.0]])
-    [[[-1.0], [1.0]], [[0.0], [3.0]]]
+    Args:
+        train: Rows of numbers, whose means and deviations are taken.
+        *others: More rows.
+
+    Returns:
+        A list of rows for each argument.
+
+    Raises:
+        ValueError: As for `statistics`.
+
+    Example:
+        >>> standardize([[1.0], [3.0]], [[2.0], [5.0]])
+        [[[-1.0], [1.0]], [[0.0], [3.0]]]
     """
     means, scales = statistics(train)
     return [

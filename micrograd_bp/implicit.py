@@ -38,11 +38,11 @@ def root(f: Function, x0: Any, *params: Any, solver: Function | None = None) -> 
     """The x near x0 where f(x, *params) is 0, as a function of the params.
 
     Args:
-        f: of x and the params, gives as many numbers as x has, in whatever shape.
-        x0: where the search begins: a number, an array, or lists, tuples and dicts of them. No derivative is taken
+        f: Of x and the params, gives as many numbers as x has, in whatever shape.
+        x0: Where the search begins: a number, an array, or lists, tuples and dicts of them. No derivative is taken
             by it.
-        params: what the solution depends on; arguments as for `custom_derivative`.
-        solver: called as solver(g, x0), with g the function of x alone, on plain numbers; gives the x where g is 0,
+        *params: What the solution depends on; arguments as for `custom_derivative`.
+        solver: Called as solver(g, x0), with g the function of x alone, on plain numbers; gives the x where g is 0,
             built like x0. Without it `scipy.optimize.root`, which is given the Jacobian, and some steps of Newton's
             method (pip install scipy).
 
@@ -51,13 +51,14 @@ def root(f: Function, x0: Any, *params: Any, solver: Function | None = None) -> 
         where f makes use of a Value that is not among them.
 
     Raises:
-        ValueError: no root was found, or, when it is differentiated, the Jacobian by x is singular there.
+        ValueError: No root was found, or, when it is differentiated, the Jacobian by x is singular there.
 
-    >>> from micrograd_bp import grad, math
-    >>> kepler = lambda mean, e: root(lambda x, mean, e: x - e * math.sin(x) - mean, mean, mean, e)
-    >>> slope = grad(kepler)(1.0, 0.5)                                # 1 / (1 - e cos(x))
-    >>> round(slope, 12), round(1.0 / (1.0 - 0.5 * math.cos(kepler(1.0, 0.5))), 12)
-    (1.037362021894, 1.037362021894)
+    Example:
+        >>> from micrograd_bp import grad, math
+        >>> kepler = lambda mean, e: root(lambda x, mean, e: x - e * math.sin(x) - mean, mean, mean, e)
+        >>> slope = grad(kepler)(1.0, 0.5)                                # 1 / (1 - e cos(x))
+        >>> round(slope, 12), round(1.0 / (1.0 - 0.5 * math.cos(kepler(1.0, 0.5))), 12)
+        (1.037362021894, 1.037362021894)
     """
 
     def equations(x: Any, *params: Any) -> Any:
@@ -69,14 +70,26 @@ def root(f: Function, x0: Any, *params: Any, solver: Function | None = None) -> 
 def fixed_point(f: Function, x0: Any, *params: Any, solver: Function | None = None) -> Any:
     """The x near x0 where f(x, *params) is x, as a function of the params: a steady state.
 
-    f gives what is built like x0. Without a solver it is found as a root of f(x) - x, whether or not repeated
-    application of f converges. Arguments, result and errors as in `root`.
+    It is found as a root of f(x) - x, whether or not repeated application of f converges.
 
-    >>> from micrograd_bp import grad, math
-    >>> round(fixed_point(lambda x, a: math.cos(a * x), 1.0, 1.0), 12)
-    0.739085133215
-    >>> grad(lambda a: fixed_point(lambda x, a: 0.5 * (x + a / x), 1.0, a))(4.0)          # of sqrt(a)
-    0.25
+    Args:
+        f: Of x and the params, gives what is built like x.
+        x0: Where the search begins, as in `root`.
+        *params: What the solution depends on, as in `root`.
+        solver: Called as solver(g, x0) where it is given, and gives the x where g(x) is x.
+
+    Returns:
+        x, as in `root`.
+
+    Raises:
+        ValueError: As in `root`; or f gives what is not built like x0.
+
+    Example:
+        >>> from micrograd_bp import grad, math
+        >>> round(fixed_point(lambda x, a: math.cos(a * x), 1.0, 1.0), 12)
+        0.739085133215
+        >>> grad(lambda a: fixed_point(lambda x, a: 0.5 * (x + a / x), 1.0, a))(4.0)          # of sqrt(a)
+        0.25
     """
 
     def equations(x: Any, *params: Any) -> Any:
@@ -90,13 +103,25 @@ def argmin(f: Function, x0: Any, *params: Any, solver: Function | None = None) -
     """The x near x0 where f(x, *params), one number, is least, as a function of the params.
 
     It is differentiated as the root of f's gradient, so f has to be smooth there, with a Hessian that is not singular.
-    Without a solver `scipy.optimize.minimize` (BFGS, with the gradient) and some steps of Newton's method on the
-    gradient. solver(g, x0) gives the x where g is least. Arguments, result and errors as in `root`.
 
-    >>> from micrograd_bp import grad
-    >>> ridge = lambda penalty: argmin(lambda w, penalty: (3.0 * w - 6.0) ** 2 + penalty * w * w, 0.0, penalty)
-    >>> round(ridge(1.0), 12), round(grad(ridge)(1.0), 12)                                # 18 / (9 + penalty)
-    (1.8, -0.18)
+    Args:
+        f: Of x and the params, gives one number.
+        x0: Where the search begins, as in `root`.
+        *params: What the solution depends on, as in `root`.
+        solver: Called as solver(g, x0) where it is given, and gives the x where g is least. Without it
+            `scipy.optimize.minimize` (BFGS, with the gradient) and some steps of Newton's method on the gradient.
+
+    Returns:
+        x, as in `root`.
+
+    Raises:
+        ValueError: As in `root`.
+
+    Example:
+        >>> from micrograd_bp import grad
+        >>> ridge = lambda penalty: argmin(lambda w, penalty: (3.0 * w - 6.0) ** 2 + penalty * w * w, 0.0, penalty)
+        >>> round(ridge(1.0), 12), round(grad(ridge)(1.0), 12)                                # 18 / (9 + penalty)
+        (1.8, -0.18)
     """
 
     def equations(x: Any, *params: Any) -> Any:

@@ -268,6 +268,8 @@ def softmax(logits: Sequence[float]) -> list[float]: ...
 def softmax(logits: Sequence[Operand]) -> list[Any]:
     """The probabilities exp(z_k) / sum_j exp(z_j) of a list of logits z, without overflow.
 
+    Without a branch on the largest logit, too, which a compiled program would keep.
+
     Args:
         logits: The logits of one sample, one for each class.
 
@@ -284,10 +286,38 @@ def softmax(logits: Sequence[Operand]) -> list[Any]:
         >>> softmax([1000.0, 1000.0])
         [0.5, 0.5]
     """
-    top = max(logits)
+    top = _largest(logits)
     powers = [_call(ops.exp, logit - top) for logit in logits]
     total = _total(powers)
     return [power / total for power in powers]
+
+
+@overload
+def log_softmax(logits: Sequence[Value]) -> list[Value]: ...
+@overload
+def log_softmax(logits: Sequence[float]) -> list[float]: ...
+def log_softmax(logits: Sequence[Operand]) -> list[Any]:
+    """The logarithms of the probabilities of logits z, z_k - log sum_j exp(z_j), without overflow.
+
+    Args:
+        logits: The logits of one sample, one for each class.
+
+    Returns:
+        As many numbers, 0 or less, Values where the logits are Values.
+
+    Raises:
+        ValueError: There are no logits.
+
+    Source:
+        The logarithm of `softmax`.
+
+    Example:
+        >>> log_softmax([1000.0, 0.0])
+        [0.0, -1000.0]
+    """
+    top = _largest(logits)
+    total = _call(ops.log, _total([_call(ops.exp, logit - top) for logit in logits]))
+    return [logit - top - total for logit in logits]
 
 
 def one_hot(target: int, classes: int) -> list[float]:
@@ -381,6 +411,15 @@ def _class(target: Any, classes: int) -> int:
 def _call(op: ops.Op, x: Any) -> Any:
     """op(x), on a Value by its method, which is quicker."""
     return getattr(x, op.name)() if isinstance(x, Value) else op(x)
+
+
+def _largest(logits: Sequence[Any]) -> Any:
+    """The largest of the logits; a node where there are Values, for a compiled program would keep a branch."""
+    if not len(logits):
+        raise ValueError("softmax takes a list of logits, one a class; it is empty")
+    if any(isinstance(z, Value) for z in logits):
+        return functools.reduce(ops.maximum, logits)
+    return max(logits)
 
 
 def _is_list(x: Any) -> bool:

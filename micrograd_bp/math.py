@@ -57,7 +57,9 @@ def _elementwise(op: Op, *args: Any) -> Any:
 
 def _named(function: Any, plain: Callable[..., Any]) -> Any:
     """Give the function the name and the docstring of `math`'s."""
-    return functools.update_wrapper(function, plain, ("__name__", "__qualname__", "__doc__"), ())
+    function.__name__ = function.__qualname__ = plain.name if isinstance(plain, Op) else plain.__name__
+    function.__doc__ = plain.__doc__
+    return function
 
 
 def _row(op: Op, plain: Any = None) -> Any:
@@ -78,9 +80,10 @@ def _row(op: Op, plain: Any = None) -> Any:
         return op(*args) if _recorded(*args) else plain(*args)
 
     named = _named(unary if op.arity == 1 else function, plain)
-    named.__doc__ += (
-        f"\n\nWith out for the result, the derivative by each argument: {', '.join(symbolic.derivatives(op))}."
-    )
+    if not isinstance(plain, Op):  # whose documentation says it
+        named.__doc__ += (
+            f"\n\nWith out for the result, the derivative by each argument: {', '.join(symbolic.derivatives(op))}."
+        )
     return named
 
 
@@ -460,6 +463,9 @@ if sys.version_info >= (3, 12):
     __all__ += ["sumprod"]
 if sys.version_info >= (3, 13):
     __all__ += ["fma"]
+# relu and its like; not in __all__, since a star import gives the names of `math`. fma and sumprod depend on Python.
+_others = [op.name for op in ops.PUBLIC if op.name not in (*globals(), "fma", "sumprod")]
+globals().update({name: _row(ops.TABLE[name], ops.TABLE[name]) for name in _others})
 _newer = [name for name in dir(math) if not name.startswith("_") and name not in __all__]
 globals().update({name: getattr(math, name) for name in _newer})  # unchanged, so they raise on Values
 __all__.extend(_newer)

@@ -18,7 +18,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from micrograd_bp._engine import native, special
+from micrograd_bp._engine import native, special, symbolic  # noqa: F401 - symbolic gives ops their documentation
 from micrograd_bp._engine.op import ANY, MAX, RECORDINGS, TABLE, TINY, VARIABLES, Op, Operand, bare, number
 
 __all__ = ["ANY", "MAX", "RECORDINGS", "TABLE", "TINY", "VARIABLES", "Op", "Operand", "number"]  # and every row
@@ -46,6 +46,9 @@ pow: Op = Op("pow", "**", special.real_pow, lambda out, x, y: (power_slope(out, 
 fma: Op = Op("fma", "fma", getattr(math, "fma", special.fma), lambda out, x, y, z: (y, x, 1.0), (ANY, ANY, ANY),
              native="llvm.fma")
 fsum: Op = Op("fsum", "fsum", special.fsum, lambda out, *args: (1.0,) * len(args), TWO)
+net_input: Op = Op("net_input", "Σ", special.net_input,
+                   lambda out, *args: ((1.0,) * (b := len(args) % 2) + args[len(args) // 2 + b :]
+                                       + args[b : len(args) // 2 + b]), TWO)
 sumprod: Op = Op("sumprod", "sumprod", special.sumprod,
                  lambda out, *args: args[len(args) // 2 :] + args[: len(args) // 2], TWO)
 
@@ -113,12 +116,12 @@ minimum: Op = Op("minimum", "min", lambda x, y: where(less_equal(x, y), x, where
 clip: Op = Op("clip", "clip", lambda x, low, high: minimum(maximum(x, low), high),
               lambda out, x, low, high: (share(high, m := maximum(x, low)) * share(x, low),
                                          share(high, m) * share(low, x), share(m, high)), (ANY, ANY, ANY), smooth=False)
-where: Op = Op("where", "where", lambda c, x, y: x if c else y,
+where: Op = Op("where", "where", special.where,
                lambda out, c, x, y: (0.0, where(c, 1.0, 0.0), where(c, 0.0, 1.0)), (ANY, ANY, ANY), smooth=False,
                native="select")
-less: Op = Op("less", "<", lambda x, y: 1.0 if x < y else 0.0, lambda out, x, y: (0.0, 0.0), TWO, smooth=False,
+less: Op = Op("less", "<", special.less, lambda out, x, y: (0.0, 0.0), TWO, smooth=False,
               native="fcmp olt")
-less_equal: Op = Op("less_equal", "<=", lambda x, y: 1.0 if x <= y else 0.0, lambda out, x, y: (0.0, 0.0), TWO,
+less_equal: Op = Op("less_equal", "<=", special.less_equal, lambda out, x, y: (0.0, 0.0), TWO,
                     smooth=False, native="fcmp ole")
 compare: Op = Op("compare", "<=>",
                  lambda x, y: where(less(y, x), 1.0, where(less(x, y), -1.0, where(less_equal(x, y), 0.0, math.nan))),

@@ -14,6 +14,7 @@ True
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
@@ -419,6 +420,92 @@ def _checked(name: str, value: Any) -> Any:
     if not low <= number(value, name) < high:
         raise ValueError(f"{name} is {value!r}; it is at least {low} and less than {high}")
     return number(value, name)
+
+
+# --- all rows at once -------------------------------------------------------------------------------------------------
+
+
+def lbfgs(
+    loss: Callable[[], Value],
+    parameters: Iterable[Value],
+    *,
+    steps: int = 200,
+    tolerance: float = 1e-9,
+    memory: int = 10,
+) -> list[float]:
+    """Minimise a loss by L-BFGS, SciPy's: for small data and few parameters.
+
+    Each step looks along a direction made from the last gradients; there is no learning rate. The loss must be the same
+    function at every call: of all rows, without dropout.
+
+    Args:
+        loss: A function without arguments that gives the loss as a Value, computed from the parameters' data.
+        parameters: The leaves to change; they are left where the loss was least.
+        steps: How many at most.
+        tolerance: It ends where the largest entry of the gradient is below this, or a step lowers the loss by less
+            than this times the loss.
+        memory: How many of the last steps make the direction.
+
+    Returns:
+        The loss at the start and after each step.
+
+    Raises:
+        FloatingPointError: The loss is not finite at the start.
+        ValueError: As for `SGD`, or steps or memory is less than 1.
+        TypeError: As for `SGD`, or the loss is no Value. An exception of the loss's leaves the parameters as they were.
+        ImportError: SciPy is missing.
+
+    Source:
+        Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
+
+    Example:
+        >>> x, y = Value(-1.0), Value(2.0)
+        >>> history = lbfgs(lambda: (1 - x) ** 2 + 100 * (y - x * x) ** 2, [x, y])  # Rosenbrock's valley
+        >>> round(x.data, 4), round(y.data, 4), history[-1] < 1e-9
+        (1.0, 1.0, True)
+    """
+    optimizer = SGD(parameters, lr=0.0)  # which checks them
+    leaves = optimizer.parameters
+    _whole("steps", steps)
+    _whole("memory", memory)
+    try:
+        minimize = importlib.import_module("scipy.optimize").minimize
+    except ImportError as error:
+        raise ImportError("lbfgs takes SciPy: pip install scipy") from error
+    start = [x.data for x in leaves]
+    known: dict[tuple[float, ...], float] = {}
+
+    def put(point: Iterable[float]) -> None:
+        for leaf, x in zip(leaves, point):
+            leaf.data = float(x)
+
+    def value_and_slopes(point: Any) -> tuple[float, list[float]]:
+        put(point)
+        optimizer.zero_grad()
+        found = loss()
+        if not isinstance(found, Value):
+            raise TypeError(f"the loss gives {found!r}, which has no gradient; is the model frozen?")
+        found.backward()
+        known[tuple(point)] = found.data
+        return found.data, [leaf.grad for leaf in leaves]
+
+    try:
+        first, _ = value_and_slopes(start)
+        if not math.isfinite(first):
+            raise FloatingPointError(f"the loss is {first} at the start; L-BFGS needs a finite one to go on from")
+        history = [first]
+
+        def note(point: Any) -> None:
+            history.append(known[tuple(point)])
+
+        options = {"maxiter": steps, "gtol": tolerance, "ftol": tolerance, "maxcor": memory, "maxfun": 20 * steps + 20}
+        result = minimize(value_and_slopes, start, jac=True, method="L-BFGS-B", callback=note, options=options)
+    except BaseException:
+        put(start)
+        raise
+    put(result.x)
+    optimizer.zero_grad()
+    return history
 
 
 # --- schedules: functions from the number of updates made so far to a learning rate -----------------------------------

@@ -38,13 +38,13 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
     Where x is not one number, or where the curve is given, they are those of f(x + v t + w t**2 + ...) by t.
 
     Args:
-        f: a function of one argument. What it gives (a number, an array, or lists, tuples and dicts of them) is the
+        f: A function of one argument. What it gives (a number, an array, or lists, tuples and dicts of them) is the
             shape of each coefficient.
-        x: the argument: a number, an array, or lists, tuples and dicts of them.
-        order: how many coefficients follow the 0th. The time grows with its square.
-        curve: v, w, ...: the coefficients of t, t**2, ... of the argument, each built like x. A line has v alone;
+        x: The argument: a number, an array, or lists, tuples and dicts of them.
+        order: How many coefficients follow the 0th. The time grows with its square.
+        *curve: V, w, ...: the coefficients of t, t**2, ... of the argument, each built like x. A line has v alone;
             for one number it is 1.0 unless given.
-        digits: compute with so many decimal digits (pip install mpmath), and round at the end. In floats digits are
+        digits: Compute with so many decimal digits (pip install mpmath), and round at the end. In floats digits are
             lost where a coefficient is far smaller than those of its parts, as in every recurrence: of sinh(x) / x
             at 0.7 all are lost by order 20, and with 50 digits none.
 
@@ -55,13 +55,14 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
         or nan.
 
     Raises:
-        TypeError: x is not one number and there is no curve; the order is no int; f gives what is no number.
-        ValueError: a negative order, or a curve that is not built like x.
+        TypeError: X is not one number and there is no curve; the order is no int; f gives what is no number.
+        ValueError: A negative order, or a curve that is not built like x.
 
-    >>> taylor(lambda x: 1.0 / (1.0 - x), 0.0, 5)
-    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    >>> taylor(lambda p: p[0] * p[1], [2.0, 3.0], 3, [1.0, 10.0])  # (2 + t) (3 + 10 t)
-    [6.0, 23.0, 10.0, 0.0]
+    Example:
+        >>> taylor(lambda x: 1.0 / (1.0 - x), 0.0, 5)
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+        >>> taylor(lambda p: p[0] * p[1], [2.0, 3.0], 3, [1.0, 10.0])  # (2 + t) (3 + 10 t)
+        [6.0, 23.0, 10.0, 0.0]
     """
     title = f"taylor({_name(f)})"
     if isinstance(order, bool) or not isinstance(order, int):

@@ -1,7 +1,8 @@
 """Derivatives of functions: a transform takes a function and gives the function of its derivatives.
 
-The function is called once and recorded, with variables of its own in place of the arguments that are differentiated;
-then that graph is swept, from the outputs back (`grad`, `vjp`) or from the variables on (`jvp`), by the same partials.
+The function is called once, with new variables in place of the arguments to differentiate by, and recorded. The graph
+is then traversed in one sweep, from the outputs back (`grad`, `vjp`) or from the variables on (`jvp`), with the same
+partials.
 
 >>> cube = lambda x: x**3
 >>> grad(cube)(2.0), grad(grad(cube))(2.0)
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import reprlib
 import sys
@@ -32,7 +34,8 @@ from typing import Any, TypeAlias
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
-from micrograd_bp.value import Value, _partials, _product, float_partials, slopes, topological_order, variables
+from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
+from micrograd_bp.value import Value, _partials, _product, float_partials, pushed, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -43,17 +46,19 @@ _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
 inside = _RECORDING.get  # whether this thread is inside a function that is being differentiated or recorded
 
 
-def grad(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
+def grad(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
     Args:
         f: A function that returns one number (an array of one number, of whatever shape, is one).
         argnums: The positional argument to differentiate by, or a sequence of them; negative ones count from the end.
+        has_aux: Whether f returns (number, aux), of which the number is differentiated.
 
     Returns:
         A function of f's arguments. It returns the derivatives in the shape of the argument: a float for a number, an
         array for an array, a list, tuple or dict for one of these; a tuple of them where argnums is a sequence. Keyword
-        arguments are passed on.
+        arguments are passed on. With has_aux, a pair: that, and aux, with floats for Values where derivatives
+        are floats.
 
     Raises:
         TypeError: When it is called: f returns anything but one number, an argument holds something that is no number,
@@ -66,18 +71,20 @@ def grad(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
         >>> grad(lambda p: p["a"] * p["b"][0])({"a": 2.0, "b": [3.0, 4.0]})
         {'a': 3.0, 'b': [2.0, 0.0]}
     """
-    return _gradient("grad", f, argnums)
+    return _gradient("grad", f, argnums, has_aux)
 
 
-def value_and_grad(f: Callable[P, R], argnums: Argnums = 0) -> Callable[P, tuple[R, Any]]:
+def value_and_grad(f: Callable[P, R], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, tuple[R, Any]]:
     """The value of a scalar function and its gradient, from one recording.
 
     Args:
         f: A function that returns one number.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+        has_aux: Whether f returns (number, aux), of which the number is differentiated.
 
     Returns:
-        A function of f's arguments that returns a pair: f's value, and the gradient as `grad` gives it.
+        A function of f's arguments that returns a pair: f's value, and the gradient as `grad` gives it. With has_aux
+        the value is a pair, too: (number, aux).
 
     Raises:
         TypeError: As in `grad`.
@@ -85,11 +92,18 @@ def value_and_grad(f: Callable[P, R], argnums: Argnums = 0) -> Callable[P, tuple
     Example:
         >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
         (6.0, (3.0, 2.0))
+        >>> value_and_grad(lambda x: (x * x, {"half": x / 2, "name": "a"}), has_aux=True)(3.0)
+        ((9.0, {'half': 1.5, 'name': 'a'}), 6.0)
     """
-    return _transform("value_and_grad", f, argnums, _Call.value_and_gradient)
+
+    def derive(call: _Call) -> Any:
+        value, slopes = call.value_and_gradient()
+        return ((value, call.auxiliary()), slopes) if has_aux else (value, slopes)
+
+    return _transform("value_and_grad", f, argnums, derive, has_aux=has_aux)
 
 
-def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
+def jacobian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) -> Callable[P, Any]:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
     f is recorded once; the graph is swept once for each output or once for each input, whichever are fewer.
@@ -97,11 +111,14 @@ def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     Args:
         f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+        sparse: Whether to give a `scipy.sparse.csr_array` instead (pip install scipy), with a row for each number of
+            the output and a column for each of the input, in their order; the pattern is read off the graph.
 
     Returns:
         A function of f's arguments. For lists it returns a list of rows, a row for each output. Where output or input
         is an array, an entry is an array of shape output.shape + input.shape; an array of outputs by a list of inputs
-        gives a list of columns.
+        gives a list of columns. Inside a function that is being differentiated, a sparse array is the named tuple
+        (data, indices, indptr, shape) of one, with Values for data.
 
     Raises:
         TypeError: As in `grad`, but for the number of outputs.
@@ -117,15 +134,18 @@ def jacobian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
         >>> jacobian(lambda x: np.array(f(x)))([2.0, 3.0])  # one array of the outputs' derivatives for each input
         [array([3., 5.]), array([2., 0.])]
     """
+    if sparse:
+        return _sparse("jacobian", f, argnums, _Call.sparse_jacobian)
     return _transform("jacobian", f, argnums, _Call.jacobian)
 
 
-def hessian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
+def hessian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) -> Callable[P, Any]:
     """The second derivatives of a scalar function: the Jacobian of its gradient.
 
     Args:
         f: A function that returns one number.
         argnums: The positional argument to differentiate by, or a sequence of them, as in `grad`.
+        sparse: Whether to give a `scipy.sparse.csr_array`, as in `jacobian`, from one sweep over the graph of f.
 
     Returns:
         A function of f's arguments. By a number it returns a number, by a list of n numbers n lists of n, by an array
@@ -137,7 +157,13 @@ def hessian(f: Callable[P, Any], argnums: Argnums = 0) -> Callable[P, Any]:
     Example:
         >>> hessian(lambda x: x[0] ** 2 * x[1])([2.0, 3.0])
         [[6.0, 4.0], [4.0, 0.0]]
+        >>> print(hessian(lambda x: x[0] ** 2 + x[1] * x[2], sparse=True)([2.0, 3.0, 4.0]).toarray())
+        [[2. 0. 0.]
+         [0. 0. 1.]
+         [0. 1. 0.]]
     """
+    if sparse:
+        return _sparse("hessian", f, argnums, _Call.sparse_hessian)
     return _transform("hessian", f, argnums, _Call.jacobian, recorded=_gradient("hessian", f, argnums))
 
 
@@ -261,7 +287,7 @@ def vmap(f: Function, in_axes: Any = 0) -> Vmap:
 
 
 class Vmap:
-    """What `vmap` gives: called with all rows, it calls `function` row by row."""
+    """The function that `vmap` returns: called with all rows, it calls `function` row by row."""
 
     function: Function
     in_axes: Any
@@ -274,7 +300,7 @@ class Vmap:
         self.__name__ = self.__qualname__ = f"vmap({_name(function)})"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function gives for every row, stacked."""
+        """The function's results for all rows, stacked."""
         axes = self.in_axes if isinstance(self.in_axes, (tuple, list)) else (self.in_axes,) * len(args)
         if len(axes) != len(args):
             raise ValueError(f"{self.__name__}: in_axes={self.in_axes!r} is for {len(axes)} arguments, not {len(args)}")
@@ -290,7 +316,7 @@ class Vmap:
         return self.stacked(results) if results else _numpy().empty(0)
 
     def rows(self, tree: Any, axes: Any, at: str, sizes: dict[str, int]) -> Callable[[int], Any]:
-        """The function that gives row i of an argument; the numbers of rows found are noted in sizes."""
+        """A function that gives row i of an argument; adds the number of rows of each leaf to `sizes`."""
         if axes is None:
             return lambda i: tree
         if isinstance(axes, trees.CONTAINERS):
@@ -328,7 +354,7 @@ class Vmap:
         return f"<{self.__name__}>"
 
     def stacked(self, results: list[Any]) -> Any:
-        """What the rows gave, as one: an array for every number or array."""
+        """Stack the results of the rows: an array for every number or array in them."""
         numpy, first = _numpy(), results[0]
         for i, other in enumerate(results):
             if _build(other) != _build(first):
@@ -345,7 +371,7 @@ class Vmap:
 
 
 def _build(result: Any) -> Any:
-    """What must be the same for all rows of what a function gives, for them to be stacked."""
+    """The structure of a result, which must be the same for all rows."""
     if isinstance(result, trees.CONTAINERS):
         return type(result), trees.keys(result), trees.rest_of(result)
     if trees.is_array(result):
@@ -362,10 +388,10 @@ def _numpy() -> Any:
 
 @contextmanager
 def recording(variables: Sequence[Value] = ()) -> Iterator[None]:
-    """While it lasts, in this thread, every transform gives Values, as inside a function that is differentiated.
+    """Within it, transforms called in this thread return Values, as inside a function that is being differentiated.
 
-    For whoever records a function: a derivative may depend on a variable that is not among its arguments. In other
-    threads those transforms give Values whose function has come upon one of the variables.
+    Used where a function is recorded, since a derivative in it may depend on variables that are not its arguments. In
+    other threads a transform returns Values if its function has used one of the variables.
     """
     token, key = _RECORDING.set(True), object()
     VARIABLES[key] = get_ident(), variables
@@ -392,7 +418,7 @@ def numbers_only() -> Iterator[None]:
 
 
 def _forked() -> None:
-    """Forget the recordings of threads that a fork has left behind."""
+    """In a forked process: remove the recordings of threads that do not exist there."""
     for key, (thread, _) in list(VARIABLES.items()):
         if thread != get_ident():
             del VARIABLES[key]
@@ -410,14 +436,22 @@ class _Call:
     """
 
     def __init__(
-        self, title: str, f: Function, args: Sequence[Any], kwargs: dict[str, Any], argnums: Argnums | None = None
+        self,
+        title: str,
+        f: Function,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        argnums: Argnums | None = None,
+        has_aux: bool = False,
     ) -> None:
         self.title, self.name = title, _name(f)
         chosen = self.positions(argnums, len(args))
         self.inputs: Any = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
         entries, kinds, self.rebuild = trees.taken_apart(self.inputs)
         others = [x for i, x in enumerate(args) if i not in chosen], kwargs
-        self.graph = _RECORDING.get() or _of_values(kinds) or _holds_value(others)  # whether derivatives are Values
+        self.graph = (
+            _RECORDING.get() or _of_values(kinds) or (any(others) and _holds_value(others))
+        )  # whether derivatives are Values
         if kinds == {float}:
             self.variables = variables(entries)
         else:
@@ -432,16 +466,21 @@ class _Call:
             replaced[i] = x
         with recording(self.variables):
             self.result = f(*replaced, **kwargs)
+        self.aux: Any = None
+        if has_aux:
+            if not isinstance(self.result, tuple) or len(self.result) != 2:
+                raise TypeError(f"{title}: with has_aux {self.name} returns (number, aux), not {self.result!r}")
+            self.result, self.aux = self.result
         if VARIABLES and not self.graph:
             self.graph = self.depends_on([x for _, variables in list(VARIABLES.values()) for x in variables])
 
     def depends_on(self, others: list[Value]) -> bool:
-        """Whether an output was made of one of these variables, of recordings in other threads."""
+        """Whether an output depends on one of these variables, which belong to recordings in other threads."""
         values = [x for x in trees.entries(self.result) if isinstance(x, Value)] if others else []
         return bool(values) and not set(topological_order(sum(values[1:], start=values[0]))).isdisjoint(others)
 
     def positions(self, argnums: Argnums | None, count: int) -> list[int]:
-        """Which of so many positional arguments are differentiated; all of them for None."""
+        """The indices of the arguments to differentiate by; all of them for None."""
         chosen = range(count) if argnums is None else [argnums] if isinstance(argnums, int) else argnums
         try:
             found = [range(count)[i] for i in chosen]
@@ -452,7 +491,7 @@ class _Call:
         return found
 
     def numbers(self, entries: Iterable[Any], tree: Any, at: str) -> list[Number]:
-        """The entries of a tree, real numbers as floats; TypeError says where something is that is no number."""
+        """The entries of a tree, real numbers as floats; TypeError names the entry that is no number."""
         numbers: list[Number] = []
         for x in entries:
             try:
@@ -468,12 +507,16 @@ class _Call:
     @functools.cached_property
     def outputs(self) -> list[Value]:
         """The numbers that f returned, as Values."""
+        if type(self.result) is Value:
+            return [self.result]
         numbers = self.numbers(trees.entries(self.result), self.result, f"{self.name}(...)")
         return [x if isinstance(x, Value) else Value(x) for x in numbers]
 
     @functools.cached_property
     def output(self) -> Value:
         """The one number that f returned; TypeError where it returned anything else."""
+        if type(self.result) is Value:
+            return self.result
         x = self.result.item() if trees.is_array(self.result) and self.result.size == 1 else self.result
         if not isinstance(x, (Value, Real)):
             kind = f"{reprlib.repr(x)} ({type(x).__name__})"
@@ -483,6 +526,13 @@ class _Call:
     def value(self) -> Any:
         """What f returned, as Values or floats."""
         return trees.shaped(self.result, _finished(self.outputs, self.graph))
+
+    def auxiliary(self) -> Any:
+        """What f returned beside its number, with floats for Values where derivatives are floats."""
+        entries, kinds, build = trees.taken_apart(self.aux)
+        if self.graph or not _of_values(kinds):
+            return self.aux
+        return build(iter([x._data if isinstance(x, Value) else x for x in entries]))
 
     def value_and_gradient(self) -> tuple[Number, Any]:
         """The only output, and its derivatives in the shape of the inputs."""
@@ -511,15 +561,25 @@ class _Call:
 
         return trees.rebuilt(self.result, (trees.rebuilt(self.inputs, blocks(y)) for y in trees.leaves(self.result)))
 
+    def sparse_jacobian(self) -> Entries:
+        """The derivatives of all outputs by all variables, those that may differ from 0."""
+        rows = jacobian_rows(self.outputs, self.variables, self.tape(self.graph))
+        return entries(rows, len(self.variables))
+
+    def sparse_hessian(self) -> Entries:
+        """The second derivatives of the only output, those that may differ from 0."""
+        rows = hessian_rows(self.output, self.variables, self.tape(self.graph), self.graph)
+        return entries(rows, len(self.variables))
+
     def tape(self, graph: bool) -> Tape:
-        """The graph between the variables and the outputs, made ready to be swept when first needed."""
+        """The graph between variables and outputs, in the order of a sweep; made when first needed."""
         if graph not in self.tapes:
             self.tapes[graph] = _tape(self.outputs, self.variables, graph)
         return self.tapes[graph]
 
     def pull(self, cotangents: Sequence[Number], graph: bool) -> list[Number]:
         """Reverse accumulation: the cotangents of the variables, from those of the outputs."""
-        if not graph:  # of the sum of the outputs, each times its cotangent
+        if not graph:  # as the gradient of sum(output * cotangent)
             terms = [y if u == 1.0 else y * u for y, u in zip(self.outputs, cotangents) if u != 0.0]
             return slopes(sum(terms[1:], start=terms[0]), self.variables) if terms else [0.0 for _ in self.variables]
         adjoints: dict[Value, Number] = {}
@@ -535,13 +595,16 @@ class _Call:
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
         """Forward accumulation: the tangents of the outputs, from those of the variables."""
-        product = _product if graph else _float_product
+        if not graph:
+            found = pushed(self.outputs, self.variables, [float(x) for x in tangents])
+            if not any(map(math.isnan, found)):
+                return found  # else there may be nodes without recorded partials, as `checkpoint` makes them
         known: dict[Value, Number] = dict(zip(self.variables, tangents))
         for node, operands, partials in self.tape(graph):
             for operand, partial in zip(operands, partials):
                 tangent = known.get(operand)
                 if tangent is not None:
-                    term = product(tangent, partial)
+                    term = _product(tangent, partial)
                     if type(term) is not float or term:
                         known[node] = known[node] + term if node in known else term
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
@@ -550,9 +613,9 @@ class _Call:
 def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
     """The nodes that the outputs depend on, each after its operands, with operands and partials.
 
-    As `topological_order`, but no further back than the variables: what they were made of is not the function's. For
-    a graph the partials are Values, and what does not depend on the variables is left out; with floats, looking for
-    it would cost more than it saves (2x).
+    As `topological_order`, but it stops at the variables, whose own operands are no part of the function. With `graph`
+    the partials are Values, and nodes that do not depend on the variables are left out; with floats, finding them would
+    cost twice what it saves.
     """
     reached = set(variables)
     uses = dict.fromkeys(outputs, 0)
@@ -588,11 +651,6 @@ def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
     return tape
 
 
-def _float_product(tangent: float, partial: float) -> float:
-    """The chain rule's product: 0 times anything is 0."""
-    return tangent * partial if tangent and partial else 0.0
-
-
 def _finished(numbers: Iterable[Number], graph: bool) -> list[Number]:
     """All of them as Values, or all of them as floats."""
     if graph:
@@ -613,12 +671,12 @@ def _holds_value(tree: Any) -> bool:
 
 
 def _of_values(kinds: set[type]) -> bool:
-    """Whether one of these types is Value: of all entries there are few types, so to look at these is quick."""
+    """Whether one of these types is Value; checking the types of all entries is faster than checking the entries."""
     return any(issubclass(kind, Value) for kind in kinds)
 
 
 def _name(f: Function) -> str:
-    """What messages call the function."""
+    """The function's name in messages."""
     name = getattr(f, "__name__", getattr(f, "name", None))  # an Op has a name
     return name if isinstance(name, str) else reprlib.repr(f)
 
@@ -635,9 +693,26 @@ def _jvp(title: str, f: Function, primals: Any, tangents: Any, kwargs: dict[str,
     return call.value(), trees.shaped(call.result, products)
 
 
-def _gradient(transform: str, f: Function, argnums: Argnums | None) -> Function:
+def _gradient(transform: str, f: Function, argnums: Argnums | None, has_aux: bool = False) -> Function:
     """`grad` under another title."""
-    return _transform(transform, f, argnums, lambda call: call.value_and_gradient()[1])
+
+    def derive(call: _Call) -> Any:
+        _, slopes = call.value_and_gradient()
+        return (slopes, call.auxiliary()) if has_aux else slopes
+
+    return _transform(transform, f, argnums, derive, has_aux=has_aux)
+
+
+def _sparse(transform: str, f: Function, argnums: Argnums, derive: Callable[[_Call], Entries]) -> Function:
+    """The function that gives a sparse array; `jit` compiles what finds its entries."""
+    found = _transform(transform, f, argnums, derive)
+
+    @functools.wraps(found)
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        return found(*args, **kwargs).array()
+
+    derivative.entries = found  # type: ignore[attr-defined]
+    return derivative
 
 
 def _transform(
@@ -646,13 +721,14 @@ def _transform(
     argnums: Argnums | None,
     derive: Callable[[_Call], Any],
     recorded: Function | None = None,
+    has_aux: bool = False,
 ) -> Function:
-    """The function that calls f (or another in its place), recorded, and gives what derive makes of the recording."""
+    """The function that records a call of f (or of `recorded`), and returns `derive` of the recording."""
     title = f"{transform}({_name(f)})"
 
     @functools.wraps(f, updated=())
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        return derive(_Call(title, recorded or f, args, kwargs, argnums))
+        return derive(_Call(title, recorded or f, args, kwargs, argnums, has_aux))
 
     vars(derivative)["is_derivative"] = True  # it gives numbers for numbers
     derivative.__name__ = derivative.__qualname__ = title

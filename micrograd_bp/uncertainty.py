@@ -95,18 +95,22 @@ def rounding_error(output: Value) -> RoundingError:
     `estimate` sums what is known with its sign (Langlois, Automatic linear correction of rounding errors, 2001) and
     adds the others as independent. A jump (floor, a comparison) that is crossed by an error is not first order.
 
+    Args:
+        output: The number in question, a Value.
+
     Returns:
         A table that prints itself, the largest contributions first, with `.bound`, `.estimate`, `.digits`, `.rows` and
         `.cancellations`: the steps at which digits are lost. No grad is read or changed.
 
-    >>> a, b, c = Value(1.0, "a"), Value(200.0, "b"), Value(0.015, "c")
-    >>> root = (-b + (b * b - 4.0 * a * c).sqrt()) / (2.0 * a)       # of a x**2 + b x + c
-    >>> found = rounding_error(root)
-    >>> found.cancellations[0].expression, round(found.cancellations[0].lost, 1)
-    ('v1 + v6', 6.1)
-    >>> stable = 2.0 * c / (-b - (b * b - 4.0 * a * c).sqrt())
-    >>> found.digits < 11 < 15 < rounding_error(stable).digits
-    True
+    Example:
+        >>> a, b, c = Value(1.0, "a"), Value(200.0, "b"), Value(0.015, "c")
+        >>> root = (-b + (b * b - 4.0 * a * c).sqrt()) / (2.0 * a)       # of a x**2 + b x + c
+        >>> found = rounding_error(root)
+        >>> found.cancellations[0].expression, round(found.cancellations[0].lost, 1)
+        ('v1 + v6', 6.1)
+        >>> stable = 2.0 * c / (-b - (b * b - 4.0 * a * c).sqrt())
+        >>> found.digits < 11 < 15 < rounding_error(stable).digits
+        True
     """
     check_value(output, "rounding_error")
     listing = Listing(output)
@@ -203,11 +207,18 @@ def sensitivities(output: Value) -> Sensitivities:
     An elasticity of -2 means that the output falls by two per cent where the leaf grows by one. Where the output is 0
     it is infinite, or nan for a leaf that does not matter. No grad is read or changed.
 
-    >>> radius, height = Value(2.0, "radius"), Value(5.0, "height")
-    >>> sensitivities(3.14 * radius**2 * height)
-            value  derivative  elasticity
-    radius      2        62.8          +2
-    height      5       12.56          +1
+    Args:
+        output: The result in question, a Value.
+
+    Returns:
+        A list of rows (node, name, value, derivative, elasticity), which prints itself as a table.
+
+    Example:
+        >>> radius, height = Value(2.0, "radius"), Value(5.0, "height")
+        >>> sensitivities(3.14 * radius**2 * height)
+                value  derivative  elasticity
+        radius      2        62.8          +2
+        height      5       12.56          +1
     """
     check_value(output, "sensitivities")
     listing = Listing(output)
@@ -242,9 +253,9 @@ def propagate(f: Callable[..., Any], x: Any, covariance: Any) -> Propagated:
     The law of propagation of uncertainty (Guide to the Expression of Uncertainty in Measurement, JCGM 100:2008, 5.2).
 
     Args:
-        f: a function of one argument.
-        x: the argument, the best estimates: a number, an array, or lists, tuples and dicts of them; n numbers in all.
-        covariance: of these, in their order: n rows of n numbers, a list or an array. Of one number, its variance.
+        f: A function of one argument.
+        x: The argument, the best estimates: a number, an array, or lists, tuples and dicts of them; n numbers in all.
+        covariance: Of these, in their order: n rows of n numbers, a list or an array. Of one number, its variance.
 
     Returns:
         The value, and its covariance: of one number the variance, of m numbers m rows of m (an array where a NumPy
@@ -252,12 +263,13 @@ def propagate(f: Callable[..., Any], x: Any, covariance: Any) -> Propagated:
         arguments, to be differentiated.
 
     Raises:
-        ValueError: the covariance is not n rows of n numbers, or not symmetric, or has a negative variance.
+        ValueError: The covariance is not n rows of n numbers, or not symmetric, or has a negative variance.
 
-    >>> resistance = lambda p: p["volt"] / p["ampere"]
-    >>> value, variance = propagate(resistance, {"volt": 10.0, "ampere": 2.0}, [[0.01, 0.001], [0.001, 0.0004]])
-    >>> value, round(variance**0.5, 6)
-    (5.0, 0.05)
+    Example:
+        >>> resistance = lambda p: p["volt"] / p["ampere"]
+        >>> value, variance = propagate(resistance, {"volt": 10.0, "ampere": 2.0}, [[0.01, 0.001], [0.001, 0.0004]])
+        >>> value, round(variance**0.5, 6)
+        (5.0, 0.05)
     """
     title = f"propagate({_name(f)})"
     call = _Call(title, f, (x,), {})

@@ -24,6 +24,7 @@ from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
     copied,
+    general_net_input,
     give_methods,
     micrograd_arguments,
     operators,
@@ -147,6 +148,20 @@ class Value(Arithmetic):
         for recording in RECORDINGS:
             recording.note(node)
         return node
+
+    def detach(self) -> Value:
+        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`.
+
+        >>> x = Value(3.0)
+        >>> (x * x.detach()).backward()
+        >>> x.grad
+        3.0
+        """
+        return Value(self.data, label=self.label)
+
+    def item(self) -> float:
+        """The number itself, as `data` is: PyTorch's and NumPy's name."""
+        return self.data
 
     def _set_op(self, op: Op, operands: tuple[Any, ...]) -> None:
         """Make it the result of another operation, whose partials are unknown."""
@@ -350,6 +365,56 @@ def variables(numbers: Iterable[float]) -> list[Value]:
     return list(map(Value, numbers))
 
 
+def net_input(w: Any, x: Any, b: Any = None) -> Any:
+    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
+
+    Its grad is the unit's delta.
+
+    Args:
+        w: The weights, Values or numbers.
+        x: The inputs, as many as there are weights.
+        b: The bias, if there is one.
+
+    Returns:
+        A Value, or a float where all of them are numbers.
+
+    Raises:
+        ValueError: There are more weights than inputs, or fewer.
+        TypeError: One of them is no real number.
+
+    Source:
+        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
+
+    Example:
+        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
+        >>> net = net_input(w, x, b=0.5)
+        >>> net, net.partials
+        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
+    """
+    if not RECORDINGS and len(w) == len(x):
+        args = (*w, *x) if b is None else (b, *w, *x)
+        if {Value} <= {*map(type, args)} <= {Value, float}:
+            data = [y._data if type(y) is Value else y for y in args]
+            node = Value.__new__(Value)
+            start, n = len(args) % 2, len(args) - len(x)
+            total = data[0] if start else data[0] * data[n]
+            for wi, xi in zip(data[1:n], data[n + 1 - start :]):
+                total = total + wi * xi
+            node._data = total
+            node._grad = 0.0
+            node._label = ""
+            node.op = ops.net_input
+            node.operands = args
+            node._partials = (*(1.0,) * start, *data[n:], *data[start:n])
+            return node
+    return general_net_input(w, x, b)
+
+
+def layer_outputs(kind: Any, neurons: list[Any], x: Any) -> list[Any]:
+    """The outputs of all neurons for the inputs x."""
+    return [neuron(x) for neuron in neurons]
+
+
 def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[float]:
     """`slopes` where a node has a `_backward` of its own, which adds to grads: they are put back afterwards."""
     kept = [(node, node._grad) for node in {*order, *inputs}]
@@ -361,6 +426,28 @@ def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[flo
     finally:
         for node, grad in kept:
             node._grad = grad
+
+
+def all_leaves(values: Sequence[Any]) -> bool:
+    """Whether all are Values, and none the result of an operation."""
+    return all(type(x) is Value and x.op is None for x in values)
+
+
+def pushed(outputs: Sequence[Value], inputs: Sequence[Value], tangents: Sequence[float]) -> list[float]:
+    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats.
+
+    >>> x, y = Value(3.0), Value(2.0)
+    >>> pushed([x * y, x + y], [x, y], [1.0, 10.0])
+    [32.0, 11.0]
+    """
+    known: dict[Value | float, float] = dict(zip(inputs, tangents))
+    for node in dict.fromkeys(node for output in outputs for node in topological_order(output)):
+        if node not in known:
+            for operand, partial in zip(node.operands, node._partials):
+                tangent = known.get(operand, 0.0)
+                if tangent and partial:  # 0 times anything is 0
+                    known[node] = known.get(node, 0.0) + tangent * partial
+    return [known.get(x, 0.0) for x in outputs]
 
 
 def gather(values: Sequence[Value]) -> array[float]:

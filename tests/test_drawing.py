@@ -339,7 +339,7 @@ def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(
 
 def test_names_are_short_within_the_frame_that_says_the_rest():
     network = nn.MLP(2, [2, 1], rng=random.Random(0))
-    boxes, _ = parts(mg.draw(network([0.5, -1.0]), model=network).source)
+    boxes, _ = parts(mg.draw(network([0.5, -1.0]), model=network, expand=True).source)
     first = [shown(label)[0] for label in boxes.values() if shown(label)]
     assert first.count("w.0") == first.count("b") == 3
     assert any(re.fullmatch(r"v\d+ = w\.0 \* 0\.5", text) for text in first)

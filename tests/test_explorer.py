@@ -531,7 +531,7 @@ return b.left >= pane.left - 1 && b.right <= pane.right + 1 && b.top >= pane.top
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(page, size, opened):
     loss, model = perceptron()
-    browser = page(mg.explore(loss, path=None, model=model), size)
+    browser = page(mg.explore(loss, path=None, model=model, expand=True), size)
     assert steps(browser) == 151
     assert len(browser.find_elements("css selector", "svg .fold")) == 9
     if opened:

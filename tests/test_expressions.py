@@ -208,7 +208,7 @@ def test_the_suffix_says_what_is_written(tmp_path, capsys, suffix, beginning):
             ["a", "a=1", "-o", "graph.txt"],
             "graph.txt: the suffix says what to write, one of .svg, .png, .pdf, .dot, .html",
         ),
-        (["a", "a=1", "-o", "/no/such/place/graph.html"], "/no/such/place"),
+        (["a", "a=1", "-o", "/dev/null/place/graph.html"], "/dev/null/place"),  # folders are made, but not there
     ],
 )
 def test_one_clear_message_and_exit_code_2(capsys, arguments, message):

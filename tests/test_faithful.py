@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+import types
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -275,9 +276,12 @@ def test_what_is_returned_is_new_at_each_call():
     assert first is not second
     assert first[1] is not second[1]
     point = mg.jit(lambda x: Point(x * 2.0))
-    with pytest.warns(RuntimeWarning, match="it returns Point objects; it runs eagerly"):
-        assert [point(1.0), point(2.0), point(1.0)] == [Point(2.0), Point(4.0), Point(2.0)]
+    assert [point(1.0), point(2.0), point(1.0)] == [Point(2.0), Point(4.0), Point(2.0)]
     assert type(point(1.0).x) is float
+    assert point(1.0) is not point(1.0)
+    pair = mg.jit(lambda x: types.SimpleNamespace(x=x * 2.0))
+    with pytest.warns(RuntimeWarning, match="it returns SimpleNamespace objects; it runs eagerly"):
+        assert [pair(1.0).x, pair(2.0).x, pair(1.0).x] == [2.0, 4.0, 2.0]
 
 
 # --- what cannot be recorded --------------------------------------------------------------------------------------

@@ -260,6 +260,7 @@ def test_derivatives_are_those_of_mathematics(name):
         values = [Value(x) if name != "ldexp" or i == 0 else int(x) for i, x in enumerate(args)]
         out = apply(name, *values)
         assume(name not in {"hypot", "dist"} or out.data > 1e-3)  # away from the kink
+        assume(name != "remainder" or abs(abs(2.0 * out.data / args[1]) - 1.0) > 1e-9)  # away from the jump at a tie
         out.backward()
         with mp.workdps(50):
             exact = [mp.mpf(x) for x in args]

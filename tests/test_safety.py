@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import micrograd_bp as mg
-from micrograd_bp import Value, ops
+from micrograd_bp import Value, nn, ops
 from micrograd_bp.value import topological_order
 
 SEEDS = int(os.environ.get("MICROGRAD_BP_FUZZ_SEEDS", "6"))  # benchmarks/safety.py asks for more
@@ -105,6 +105,18 @@ class World:
         if self.rng.random() < 0.3:
             self.nodes.append(x)
 
+    def layer(self) -> None:
+        """Units that share their inputs, and here and there their weights, some of them changed in between."""
+        x = [self.any() if self.rng.random() < 0.8 else self.rng.uniform(-2.0, 2.0) for _ in range(3)]
+        w = [self.any() for _ in x]
+        for _ in range(self.rng.randrange(1, 5)):
+            bias = self.rng.choice([None, 0.5, self.any()])
+            self.nodes.append(nn.net_input(self.rng.choice([w, x, tuple(w)]), self.rng.choice([x, [*x], w]), bias))
+            if self.rng.random() < 0.3:
+                self.any().data = self.rng.uniform(-2.0, 2.0)
+            if self.rng.random() < 0.2:
+                w[self.rng.randrange(3)] = self.any()
+
     def drop(self) -> None:
         self.rng.shuffle(self.nodes)
         del self.nodes[2 + self.rng.randrange(len(self.nodes) - 1) :]
@@ -151,6 +163,8 @@ class World:
         try:
             acts = [
                 self.tower,
+                self.layer,
+                self.layer,
                 self.drop,
                 self.mutate,
                 self.begin_anew,
@@ -196,7 +210,9 @@ SHAPES: dict[str, Callable[[Any, Value], Any]] = {
     "right": lambda x, y: y - 0.5 * x,
     "both": lambda x, y: (x + x) * 0.5,
     "row": lambda x, y: ops.asinh(x),
-    "tuple": lambda x, y: ops.fsum(y, x, 1.0),
+    "block": lambda x, y: ops.fsum(y, x, 1.0),
+    "products": lambda x, y: ops.net_input(x, y, 0.5, 1.0, y),
+    "inputs": lambda x, y: ops.net_input(y, 0.5, y, x, 1.0),
 }
 
 

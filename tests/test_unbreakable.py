@@ -34,7 +34,7 @@ def path(
     raised: Sequence[Value] = (),
     exact: bool = False,
 ) -> Native:
-    program, _ = flatten(outputs, inputs, (), [condition for condition, _ in guards], checks, raised)
+    program, _ = flatten(outputs, inputs, (), [condition for condition, _ in guards], lambda place: checks, raised)
     machine = host()
     assert machine is not None
     lowered = lower(program, machine.native, exact)

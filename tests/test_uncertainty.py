@@ -94,7 +94,7 @@ def test_it_is_drawn_and_explored():
         mg.draw(output, shade="blue")
     page = mg.explore(output, path=None).html
     assert "6 digits are lost at v7" in page
-    assert 'class="number rounding">' in page
+    assert '"rounding": "95%"' in page
 
 
 # --- sensitivities ------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from cpython.array cimport array, clone
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdlib cimport free, malloc, realloc
 
 import math
@@ -25,7 +26,8 @@ import operator
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
-    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, micrograd_arguments, noticed,
+    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, method_documentation,
+    micrograd_arguments, noticed, general_net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -36,11 +38,19 @@ cdef extern from "<fenv.h>":
 cdef extern from *:
     """
     #define take_over(pointer) (pointer)
+    static inline int same_bits(double x, double y) { return memcmp(&x, &y, sizeof(double)) == 0; }
     #ifndef POOL
-    #define POOL 131072
+    #define POOL 1
+    #endif
+    #if defined(__GNUC__)
+    #define prefetch(address) __builtin_prefetch(address, 1)
+    #else
+    #define prefetch(address)
     #endif
     """
-    size_t POOL
+    void prefetch(void *address) noexcept
+    bint same_bits(double x, double y) noexcept
+    bint POOL  # 0: every node from Python's allocator, where a memory checker sees it
     object take_over(PyObject *pointer)  # the reference that the pointer owns becomes the caller's
     PyObject *new_object "_PyObject_New"(PyTypeObject *type) except NULL
     void free_object "PyObject_Free"(PyObject *object) noexcept
@@ -48,9 +58,8 @@ cdef extern from *:
     void let_go "Py_DECREF"(PyObject *object) noexcept
     Py_ssize_t references "Py_REFCNT"(PyObject *object) noexcept
     void set_references "Py_SET_REFCNT"(PyObject *object, Py_ssize_t count) noexcept
-    PyObject *item_of "PyTuple_GET_ITEM"(PyObject *tuple, Py_ssize_t i) noexcept
-    Py_ssize_t size_of "PyTuple_GET_SIZE"(PyObject *tuple) noexcept
-    void set_item "PyTuple_SET_ITEM"(PyObject *tuple, Py_ssize_t i, PyObject *item) noexcept
+    void set_type "Py_SET_TYPE"(PyObject *object, PyTypeObject *type) noexcept
+    PyObject **items "PySequence_Fast_ITEMS"(object sequence) noexcept  # of a list or tuple
     PyTypeObject *type_of "Py_TYPE"(PyObject *object) noexcept
     unsigned long PyThread_get_thread_ident() noexcept
     int set_attribute "PyObject_GenericSetAttr"(object owner, object name, PyObject *value) except -1
@@ -76,6 +85,21 @@ cdef double NAN = math.nan
 cdef union Operand:
     PyObject *node
     double number
+    Block *block
+
+cdef union Slope:
+    double number
+    Block *block
+
+# Operands of a node that has many. The items are owned: Values, and plain numbers as Python's floats, whose addresses
+# are marked by their lowest bit. Beside each stands a double: its partial; or its data, where two blocks are multiplied
+# term by term, since then it is the partial by its partner in the other block, and units of a layer share such blocks.
+cdef struct Block:
+    Py_ssize_t holders  # nodes that it belongs to
+    Py_ssize_t size
+    size_t uses  # by nodes that a walk under way has met
+    void *list  # that RECENT has it for, or NULL
+    size_t kinds  # whether there is a Value among the items, LEFT, one that has operands, INNER, or one that is TRACED
 
 # What the two operands of a node are. The bits above count uses while a walk is under way, and are 0 between walks.
 cdef enum:
@@ -83,28 +107,45 @@ cdef enum:
     LEFT = 1  # the left operand is a Value, else a number
     RIGHT = 2  # the right one
     PAIR = 4  # there are two
-    MANY = 8  # in place of operands: a tuple of them, of any length, and a tuple of partials
-    SHAPE = 15
-    TRACED = 16  # a recording is told what is read off it; so are the nodes made of it
-    BY_HAND = 32  # it passes its grad on by a function of its own
-    OWNER = 64  # it has attributes of a program's own, in ATTRIBUTES
-    USE = 128
+    MANY = 8  # in place of operands: a block of them, of any length, and their partials
+    PRODUCTS = 16  # two blocks that are multiplied term by term, and with PAIR an operand, on the left, of partial 1
+    SHAPE = 31
+    INNER = 16  # in the kinds of a block
+    TRACED = 32  # a recording is told what is read off it; so are the nodes made of it
+    BY_HAND = 64  # it passes its grad on by a function of its own
+    OWNER = 128  # it has attributes of a program's own, in ATTRIBUTES
+    WANTED = 256  # its derivative is what a walk under way is for
+    USE = 512
 
 
 cdef class Value:
     """A number in a computation graph: arithmetic on it records a new Value.
 
-    `data` is a real number (TypeError otherwise), `label` a name for pictures and messages. A Value behaves as the
-    float `data` does: the same results and branches, the same types of exception. `hash` alone goes by identity, so
-    that a set or dict of nodes holds nodes. (`_children` and `_op` are there for programs that make nodes as
-    micrograd does.)
+    A Value behaves as the float `data` does: the same results and branches, the same types of exception. `hash` alone
+    goes by identity, so that a set or dict of nodes holds nodes.
+
+    Args:
+        data: A real number.
+        label: A name for pictures and messages; `Value(2.0, "x")` gives it as well.
+        _children: The operands, where a program makes a node as micrograd does.
+        _op: The symbol of such a node.
+
+    Raises:
+        TypeError: data is no real number, or label no str.
+
+    Example:
+        >>> x = Value(3.0, label="x")
+        >>> y = x * x
+        >>> y.backward()
+        >>> y.data, x.grad, y.op.name, y.partials
+        (9.0, 6.0, 'mul', (3.0, 3.0))
     """
 
-    cdef double primal, adjoint
-    cdef Operand terms[2]
-    cdef double slopes[2]
     cdef size_t state
+    cdef double adjoint, primal
     cdef PyObject *next  # of a list that passes through the nodes themselves, so that no walk can run out of memory
+    cdef Operand terms[2]
+    cdef Slope slopes[2]
     cdef PyObject *row  # NULL on a leaf
     cdef PyObject *name  # NULL: no label
 
@@ -211,10 +252,13 @@ cdef class Value:
     @property
     def operands(self):
         if self.state & MANY:
-            return <object>self.terms[0].node
+            return tuple(items_of(self.terms[0].block))
         if not self.state & SHAPE:
             return ()
         left = <object>self.terms[0].node if self.state & LEFT else self.terms[0].number
+        if self.state & PRODUCTS:
+            factors = items_of(self.terms[1].block) + items_of(self.slopes[1].block)
+            return (left, *factors) if self.state & PAIR else tuple(factors)
         if not self.state & PAIR:
             return (left,)
         return left, <object>self.terms[1].node if self.state & RIGHT else self.terms[1].number
@@ -228,12 +272,15 @@ cdef class Value:
     @property
     def _partials(self):
         if self.state & MANY:
-            return <object>self.terms[1].node
+            return tuple(doubles_of(self.terms[0].block))
         if not self.state & SHAPE:
             return ()
+        if self.state & PRODUCTS:
+            slopes = doubles_of(self.slopes[1].block) + doubles_of(self.terms[1].block)
+            return (self.slopes[0].number, *slopes) if self.state & PAIR else tuple(slopes)
         if not self.state & PAIR:
-            return (self.slopes[0],)
-        return self.slopes[0], self.slopes[1]
+            return (self.slopes[0].number,)
+        return self.slopes[0].number, self.slopes[1].number
 
     @property
     def _prev(self):
@@ -242,6 +289,14 @@ cdef class Value:
     @property
     def _op(self):
         return (<object>self.row).symbol if self.row != NULL else ""
+
+    def detach(self):
+        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`."""
+        return Value(self.data, (), "", self.label)
+
+    def item(self):
+        """The number itself, as `data` is: PyTorch's and NumPy's name."""
+        return self.data
 
     @staticmethod
     def _record(op, tuple args):
@@ -352,10 +407,14 @@ cdef inline double as_double(object x, taker="Value") except? -1.0:
 
 cdef int set_op(Value self, object op, tuple operands) except -1:
     """Make the node the result of another operation, whose partials are unknown."""
+    global leaves_stay
     cdef double primal = self.primal, adjoint = self.adjoint
     cdef size_t kept = self.state & (TRACED | OWNER)
     cdef PyObject *name = self.name
-    partials = (NAN,) * len(operands)
+    cdef Block *block = new_block(len(operands))
+    cdef Py_ssize_t i
+    for i in range(block.size):
+        set_item(block, i, operands[i], NAN)
     if name != NULL:
         keep(name)
     attributes = ATTRIBUTES.get(id(self))
@@ -366,11 +425,9 @@ cdef int set_op(Value self, object op, tuple operands) except -1:
     self.name = name
     keep(<PyObject *>op)
     self.row = <PyObject *>op
-    keep(<PyObject *>operands)
-    self.terms[0].node = <PyObject *>operands
-    keep(<PyObject *>partials)
-    self.terms[1].node = <PyObject *>partials
+    self.terms[0].block = block
     self.state = MANY | kept | (BY_HAND if isinstance(op, ByHand) else 0)
+    leaves_stay = False  # it may have been one
     return 0
 
 
@@ -381,6 +438,120 @@ cdef int set_label(Value self, object label) except -1:
     if old != NULL:
         let_go(old)
     return 0
+
+
+# --- blocks of operands -------------------------------------------------------------------------------------------
+
+cdef bint leaves_stay = True  # no node has been given operands later than blocks may have taken it for a leaf
+
+
+cdef inline PyObject **items_in(Block *block) noexcept:
+    return <PyObject **>(block + 1)
+
+
+cdef inline double *doubles_in(Block *block) noexcept:
+    return <double *>(items_in(block) + block.size)
+
+
+cdef inline bint is_node(PyObject *item) noexcept:
+    return not <size_t>item & 1
+
+
+cdef inline PyObject *unmarked(PyObject *item) noexcept:
+    return <PyObject *>(<size_t>item & ~<size_t>1)
+
+
+cdef Block *new_block(Py_ssize_t size) except NULL:
+    """A block whose items are still to be set."""
+    cdef Block *block = <Block *>PyMem_Malloc(sizeof(Block) + size * (sizeof(PyObject *) + sizeof(double)))
+    if block == NULL:
+        raise MemoryError
+    block.holders, block.size, block.uses, block.kinds, block.list = 1, size, 0, 0, NULL
+    return block
+
+
+cdef inline void set_item(Block *block, Py_ssize_t i, object x, double number) noexcept:
+    """x is a Value or a float."""
+    keep(<PyObject *>x)
+    doubles_in(block)[i] = number
+    if PyFloat_CheckExact(x):
+        items_in(block)[i] = <PyObject *>(<size_t><PyObject *>x | 1)
+    else:
+        items_in(block)[i] = <PyObject *>x
+        block.kinds |= LEFT | (INNER if (<Value>x).state & SHAPE else 0) | (<Value>x).state & TRACED
+
+
+cdef Block *factors(PyObject **xs, Py_ssize_t size) except NULL:
+    """A block of Values and floats, with the data of each."""
+    cdef Block *block = new_block(size)
+    cdef Py_ssize_t i
+    for i in range(size):
+        set_item(block, i, <object>xs[i], data_of(xs[i]))
+    return block
+
+
+# Blocks of the factors in lists, by the address of the list: the next unit with these inputs, or the next row through
+# these weights, shares them. A block that is found is compared with the list, item by item and bit by bit.
+cdef enum:
+    LISTS = 1024
+cdef Block *RECENT[LISTS]
+
+
+cdef inline Block **recent(void *sequence) noexcept:
+    return &RECENT[(<size_t>sequence >> 5) % LISTS]
+
+
+cdef Block *shared(object sequence) except? NULL:
+    """The block of a list's or tuple's factors, the caller's part in it counted; NULL: they are not Values and floats."""
+    cdef PyObject **xs = items(sequence)
+    cdef PyObject *x
+    cdef Py_ssize_t i, size = len(<list>sequence) if type(sequence) is list else len(<tuple>sequence)
+    cdef Block **place = recent(<void *>sequence)
+    cdef Block *block = place[0]
+    if block != NULL and block.list == <void *>sequence and block.size == size and is_same(block, xs):
+        block.holders += 1
+        return block
+    for i in range(size):
+        x = xs[i]
+        if not is_value(<object>x) and not PyFloat_CheckExact(<object>x):
+            return NULL
+    block = factors(xs, size)
+    if place[0] != NULL:
+        place[0].list = NULL
+    place[0] = block
+    block.list = <void *>sequence
+    return block
+
+
+cdef inline bint is_same(Block *block, PyObject **xs) noexcept:
+    """Whether these are the block's items still, with the same data to the bit."""
+    cdef PyObject **known = items_in(block)
+    cdef Py_ssize_t i
+    for i in range(block.size):
+        if known[i] == xs[i]:
+            if not same_bits((<Value>xs[i]).primal, doubles_in(block)[i]):
+                return False
+        elif known[i] != <PyObject *>(<size_t>xs[i] | 1):
+            return False
+    return True
+
+
+cdef inline double data_of(PyObject *x) noexcept:
+    """Of a Value or a float."""
+    return PyFloat_AS_DOUBLE(<object>x) if PyFloat_CheckExact(<object>x) else (<Value>x).primal
+
+
+cdef inline bint has_inner(Block *block) noexcept:
+    """Whether an item has operands of its own, or may have."""
+    return block.kinds & INNER or block.kinds & LEFT and not leaves_stay
+
+
+cdef list items_of(Block *block):
+    return [<object>unmarked(items_in(block)[i]) for i in range(block.size)]
+
+
+cdef list doubles_of(Block *block):
+    return [doubles_in(block)[i] for i in range(block.size)]
 
 
 # --- memory -------------------------------------------------------------------------------------------------------
@@ -396,25 +567,21 @@ cdef inline PyObject *pop(PyObject **stack) noexcept:
     return node
 
 
-# Freed nodes, kept for the next graph, up to POOL of them (12 MB): to give the memory back to the system and have it
-# mapped again made a step of 65,000 nodes 1.4x slower. They lie in a stack for each 64 KB of addresses, and one stack
-# is used up before the next: from a single stack a program's thirtieth step got its memory so shuffled that walking
-# back took twice as long.
-cdef enum:
-    STACKS = 256
-cdef PyObject *pool[STACKS]
-cdef size_t pooled = 0, current = 0
+cdef extern from "node_memory.h":
+    size_t NODE_SIZE
+    void *take_place() noexcept
+    void give_place(void *node) noexcept
 
 
 cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except NULL:
     """A node without a label; its operands and partials are still to be filled in."""
-    global pooled, current
     cdef PyObject *node
-    if pooled:
-        while pool[current] == NULL:
-            current = (current + 1) % STACKS
-        node = pop(&pool[current])
-        pooled -= 1
+    if POOL:  # with no reference to the type, which outlives all nodes
+        node = <PyObject *>take_place()
+        if node == NULL:
+            raise MemoryError
+        set_references(node, 1)
+        set_type(node, <PyTypeObject *>Value)
     else:
         node = new_object(<PyTypeObject *>Value)
     if row != NULL:
@@ -428,12 +595,9 @@ cdef inline PyObject *new_node(PyObject *row, double out, size_t shape) except N
 
 
 cdef inline void free_node(PyObject *node) noexcept:
-    """Free an empty node, with the last reference to it and its own to its type."""
-    global pooled, current
-    if pooled < POOL:
-        current = (<size_t>node >> 16) % STACKS
-        push(&pool[current], node)
-        pooled += 1
+    """Free an empty node, with the last reference to it."""
+    if POOL:
+        give_place(node)
     else:
         free_object(node)
         let_go(<PyObject *>Value)
@@ -443,12 +607,13 @@ cdef PyObject *allocate(TypeSlots *type, Py_ssize_t n) except NULL:
     return new_node(NULL, 0.0, LEAF)
 
 
-cdef void deallocate(void *memory) noexcept:  # the caller has taken the last reference, and is about to take the type's
-    set_references(<PyObject *>memory, 1)
+cdef void deallocate(void *memory) noexcept:  # the caller is about to take a reference to the type
     keep(<PyObject *>Value)
     free_node(<PyObject *>memory)
 
 
+if Value.__basicsize__ != NODE_SIZE:
+    raise ImportError("a node has another size than its memory is cut for")
 (<TypeSlots *>Value).tp_alloc = allocate  # not for subclasses: theirs are Python's own
 (<TypeSlots *>Value).tp_free = deallocate
 
@@ -481,7 +646,7 @@ cdef inline PyObject *new_unary(PyObject *row, double out, Value x, double dx) e
     cdef PyObject *node = new_node(row, out, LEFT | (x.state & TRACED))
     keep(<PyObject *>x)
     (<Value>node).terms[0].node = <PyObject *>x
-    (<Value>node).slopes[0] = dx
+    (<Value>node).slopes[0].number = dx
     if x.state & TRACED or watched and is_own():
         note(node)
     return node
@@ -503,8 +668,8 @@ cdef inline PyObject *new_binary(
         (<Value>node).state |= (<Value>right).state & TRACED
     else:
         (<Value>node).terms[1].number = y
-    (<Value>node).slopes[0] = dx
-    (<Value>node).slopes[1] = dy
+    (<Value>node).slopes[0].number = dx
+    (<Value>node).slopes[1].number = dy
     if (<Value>node).state & TRACED or watched and is_own():
         note(node)
     return node
@@ -576,14 +741,165 @@ cdef object record_any(op, tuple args):
             left, right = args
             return binary_op(code, left if isinstance(left, Value) else number(left, op.name),
                              right if isinstance(right, Value) else number(right, op.name))
+    if op is NET_INPUT or op is SUMPROD and len(args) % 2 == 0:
+        return record_products(op, tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args]))
     return record(op, args)
+
+
+cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"]
+
+
+cdef object record_products(object op, tuple args):
+    """The node for one of the rows that multiply one half of their operands by the other, term by term."""
+    cdef PyObject **xs = items(args)
+    cdef Py_ssize_t n = len(args) // 2, i
+    cdef double out = 0.0
+    if op is SUMPROD:
+        try:
+            out = op.forward(*[<object>xs[i] if PyFloat_CheckExact(<object>xs[i]) else (<Value>xs[i]).primal
+                               for i in range(2 * n)])
+        except Exception as error:
+            raise op.failure(error, args) from error
+    cdef PyObject *left = xs[0] if len(args) % 2 else NULL
+    if left != NULL:
+        xs += 1
+    cdef Block *p = factors(xs, n)
+    cdef Block *q
+    try:
+        q = factors(xs + n, n)
+    except MemoryError:
+        release(p, NULL)
+        raise
+    if op is NET_INPUT:
+        out = weighted_sum(left, p, q)
+    return new_products(<PyObject *>op, out, left, p, q)
+
+
+def net_input(w, x, b=None):
+    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
+
+    Its grad is the unit's delta.
+
+    Args:
+        w: The weights, Values or numbers.
+        x: The inputs, as many as there are weights.
+        b: The bias, if there is one.
+
+    Returns:
+        A Value, or a float where all of them are numbers.
+
+    Raises:
+        ValueError: There are more weights than inputs, or fewer.
+        TypeError: One of them is no real number.
+
+    Source:
+        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
+
+    Example:
+        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
+        >>> net = net_input(w, x, b=0.5)
+        >>> net, net.partials
+        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
+    """
+    cdef Block *p = NULL
+    cdef Block *q
+    if (type(w) is list or type(w) is tuple) and (type(x) is list or type(x) is tuple) and len(w) == len(x):
+        if b is None or is_value(b) or PyFloat_CheckExact(b):
+            p = shared(w)
+    if p == NULL:
+        return general_net_input(w, x, b)
+    try:
+        q = shared(x)
+    except MemoryError:
+        release(p, NULL)
+        raise
+    if q == NULL or not (p.kinds | q.kinds) & LEFT and not is_value(b):
+        release(p, NULL)
+        if q != NULL:
+            release(q, NULL)
+        return general_net_input(w, x, b)
+    cdef PyObject *left = NULL if b is None else <PyObject *>b
+    return new_products(<PyObject *>NET_INPUT, weighted_sum(left, p, q), left, p, q)
+
+
+def layer_outputs(kind, list neurons not None, x):
+    """The outputs of all neurons for the inputs x; those of this type without a Python call for each."""
+    cdef list outputs = []
+    cdef Block *q = NULL
+    cdef bint plain = type(x) is list or type(x) is tuple
+    try:
+        for neuron in neurons:
+            out = None
+            if plain and type(neuron) is kind:
+                if q == NULL:
+                    q = shared(x)
+                    plain = q != NULL
+                if q != NULL:
+                    out = unit(neuron.__dict__, q)
+            if out is None:
+                if q != NULL:
+                    release(q, NULL)  # the neuron may be code of a user's, and do anything
+                    q = NULL
+                out = neuron(x)
+            outputs.append(out)
+    finally:
+        if q != NULL:
+            release(q, NULL)
+    return outputs
+
+
+cdef object unit(dict attributes, Block *q):
+    """The output of a neuron with these attributes for the inputs in q; None where it has to be asked itself."""
+    w, b = attributes.get("w"), attributes.get("b")
+    activation = attributes.get("activation") if attributes.get("nonlin") else None
+    code = None if activation is None else CODE_BY_NAME.get(activation) if type(activation) is str else None
+    if type(w) is not list or len(<list>w) != q.size or not is_value(b) or code is None and activation is not None:
+        return None
+    cdef Block *p = shared(w)
+    if p == NULL:
+        return None
+    q.holders += 1
+    node = new_products(<PyObject *>NET_INPUT, weighted_sum(<PyObject *>b, p, q), <PyObject *>b, p, q)
+    return node if code is None else unary(code, <Value>node)
+
+
+cdef dict CODE_BY_NAME = {op.name: code for op, code in CODE_OF.items() if code < ADD}
+
+
+cdef inline double weighted_sum(PyObject *bias, Block *w, Block *x) noexcept:
+    """The value of the row: from left to right, as the graph of sums and products would have it."""
+    cdef double *left = doubles_in(w)
+    cdef double *right = doubles_in(x)
+    cdef double total
+    cdef Py_ssize_t i, first = 0
+    if bias != NULL:
+        total = data_of(bias)
+    elif w.size:
+        total, first = left[0] * right[0], 1
+    else:
+        total = 0.0
+    for i in range(first, w.size):
+        total += left[i] * right[i]
+    return total
+
+
+cdef inline bint are_plain(tuple args, bint nodes) noexcept:
+    """Whether all are floats, or (nodes) Values of no subclass."""
+    cdef PyObject **xs = items(args)
+    cdef Py_ssize_t i
+    for i in range(len(args)):
+        if not PyFloat_CheckExact(<object>xs[i]) and not (nodes and is_value(<object>xs[i])):
+            return False
+    return True
 
 
 cdef object record(op, tuple args):
     """The node for op(*args) by the Op's own functions."""
     cdef PyObject *node
     cdef size_t shape
-    operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
+    cdef tuple operands = args
+    if not are_plain(args, True):
+        operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
     data = [(<Value>arg).primal if isinstance(arg, Value) else arg for arg in operands]
     try:
         out = op.forward(*data)
@@ -595,7 +911,8 @@ cdef object record(op, tuple args):
         raise op.failure(error, operands) from error
     if type(partials) is not tuple or len(partials) != len(operands):
         raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
-    partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
+    if not are_plain(partials, False):
+        partials = tuple([partial if type(partial) is float else number(partial, op.name) for partial in partials])
     cdef double result = as_double(out, op.name)
     if len(operands) == 1 and isinstance(operands[0], Value):
         return take_over(new_unary(<PyObject *>op, result, <Value>operands[0], partials[0]))
@@ -605,18 +922,50 @@ cdef object record(op, tuple args):
         return take_over(
             new_binary(<PyObject *>op, result, shape, left, data[0], partials[0], right, data[1], partials[1])
         )
-    node = new_node(<PyObject *>op, result, MANY)
-    keep(<PyObject *>operands)
-    keep(<PyObject *>partials)
-    (<Value>node).terms[0].node = <PyObject *>operands
-    (<Value>node).terms[1].node = <PyObject *>partials
-    for arg in operands:
-        if isinstance(arg, Value):
-            (<Value>node).state |= (<Value>arg).state & TRACED
+    cdef Block *block = new_block(len(operands))
+    cdef Py_ssize_t i
+    for i in range(block.size):
+        set_item(block, i, operands[i], partials[i])
+    try:
+        node = new_node(<PyObject *>op, result, MANY | block.kinds & TRACED)
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>node).terms[0].block = block
+    return noted(node)
+
+
+cdef inline object noted(PyObject *node):
+    """The new node, of which a recording is told."""
     made = take_over(node)
     if (<Value>node).state & TRACED or watched and is_own():
         note(node)
     return made
+
+
+cdef object new_products(PyObject *row, double out, PyObject *left, Block *p, Block *q):
+    """The node for left + p_1 q_1 + ... + p_n q_n; left may be NULL. It takes the caller's part in the blocks."""
+    cdef PyObject *node
+    cdef size_t shape = PRODUCTS | (p.kinds | q.kinds) & TRACED
+    if left != NULL:
+        shape |= PAIR
+        if not PyFloat_CheckExact(<object>left):
+            shape |= LEFT | (<Value>left).state & TRACED
+    try:
+        node = new_node(row, out, shape)
+    except MemoryError:
+        release(p, NULL)
+        release(q, NULL)
+        raise
+    (<Value>node).slopes[0].number = 1.0
+    if shape & LEFT:
+        keep(left)
+        (<Value>node).terms[0].node = left
+    elif shape & PAIR:
+        (<Value>node).terms[0].number = PyFloat_AS_DOUBLE(<object>left)
+    (<Value>node).terms[1].block = p
+    (<Value>node).slopes[1].block = q
+    return noted(node)
 
 
 # --- walking ------------------------------------------------------------------------------------------------------
@@ -624,48 +973,131 @@ cdef object record(op, tuple args):
 cdef inline Py_ssize_t arity(PyObject *node) noexcept:
     cdef size_t state = (<Value>node).state
     if state & MANY:
-        return size_of((<Value>node).terms[0].node)
+        return (<Value>node).terms[0].block.size
+    if state & PRODUCTS:
+        return 2 * (<Value>node).terms[1].block.size + (1 if state & PAIR else 0)
     return 2 if state & PAIR else 1 if state & SHAPE else 0
 
 
 cdef inline PyObject *operand(PyObject *node, Py_ssize_t i) noexcept:
     """Operand i of a node if it is a Value, or else NULL."""
-    cdef PyObject *item
-    if (<Value>node).state & MANY:
-        item = item_of((<Value>node).terms[0].node, i)
-        return NULL if PyFloat_CheckExact(<object>item) else item
-    return (<Value>node).terms[i].node if (<Value>node).state & (LEFT << i) else NULL
+    cdef size_t state = (<Value>node).state
+    cdef Block *block = (<Value>node).terms[0].block
+    if state & (MANY | PRODUCTS):
+        if state & PRODUCTS:
+            if state & PAIR:
+                if i == 0:
+                    return (<Value>node).terms[0].node if state & LEFT else NULL
+                i -= 1
+            block = (<Value>node).terms[1].block
+            if i >= block.size:
+                i -= block.size
+                block = (<Value>node).slopes[1].block
+        return items_in(block)[i] if is_node(items_in(block)[i]) else NULL
+    return (<Value>node).terms[i].node if state & (LEFT << i) else NULL
 
 
-cdef inline double partial(PyObject *node, Py_ssize_t i) noexcept:
-    if (<Value>node).state & MANY:
-        return PyFloat_AS_DOUBLE(<object>item_of((<Value>node).terms[1].node, i))
-    return (<Value>node).slopes[i]
+cdef inline void found_use(PyObject *child, PyObject **found) noexcept:
+    """Count a use of a node, which is found by its first."""
+    if (<Value>child).state & SHAPE:  # a leaf is never waited for
+        if (<Value>child).state < USE:
+            push(found, child)
+        (<Value>child).state += USE
 
 
-cdef size_t count_uses(PyObject *output, bint clear) noexcept:
-    """Count how often every node that the output depends on is an operand; clear: set all grads but leaves' to 0.
+cdef inline void found_uses(Block *block, PyObject **found) noexcept:
+    """Count a use of all items. The uses by nodes that share a block end with the last of them: they count as one."""
+    cdef Py_ssize_t i
+    block.uses += 1
+    if block.uses == 1 and has_inner(block):
+        for i in range(block.size):
+            if is_node(items_in(block)[i]):
+                found_use(items_in(block)[i], found)
+
+
+cdef inline void used(PyObject *child, PyObject **ready) noexcept:
+    """A use of a node is done; after the last one it is ready."""
+    if (<Value>child).state & SHAPE:
+        (<Value>child).state -= USE
+        if (<Value>child).state < USE:
+            push(ready, child)
+
+
+cdef inline void all_used(Block *block, PyObject **ready) noexcept:
+    """A use of all items is done."""
+    cdef Py_ssize_t i
+    block.uses -= 1
+    if block.uses == 0 and has_inner(block):
+        for i in range(block.size):
+            if is_node(items_in(block)[i]):
+                used(items_in(block)[i], ready)
+
+
+cdef inline void find_ready(PyObject *node, size_t state, PyObject **ready) noexcept:
+    """The uses of a node's operands by it are done."""
+    if state & LEFT:
+        used((<Value>node).terms[0].node, ready)
+    if state & RIGHT:
+        used((<Value>node).terms[1].node, ready)
+    if state & MANY:
+        all_used((<Value>node).terms[0].block, ready)
+    if state & PRODUCTS:
+        all_used((<Value>node).terms[1].block, ready)
+        all_used((<Value>node).slopes[1].block, ready)
+
+
+cdef inline void pass_on(PyObject *child, double adjoint, double slope, bint private) noexcept:
+    """The chain rule; 0 times anything is 0, so 0 * inf never becomes nan."""
+    if slope != 0.0 and (not private or (<Value>child).state & (SHAPE | WANTED)):
+        (<Value>child).adjoint += adjoint * slope
+
+
+cdef inline void pass_all_on(Block *block, double adjoint, double *slopes, bint private) noexcept:
+    cdef PyObject **items = items_in(block)
+    cdef Py_ssize_t i
+    if block.kinds & LEFT:
+        for i in range(block.size):
+            if is_node(items[i]):
+                pass_on(items[i], adjoint, slopes[i], private)
+
+
+cdef inline void fetch(PyObject *node) noexcept:
+    """Have the cache fetch what lies ten nodes back: a walk will most likely come there soon."""
+    prefetch(<char *>node - 1024)
+    prefetch(<char *>node - 960)
+
+
+cdef size_t count_uses(PyObject *output) noexcept:
+    """Count how often every node with operands is one, as far as the output depends on them, and set its grad to 0.
 
     The result has BY_HAND if one of them passes its grad on by a function of its own.
     """
-    cdef size_t states = 0
+    cdef size_t state, states = 0
     cdef PyObject *found = NULL
     cdef PyObject *node
-    cdef PyObject *child
-    cdef Py_ssize_t i
     push(&found, output)
     while found != NULL:
         node = pop(&found)
-        states |= (<Value>node).state
-        if clear and (<Value>node).state & SHAPE:
+        fetch(node)
+        state = (<Value>node).state
+        states |= state
+        if state & SHAPE:
             (<Value>node).adjoint = 0.0
-        for i in range(arity(node)):
-            child = operand(node, i)
-            if child != NULL:
-                if (<Value>child).state < USE and (<Value>child).state & SHAPE:
-                    push(&found, child)
-                (<Value>child).state += USE
+        find_uses(node, state, &found)
     return states & BY_HAND
+
+
+cdef inline void find_uses(PyObject *node, size_t state, PyObject **found) noexcept:
+    """Count the uses of a node's operands."""
+    if state & LEFT:
+        found_use((<Value>node).terms[0].node, found)
+    if state & RIGHT:
+        found_use((<Value>node).terms[1].node, found)
+    if state & MANY:
+        found_uses((<Value>node).terms[0].block, found)
+    if state & PRODUCTS:
+        found_uses((<Value>node).terms[1].block, found)
+        found_uses((<Value>node).slopes[1].block, found)
 
 
 cdef bint walk_back(PyObject *output, double seed) noexcept:
@@ -673,47 +1105,89 @@ cdef bint walk_back(PyObject *output, double seed) noexcept:
 
     False: a node passes its grad on by a function of its own, and no grad is set but for those that are cleared.
     """
-    cdef bint by_hand = count_uses(output, True) != 0
+    cdef bint by_hand = count_uses(output) != 0
     if not by_hand:
         (<Value>output).adjoint += seed
-    sweep(output, by_hand)
+    sweep(output, by_hand, False)
     return not by_hand
 
 
-cdef void sweep(PyObject *output, bint by_hand) noexcept:
+cdef inline void sweep(PyObject *output, bint counts_only, bint private) noexcept:
     """The chain rule in the reference's order: a node is ready when its uses are done, and the last one ready is next.
 
-    by_hand: the counts of uses go back to 0, and that is all.
+    counts_only: the counts of uses go back to 0, and that is all. private: no grad is left behind but those wanted.
     """
     cdef PyObject *ready = NULL
     cdef PyObject *node
-    cdef PyObject *child
-    cdef Py_ssize_t i
-    cdef double adjoint, slope
+    cdef Block *p
+    cdef Block *q
+    cdef size_t state
+    cdef double adjoint
     push(&ready, output)
     while ready != NULL:
         node = pop(&ready)
-        adjoint = (<Value>node).adjoint
+        fetch(node)
+        adjoint = 0.0 if counts_only else (<Value>node).adjoint
+        state = (<Value>node).state
+        if private and not state & WANTED and not counts_only:
+            (<Value>node).adjoint = 0.0
+        if adjoint != 0.0:
+            if state & LEFT:
+                pass_on((<Value>node).terms[0].node, adjoint, (<Value>node).slopes[0].number, private)
+            if state & RIGHT:
+                pass_on((<Value>node).terms[1].node, adjoint, (<Value>node).slopes[1].number, private)
+            if state & MANY:
+                p = (<Value>node).terms[0].block
+                pass_all_on(p, adjoint, doubles_in(p), private)
+            if state & PRODUCTS:
+                p = (<Value>node).terms[1].block
+                q = (<Value>node).slopes[1].block
+                pass_all_on(p, adjoint, doubles_in(q), private)
+                pass_all_on(q, adjoint, doubles_in(p), private)
+        find_ready(node, state, &ready)
+
+
+cdef void count_all(PyObject *output) noexcept:
+    """`count_uses` for leaves as well, one by one: for those who pass every operand."""
+    cdef PyObject *found = NULL
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef Py_ssize_t i
+    push(&found, output)
+    while found != NULL:
+        node = pop(&found)
         for i in range(arity(node)):
             child = operand(node, i)
             if child != NULL:
-                slope = partial(node, i)
-                if adjoint != 0.0 and slope != 0.0 and not by_hand:  # 0 times anything is 0, so 0 * inf never becomes nan
-                    (<Value>child).adjoint += adjoint * slope
-                (<Value>child).state -= USE
-                if (<Value>child).state < USE and (<Value>child).state & SHAPE:
-                    push(&ready, child)
+                if (<Value>child).state < USE:
+                    push(&found, child)
+                (<Value>child).state += USE
 
 
 def topological_order(Value output not None):
-    """Every node that the output depends on, each after its operands, the output last; found without recursion."""
+    """Every node that the output depends on, each after its operands, the output last.
+
+    Args:
+        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
+
+    Returns:
+        A list of nodes, leaves among them, each once.
+
+    Source:
+        Kahn, Topological sorting of large networks, 1962, from the output back.
+
+    Example:
+        >>> x = Value(2.0)
+        >>> [node.data for node in topological_order(x * x + 1.0)]
+        [2.0, 4.0, 5.0]
+    """
     cdef list order = []
     cdef PyObject *ready = NULL
     cdef PyObject *node
     cdef PyObject *child
     cdef Py_ssize_t i
     cdef bint complete = True
-    count_uses(<PyObject *>output, False)
+    count_all(<PyObject *>output)
     push(&ready, <PyObject *>output)
     while ready != NULL:
         node = pop(&ready)
@@ -742,19 +1216,134 @@ cdef struct Saved:
 def slopes(Value output not None, inputs):
     """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched."""
     cdef list wanted = checked(inputs)
-    cdef Py_ssize_t i, count = 0
-    cdef bint by_hand = False
-    cdef array found = array("d", bytes(8 * len(wanted)))
-    cdef Saved *saved = put_aside(<PyObject *>output, wanted, &count, &by_hand)
-    if saved == NULL:
-        raise MemoryError
-    if not by_hand:
+    cdef Py_ssize_t i, size = len(wanted)
+    cdef array found = clone(DOUBLES, size, False), kept = clone(DOUBLES, size, False)
+    cdef PyObject **nodes = items(wanted)
+    cdef Value node
+    for i in range(size):
+        node = <Value>nodes[i]
+        kept.data.as_doubles[i] = node.adjoint
+        node.adjoint = 0.0
+        node.state |= WANTED
+    cdef Saved *saved = NULL
+    cdef Py_ssize_t count = 0
+    cdef bint complete = True
+    cdef bint by_hand = put_aside(<PyObject *>output, &saved, &count, &complete)
+    if output.state & (SHAPE | WANTED) and not by_hand:
         output.adjoint = 1.0
-    sweep(<PyObject *>output, by_hand)
-    for i in range(len(wanted)):
-        found.data.as_doubles[i] = (<Value>wanted[i]).adjoint
-    restore(saved, count)
+    sweep(<PyObject *>output, by_hand or not complete, True)
+    for i in range(size):
+        found.data.as_doubles[i] = (<Value>nodes[i]).adjoint
+    for i in range(size - 1, -1, -1):  # one that stands twice: its first entry counts
+        (<Value>nodes[i]).adjoint = kept.data.as_doubles[i]
+        (<Value>nodes[i]).state &= ~<size_t>WANTED
+    for i in range(count):
+        (<Value>saved[i].node).adjoint = saved[i].adjoint
+    free(saved)
+    if not complete:
+        output.adjoint = 0.0
+        raise MemoryError
     return slopes_by_hand(output, wanted) if by_hand else found.tolist()
+
+
+def pushed(outputs, inputs, tangents):
+    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats."""
+    cdef list ends = checked(outputs), starts = checked(inputs)
+    cdef array directions = array("d", tangents), found = clone(DOUBLES, len(ends), False)
+    cdef array kept = clone(DOUBLES, len(starts), False)
+    cdef Py_ssize_t i
+    cdef Value node
+    cdef Block *block = new_block(len(ends))
+    for i in range(len(ends)):
+        set_item(block, i, ends[i], 0.0)
+    cdef PyObject *root
+    try:
+        root = new_node(<PyObject *>NET_INPUT, 0.0, MANY)  # so that all outputs are met in one walk
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>root).terms[0].block = block
+    held = take_over(root)
+    for i in range(len(starts)):
+        node = <Value>starts[i]
+        kept.data.as_doubles[i] = node.adjoint
+        node.adjoint = 0.0
+        node.state |= WANTED
+    cdef Saved *saved = NULL
+    cdef Py_ssize_t count = 0
+    cdef bint complete = True
+    put_aside(root, &saved, &count, &complete)
+    for i in range(min(len(starts), len(directions))):
+        (<Value>starts[i]).adjoint = directions.data.as_doubles[i]
+    cdef PyObject *order = ordered(root)
+    cdef PyObject *each = order
+    while each != NULL:
+        if not (<Value>each).state & WANTED:
+            (<Value>each).adjoint = taken_in(each)
+        each = (<Value>each).next
+    for i in range(len(ends)):
+        node = <Value>ends[i]
+        found.data.as_doubles[i] = node.adjoint if node.state & (SHAPE | WANTED) else 0.0
+    while order != NULL:
+        (<Value>order).adjoint = 0.0
+        order = (<Value>order).next
+    for i in range(len(starts) - 1, -1, -1):
+        (<Value>starts[i]).adjoint = kept.data.as_doubles[i]
+        (<Value>starts[i]).state &= ~<size_t>WANTED
+    for i in range(count):
+        (<Value>saved[i].node).adjoint = saved[i].adjoint
+    free(saved)
+    if not complete:
+        raise MemoryError
+    return found.tolist()
+
+
+cdef PyObject *ordered(PyObject *output) noexcept:
+    """The nodes with operands, each after its operands, as a list that goes on with `next`; their uses are counted."""
+    cdef PyObject *ready = NULL
+    cdef PyObject *order = NULL
+    cdef PyObject *node
+    push(&ready, output)
+    while ready != NULL:
+        node = pop(&ready)
+        fetch(node)
+        find_ready(node, (<Value>node).state, &ready)
+        push(&order, node)
+    return order
+
+
+cdef double taken_in(PyObject *node) noexcept:
+    """A node's tangent, from those of its operands."""
+    cdef size_t state = (<Value>node).state
+    cdef double total = 0.0
+    cdef Block *p
+    cdef Block *q
+    if state & LEFT:
+        total += term((<Value>node).terms[0].node, (<Value>node).slopes[0].number)
+    if state & RIGHT:
+        total += term((<Value>node).terms[1].node, (<Value>node).slopes[1].number)
+    if state & MANY:
+        p = (<Value>node).terms[0].block
+        total = with_terms(total, p, doubles_in(p))
+    if state & PRODUCTS:
+        p = (<Value>node).terms[1].block
+        q = (<Value>node).slopes[1].block
+        total = with_terms(with_terms(total, p, doubles_in(q)), q, doubles_in(p))
+    return total
+
+
+cdef inline double with_terms(double total, Block *block, double *slopes) noexcept:
+    cdef Py_ssize_t i
+    for i in range(block.size):
+        if is_node(items_in(block)[i]):
+            total += term(items_in(block)[i], slopes[i])
+    return total
+
+
+cdef inline double term(PyObject *operand, double slope) noexcept:
+    """What an operand adds to a tangent; a leaf that is not wanted has none."""
+    cdef double tangent = (<Value>operand).adjoint if (<Value>operand).state & (SHAPE | WANTED) else 0.0
+    return tangent * slope if tangent != 0.0 and slope != 0.0 else 0.0
 
 
 cdef list slopes_by_hand(Value output, list wanted):
@@ -772,72 +1361,38 @@ cdef list slopes_by_hand(Value output, list wanted):
             (<Value>nodes[i]).adjoint = kept[i]
 
 
-cdef Saved *put_aside(PyObject *output, list inputs, Py_ssize_t *count, bint *by_hand) noexcept:
-    """Put the grads of the inputs, and of all that the output depends on, aside, set them to 0, and count uses.
+cdef bint put_aside(PyObject *output, Saved **saved, Py_ssize_t *count, bint *complete) noexcept:
+    """`count_uses`, and put those grads aside, and set them to 0, that are another number and are not wanted.
 
-    NULL: there is not enough memory; all is as it was.
+    complete is false where there is not enough memory for that; the result is whether a node has a _backward of its own.
     """
     cdef PyObject *found = NULL
     cdef PyObject *node
-    cdef PyObject *child
-    cdef Py_ssize_t i, room = 2 * len(inputs) + 8192
-    cdef Saved *saved = <Saved *>malloc(room * sizeof(Saved))
+    cdef size_t state, states = 0
+    cdef Py_ssize_t room = 0
     cdef Saved *larger
-    cdef bint complete = saved != NULL
     push(&found, output)
-    if complete:
-        put(saved, count, output)
     while found != NULL:
         node = pop(&found)
-        if (<Value>node).state & BY_HAND:
-            by_hand[0] = True
-        for i in range(arity(node)):
-            child = operand(node, i)
-            if child != NULL:
-                if (<Value>child).state < USE:
-                    if (<Value>child).state & SHAPE:
-                        push(&found, child)
-                    if complete and count[0] + len(inputs) >= room:
-                        room *= 2
-                        larger = <Saved *>realloc(saved, room * sizeof(Saved))
-                        complete = larger != NULL
-                        saved = larger if complete else saved
-                    if complete:
-                        put(saved, count, child)
-                (<Value>child).state += USE
-    if complete:
-        for i in range(len(inputs)):
-            node = <PyObject *>inputs[i]
-            if (<Value>node).state < USE and node != output:  # nothing is made of it
-                put(saved, count, node)
-        return saved
-    push(&found, output)
-    while found != NULL:  # the counts go back to 0
-        node = pop(&found)
-        for i in range(arity(node)):
-            child = operand(node, i)
-            if child != NULL:
-                (<Value>child).state -= USE
-                if (<Value>child).state < USE:
-                    push(&found, child)
-    restore(saved, count[0])
-    return NULL
-
-
-cdef inline void put(Saved *saved, Py_ssize_t *count, PyObject *node) noexcept:
-    saved[count[0]].node = node
-    saved[count[0]].adjoint = (<Value>node).adjoint
-    (<Value>node).adjoint = 0.0
-    count[0] += 1
-
-
-cdef void restore(Saved *saved, Py_ssize_t count) noexcept:
-    """Give the grads back, the last first: an input stands twice, and its first entry counts."""
-    cdef Py_ssize_t i
-    if saved != NULL:
-        for i in range(count - 1, -1, -1):
-            (<Value>saved[i].node).adjoint = saved[i].adjoint
-        free(saved)
+        fetch(node)
+        state = (<Value>node).state
+        states |= state
+        if (<Value>node).adjoint != 0.0 and state & SHAPE and not state & WANTED:
+            if count[0] == room:
+                room = 2 * room + 64
+                larger = <Saved *>realloc(saved[0], room * sizeof(Saved))
+                if larger == NULL:
+                    complete[0] = False
+                    room = count[0]
+                else:
+                    saved[0] = larger
+            if complete[0]:
+                saved[0][count[0]].node = node
+                saved[0][count[0]].adjoint = (<Value>node).adjoint
+                count[0] += 1
+                (<Value>node).adjoint = 0.0
+        find_uses(node, state, &found)
+    return states & BY_HAND != 0
 
 
 cdef list checked(values):
@@ -855,6 +1410,14 @@ def variables(numbers):
     for x in numbers:
         nodes.append(take_over(new_node(NULL, as_double(x), LEAF)))
     return nodes
+
+
+def all_leaves(values):
+    """Whether all are Values, and none the result of an operation."""
+    for x in values:
+        if not is_value(x) or (<Value>x).state & SHAPE:
+            return False
+    return True
 
 
 def gather(values):
@@ -912,6 +1475,7 @@ cdef inline void empty(PyObject *node, PyObject **dying) noexcept:
     """Make a leaf of a node, without a label; those of its operands that only it held are dying."""
     cdef size_t state = (<Value>node).state
     cdef Operand left = (<Value>node).terms[0], right = (<Value>node).terms[1]
+    cdef Block *factors = (<Value>node).slopes[1].block
     cdef PyObject *row = (<Value>node).row
     cdef PyObject *name = (<Value>node).name
     if state & OWNER:
@@ -920,9 +1484,10 @@ cdef inline void empty(PyObject *node, PyObject **dying) noexcept:
     (<Value>node).row = NULL
     (<Value>node).name = NULL
     if state & MANY:
-        drop_items(left.node, dying)
-        let_go(left.node)
-        let_go(right.node)
+        release(left.block, dying)
+    if state & PRODUCTS:
+        release(right.block, dying)
+        release(factors, dying)
     if state & LEFT:
         drop(left.node, dying)
     if state & RIGHT:
@@ -933,17 +1498,20 @@ cdef inline void empty(PyObject *node, PyObject **dying) noexcept:
         let_go(name)
 
 
-cdef void drop_items(PyObject *operands, PyObject **dying) noexcept:
-    """Give up the Values in a tuple of operands, unless somebody else holds the tuple."""
-    cdef PyObject *item
+cdef void release(Block *block, PyObject **dying) noexcept:
+    """Give up a node's part in a block; with the last part the block goes, and so may its items (dying: see drop)."""
+    cdef PyObject **items = items_in(block)
     cdef Py_ssize_t i
-    if references(operands) == 1:
-        for i in range(size_of(operands)):
-            item = item_of(operands, i)
-            if not PyFloat_CheckExact(<object>item):
-                keep(<PyObject *>None)
-                set_item(operands, i, <PyObject *>None)
-                drop(item, dying)
+    block.holders -= 1
+    if block.holders == 0:
+        if block.list != NULL:  # nobody may find it any more: giving up a reference may call a destructor
+            recent(block.list)[0] = NULL
+        for i in range(block.size):
+            if dying != NULL and is_node(items[i]):
+                drop(items[i], dying)
+            else:
+                let_go(unmarked(items[i]))
+        PyMem_Free(block)
 
 
 # --- rows called as functions -------------------------------------------------------------------------------------
@@ -975,6 +1543,7 @@ def _method(op):
 for name, op in TABLE.items():
     if not hasattr(Value, name):
         _give(Value, name, _method(op))
+        getattr(Value, name).__doc__ = method_documentation(op)
 for read in READINGS:
     if not hasattr(Value, f"__{read.__name__}__"):
         _give(Value, f"__{read.__name__}__", _reading(read, Value))
@@ -985,5 +1554,6 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
-    "scatter": scatter, "watch": watch, "ENGINE": "accelerated",
+    "scatter": scatter, "pushed": pushed, "all_leaves": all_leaves, "net_input": net_input,
+    "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from micrograd_bp._engine.symbolic import Name
+from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, topological_order
 
 
@@ -37,7 +38,21 @@ class Listing:
 
     def expression(self, node: Value) -> str:
         """The operation of an interior node on its operands' names, such as v1 * v2; "" for a leaf."""
-        return "" if node.op is None else Name._record(node.op, tuple(map(self.named, node.operands))).text
+        return "" if node.op is None else written(node.op, list(map(self.named, node.operands)))
+
+    def brief(self, node: Value) -> str:
+        """The same for a box in a picture, where a unit's net input is Σ."""
+        return "Σ" if node.op is not None and node.op.symbol == "Σ" else self.expression(node)
+
+
+def written(op: Op, operands: Sequence[Name | float]) -> str:
+    """The operation on these operands as a formula; of a net input of many terms the first two and the last."""
+    if op.symbol != "Σ" or len(operands) < 8:
+        return Name._record(op, tuple(operands)).text
+    half, odd = divmod(len(operands), 2)
+    first = Name._record(op, (*operands[: odd + 2], *operands[half + odd : half + odd + 2]))
+    last = Name._record(op, (operands[half + odd - 1], operands[-1]))
+    return f"{first.text} + ... + {last.text}"
 
 
 def readable(label: str) -> bool:

@@ -26,12 +26,31 @@ class Op:
     """An operation on real numbers, of any arity, and its derivative: one row of the table.
 
     Called on numbers it returns a float; with a Value among the arguments it returns a Value and records itself.
-    Trailing arguments with a default in the rule may be left out. TypeError: a wrong number of arguments, or one
-    that is no real number.
+    Trailing arguments with a default in the rule may be left out.
 
-    >>> cube = Op("cube", "cube", lambda x: x * x * x, lambda out, x: (3.0 * x * x,))
-    >>> cube(2.0), cube.partials(8.0, 2.0)
-    (8.0, (12.0,))
+    Args:
+        name: The public function's name.
+        symbol: How a drawing or a formula shows it.
+        forward: The value, of floats.
+        rule: A function (out, *args) that gives a tuple: the derivative of the value `out` by each argument, written
+            with operators and other ops, so that it runs on Values too.
+        domain: From where to where the tests sample each argument; the last pair is for all further ones.
+        smooth: False if there is a kink or a jump somewhere in the domain.
+        native: An instruction of LLVM's, or a function of C's math.h, that gives the value.
+        decomposition: The value as a formula in other ops, for compilers, where `forward` is not one itself.
+        exact: Whether `native` gives the bits of `forward`; else it is within 4 ulp.
+        degree: 0 or 1 of a homogeneous operation, f(s*x, s*y) = s**degree * f(x, y): the rule is taken of arguments
+            scaled by a power of two, so that no square in it overflows.
+        partials: An earlier name of `rule`.
+        expansion: An earlier name of `decomposition`.
+
+    Raises:
+        TypeError: No rule; or, when it is called, a wrong number of arguments, or one that is no real number.
+
+    Example:
+        >>> cube = Op("cube", "cube", lambda x: x * x * x, lambda out, x: (3.0 * x * x,))
+        >>> cube(2.0), cube.partials(8.0, 2.0)
+        (8.0, (12.0,))
     """
 
     name: str  # the public function's name
@@ -90,7 +109,7 @@ class Op:
             object.__setattr__(self, fact, x)
 
     def __call__(self, *args: Any) -> Any:
-        """The operation's value: a float for numbers, a Value where one is among the arguments."""
+        """The operation's value: a float for numbers, a Value where one is among the arguments (*args)."""
         if len(args) != self.arity:
             args = self._complete(args)
         taker = None
@@ -102,7 +121,7 @@ class Op:
         return self.forward(*args) if taker is None else taker._record(self, args)
 
     def partials(self, out: Any, *args: Any) -> tuple[Any, ...]:
-        """The local derivatives where the operation gives `out`: floats of floats, graphs of Values.
+        """The local derivatives at *args, where the operation gives `out`: floats of floats, graphs of Values.
 
         The rule, read in IEEE arithmetic where Python's would raise, and of scaled arguments where a square might
         overflow.
@@ -130,7 +149,7 @@ class Op:
         return args + self.defaults[len(self.defaults) - missing :]
 
     def failure(self, error: Exception, operands: tuple[Any, ...]) -> Exception:
-        """The same exception, saying which operation failed on which numbers (and labels)."""
+        """The same kind of exception as `error`, saying which operation failed on which operands (and labels)."""
         for recording in RECORDINGS:
             recording.raised(self, operands, error)
         labels = (f"{x.label}=" if getattr(x, "label", "") else "" for x in operands)

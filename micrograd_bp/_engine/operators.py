@@ -67,6 +67,7 @@ def give_methods(cls: Any) -> None:
     """Define a method for every op on a class of nodes, and the other methods that floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
+        getattr(cls, op.name).__doc__ = method_documentation(op)
     for read in READINGS:
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
     give_others(cls)
@@ -97,6 +98,12 @@ def give_others(cls: Any) -> None:
     Real.register(cls)
 
 
+def method_documentation(op: Op) -> str:
+    """What help() shows of the method for an op."""
+    others = ", ".join(op.parameters[1:]) if op.arity is not None else "*args"
+    return f"{op.name} of this Value{f' and {others}' * bool(others)}: see help(micrograd_bp.ops.{op.name})."
+
+
 def _give(cls: Any, name: str, function: Any) -> None:
     """Set the function as a method, and its name to the method's, which tracebacks and TypeErrors show."""
     function.__name__, function.__qualname__ = name, f"{cls.__name__}.{name}"
@@ -108,6 +115,20 @@ def _operand(op: Op, other: Any) -> Any:
     if type(other) is int or type(other).__module__ == "builtins":
         return number(other, op.name)
     return number(other, op.name) if isinstance(other, Real) and not hasattr(type(other), "_record") else NotImplemented
+
+
+def general_net_input(w: Any, x: Any, b: Any = None) -> Any:
+    """b + w_1 x_1 + ... + w_n x_n from left to right: one node where all of them are numbers, arrays term by term."""
+    w, x = tuple(w), tuple(x)
+    if len(w) != len(x):
+        raise ValueError(f"net_input takes as many weights as inputs, not {len(w)} and {len(x)}")
+    op = TABLE["net_input"]
+    bias = () if b is None else (b,)
+    terms = [y if hasattr(type(y), "_record") else _operand(op, y) for y in (*bias, *w, *x)]
+    if not any(y is NotImplemented for y in terms):
+        return op(*terms)
+    terms = [*bias, *[wi * xi for wi, xi in zip(w, x)]]
+    return sum(terms[1:], start=terms[0])
 
 
 def _method(op: Op, cls: Any) -> Callable[..., Any]:

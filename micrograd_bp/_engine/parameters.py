@@ -18,9 +18,10 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple, TypeAlias
 
 from micrograd_bp.ops import Op
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, all_leaves
 
 CLOSED = (type, types.ModuleType, Op)  # not searched: their Values belong to a program, not to a model
+ATOMS = frozenset((int, float, str, bool, type(None)))  # they hold nothing
 KEYLESS = ("function", "mapping", "set")  # these hold members without a key: closures, dict keys, items of a set
 BUILTIN = (list, tuple, dict, set, frozenset)
 
@@ -95,6 +96,9 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
     def enter(part: Any, above: Place | None, key: Any) -> None:
         own: Any = type(part)
         kind = _kind(own)
+        if kind.sort == "own" and not (kind.slots or kind.classes) and isinstance(part, owners):
+            stack.append((iter(vars(part).items()), (above, key, False)))  # a layer, say: half of the time
+            return
         groups = _groups(part, kind, owners)
         for items, pairs in reversed(groups):
             stack.append((iter(pairs), (above, key, items)))
@@ -112,6 +116,8 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
     while stack:
         pairs, place = stack[-1]
         for key, member in pairs:
+            if type(member) in ATOMS:
+                continue
             if isinstance(member, Value):
                 if member.op is None:
                     found(member, (place, key) if places else NOWHERE)
@@ -123,10 +129,13 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
             if id(member) not in seen and (plain or not _kind(kind).simple):
                 seen.add(id(member))
                 parts.append((place, key, member))  # keeps the member alive, so that no other object gets its id
-                if plain:
+                if not plain:
+                    enter(member, place, key)
+                elif places or not all_leaves(member):
                     stack.append((enumerate(member), (place, key, True)))
                 else:
-                    enter(member, place, key)
+                    leaves.update(dict.fromkeys(member, NOWHERE))  # a list of weights, at once
+                    continue
                 break
         else:
             stack.pop()

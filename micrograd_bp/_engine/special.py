@@ -55,6 +55,32 @@ def fma(x: float, y: float, z: float) -> float:
     return float(exact) if exact else x * y + z
 
 
+def net_input(*args: float) -> float:
+    """b + w_1 x_1 + ... + w_n x_n, from left to right, of b, w_1, ... w_n, x_1, ... x_n; b may be missing."""
+    if not args:
+        return 0.0
+    half, odd = divmod(len(args), 2)
+    total = args[0] if odd else args[0] * args[half]
+    for w, x in zip(args[1 : half + odd], args[half + 1 :]):
+        total = total + w * x
+    return total
+
+
+def where(c: float, x: float, y: float) -> float:
+    """x where c is not 0, else y."""
+    return x if c else y
+
+
+def less(x: float, y: float) -> float:
+    """1 where x < y, else 0."""
+    return 1.0 if x < y else 0.0
+
+
+def less_equal(x: float, y: float) -> float:
+    """1 where x <= y, else 0."""
+    return 1.0 if x <= y else 0.0
+
+
 def fsum(*args: float) -> float:
     """The sum of the arguments, rounded once."""
     return math.fsum(args)

@@ -14,8 +14,6 @@ from micrograd_bp._engine import files, native, symbolic
 from micrograd_bp._engine.operators import FLOAT_METHODS, NUMPY_NAMES
 from micrograd_bp.ops import Op
 
-PUBLIC = getattr(ops, "PUBLIC", tuple(ops.TABLE.values()))
-
 HEADER = '''\
 """Written by micrograd_bp/_engine/stubs.py from the table of operations: do not edit."""
 # mypy: disable-error-code="misc,override"
@@ -60,16 +58,16 @@ def declarations() -> str:
     >>> "def tanh(self) -> Value:" in declarations()
     True
     """
-    kinds = {_parameters(op): _class_name(op) for op in PUBLIC}
-    methods = [line for op in PUBLIC for line in (*_method(op), *_operators(op))]
+    kinds = {_parameters(op): _class_name(op) for op in ops.PUBLIC}
+    methods = [line for op in ops.PUBLIC for line in (*_method(op), *_operators(op))]
     methods += [f"    def {read.__name__}(self) -> {RESULTS[read.__name__]}: ..." for read in FLOAT_METHODS]
     methods += [f"    {alias} = {name}" for alias, name in NUMPY_NAMES.items() if not name.startswith("__")]
     parts = [
         HEADER,
-        f"__all__ = {[op.name for op in PUBLIC]}\n",
+        f"__all__ = {[op.name for op in ops.PUBLIC]}\n",
         "class Arithmetic:\n" + "\n".join(methods) + "\n" + READINGS,
         *[_call_class(name, *parameters) for parameters, name in kinds.items()],
-        "\n".join(f"{op.name}: {kinds[_parameters(op)]}" for op in PUBLIC) + "\n",
+        "\n".join(f"{op.name}: {kinds[_parameters(op)]}" for op in ops.PUBLIC) + "\n",
     ]
     return "\n".join(parts)
 

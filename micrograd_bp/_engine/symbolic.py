@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 from micrograd_bp._engine.op import TABLE, Op, Operand
@@ -35,6 +36,8 @@ class Name(Operand):
     @classmethod
     def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
         names = [cls.of(arg) for arg in args]
+        if op.symbol == "Σ" and args:
+            return cls.of(op.forward(*names))  # it is a formula
         rank = cls.RANKS.get(op.symbol, 5)
         if rank < 5 and len(names) == 2:
             left, right = names[0]._inside(rank + (rank == 4)), names[1]._inside(rank + 1)
@@ -82,3 +85,83 @@ def operations_table() -> str:
         partials = ", ".join(f"`{partial}`" for partial in derivatives(op, "out", *names))
         lines.append(f"| `{call}` | `{op.symbol}` | {partials} |")
     return "\n".join(lines)
+
+
+# --- help ---------------------------------------------------------------------------------------------------------
+
+
+def documentation(op: Op) -> str:
+    """What help() shows of an op, made from its row: what it computes, its domain, its derivatives, an example."""
+    names = list(op.parameters) if op.arity is not None else ["x", "y"]
+    call = f"{op.name}({', '.join(names)}{', ...' * (op.arity is None)})"
+    if getattr(op.forward, "__module__", "") == "_operator":
+        summary = f"{call} = {Name._record(op, tuple(map(Name, names))).text}."
+    elif op.decomposition is not None and op.arity is not None:
+        summary = f"{call} = {Name.of(op.decomposition(*map(Name, names))).text}."
+    else:
+        paragraphs = [text for text in (op.forward.__doc__ or call).split("\n\n") if "->" not in text]
+        text = paragraphs[0].replace("\n", " ").removeprefix("Return ").rstrip(".")
+        summary = f"{text[0].upper()}{text[1:]}." if text.split(" ")[0].isalpha() else f"{text}."
+    point = _example(op, len(names))
+    out = op.forward(*point)
+    shown = names if op.arity is not None else ["*args"]
+    return "\n".join([
+        summary, "",
+        "Of numbers it is a float; with a Value among the arguments, a Value.", "",
+        "Args:",
+        *[f"    {name}: {_range(*op.domain[min(k, len(op.domain) - 1)])}" for k, name in enumerate(shown)], "",
+        "Returns:",
+        f"    The value, `out`; its derivatives: {', '.join(derivatives(op, 'out', *names))}.", "",
+        "Example:",
+        f"    >>> from micrograd_bp.ops import {op.name}",
+        f"    >>> {op.name}({', '.join(map(repr, point))})",
+        f"    {out!r}",
+        f"    >>> {op.name}.partials({', '.join(map(repr, (out, *point)))})",
+        f"    {op.partials(out, *point)!r}",
+    ])  # fmt: skip
+
+
+def _range(low: float, high: float) -> str:
+    """The numbers from low to high, in words."""
+    ends = [f"from {low:.17g}"] * (low > -1.7e308) + [f"up to {high:.17g}"] * (high < 1.7e308)
+    return f"A number or Value{', ' * bool(ends)}{' '.join(ends)}."
+
+
+def _example(op: Op, count: int) -> tuple[float, ...]:
+    """Arguments from the domain for an example."""
+    limits = [op.domain[min(k, len(op.domain) - 1)] for k in range(count)]
+    points = [start + 0.25 * k for k, start in enumerate((0.5, 1.25, 2.0)[:count])]
+    return tuple([min(max(x, low), high) for x, (low, high) in zip(points, limits)])
+
+
+class _Documentation:
+    """The documentation of an op; of the class Op, its own."""
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+
+    def __get__(self, op: Op | None, kind: type[Op]) -> str | None:
+        return self.text if op is None else documentation(op)
+
+
+class _Signature:
+    """The signature of an op, for inspect and help(); of the class Op, that of its constructor."""
+
+    def __get__(self, op: Op | None, kind: type[Op]) -> inspect.Signature:
+        if op is None:
+            made = inspect.signature(kind.__init__)
+            return made.replace(parameters=list(made.parameters.values())[1:], return_annotation=made.empty)
+        kinds = inspect.Parameter
+        if op.arity is None:
+            parameters = [kinds("args", kinds.VAR_POSITIONAL, annotation="Value | float")]
+        else:
+            values = [kinds.empty] * (op.arity - len(op.defaults)) + list(op.defaults)
+            parameters = [
+                kinds(name, kinds.POSITIONAL_ONLY, default=value, annotation="Value | float")
+                for name, value in zip(op.parameters, values)
+            ]
+        return inspect.Signature(parameters, return_annotation="Value | float")
+
+
+for _name, _descriptor in (("__doc__", _Documentation(Op.__doc__)), ("__signature__", _Signature())):
+    setattr(Op, _name, _descriptor)

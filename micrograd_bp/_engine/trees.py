@@ -35,22 +35,28 @@ def register_pytree_node(
 ) -> None:
     """Let transforms, `jit` and `parallel_value_and_grad` look into objects of a class, as into a list.
 
-    `flatten(x)` gives (children, rest): what holds numbers, and what is the same for all numbers, hashable for `jit`;
-    `unflatten(rest, children)` builds the like of x around other children. The pair is JAX's.
-
     Named tuples and dataclasses need no registration. A dataclass's children are its fields, each a number by itself,
     without those of `field(metadata={"static": True})`; it is built again field by field, without its constructor.
-    TypeError: it is no class of one's own, or one that is registered already.
 
-    >>> import micrograd_bp as mg
-    >>> class Line:
-    ...     __module__ = "mine"
-    ...     def __init__(self, slope, offset):
-    ...         self.slope, self.offset = slope, offset
-    >>> register_pytree_node(Line, lambda x: ([x.slope, x.offset], None), lambda rest, new: Line(*new))
-    >>> slopes = mg.grad(lambda line, x: line.slope * x + line.offset)(Line(2.0, 1.0), 3.0)
-    >>> slopes.slope, slopes.offset
-    (3.0, 1.0)
+    Args:
+        cls: A class of one's own.
+        flatten: A function x -> (children, rest): what holds numbers, and what is the same for all numbers, hashable
+            for `jit`.
+        unflatten: A function (rest, children) -> the like of x around other children. The pair is JAX's.
+
+    Raises:
+        TypeError: It is no class of one's own, or one that is registered already.
+
+    Example:
+        >>> import micrograd_bp as mg
+        >>> class Line:
+        ...     __module__ = "mine"
+        ...     def __init__(self, slope, offset):
+        ...         self.slope, self.offset = slope, offset
+        >>> register_pytree_node(Line, lambda x: ([x.slope, x.offset], None), lambda rest, new: Line(*new))
+        >>> slopes = mg.grad(lambda line, x: line.slope * x + line.offset)(Line(2.0, 1.0), 3.0)
+        >>> slopes.slope, slopes.offset
+        (3.0, 1.0)
     """
     if not isinstance(cls, type) or issubclass(cls, (list, tuple, dict)) or cls.__module__.startswith("micrograd_bp."):
         raise TypeError(f"register_pytree_node takes a class of your own, not {cls!r}")
@@ -237,7 +243,7 @@ def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
 def array(numbers: list[Any], dimensions: tuple[int, ...]) -> Any:
     """A NumPy array of that shape, of floats if all the numbers are floats, of objects otherwise."""
     numpy = sys.modules["numpy"]
-    result = numpy.empty(len(numbers), float if all(type(x) is float for x in numbers) else object)
+    result = numpy.empty(len(numbers), float if {*map(type, numbers)} <= {float} else object)
     result[:] = numbers
     return result.reshape(dimensions)
 

@@ -10,115 +10,13 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from micrograd_bp._engine.instructions import C_FUNCTIONS, instruction
 from micrograd_bp._engine.symbolic import Name
 from micrograd_bp._version import __version__
 from micrograd_bp.compiler.program import Program, live, lower
 from micrograd_bp.ops import Op
 
-# What LLVM's instructions are in C; whatever else a row's `native` names is a function of math.h.
-INSTRUCTIONS = {
-    "fadd": "{} + {}", "fsub": "{} - {}", "fmul": "{} * {}", "fdiv": "{} / {}", "frem": "fmod({}, {})", "fneg": "-{}",
-    "select": "{} != 0.0 ? {} : {}", "fcmp olt": "{} < {} ? 1.0 : 0.0", "fcmp ole": "{} <= {} ? 1.0 : 0.0",
-}  # fmt: skip
-
-# What makes of finite numbers a finite one, short of an overflow.
-TAME = {
-    "fadd", "fsub", "fmul", "fneg", "select", "fcmp olt", "fcmp ole", "llvm.fabs", "llvm.copysign", "llvm.floor",
-    "llvm.fma", "sin", "cos", "tanh", "atan", "atan2", "asinh", "erf", "erfc", "cbrt",
-}  # fmt: skip
-
-# Functions for rows that C's math.h lacks; `forward` is Python that asks for the numbers. A row of any arity gets an
-# array and its length. Sums are as if done in twice the precision (Ogita, Rump and Oishi, 2005), not exact.
-FUNCTIONS = {
-    "lgamma": "static double lgamma_row(double x)\n{\n    return lgamma(x);\n}\n",
-    "ldexp": "static double ldexp_row(double x, double n)\n{\n"
-    "    return ldexp(x, (int)fmax(-4200.0, fmin(floor(n), 4200.0))) * exp2(n - floor(n));\n}\n",
-    "hypot": """static double hypot_row(int n, const double *x)
-{
-    double length = 0.0;
-    for (int i = 0; i < n; i++)
-        length = hypot(length, x[i]);
-    return length;
-}
-""",
-    "fsum": """static double fsum_row(int n, const double *x)
-{
-    double sum = 0.0, rest = 0.0;
-    for (int i = 0; i < n; i++) {
-        const double next = sum + x[i], part = next - sum;
-        rest += (sum - (next - part)) + (x[i] - part);
-        sum = next;
-    }
-    return isfinite(rest) ? sum + rest : sum;
-}
-""",
-    "sumprod": """static double sumprod_row(int n, const double *x)
-{
-    double sum = 0.0, rest = 0.0;
-    for (int i = 0; i < n / 2; i++) {
-        const double product = x[i] * x[n / 2 + i], next = sum + product, part = next - sum;
-        rest += fma(x[i], x[n / 2 + i], -product) + ((sum - (next - part)) + (product - part));
-        sum = next;
-    }
-    return isfinite(rest) ? sum + rest : sum;
-}
-""",
-    "polygamma": """static const double bernoulli[10] = {
-    1.0 / 6.0, -1.0 / 30.0, 1.0 / 42.0, -1.0 / 30.0, 5.0 / 66.0,
-    -691.0 / 2730.0, 7.0 / 6.0, -3617.0 / 510.0, 43867.0 / 798.0, -174611.0 / 330.0
-};
-
-/* n! (1 / x**(n + 1) + 1 / (x + 1)**(n + 1) + ...), for n > 0: steps upwards, then the asymptotic series. */
-static double polygamma_sum(int n, double x)
-{
-    double sum = 0.0, first, ratio, series;
-    for (; x < 20.0 + n; x += 1.0) {
-        double power = 1.0 / x;
-        for (int k = 1; k <= n; k++)
-            power *= k / x;
-        sum += power;
-    }
-    first = 1.0 / x; /* (n - 1)! / x**n: multiplied in turn, so that neither factor overflows */
-    for (int k = 1; k < n; k++)
-        first *= k / x;
-    series = 1.0 + 0.5 * n / x;
-    ratio = 0.5 * n / x * (n + 1) / x;
-    for (int k = 1; k <= 10; k++) {
-        series += bernoulli[k - 1] * ratio;
-        ratio *= (n + 2.0 * k) / (2.0 * k + 1.0) / x * ((n + 2.0 * k + 1.0) / (2.0 * k + 2.0) / x);
-    }
-    return sum + first * series;
-}
-
-static double polygamma_row(double order, double x)
-{
-    const int n = (int)order;
-    double sum = 0.0, power;
-    if (n > 0) { /* below 0 by the sums at the distances from the nearest pole: no term is lost, no trigonometry */
-        const double sign = n % 2 ? -1.0 : 1.0, rest = x - round(x);
-        if (x >= -0.5)
-            return -sign * polygamma_sum(n, x);
-        return -sign * polygamma_sum(n, rest) + polygamma_sum(n, 1.0 - rest) - polygamma_sum(n, 1.0 - x);
-    }
-    if (x < -20.0) {
-        const double pi = 3.141592653589793;
-        return polygamma_row(0.0, 1.0 - x) - pi / tan(pi * (x - round(x)));
-    }
-    for (; x < 20.0; x += 1.0)
-        sum -= 1.0 / x;
-    sum += log(x) - 0.5 / x;
-    power = 1.0;
-    for (int k = 1; k <= 10; k++) {
-        power /= x * x;
-        sum -= bernoulli[k - 1] / (2.0 * k) * power;
-    }
-    return sum;
-}
-""",
-    "digamma": "static double digamma_row(double x)\n{\n    return polygamma_row(0.0, x);\n}\n",
-}
 PIECE = 400  # lines of a function: gcc -O1 took 112 s for 16,000 in one
-NEEDS = {"digamma": ("polygamma",)}
 KEYWORDS = [
     "auto",
     "break",
@@ -200,7 +98,7 @@ def source(
         labels = graph.labels[len(inputs) :]
         lines = [f"{line} /* w[{k}] {_plain(label)} */" for k, (line, label) in enumerate(zip(lines, labels))]
         parts.append(f"const double {name}_parameters[{len(lines)}] = {{\n" + "\n".join(lines) + "\n};\n")
-    parts += [text for row, text in FUNCTIONS.items() if row in writer.used]
+    parts += [text for row, text in C_FUNCTIONS.items() if row in writer.used]
     if fixed and writer.workspace:
         parts.append(f"static double {name}_workspace[{writer.workspace}];\n")
     text = "\n".join([*parts, *functions])
@@ -213,7 +111,7 @@ class _Writer:
     def __init__(self, name: str, single: bool, fixed: bool = False) -> None:
         self.name, self.single, self.fixed = name, single, fixed
         self.workspace = 0  # how many numbers pieces leave for each other, at most
-        self.used: set[str] = set()  # the rows among FUNCTIONS
+        self.used: set[str] = set()  # the rows among C_FUNCTIONS
 
     def literal(self, x: float) -> str:
         """The number as C has it; a float is written with all the digits that it has."""
@@ -283,7 +181,7 @@ class _Writer:
         fits = op.arity is not None or count == len(op.domain)
         if op.native and fits and (op.exact or op.decomposition is None):
             return op.native
-        return f"{op.name}_row" if op.name in FUNCTIONS else ""
+        return f"{op.name}_row" if op.name in C_FUNCTIONS else ""
 
     def products(self, program: Program) -> dict[int, int]:
         """Nodes `where(g, ..., 0)` of a product g * p whose p is finite, by the product, which they equal.
@@ -295,7 +193,9 @@ class _Writer:
         for i, (row, operands) in enumerate(zip(program.rows, program.operands)):
             native = self.native(row, len(operands), True) if row is not None else ""
             known = [tame[k] for k in operands]
-            tame[i] = math.isfinite(program.constants.get(i, 0.0)) if row is None else native in TAME and all(known)
+            tame[i] = (
+                math.isfinite(program.constants.get(i, 0.0)) if row is None else instruction(native).tame and all(known)
+            )
             if self.is_choice(program, i):
                 condition, chosen, _ = operands
                 chosen = product = found.get(chosen, chosen)
@@ -320,11 +220,11 @@ class _Writer:
             raise ValueError(
                 f"there is no C for {op.name}: give its Op native=, a function of math.h, or decomposition="
             )
-        if native in INSTRUCTIONS:
-            return INSTRUCTIONS[native].format(*operands)
+        if instruction(native).c:
+            return instruction(native).text(native, operands)
         arguments = ", ".join(operands)
         if native == f"{op.name}_row":
-            self.used.update((op.name, *NEEDS.get(op.name, ())))
+            self.used.add(op.name)
         return f"{native.removeprefix('llvm.')}({arguments})"
 
 

@@ -13,11 +13,11 @@ import math
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from micrograd_bp.compiler.machine import INSTRUCTIONS, Host, declare, loop, vector_function
+from micrograd_bp._engine.instructions import instruction
+from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
 from micrograd_bp.compiler.program import Program, above, live
 from micrograd_bp.ops import Op
 
@@ -37,27 +37,6 @@ CALL = {
     "status": "ptr", "totals": "ptr", "scale": "double", "shared": "ptr",
     "stop": "ptr",  # a word that ends the call between two blocks of rows as soon as it is not 0
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Finiteness:
-    """What an instruction or function does with numbers that are not finite."""
-
-    makes: bool = True  # from operands that are all finite
-    passes: tuple[int, ...] = ()  # the operands that make the result not finite by not being finite themselves
-
-
-_ALL = Finiteness(True, (0, 1, 2))
-_SAFE = Finiteness(False, ())
-FINITENESS = {
-    **dict.fromkeys(("fadd", "fsub", "fmul", "llvm.fma"), _ALL),
-    **dict.fromkeys(("fneg", "llvm.fabs", "llvm.copysign", "llvm.floor", "sin", "cos", "cbrt", "asinh"),
-                    Finiteness(False, (0,))),
-    **dict.fromkeys(("fdiv", "frem", "llvm.sqrt", "log", "log2", "log10", "log1p", "tan", "asin", "acos", "sinh",
-                     "cosh", "acosh", "atanh"), Finiteness(True, (0,))),
-    **dict.fromkeys(("select", "fcmp olt", "fcmp ole", "tanh", "atan", "atan2", "erf", "erfc"), _SAFE),
-}  # fmt: skip
-UNKNOWN = Finiteness()
 
 
 def hexadecimal(x: float) -> str:
@@ -159,7 +138,7 @@ class Writer:
         precise = plan.precise(i)
         native = plan.host.native(op, len(operands), precise)
         fuses = plan.fuses and not precise and native in FUSED
-        if native in INSTRUCTIONS and not fuses:
+        if instruction(native).llvm and not fuses:
             values = ", ".join([self.value(k) for k in operands])
             flags = self.flags(precise or native == "frem")
             self.names[i] = self.assign(f"{native} {flags}{vector} {values}")
@@ -389,7 +368,7 @@ class Plan:
                 continue
             row = program.rows[i]
             native = "" if row is None else self.host.native(row, len(program.operands[i]), self.precise(i))
-            finiteness = FINITENESS.get(native, UNKNOWN)
+            finiteness = instruction(native)
             if not seen[i] and (finiteness.makes or (wild and native not in ("select", "fcmp olt", "fcmp ole"))):
                 checks[i] = seen[i] = True
             if seen[i]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.arrays import (
     CONSTANTS,
     INPUTS,
@@ -25,7 +26,6 @@ from micrograd_bp.compiler.arrays import (
     find,
     sources,
 )
-from micrograd_bp.compiler.emit import FINITENESS, UNKNOWN
 from micrograd_bp.compiler.program import Program, Symbol, Trace, flatten, lower, points
 from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
@@ -35,18 +35,6 @@ if TYPE_CHECKING:
 
 Array = Any  # of numbers: [member, row]
 
-# NumPy's function for an instruction or a function of C's, and those that give the same bits as the eager engine's.
-FUNCTIONS = {
-    "fadd": "add", "fsub": "subtract", "fmul": "multiply", "fdiv": "divide", "fneg": "negative", "frem": "fmod",
-    "llvm.fabs": "fabs", "llvm.sqrt": "sqrt", "llvm.copysign": "copysign", "llvm.floor": "floor",
-    "fcmp olt": "less", "fcmp ole": "less_equal", "select": "where", "pow": "power", "hypot": "hypot",
-    "exp": "exp", "exp2": "exp2", "expm1": "expm1", "log": "log", "log2": "log2", "log10": "log10", "log1p": "log1p",
-    "cbrt": "cbrt", "sin": "sin", "cos": "cos", "tan": "tan", "asin": "arcsin", "acos": "arccos", "atan": "arctan",
-    "atan2": "arctan2", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "asinh": "arcsinh", "acosh": "arccosh",
-    "atanh": "arctanh",
-}  # fmt: skip
-PRECISE = {"fadd", "fsub", "fmul", "fdiv", "fneg", "frem", "llvm.fabs", "llvm.sqrt", "llvm.copysign", "llvm.floor",
-           "fcmp olt", "fcmp ole", "select"}  # fmt: skip
 # Numbers that a block of rows keeps: 2 MB stay in the cache, and products of matrices want ROWS rows at least.
 KEPT, MOST, ROWS = 1 << 18, 1 << 24, 64
 
@@ -58,10 +46,9 @@ class UnsuitableError(Exception):
 def native(op: Op, count: int, exact: bool) -> str:
     """The instruction that does the row, as `lower` asks for it; "": none that NumPy has."""
     name = op.native
-    if not name or (exact and name[0] == "~") or (op.arity is None and count != len(op.domain)):
+    if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
         return ""
-    name = name.removeprefix("~")
-    return name if name in FUNCTIONS else ""
+    return name if instruction(name).numpy else ""
 
 
 class Formula:
@@ -91,9 +78,9 @@ class Formula:
         for i, name in enumerate(natives):
             if program.rows[i] is None:
                 continue
-            if not name or (exact and name not in PRECISE):
+            if not name or (exact and not instruction(name).bits):
                 raise UnsuitableError
-            function: Any = getattr(np, FUNCTIONS[name])
+            function: Any = getattr(np, instruction(name).numpy)
             if name.startswith("fcmp") and i in numbers:
                 function = _as_number(function)
             self.lines.append((function, program.operands[i], i))
@@ -106,7 +93,7 @@ class Formula:
         for i in range(len(program) - 1, -1, -1):
             if program.rows[i] is None:
                 continue
-            finiteness = FINITENESS.get(natives[i], UNKNOWN)
+            finiteness = instruction(natives[i])
             makes = finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole"))
             if makes and not seen[i]:
                 seen[i] = True

@@ -94,6 +94,8 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
         return functools.partial(jit, exact=exact, paths=paths)
     if not callable(function):
         raise TypeError(f"jit takes a function, not {function!r}; a recorded graph is compiled by kernel()")
+    if hasattr(function, "entries"):  # a sparse derivative
+        return CompiledEntries(function.entries, exact, paths)
     return Compiled(function, exact, paths)
 
 
@@ -923,7 +925,7 @@ class Compiled:
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
-        signature.heavy = len(recorded.nodes) > HEAVY
+        signature.heavy = recorded.size > HEAVY
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
@@ -1050,6 +1052,13 @@ class Compiled:
                 f"more than {self.limit} paths; further ones run eagerly. They part at {where}; "
                 "write that with where(), maximum() or another op, or raise jit(paths=...)"
             )
+
+
+class CompiledEntries(Compiled):
+    """A sparse derivative whose entries are compiled."""
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs).array()
 
 
 def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:

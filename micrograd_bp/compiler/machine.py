@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
+from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.ops import Op
 
 INSTALL = "pip install 'micrograd-bp[jit]'"
-INSTRUCTIONS = {"fadd", "fsub", "fmul", "fdiv", "frem", "fneg"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Host:
         name = op.native
         if not name or (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
             return ""
-        is_instruction = name in INSTRUCTIONS or name == "select" or name.startswith(("llvm.", "fcmp "))
+        is_instruction = instruction(name).llvm or name == "select" or name.startswith(("llvm.", "fcmp "))
         return name if is_instruction or address(name) else ""
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from micrograd_bp.ops import TABLE, Op, Operand, number
+from micrograd_bp._engine.instructions import instruction
+from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number
 from micrograd_bp.value import Value
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
@@ -171,10 +172,27 @@ def _placed(
             continue
         stack.pop()
         where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        if op is net_input:
+            place[node] = _opened(where, program)
+            continue
         place[node] = len(rows)  # equal nodes are not merged here, so that `replay` gives the recorded graph
         rows.append(op)
         operands.append(where)
     return place[output]
+
+
+def _opened(where: tuple[int, ...], program: Program) -> int:
+    """Add the products and sums that a net input stands for, among which arrays and loops are found."""
+    half, odd = divmod(len(where), 2)
+    total = where[0] if odd else None
+    for pair in zip(where[odd : half + odd], where[half + odd :]):
+        program.rows.append(mul)
+        program.operands.append(pair)
+        if total is not None:
+            program.rows.append(add)
+            program.operands.append((total, len(program.rows) - 2))
+        total = len(program.rows) - 1
+    return program.constant(0.0) if total is None else total
 
 
 def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:
@@ -297,18 +315,6 @@ def _outcome(function: Callable[..., float], point: Sequence[float]) -> float | 
         return type(error)
 
 
-# What leaves a number as it is, by LLVM's instruction: (which operand, its value). Also x + 0.0, but for x = -0.0.
-Neutral: TypeAlias = dict[str, tuple[tuple[int, float], ...]]
-NEUTRAL: Neutral = {
-    "fadd": ((0, -0.0), (1, -0.0)),
-    "fsub": ((1, 0.0),),
-    "fmul": ((0, 1.0), (1, 1.0)),
-    "fdiv": ((1, 1.0),),
-    "pow": ((1, 1.0),),
-}
-NEUTRAL_BUT_FOR_SIGNED_ZERO: Neutral = {"fadd": ((0, 0.0), (1, 0.0), *NEUTRAL["fadd"])}
-
-
 # Powers with these exponents as products, at most 2 ulp from the C library's `pow`; not where the bits count.
 POWERS: dict[float, Callable[[Any], Any]] = {
     2.0: lambda x: x * x,
@@ -317,11 +323,6 @@ POWERS: dict[float, Callable[[Any], Any]] = {
     -1.0: lambda x: 1.0 / x,
     -2.0: lambda x: 1.0 / (x * x),
 }
-SIGNED = ("", "llvm.copysign", "atan2")  # tell 0.0 from -0.0 by a result that is finite
-
-
-CALM = ("fadd", "fsub", "fmul", "fneg", "llvm.fabs", "llvm.copysign", "select", "fcmp olt", "fcmp ole",
-        "tanh", "atan", "atan2", "erf", "erfc", "cbrt", "asinh")  # raise nothing, whatever their operands  # fmt: skip
 
 
 def lower(source: Program, native: Native, exact: bool) -> Program:
@@ -331,18 +332,18 @@ def lower(source: Program, native: Native, exact: bool) -> Program:
     changes. What guards depend on is lowered exactly in any case.
     """
     if not exact:
-        program = Lowering(source, native, exact, NEUTRAL | NEUTRAL_BUT_FOR_SIGNED_ZERO).program
-        if not any(row is not None and row.native in SIGNED for row in program.rows):
+        program = Lowering(source, native, exact, nearly=True).program
+        if not any(row is not None and instruction(row.native).signs for row in program.rows):
             return program
-    return Lowering(source, native, exact, NEUTRAL).program
+    return Lowering(source, native, exact, nearly=False).program
 
 
 class Lowering:
     """The state of `lower`: the old program and the new one."""
 
-    def __init__(self, source: Program, native: Native, exact: bool, neutral: Neutral) -> None:
+    def __init__(self, source: Program, native: Native, exact: bool, nearly: bool) -> None:
         self.program = program = Program()
-        self.native, self.exact, self.neutral = native, exact, neutral
+        self.native, self.exact, self.nearly = native, exact, nearly
         self.refused = False
         self._traces: dict[Any, Trace | None] = {}
         place: list[int] = [0] * len(source)
@@ -364,7 +365,7 @@ class Lowering:
                 end = len(program)
             if row is not None:
                 self.exact = exact or precise[i]
-                self.neutral = NEUTRAL if precise[i] else neutral
+                self.nearly = nearly and not precise[i]
                 place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
@@ -382,7 +383,7 @@ class Lowering:
         kept = live(program, [*program.outputs, *program.guards, *program.checks])
         for i in range(len(source) - 1, -1, -1):
             row, k = source.rows[i], place[i]
-            if wanted[i] and row is not None and not kept[k] and row.native not in CALM:
+            if wanted[i] and row is not None and not kept[k] and not instruction(row.native).calm:
                 program.checks.append(k)
                 waiting = [k]
                 while waiting:
@@ -416,7 +417,8 @@ class Lowering:
                 return operands[1] if known[0] else operands[2]
             if native == "pow" and known[1] in POWERS and not self.exact:
                 return int(POWERS[known[1]](Symbol(self, operands[0])).index)
-            for position, x in self.neutral.get(native, ()):
+            known_of = instruction(native)
+            for position, x in (*known_of.nearly_neutral * self.nearly, *known_of.neutral):
                 k = known[position]
                 if k is not None and k == x and math.copysign(1.0, k) == math.copysign(1.0, x):
                     return operands[1 - position]

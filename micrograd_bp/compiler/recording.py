@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
-from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal
+from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
 from micrograd_bp.value import Value
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -92,6 +92,11 @@ class Recording:
         if not self.unfaithful and self._concerned((node,)) and not (what == "hash()" and _is_internal()):
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
 
+    @property
+    def size(self) -> int:
+        """The number of nodes, where a net input counts as the products and sums that it stands for."""
+        return sum(len(node.operands) - 1 if node.op is net_input else 1 for node in self.nodes)
+
     # --- what is made of it -----------------------------------------------------------------------------------------
 
     def owns(self, node: Any) -> bool:
@@ -122,7 +127,7 @@ class Recording:
             self.unfaithful = self.unfaithful or found
 
     def _profile(self, frame: Any, event: str, function: Any) -> None:
-        if self.limit is not None and len(self.nodes) > self.limit:
+        if self.limit is not None and self.size > self.limit:
             sys.setprofile(None)
             return
         if event == "c_call" and drawing(function):

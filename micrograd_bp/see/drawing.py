@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp._engine import files
 from micrograd_bp._engine.labels import Listing, check_outputs, fresh
+from micrograd_bp.see.opened import opened
 from micrograd_bp.see.parts import Part, find_parts, members
 from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
@@ -138,6 +139,7 @@ def draw(
     number_format: str = ".4g",
     direction: str = "LR",
     derivatives: bool = False,
+    expand: bool = False,
     shade: bool | str = False,
     dpi: float | None = None,
 ) -> graphviz.Digraph:
@@ -165,6 +167,9 @@ def draw(
             orange (the largest), and white where it is 0.
         dpi: The resolution in dots per inch (without it 96, in an SVG 72).
 
+        expand: Whether a unit's net input, which is one box, Σ, as textbooks draw it, is opened out into its
+            products and sums, as micrograd's pictures have them.
+
     Returns:
         A graphviz.Digraph that renders with or without a system Graphviz.
 
@@ -191,6 +196,7 @@ def draw(
         raise ValueError(f"max_nodes is a count, 1 or more, or None; not {max_nodes}")
     if model is None and (depth is not None or collapse):
         raise ValueError("depth and collapse speak of the parts of a model; pass model= as well")
+    output = opened(output) if expand else output
     listing = Listing(output)
     root = None if model is None else find_parts(model)
     plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
@@ -415,7 +421,7 @@ class _Labels:
 
     def node(self, node: Value, frame: Part | None) -> str:
         """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
-        name, expression = self.listing.names[node], self.listing.expression(node)
+        name, expression = self.listing.names[node], self.listing.brief(node)
         label = node.label
         if frame is not None and frame.parent is not None:  # the frame says where this is
             inside = re.compile(rf"\b{re.escape(frame.path.replace('[', '.').replace(']', ''))}\.(?=[^\W\d])")

@@ -89,6 +89,7 @@ const slope = (a, b) => `<mfrac><mrow><mo>∂</mo>${letter(a)}</mrow><mrow><mo>�
 
 function kind(node) {  // in words: what a sum, a product, a function answers to its operands with
   if (node.symbol === "+") return "A sum answers to each of its terms one to one, so it hands its grad on unchanged.";
+  if (node.symbol === "Σ") return "A unit's net input answers to a weight as strongly as its input is large, and to an input as strongly as its weight; its grad is the unit's delta.";
   if (node.symbol === "-") return node.args.length > 1 ? "A difference hands its grad on, with the sign turned for what is subtracted." : "A minus sign turns the sign of the grad.";
   if (node.symbol === "*") return "A product answers to one factor as strongly as the other factor is large: the other factor is the local derivative.";
   const rule = node.row ? ` (the table has it as ${node.row}, where out is the result)` : "";
@@ -196,7 +197,7 @@ function short(k, text) {  // within a frame that is open, without the names tha
 
 function titleOf(k) {
   const node = nodes[k], name = short(k, node.label || node.name);
-  const rest = (node.label ? ` (${short(k, node.name)})` : "") + (node.expression ? ` = ${short(k, node.expression)}` : "");
+  const rest = (node.label ? ` (${short(k, node.name)})` : "") + (node.symbol === "Σ" ? " = Σ" : node.expression ? ` = ${short(k, node.expression)}` : "");
   const cut = (text, length) => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);
   return [cut(name, 24), cut(rest, 30), node.label && node.label !== node.name ? `${node.label} (${node.name})` : node.name];
 }

@@ -16,11 +16,12 @@ from types import EllipsisType
 from typing import Any
 
 from micrograd_bp._engine import files
-from micrograd_bp._engine.labels import check_outputs, check_value
+from micrograd_bp._engine.labels import check_outputs, check_value, written
 from micrograd_bp._engine.symbolic import Name, derivatives
 from micrograd_bp.ops import number
 from micrograd_bp.see.javascript import Rules, javascript
 from micrograd_bp.see.mathml import MathML
+from micrograd_bp.see.opened import opened
 from micrograd_bp.see.parts import find_parts, members
 from micrograd_bp.see.trace import Trace, partials_of
 from micrograd_bp.uncertainty import rounding_error
@@ -66,6 +67,7 @@ def explore(
     examples: Mapping[Value, Sequence[float]] | None = None,
     number_format: str = ".4g",
     max_nodes: int = 1_000,
+    expand: bool = False,
 ) -> Page:
     """A page that steps through a graph's evaluation and its chain rule, and computes both again for other numbers.
 
@@ -86,6 +88,7 @@ def explore(
             mean.
         number_format: A plus sign or none, a precision and one of e, f, g: .4g, +.3f.
         max_nodes: More are refused.
+        expand: Whether a unit's net input, which is one box, Σ, is opened out into its products and sums.
 
     Returns:
         The page: `.html`, `.path`, `.save(path)`, `.open()` in a browser.
@@ -102,6 +105,7 @@ def explore(
         <Page of 7 steps>
     """
     check_outputs(output, "explore")
+    output = opened(output) if expand else output
     spec = SPEC.fullmatch(number_format)
     if spec is None:
         raise ValueError(f"number_format is such as .4g, .3f, +.2e; not {number_format!r}")
@@ -204,7 +208,7 @@ def _node(
         return told
     operands = [MathML.variable(trace.names[x]) if isinstance(x, Value) else x for x in node.operands]
     partials = partials_of(node, MathML.variable(name), operands)
-    marks = [Name(f"\ue000{place}\ue001") for place in range(len(node.operands))]
+    marks: list[Name | float] = [Name(f"\ue000{place}\ue001") for place in range(len(node.operands))]
     row = "" if node.op.arity is None or node.op.symbol in ("+", "-", "*") else _derivatives(node)
     return told | {
         "op": rules.keys.get((node.op, len(node.operands)), ""),
@@ -214,7 +218,7 @@ def _node(
         "args": [index[x] if isinstance(x, Value) else [_plain(x)] for x in node.operands],
         "partials": [_plain(x) for x in node.partials],
         "expression": trace.expression(node),
-        "worked": Name._record(node.op, tuple(marks)).text,
+        "worked": written(node.op, marks),
         "terms": trace.terms(node, "{}.grad"),
         "math": MathML._record(node.op, tuple(operands)).text,
         "slopes": [MathML.of(x).text for x in partials or node.partials],

@@ -58,6 +58,8 @@ class MathML(Name):
     @classmethod
     def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
         names = [cls.of(arg) for arg in args]
+        if op.symbol == "Σ" and args:
+            return cls.of(op.forward(*names))  # it is a formula
         form, rank = cls.FORMS.get(op.symbol, ("", 0))
         if form:
             return cls(form.format(*(name.text for name in names)), rank)

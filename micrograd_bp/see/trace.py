@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from micrograd_bp._engine.labels import Listing, check_value
 from micrograd_bp._engine.symbolic import Name
 from micrograd_bp.ops import Op, chain, mul, neg
+from micrograd_bp.see.opened import opened
 from micrograd_bp.value import Value
 
 
@@ -152,7 +153,9 @@ class TraceTable:
     _repr_html_ = html
 
 
-def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None = 200) -> TraceTable:
+def trace_table(
+    output: Value, number_format: str = ".6g", max_rows: int | None = 200, *, expand: bool = False
+) -> TraceTable:
     """The forward trace (primal values) and the reverse trace (adjoints, from a seed of 1) of a graph, side by side.
 
     Read the left half downwards and the right half upwards. v' stands for d output / d v. No grad is read or changed.
@@ -162,6 +165,7 @@ def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None 
         number_format: A format specification for values and adjoints.
         max_rows: Of a longer table the first and the last half of so many rows are shown; None: all of
             them.
+        expand: Whether the products and sums in the net input of a unit have rows of their own.
 
     Returns:
         The table: printing shows text, `.markdown()` and `.html()` give it in these languages, `.rows` its
@@ -186,7 +190,7 @@ def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None 
         v3 = v2 + x    3.79176  |  v3' = 1                      1
     """
     check_value(output, "trace_table")
-    trace = Trace(output)
+    trace = Trace(opened(output) if expand else output)
     head = len(trace.nodes) if max_rows is None else max(max_rows, 2) // 2
     tail = max(head, len(trace.nodes) - head)
     shown = set(trace.nodes[:head]) | set(trace.nodes[tail:])
@@ -200,7 +204,7 @@ def trace_table(output: Value, number_format: str = ".6g", max_rows: int | None 
     for node in (*trace.nodes[:head], *trace.nodes[tail:]):
         name = trace.names[node]
         forward = f"{name} = {trace.expression(node)}" if node.op is not None else name
-        adjoint = _sum(sums[node]) if node is not output else "1"
+        adjoint = _sum(sums[node]) if node is not trace.output else "1"
         rows.append(Row(forward, node.data, f"{name}' = {adjoint}", trace.adjoints[node]))
     return TraceTable(rows, number_format, (tail - head, head))
 

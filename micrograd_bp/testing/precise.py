@@ -103,7 +103,7 @@ class Precise(Operand):
 
 
 def _function(op: Op) -> Callable[..., Any] | None:
-    """What a row stands for on mpmath's numbers, by its name or its native code's; None: run its own program."""
+    """The function of mpmath for an op, by its name or its native code's; None: run its decomposition or `forward`."""
     native = op.native.removeprefix("llvm.")
     known = _functions()
     if ops.TABLE.get(op.name) is op and op.name in known:
@@ -116,19 +116,19 @@ def _function(op: Op) -> Callable[..., Any] | None:
 
 
 def operator_of(op: Op) -> Callable[..., Any] | None:
-    """The Python operator that a row is written with, if it is."""
+    """Python's operator for an op, if it has one."""
     return getattr(operator, op.name, None) if hasattr(float, f"__{op.name}__") else None
 
 
 @functools.cache
 def _functions() -> dict[str, Callable[..., Any]]:
-    """The values (never derivatives) that mpmath lacks, or has under another name than the table and C."""
+    """Functions that mpmath lacks or calls by other names than the table and C: values, never derivatives."""
     mp = arithmetic()
 
     def divide(x: Any, y: Any) -> Any:
         return x / y if y else mp.nan if not x else mp.sign(x) * mp.inf
 
-    def exp(x: Any) -> Any:  # beyond, it is no float by far, and slow
+    def exp(x: Any) -> Any:  # beyond, the result is no float, and slow to compute
         return mp.exp(x) if abs(x) < 1e9 else mp.zero if x < 0 else mp.inf
 
     def power(x: Any, y: Any) -> Any:

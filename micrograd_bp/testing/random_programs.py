@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 
-MARGIN = 1 / 64  # of a random program's numbers from kinks, poles and the ends of domains
+MARGIN = 1 / 64  # the least distance of a random program's numbers from kinks, poles and the ends of domains
 LARGE = 1000.0  # the largest number and the largest local derivative in a random program
 Step = tuple[Callable[..., Any], tuple[int | float, ...]]
 
@@ -207,7 +207,7 @@ def programs(
 
 
 def _tame(op: Op, operands: tuple[int | float, ...], values: Sequence[float]) -> bool:
-    """Whether a row may be applied there: moderate numbers, and nothing abrupt within the margin."""
+    """Whether an op may be applied there: numbers and slopes are moderate, and no kink or jump is within the margin."""
     args = [values[x] if isinstance(x, int) else x for x in operands]
     margins = [MARGIN * max(1.0, abs(x)) if isinstance(i, int) else 0.0 for i, x in zip(operands, args)]
     for x, margin, (low, high) in zip(args, margins, domains(op, len(args))):
@@ -230,6 +230,6 @@ def _tame(op: Op, operands: tuple[int | float, ...], values: Sequence[float]) ->
 
 
 def _local(op: Op, args: Sequence[float], margins: Sequence[float]) -> tuple[float, list[float]]:
-    """The value of a row and its slopes along the variable operands, 0 along constants."""
+    """The value of an op and its slopes along the variable operands; 0 along constants."""
     out = op.forward(*args)
     return out, [p if margin else 0.0 for p, margin in zip(op.partials(out, *args), margins)]

@@ -13,6 +13,7 @@ True
 """
 
 from micrograd_bp.training.checkpoint import History
+from micrograd_bp.training.log import Log
 from micrograd_bp.training.loop import evaluate, fit
 from micrograd_bp.training.metrics import (
     Metric,
@@ -27,6 +28,7 @@ from micrograd_bp.training.metrics import (
 
 __all__ = [
     "History",
+    "Log",
     "Metric",
     "accuracy",
     "confusion_matrix",

@@ -24,6 +24,11 @@ class History(dict[str, list[float]]):
 
     A metric that was added or dropped when a run was resumed has nan for the epochs in which it was not measured.
     `interrupted` says that KeyboardInterrupt (Ctrl-C) ended the training.
+
+    Example:
+        >>> history = History(loss=[1.0, 0.5])
+        >>> history["loss"][-1], history.interrupted
+        (0.5, False)
     """
 
     interrupted: bool = False
@@ -156,7 +161,7 @@ def settings(optimizer: Optimizer) -> dict[str, Any]:
 def described(x: Any) -> Any:
     """A model, or an argument of its constructor, as JSON has it: what tells models apart, parameters aside."""
     if isinstance(x, nn.Module) and nn.MODULES.get(type(x).__name__) is type(x):
-        return {"type": type(x).__name__, **{name: described(getattr(x, name)) for name in x._arguments}}
+        return {"type": type(x).__name__, **{name: described(part) for name, part in x._settings().items()}}
     if isinstance(x, nn.Module):
         found: dict[str, Any] = {"type": type(x).__name__}
         within = "\n"  # the last of this library's modules: its own parts follow it

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from micrograd_bp._engine import files
 from micrograd_bp._engine import progress as bars
+from micrograd_bp._engine.modules import in_mode
 from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.training import parallel
@@ -54,48 +55,69 @@ def fit(
 ) -> History:
     """Train the model: for every batch, one step of the optimizer down the gradient of the mean loss of its rows.
 
-    `loss(model(x), t)` is the loss of one row x of `X` with its target t of `y`. The parameters trained are the
-    optimizer's; a UserWarning says so where these are not the model's, as of an optimizer made for another model.
-    `X` and `y` are lists or arrays, or `X` a pandas or polars frame and `y` one of its columns, or that column's name.
+    The parameters trained are the optimizer's; a UserWarning says so where these are not the model's, as of an
+    optimizer made for another model. A module trains in training and is measured in evaluation (`Module.train`), and
+    is left as it was. KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the
+    history so far returned. Any error leaves it so too; one of the model's or the loss's has a note that names the
+    row, counted in its batch.
 
-    - `epochs`: passes over the rows; `batch_size`: rows in a batch (None: all); `rng`: source of the order of rows, new
-      in every epoch where `shuffle` is set (by default seeded with 0).
-    - `metrics`: functions (predictions, targets) -> number by name, such as `accuracy`; of the predictions made while
-      training.
-    - `validation`: (X, y) to measure loss and metrics on after every epoch, or the share of the rows to hold out for
-      that.
-    - `penalty`: a function () -> Value, added to the loss of every batch but not to the history, such as
-      `lambda: losses.l2_penalty(weights, 0.01)`. `clip`: a function called with the parameters before every step, such
-      as `functools.partial(optim.clip_grad_norm, max_norm=1.0)`.
-    - `patience`: stop after so many epochs in which the loss (on the validation rows, where there are any) did not fall
-      by more than `min_delta` below its least; the parameters of the best epoch are put back.
-    - `callbacks`: functions (epochs made, history), called after every epoch; True ends the training.
-    - `checkpoint`: a file written after every `checkpoint_every` epochs. Where it exists, training continues from
-      it, and ends with the same result to the last bit as if it had not been broken off (with `jit` to rounding where
-      the model takes more than 64 ways). It is the same run with other metrics, epochs, patience and callbacks; with
-      another model, activation, learning rate or setting of the optimizer it is not, and refused.
-    - `jit`: record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
-      the history is the same to rounding. Where the whole run takes less time than compiling, it stays eager. What
-      the model draws at random or keeps between calls is recorded once.
-    - `progress`: a bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
-    - `executor`: who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
-      `MPIPoolExecutor`, or another; every batch is cut into so many `shards` (8), on whose number alone the bits of
-      the result depend. Workers compute on copies of the model and the loss: only losses, predictions and gradients of
-      the optimizer's parameters come back. A worker that dies costs a retry and a RuntimeWarning.
+    Args:
+        model: A function of a row x; `loss(model(x), t)` is the loss of the row with its target t.
+        loss: A function (prediction, target) -> Value.
+        X: The rows: a list or an array, or a pandas or polars frame.
+        y: One target for each row: a list or an array, a column of a frame, or the name of a column of X.
+        optimizer: Made of the parameters that are to be trained.
+        epochs: Passes over the rows.
+        batch_size: Rows in a batch; None: all.
+        rng: Source of the order of rows; by default seeded with 0.
+        shuffle: Whether that order is new in every epoch.
+        metrics: Functions (predictions, targets) -> number by name, such as `accuracy`; of the predictions made while
+            training.
+        validation: Rows (X, y) to measure loss and metrics on after every epoch, or the share of the rows to hold out
+            for that.
+        penalty: A function () -> Value, added to the loss of every batch but not to the history, such as
+            `lambda: losses.l2_penalty(weights, 0.01)`.
+        clip: A function called with the parameters before every step, such as
+            `functools.partial(optim.clip_grad_norm, max_norm=1.0)`.
+        patience: Stop after so many epochs in which the loss (on the validation rows, where there are any) did not
+            fall by more than `min_delta` below its least; the parameters of the best epoch are put back.
+        min_delta: See `patience`.
+        callbacks: Functions (epochs made, history), called after every epoch, such as `Log("run.csv")`; True ends the
+            training.
+        checkpoint: A file from which, where it exists, training continues, and ends with the same result to the last
+            bit as if it had not been broken off (with `jit` to rounding where the model takes more than 64 ways). It
+            is the same run with other metrics, epochs, patience and callbacks; with another model, activation,
+            learning rate or setting of the optimizer it is not, and refused.
+        checkpoint_every: After how many epochs that file is written.
+        progress: A bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
+        jit: Record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
+            the history is the same to rounding. Where the whole run takes less time than compiling, it stays eager
+            (not with a checkpoint). A model that draws at random, as `Dropout` does, runs eagerly.
+        executor: Who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
+            `MPIPoolExecutor`, or another. Workers compute on copies of the model and the loss: only losses,
+            predictions and gradients of the optimizer's parameters come back. A worker that dies costs a retry and a
+            RuntimeWarning.
+        shards: Into how many parts each batch is cut for an executor (8), on which number alone the bits of the result
+            depend.
 
-    KeyboardInterrupt ends the training: the model is left as after the last whole epoch, and the history so far
-    returned. Any other error leaves it so too; one of the model's or the loss's has a note that names the row, counted
-    in its batch. ValueError: X and y differ in length, there are no rows, or the checkpoint is damaged or of another
-    run, or rows have another length than the model takes. FloatingPointError: the loss of a batch is not finite; it
-    names the number of X or y that is not, where there is one. TypeError: model or loss cannot be sent to a worker,
-    targets are text, or another argument is not what it should be.
+    Returns:
+        The loss and the metrics of every epoch.
 
-    >>> from micrograd_bp import losses, nn, optim
-    >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
-    >>> X, y = [[-1.0], [0.0], [2.0]], [-1.0, 1.0, 5.0]
-    >>> history = fit(line, losses.mse, X, y, optim.SGD(line.parameters(), lr=0.1), epochs=100)
-    >>> round(line.w[0].data, 6), round(line.b.data, 6)
-    (2.0, 1.0)
+    Raises:
+        ValueError: X and y differ in length, there are no rows, rows have another length than the model takes, or the
+            checkpoint is damaged or of another run.
+        FloatingPointError: The loss of a batch is not finite; it names the number of X or y that is not, where there
+            is one.
+        TypeError: Model or loss cannot be sent to a worker, targets are text, or another argument is not what it
+            should be.
+
+    Example:
+        >>> from micrograd_bp import losses, nn, optim
+        >>> line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
+        >>> X, y = [[-1.0], [0.0], [2.0]], [-1.0, 1.0, 5.0]
+        >>> history = fit(line, losses.mse, X, y, optim.SGD(line.parameters(), lr=0.1), epochs=100)
+        >>> round(line.w[0].data, 6), round(line.b.data, 6)
+        (2.0, 1.0)
     """
     size = len(X) if batch_size is None else batch_size
     for name, count, least in (
@@ -143,7 +165,7 @@ def fit(
     resources = contextlib.ExitStack()
     sweep_rows: Callable[..., parallel.Found] = _here
     if executor is not None:
-        sweep_rows = resources.enter_context(parallel.team(executor, shards))
+        sweep_rows = resources.enter_context(parallel.sharded(executor, shards))
 
     def eager(loss: Callable[[Any, Any], Any]) -> Sweep:
         return functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
@@ -152,6 +174,7 @@ def fit(
     if jit:
         # With a checkpoint compiled in any case: a run that is resumed with more epochs has the bits of the whole one.
         sweep = compiled_sweep(model, loss, eager, len(rows) * (epochs - run.epoch) if checkpoint is None else None)
+    resources.enter_context(in_mode(model, training=True))
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
     whole = run.state()  # as it was after the last whole epoch
     try:
@@ -277,15 +300,30 @@ def evaluate(
 ) -> dict[str, float]:
     """The mean loss over the rows, and the metrics. A frozen model is measured much faster, and gives the same.
 
-    `X`, `y` and `progress` as for `fit`.
+    Args:
+        model: A function of a row; a module is measured in evaluation (`Module.eval`).
+        loss: A function (prediction, target) -> number.
+        X: The rows, as for `fit`.
+        y: The targets, as for `fit`.
+        metrics: Functions (predictions, targets) -> number by name.
+        progress: A bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
 
-    >>> from micrograd_bp import losses
-    >>> evaluate(lambda x: 2.0 * x, losses.mse, [1.0, 2.0], [2.0, 3.0])
-    {'loss': 0.5}
+    Returns:
+        "loss", and each metric, by name.
+
+    Raises:
+        ValueError: As for `fit`.
+        TypeError: As for `fit`.
+
+    Example:
+        >>> from micrograd_bp import losses
+        >>> evaluate(lambda x: 2.0 * x, losses.mse, [1.0, 2.0], [2.0, 3.0])
+        {'loss': 0.5}
     """
     rows, targets = pairs(X, y, model, loss)
     watch = bars.watch("evaluating", "row", progress, len(rows))
-    outputs = [plain(model(x)) for x in watch(iter(rows))]
+    with in_mode(model, training=False):
+        outputs = [plain(model(x)) for x in watch(iter(rows))]
     errors = [plain(loss(output, target)) for output, target in zip(outputs, targets)]
     return {"loss": math.fsum(errors) / len(rows), **measure(metrics or {}, outputs, targets)}
 

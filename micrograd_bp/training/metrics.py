@@ -15,11 +15,17 @@ def accuracy(predictions: Sequence[Any], targets: Sequence[Any], threshold: floa
     """The share of predictions that name the right class.
 
     Args:
-        predictions: for every row a list of logits or probabilities, one for each class; or one logit or score, which
+        predictions: For every row a list of logits or probabilities, one for each class; or one logit or score, which
             names the second of two classes where it lies above the threshold.
-        targets: the number of each row's class, or a list of probabilities of which the largest counts; with one logit
+        targets: The number of each row's class, or a list of probabilities of which the largest counts; with one logit
             a row 0 and 1, or -1 and 1.
         threshold: 0 for logits and scores, 0.5 for probabilities, as those of a model that ends in a sigmoid.
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ValueError: There are no rows, or not as many targets as predictions.
 
     Example:
         >>> accuracy([[0.1, 2.0], [1.0, 0.0]], [1, 1]), accuracy([-3.0, 0.2], [0, 1])
@@ -37,8 +43,16 @@ def confusion_matrix(
     """How many rows of each class (a row of the matrix) were taken for each class (a column).
 
     Args:
-        predictions, targets, threshold: as for `accuracy`.
-        classes: how many there are; by default as many as are met.
+        predictions: As for `accuracy`.
+        targets: As for `accuracy`.
+        classes: How many there are; by default as many as are met.
+        threshold: As for `accuracy`.
+
+    Returns:
+        A list of counts for each class.
+
+    Raises:
+        ValueError: As for `accuracy`, or a class is met that there is not.
 
     Example:
         >>> confusion_matrix([[0.1, 2.0], [1.0, 0.0], [0.0, 1.0]], [1, 1, 0])
@@ -53,10 +67,19 @@ def confusion_matrix(
 
 
 def precision(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
-    """Of the rows that were taken for a class, the share that is of it; the mean over the classes ("macro").
+    """Of the rows that were taken for a class, the share that is of it.
 
     Args:
-        predictions, targets, threshold: as for `accuracy`. With one logit a row it is that of the second class.
+        predictions: As for `accuracy`.
+        targets: As for `accuracy`.
+        threshold: As for `accuracy`.
+
+    Returns:
+        The mean over the classes ("macro"), 0 for one that no row was taken for; with one logit a row, that of the
+        second class.
+
+    Raises:
+        ValueError: As for `accuracy`.
 
     Example:
         >>> precision([3.0, 0.2, -1.0, 1.0], [1, 0, 1, 1]), precision([[2.0, 1.0], [0.0, 1.0], [0.0, 2.0]], [0, 0, 1])
@@ -66,10 +89,18 @@ def precision(predictions: Sequence[Any], targets: Sequence[Any], threshold: flo
 
 
 def recall(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
-    """Of the rows of a class, the share that was taken for it; the mean over the classes ("macro").
+    """Of the rows of a class, the share that was taken for it.
 
     Args:
-        predictions, targets, threshold: as for `precision`.
+        predictions: As for `accuracy`.
+        targets: As for `accuracy`.
+        threshold: As for `accuracy`.
+
+    Returns:
+        The mean over the classes ("macro"), 0 for one that has no rows; with one logit a row, that of the second class.
+
+    Raises:
+        ValueError: As for `accuracy`.
 
     Example:
         >>> recall([3.0, 0.2, -1.0, 1.0], [1, 0, 1, 1]), recall([[2.0, 1.0], [0.0, 1.0], [0.0, 2.0]], [0, 0, 1])
@@ -79,10 +110,18 @@ def recall(predictions: Sequence[Any], targets: Sequence[Any], threshold: float 
 
 
 def f1(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
-    """The harmonic mean of precision and recall of a class; the mean over the classes ("macro").
+    """The harmonic mean of precision and recall.
 
     Args:
-        predictions, targets, threshold: as for `precision`.
+        predictions: As for `accuracy`.
+        targets: As for `accuracy`.
+        threshold: As for `accuracy`.
+
+    Returns:
+        The mean over the classes ("macro"); with one logit a row, that of the second class.
+
+    Raises:
+        ValueError: As for `accuracy`.
 
     Example:
         >>> f1([3.0, 0.2, -1.0, 1.0], [1, 0, 1, 1])
@@ -94,10 +133,16 @@ def f1(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.
 def r2(predictions: Sequence[Any], targets: Sequence[Any]) -> float:
     """R², the share of the targets' variance that the predictions explain: 1 - sum (y - t)^2 / sum (t - mean t)^2.
 
-    Of targets that are all the same it is 1 where the predictions are all right, and 0 otherwise.
-
     Args:
-        predictions, targets: for every row a number, or a list of as many; of lists it is the mean over the columns.
+        predictions: For every row a number, or a list of some.
+        targets: The same of what is right.
+
+    Returns:
+        A number up to 1, the mean over the columns where rows are lists. Of targets that are all the same it is 1
+        where the predictions are all right, and 0 otherwise.
+
+    Raises:
+        ValueError: There are not as many targets as predictions.
 
     Example:
         >>> r2([1.0, 2.0, 3.5], [1.0, 2.0, 3.0])
@@ -155,15 +200,25 @@ def _largest(numbers: Sequence[float]) -> int:
 def curve(numbers: Sequence[float], width: int = 60, height: int = 10) -> str:
     """The numbers as a line in plain characters, for a terminal: a learning curve, say.
 
-    `width` and `height` are those of the plot, in characters. ValueError: none of the numbers is finite.
+    Args:
+        numbers: A number for each epoch.
+        width: Of the plot, in characters.
+        height: Of the plot, in characters.
 
-    >>> print(curve([8.0, 4.0, 2.0, 1.0, 0.5, 0.0], width=6, height=4))
-     8 |*
-       | *
-       |  *
-     0 |   ***
-       +------
-        1    6
+    Returns:
+        Lines of text.
+
+    Raises:
+        ValueError: None of the numbers is finite.
+
+    Example:
+        >>> print(curve([8.0, 4.0, 2.0, 1.0, 0.5, 0.0], width=6, height=4))
+         8 |*
+           | *
+           |  *
+         0 |   ***
+           +------
+            1    6
     """
     count = min(width, len(numbers))
     columns = [numbers[i * len(numbers) // count : (i + 1) * len(numbers) // count] for i in range(count)]

@@ -24,6 +24,7 @@ COVERS = {  # the cell of each notebook whose picture stands in the index
     "10_compiled": 13,
     "11_names": 19,
     "12_fitting_things": 20,
+    "13_further_derivatives": 12,
 }
 
 

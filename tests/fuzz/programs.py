@@ -20,6 +20,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from micrograd_bp.nn import net_input
+
 # Constructs that a run can leave out, by name: what holds of the library without them can be asked on its own.
 FEATURES = ("equality", "copies", "exceptions", "text", "integers", "closures")
 COMMON = (0.0, 1.0, -1.0, 0.5, 2.0, -0.0, 3.0, -2.0, 0.1, -0.5)
@@ -86,6 +88,7 @@ class Program:
         if caught:
             tree = Handlers().visit(tree)
         scope = {"math": library, "copy": copy, "dataclasses": dataclasses, "Point": Point, "real_power": real_power}
+        scope["net_input"] = net_input
         scope |= {"caught": caught, "__name__": "fuzz"} | ({"sum": plain_sum} if sys.version_info >= (3, 12) else {})
         exec(compile(ast.fix_missing_locations(tree), "<program>", "exec"), scope)
         function: Callable[..., Any] = scope["f"]
@@ -186,6 +189,7 @@ class Author:
         options.append(f"math.frexp({x})[0]")
         options.append(f"(lambda y: y * {self.pick('y', x)})({self.real(depth)})")
         options.append(f"math.prod([{x}, {self.number(depth)}])")
+        options.append(f"net_input([{x}, {self.number(depth)}], [{self.real(depth)}, 0.5], {self.number(depth)})")
         if self.has("copies"):
             options += [f"copy.copy({x})", f"copy.deepcopy({x})", f"copy.deepcopy([{x}])[0]"]
         if self.has("text"):

@@ -1,0 +1,211 @@
+"""Sparse Jacobians and Hessians, read off the graph: what `jacobian` and `hessian` give with sparse=True.
+
+A graph of scalars knows its own pattern, so no colouring is needed: only entries that a path leads to are ever touched.
+A Jacobian is accumulated row by row along the graph, in the cheaper direction. A Hessian comes from one reverse sweep
+that pushes edges (Gower and Mello, A new framework for the computation of Hessians, Optimization Methods and Software
+27, 2012, algorithm 5): W holds the second derivatives by the nodes that are live; a node that is swept passes its row
+of W on to its operands by the chain rule, and adds its own curvature times its adjoint.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any, NamedTuple, TypeAlias
+
+from micrograd_bp._engine import trees
+from micrograd_bp.ops import Op
+from micrograd_bp.value import Value, _product, gradients, topological_order, variables
+
+Number: TypeAlias = Any  # a float; or a Value, where it is to be differentiated
+Tape: TypeAlias = list[tuple[Value, Sequence[Number], Sequence[Number]]]  # (node, operands, partials), operands first
+Row: TypeAlias = dict[int, Number]  # entries by their column
+Curvature: TypeAlias = tuple[int, int, Number]  # the second derivative of a node by two of its operands
+
+
+class Entries(NamedTuple):
+    """A sparse matrix by rows, as `scipy.sparse.csr_array` has it; what stands for one where its numbers are Values."""
+
+    data: Any
+    indices: Any  # the columns of the numbers
+    indptr: Any  # where each row begins in `data`
+    shape: tuple[int, int]
+
+    def array(self) -> Any:
+        """The `scipy.sparse.csr_array` of these numbers, where they are floats; otherwise these entries."""
+        if self.data.dtype.hasobject:
+            return self
+        return _needs("scipy.sparse").csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+
+
+def entries(rows: Sequence[Row], width: int) -> Entries:
+    """A matrix of so many columns by its rows."""
+    numpy = _needs("numpy")
+    columns = [sorted(row) for row in rows]
+    numbers = [row[j] for row, found in zip(rows, columns) for j in found]
+    if any(isinstance(x, Value) for x in numbers):
+        numbers = [x if isinstance(x, Value) else Value(x) for x in numbers]
+    data = trees.array(numbers, (len(numbers),))
+    starts = numpy.zeros(len(rows) + 1, numpy.int32)
+    numpy.cumsum([len(found) for found in columns], out=starts[1:])
+    indices = numpy.array([j for found in columns for j in found], numpy.int32)
+    return Entries(data, indices, starts, (len(rows), width))
+
+
+def _needs(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError("sparse derivatives are arrays of SciPy's: pip install scipy") from error
+
+
+# --- Jacobians ----------------------------------------------------------------------------------------------------
+
+BUDGET = 8  # entries a node, on average, up to which the forward direction is followed to its end
+
+
+def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[Row]:
+    """The derivatives of every output by the inputs that it depends on."""
+    known: dict[Any, Row] = {x: {j: 1.0} for j, x in enumerate(inputs)}
+    budget = BUDGET * (len(tape) + len(inputs))
+    for node, operands, partials in tape:  # each node's derivatives by the inputs
+        row: Row = {}
+        for operand, partial in zip(operands, partials):
+            for j, slope in known[operand].items() if operand in known else ():
+                term = _product(slope, partial)
+                row[j] = row[j] + term if j in row else term
+        if row:
+            known[node] = row
+        budget -= len(row)
+        if budget < 0:
+            return _reverse_rows(outputs, inputs, tape)
+    return [known.get(y, {}) for y in outputs]
+
+
+def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[Row]:
+    """The same by a reverse sweep for each output, over what it is made of and nothing else."""
+    places = {node: k for k, (node, _, _) in enumerate(tape)}
+    columns = {x: j for j, x in enumerate(inputs)}
+    rows = []
+    for y in outputs:
+        adjoints: dict[Any, Number] = {y: 1.0}
+        row: Row = {columns[y]: 1.0} if y in columns else {}
+        waiting = [-places[y]] if y in places else []
+        while waiting:
+            node, operands, partials = tape[-heappop(waiting)]
+            adjoint = adjoints.pop(node)
+            for x, partial in zip(operands, partials):
+                term = _product(adjoint, partial)
+                if x in columns:
+                    j = columns[x]
+                    row[j] = row[j] + term if j in row else term
+                elif x in adjoints:
+                    adjoints[x] = adjoints[x] + term
+                elif x in places:
+                    adjoints[x] = term
+                    heappush(waiting, -places[x])
+        rows.append(row)
+    return rows
+
+
+# --- Hessians -----------------------------------------------------------------------------------------------------
+
+
+def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool) -> list[Row]:
+    """The second derivatives of an output by the inputs: one reverse sweep that pushes edges."""
+    product = _product if graph else _float_product
+    live = {*inputs, *[node for node, _, _ in tape]}
+    adjoints: dict[Any, Number] = {output: 1.0}
+    w: dict[Any, dict[Any, Number]] = {}  # symmetric
+
+    def add(x: Any, y: Any, term: Number) -> None:
+        row = w.get(x)
+        if row is None:
+            w[x] = {y: term}
+        else:
+            row[y] = row[y] + term if y in row else term
+
+    for node, operands, partials in reversed(tape):
+        adjoint = adjoints.pop(node, None)
+        if adjoint is None:
+            continue
+        row = w.pop(node, None)
+        if row is not None:
+            slopes: dict[Any, Number] = {}  # an operand that stands twice counts once, with both partials
+            for x, partial in zip(operands, partials):
+                if x in live:
+                    slopes[x] = slopes[x] + partial if x in slopes else partial
+            own = row.pop(node, None)
+            for x, term in row.items():
+                del w[x][node]
+                for y, slope in slopes.items():
+                    pushed = product(slope, term)
+                    add(x, y, pushed)
+                    add(y, x, pushed)
+            if own is not None:
+                for x, slope in slopes.items():
+                    pushed = product(slope, own)
+                    for y, other in slopes.items():
+                        add(x, y, product(other, pushed))
+        assert node.op is not None
+        every = node.operands
+        curvature = _curvature(node.op, tuple([None if isinstance(x, Value) else x for x in every]))
+        if curvature is not None:
+            given = [x if graph else x._data for x in every if isinstance(x, Value)]
+            for i, j, curved in curvature(given):
+                if every[i] in live and every[j] in live:
+                    add(every[i], every[j], product(adjoint, curved))
+        for x, partial in zip(operands, partials):
+            if x in live:
+                term = product(adjoint, partial)
+                adjoints[x] = adjoints[x] + term if x in adjoints else term
+    columns = {x: j for j, x in enumerate(inputs)}
+    return [{columns[y]: term for y, term in w.get(x, {}).items()} for x in inputs]
+
+
+def _float_product(x: Any, y: Any) -> Any:
+    """The chain rule's product: 0 times anything is 0."""
+    return x * y if x and y else 0.0
+
+
+@functools.lru_cache(4096)
+def _curvature(op: Op, constants: tuple[float | None, ...]) -> Callable[[list[Any]], list[Curvature]] | None:
+    """The second derivatives of an operation as a function of those operands that are no constants; None: all are 0.
+
+    Its rule is differentiated; as its graph is the same at every point, it is recorded once and run on other numbers.
+    """
+    where = [i for i, x in enumerate(constants) if x is None]
+    inputs = variables([0.5] * len(where))
+    rest = iter(inputs)
+    args = [next(rest) if x is None else x for x in constants]
+    partials = op.partials(op(*args), *args)
+    found: list[tuple[int, int, Value]] = []
+    for i in where:
+        if isinstance(partials[i], Value):
+            second = gradients(partials[i], inputs)
+            found += [(i, j, x) for j, x in zip(where, second) if x.op is not None or x.data != 0.0]
+    if not found:
+        return None
+    places = {x: k for k, x in enumerate(inputs)}
+    constant: list[float] = []
+    steps: list[tuple[Op, list[Any]]] = []
+    order = list(dict.fromkeys(node for _, _, x in found for node in topological_order(x)))
+    for node in order:
+        if node.op is None and node not in places:
+            places[node] = len(places)
+            constant.append(node.data)
+    for node in order:
+        if node.op is not None:
+            places[node] = len(places)
+            steps.append((node.op, [(places[x],) if isinstance(x, Value) else x for x in node.operands]))
+    results = [(i, j, places[x]) for i, j, x in found]
+
+    def run(given: list[Any]) -> list[Curvature]:
+        values = [*given, *constant]
+        for op, operands in steps:
+            values.append(op(*[values[x[0]] if type(x) is tuple else x for x in operands]))
+        return [(i, j, values[k]) for i, j, k in results]
+
+    return run
