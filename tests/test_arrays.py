@@ -10,6 +10,7 @@ import pytest
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, optim, training
 from micrograd_bp.compiler import arrays
+from micrograd_bp.training import compiled
 
 np = pytest.importorskip("numpy")
 
@@ -300,7 +301,10 @@ def test_jit_finds_arrays_after_some_calls():
     assert got == pytest.approx([p.grad for p in model.parameters()], rel=1e-10, abs=1e-13)
 
 
-def test_training_a_wide_network_compiled_is_training_it():
+def test_training_a_wide_network_compiled_is_training_it(monkeypatch):
+    monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
+    monkeypatch.setattr(arrays, "SMALL", 500)
+    monkeypatch.setattr(arrays, "MEMBERS", 4)
     rng = random.Random(0)
     X, y = [[rng.gauss(0.0, 1.0) for _ in range(48)] for _ in range(40)], [rng.randrange(10) for _ in range(40)]
 

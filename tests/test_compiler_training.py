@@ -6,6 +6,13 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import losses, nn, optim, training
+from micrograd_bp.training import compiled
+
+
+@pytest.fixture(autouse=True)
+def eager_work_is_dear(monkeypatch):
+    """So that short runs are compiled too, from the second batch on."""
+    monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
 
 
 def problem(name: str, rng: random.Random) -> tuple[object, object, list, list]:
@@ -65,3 +72,14 @@ def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too()
         training.fit(lambda x: w * x[0] + shift, losses.mse, [[1.0], [2.0]], [3.0, 1.0], optimizer, epochs=3, jit=jit)
         grads.append((shift.grad, w.data))
     assert grads[0] == pytest.approx(grads[1], rel=1e-12)
+
+
+def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch):
+    def history(jit):
+        model, loss, X, y = problem("mse", random.Random(1))
+        optimizer = optim.Adam(model.parameters(), lr=0.01)
+        return training.fit(model, loss, X, y, optimizer, epochs=3, batch_size=8, rng=random.Random(0), jit=jit)
+
+    monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1e-12))
+    monkeypatch.setattr(compiled.Compiled, "record", lambda *args: pytest.fail("it was recorded to be compiled"))
+    assert history(True) == history(False)

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, TypeAlias
 
 from micrograd_bp import losses
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler.arrays import SMALL
 from micrograd_bp.compiler.functions import Compiled, Path, Scan, Signature
 from micrograd_bp.compiler.machine import host
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, engine_name, topological_order
 
 Sweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
+# Seconds: a node of a row by the eager engine, compiling, compiling for a node, and finding arrays for a node.
+EAGER, STARTING, STRAIGHT, FINDING = {"accelerated": 0.12e-6, "pure": 3e-6}, 0.1, 0.3e-3, 10e-6
 PROGRAMS = 64  # that are compiled for one model and loss
 
 
-def compiled_sweep(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], eager: Sweep) -> Sweep:
+def compiled_sweep(
+    model: Callable[[Any], Any],
+    loss: Callable[[Any, Any], Any],
+    eager: Callable[[Callable[[Any, Any], Any]], Sweep],
+    work: int | None = None,
+) -> Sweep:
     """A function (rows, targets) -> (mean loss, predictions) that adds the mean's gradient to the grads of leaves.
 
-    It does what `eager`, which has the same signature, does, by `loss(model(x), target)` recorded and compiled; eager
+    It does what `eager(loss)`, of the same signature, does, by `loss(model(x), target)` recorded and compiled; eager
     serves where that cannot be: without llvmlite, and for rows with numbers that are not finite. Rows are lists (of
     lists) of numbers, or arrays, which the model then gets as lists. A loss of one's own gets a target as it is: an
-    int as the int, and a float as a Value, what it asks of which is a guard.
+    int as the int, and a float as a Value, what it asks of which is a guard. work: how many rows there will be, so that
+    nothing is compiled where that would take longer than it saves; None: compile in any case.
     """
-    return eager if host() is None else _Compiled(model, loss, eager)
+    return eager(loss) if host() is None else _Compiled(model, loss, eager, work)
 
 
 class _Compiled:
     """Rows go in groups that are built alike, and whose targets are alike but for their floats."""
 
-    def __init__(self, model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], eager: Sweep) -> None:
-        self.model, self.loss, self.eager = model, loss, eager
+    def __init__(
+        self,
+        model: Callable[[Any], Any],
+        loss: Callable[[Any, Any], Any],
+        eager: Callable[[Callable[[Any, Any], Any]], Sweep],
+        work: int | None,
+    ) -> None:
+        self.model, self.loss, self.swept, self.eager, self.work = model, loss, eager, eager(loss), work
+        self.pays: bool | None = None if work is not None else True  # compiling; None: not known yet
         self.encode: Callable[[Any], Any] | None = None  # a target as numbers that vary; found at the first row
         self.step = Compiled(_step(model, loss), False, PROGRAMS)
         self.step.pays = 0  # compiled at once, so that a resumed run has the bits of the whole one
@@ -40,19 +57,25 @@ class _Compiled:
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
         import numpy as np
 
+        if not self.pays:
+            return self._first(rows, targets) if self.pays is None else self.eager(rows, targets)
         if self.encode is None:
             self.encode = self._encoding(rows[0], targets[0])
         errors, predictions = [0.0] * len(rows), [None] * len(rows)
         groups: dict[Any, tuple[Signature | None, tuple[Any, Any], list[int], list[list[float]]]] = {}
         for i, (x, target) in enumerate(zip(rows, targets)):
             args = _floats(x), self.encode(target)
-            scan = Scan()
-            key = scan.key((args, {}))
-            group = groups.get(key)
+            key, numbers = _plain_key(*args)
+            group = groups.get(key) if key is not None else None
             if group is None:
-                group = groups[key] = self.step.signature(key, args, {}, scan), args, [], []
+                scan = Scan()
+                full = scan.key((args, {}))
+                key, numbers = full if key is None else key, scan.numbers
+                group = groups.get(key)
+                if group is None:
+                    group = groups[key] = self.step.signature(full, args, {}, scan), args, [], []
             group[2].append(i)
-            group[3].append(scan.numbers)
+            group[3].append(numbers)
         again: list[int] = []
         scale = 1.0 / len(rows)
 
@@ -91,6 +114,25 @@ class _Compiled:
             self.loss(self.model(rows[i]), targets[i]).backward(scale)
         return math.fsum(errors) / len(rows), predictions
 
+    def _first(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
+        """The first batch by the eager engine, by whose nodes it is decided whether compiling pays."""
+        assert self.work is not None
+        counts: list[int] = []
+
+        def counted(prediction: Any, target: Any) -> Any:
+            error = self.loss(prediction, target)
+            if not counts and isinstance(error, Value):
+                counts.append(len(topological_order(error)))
+            return error
+
+        found = self.swept(counted)(rows, targets)
+        nodes = counts[0]
+        eager = self.work * nodes * EAGER[engine_name()]
+        straight = STARTING + nodes * STRAIGHT < eager
+        self.pays = straight or (nodes >= SMALL and nodes * FINDING < eager)
+        self.step.pays = 0 if straight else sys.maxsize  # of what is not regular
+        return found
+
     def _encoding(self, x: Any, target: Any) -> Callable[[Any], Any]:
         """How a target is given to the compiled program: as it is, or for losses of this library as floats."""
         if getattr(self.loss, "__module__", "") != losses.__name__:
@@ -101,6 +143,16 @@ class _Compiled:
             hots = [[float(k == j) for j in range(classes)] for k in range(classes)]
             return lambda k: hots[k] if type(k) is int and 0 <= k < classes else k
         return _as_it_is if self.loss is losses.cross_entropy else _floats
+
+
+def _plain_key(x: Any, target: Any) -> tuple[Any, list[float]]:
+    """What tells a row of floats from rows of other lengths, and its numbers; (None, []): it is not so plain."""
+    if type(x) is list and set(map(type, x)) == {float}:
+        if type(target) is float:
+            return len(x), [*x, target]
+        if type(target) is list and target is not x and set(map(type, target)) == {float}:
+            return (len(x), len(target)), x + target
+    return None, []
 
 
 def _step(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tuple[Any, Any]]:

@@ -91,7 +91,8 @@ def fit(
         checkpoint_every: After how many epochs that file is written.
         progress: A bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
         jit: Record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
-            the history is the same to rounding. A model that draws at random, as `Dropout` does, runs eagerly.
+            the history is the same to rounding. Where the whole run takes less time than compiling, it stays eager
+            (not with a checkpoint). A model that draws at random, as `Dropout` does, runs eagerly.
         executor: Who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
             `MPIPoolExecutor`, or another. Workers compute on copies of the model and the loss: only losses,
             predictions and gradients of the optimizer's parameters come back. A worker that dies costs a retry and a
@@ -165,9 +166,14 @@ def fit(
     sweep_rows: Callable[..., parallel.Found] = _here
     if executor is not None:
         sweep_rows = resources.enter_context(parallel.sharded(executor, shards))
-    sweep: Sweep = functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
+
+    def eager(loss: Callable[[Any, Any], Any]) -> Sweep:
+        return functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
+
+    sweep = eager(loss)
     if jit:
-        sweep = compiled_sweep(model, loss, sweep)
+        # With a checkpoint compiled in any case: a run that is resumed with more epochs has the bits of the whole one.
+        sweep = compiled_sweep(model, loss, eager, len(rows) * (epochs - run.epoch) if checkpoint is None else None)
     resources.enter_context(in_mode(model, training=True))
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
     whole = run.state()  # as it was after the last whole epoch
