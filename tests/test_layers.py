@@ -232,12 +232,18 @@ def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_pa
     assert run(6, checkpoint=tmp_path / "c.json") == whole
 
 
-def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly():
+def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_path):
     rng = random.Random(3)
+    options = {
+        "epochs": 2,
+        "rng": rng,
+        "jit": True,
+        "checkpoint": tmp_path / "run.json",
+    }  # with which it always compiles
     model = dropping(rng)
     X, y = [[0.0, 1.0], [1.0, 0.0]], [1.0, -1.0]
     with pytest.warns(RuntimeWarning, match="random numbers are drawn in it; it runs eagerly"):
-        training.fit(model, losses.mse, X, y, optim.SGD(model.parameters(), lr=0.01), epochs=2, rng=rng, jit=True)
+        training.fit(model, losses.mse, X, y, optim.SGD(model.parameters(), lr=0.01), **options)
 
 
 def test_a_model_may_call_something_else_eval_and_modules():

@@ -110,8 +110,12 @@ def test_programs_have_everything_in_them():
     def look(program):
         texts.append(repr(program))
 
-    look()
-    missing = [construct for construct in CONSTRUCTS if not any(construct in text for text in texts)]
+    missing = list(CONSTRUCTS)
+    for _ in range(5):  # a rare one may be missing from the first 600
+        look()
+        missing = [construct for construct in missing if not any(construct in text for text in texts)]
+        if not missing:
+            break
     assert not missing
 
 
