@@ -64,7 +64,8 @@ def imports(path: Path) -> set[str]:
 
 
 def test_every_module_has_its_place():
-    assert sorted(" ".join(LAYERS).split()) == sorted(MODULES)
+    modules = {*MODULES, "_engine.accelerated"}  # whose source is not in a wheel
+    assert sorted(" ".join(LAYERS).split()) == sorted(modules)
 
 
 @pytest.mark.parametrize("module", MODULES)
