@@ -251,6 +251,42 @@ FORKS = """
 """
 
 
+IMPORTING = """
+    import os, sys, threading, time
+    import micrograd_bp as mg
+    from micrograd_bp import math
+    class Slow:
+        def find_spec(self, name, path=None, target=None):
+            if name == "llvmlite.binding":
+                begun.set()
+                time.sleep(0.5)  # the import lasts until after the fork
+    begun = threading.Event()
+    sys.meta_path.insert(0, Slow())
+    f = mg.jit(lambda x: math.sin(x) * 3.0)
+    thread = threading.Thread(target=f, args=(1.0,))
+    thread.start()
+    begun.wait()
+    child = os.fork()
+    if not child:
+        os._exit(mg.jit(lambda x: x * 2.0)(1.0) != 2.0)
+    end, ended = time.time() + 30.0, (0, 0)
+    while not ended[0] and time.time() < end:
+        ended = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if not ended[0]:
+        os.kill(child, 9)
+    thread.join()
+    print("ended" if ended == (child, 0) else "hangs")
+"""
+
+
+@forks
+def test_a_fork_while_another_thread_imports_the_compiler() -> None:
+    command = [sys.executable, "-c", textwrap.dedent(IMPORTING)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "ended", done.stderr
+
+
 @forks
 def test_a_fork_while_other_threads_compile() -> None:
     command = [sys.executable, "-c", textwrap.dedent(FORKS)]  # Python 3.12 warns of forks beside threads

@@ -193,8 +193,9 @@ def _features(llvm: Any) -> dict[str, bool]:
 def host() -> Host | None:
     """The machine at hand; None where llvmlite or NumPy is missing."""
     try:
-        import numpy  # noqa: F401
-        from llvmlite import binding as llvm
+        with _compiling.lock:  # a fork waits for it: in the child, an import that another thread began would never end
+            import numpy  # noqa: F401
+            from llvmlite import binding as llvm
     except ImportError as error:
         message = f"{error.name} is missing, so programs are compiled to Python; for machine code: {INSTALL}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
