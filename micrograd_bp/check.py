@@ -91,8 +91,8 @@ def gradcheck(
     title = f"gradcheck({_name(f)})"
     call = _Call(title, f, args, kwargs)
     point = [x.data for x in call.variables]
-    inputs = list(trees.paths(args, "args"))
-    outputs = list(trees.paths(call.result, f"{_name(f)}(...)"))
+    inputs = list(trees.locations(args, "args"))
+    outputs = list(trees.locations(call.result, f"{_name(f)}(...)"))
     if not call.outputs or not inputs:
         raise ValueError(f"{title}: nothing to differentiate in {_shown(args)} -> {_shown(call.result)}")
 

@@ -22,7 +22,7 @@ from micrograd_bp import ops
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Loss, Numbers, Operand, Predictions
+    from micrograd_bp._engine.signatures import Loss, Numbers, Predictions, Scalar
 
 
 def _loss(function: Callable[..., Any]) -> Loss:
@@ -212,7 +212,7 @@ def huber(prediction: Any, target: Any, reduction: str = "mean", delta: float = 
 def l1_penalty(parameters: Iterable[Value], strength: float = 1.0) -> Value: ...
 @overload
 def l1_penalty(parameters: Iterable[float], strength: float = 1.0) -> float: ...
-def l1_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
+def l1_penalty(parameters: Iterable[Scalar], strength: float = 1.0) -> Any:
     """The penalty strength * sum |w|, to be added to a loss.
 
     Args:
@@ -236,7 +236,7 @@ def l1_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
 def l2_penalty(parameters: Iterable[Value], strength: float = 1.0) -> Value: ...
 @overload
 def l2_penalty(parameters: Iterable[float], strength: float = 1.0) -> float: ...
-def l2_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
+def l2_penalty(parameters: Iterable[Scalar], strength: float = 1.0) -> Any:
     """The penalty strength / 2 * sum w^2, to be added to a loss: its gradient is the weight decay of `optim.SGD`.
 
     Args:
@@ -265,7 +265,7 @@ def l2_penalty(parameters: Iterable[Operand], strength: float = 1.0) -> Any:
 def softmax(logits: Sequence[Value]) -> list[Value]: ...
 @overload
 def softmax(logits: Sequence[float]) -> list[float]: ...
-def softmax(logits: Sequence[Operand]) -> list[Any]:
+def softmax(logits: Sequence[Scalar]) -> list[Any]:
     """The probabilities exp(z_k) / sum_j exp(z_j) of a list of logits z, without overflow.
 
     Without a branch on the largest logit, too, which a compiled program would keep.
@@ -296,7 +296,7 @@ def softmax(logits: Sequence[Operand]) -> list[Any]:
 def log_softmax(logits: Sequence[Value]) -> list[Value]: ...
 @overload
 def log_softmax(logits: Sequence[float]) -> list[float]: ...
-def log_softmax(logits: Sequence[Operand]) -> list[Any]:
+def log_softmax(logits: Sequence[Scalar]) -> list[Any]:
     """The logarithms of the probabilities of logits z, z_k - log sum_j exp(z_j), without overflow.
 
     Args:

@@ -28,7 +28,7 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Binary, Operand, Unary, Variadic
+    from micrograd_bp._engine.signatures import Binary, Scalar, Unary, Variadic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -167,13 +167,13 @@ perm = _integral(math.perm)
 
 
 @overload
-def dist(p: Iterable[Value], q: Iterable[Operand], /) -> Value: ...
+def dist(p: Iterable[Value], q: Iterable[Scalar], /) -> Value: ...
 @overload
 def dist(p: Iterable[float], q: Iterable[Value], /) -> Value: ...
 @overload
 def dist(p: Iterable[float], q: Iterable[float], /) -> float: ...
 @overload
-def dist(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
+def dist(p: Iterable[Scalar], q: Iterable[Scalar], /) -> Any: ...
 def dist(p: Any, q: Any, /) -> Any:
     """The Euclidean distance of two points.
 
@@ -236,7 +236,7 @@ def fsum(seq: Iterable[Value], /) -> Value: ...
 @overload
 def fsum(seq: Iterable[float], /) -> float: ...
 @overload
-def fsum(seq: Iterable[Operand], /) -> Any: ...
+def fsum(seq: Iterable[Scalar], /) -> Any: ...
 def fsum(seq: Any, /) -> Any:
     """The sum of the terms, rounded once.
 
@@ -294,7 +294,7 @@ def ldexp(x: Any, i: Any, /) -> Any:
 
 
 @overload
-def log(x: Value, base: Operand = e, /) -> Value: ...
+def log(x: Value, base: Scalar = e, /) -> Value: ...
 @overload
 def log(x: float, base: Value, /) -> Value: ...
 @overload
@@ -349,7 +349,7 @@ def modf(x: Any, /) -> Any:
 
 
 @overload
-def pow(x: Value, y: Operand, /) -> Value: ...
+def pow(x: Value, y: Scalar, /) -> Value: ...
 @overload
 def pow(x: float, y: Value, /) -> Value: ...
 @overload
@@ -381,11 +381,11 @@ def pow(x: Any, y: Any, /) -> Any:
 
 
 @overload
-def prod(iterable: Iterable[Value], /, *, start: Operand = 1) -> Value: ...
+def prod(iterable: Iterable[Value], /, *, start: Scalar = 1) -> Value: ...
 @overload
 def prod(iterable: Iterable[float], /, *, start: float = 1) -> float: ...
 @overload
-def prod(iterable: Iterable[Operand], /, *, start: Operand = 1) -> Any: ...
+def prod(iterable: Iterable[Scalar], /, *, start: Scalar = 1) -> Any: ...
 def prod(iterable: Any, /, *, start: Any = 1) -> Any:
     """The product of the factors.
 
@@ -408,13 +408,13 @@ def prod(iterable: Any, /, *, start: Any = 1) -> Any:
 if sys.version_info >= (3, 12):
 
     @overload
-    def sumprod(p: Iterable[Value], q: Iterable[Operand], /) -> Value: ...
+    def sumprod(p: Iterable[Value], q: Iterable[Scalar], /) -> Value: ...
     @overload
     def sumprod(p: Iterable[float], q: Iterable[Value], /) -> Value: ...
     @overload
     def sumprod(p: Iterable[float], q: Iterable[float], /) -> float: ...
     @overload
-    def sumprod(p: Iterable[Operand], q: Iterable[Operand], /) -> Any: ...
+    def sumprod(p: Iterable[Scalar], q: Iterable[Scalar], /) -> Any: ...
     def sumprod(p: Any, q: Any, /) -> Any:
         """The sum of the products of two sequences, rounded once.
 
@@ -441,12 +441,12 @@ if sys.version_info >= (3, 12):
 
 
 @_reading
-def _exponent(x: Operand) -> int:
+def _exponent(x: Scalar) -> int:
     return math.frexp(x)[1]
 
 
 @_reading
-def _whole(x: Operand) -> float:
+def _whole(x: Scalar) -> float:
     return math.modf(x)[1]
 
 

@@ -53,7 +53,7 @@ from micrograd_bp.losses import cross_entropy, log_softmax, softmax
 from micrograd_bp.value import Value, layer_outputs, net_input
 
 if TYPE_CHECKING:
-    from micrograd_bp._engine.signatures import Frozen, Operand, Row
+    from micrograd_bp._engine.signatures import Frozen, Row, Scalar
 
 __all__ = [
     "ACTIVATIONS",
@@ -413,7 +413,7 @@ class RNNCell(Cell):
         self.layer = Layer(nin + nhidden, nhidden, activation=activation, init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
+    def __call__(self, x: Row, state: Sequence[Scalar] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers, from the inputs x and the state before."""
         return self.layer.forward([*x, *(_zeros(self.nhidden) if state is None else state)])
 
@@ -450,7 +450,7 @@ class GRUCell(Cell):
         self.candidate = Layer(nin + nhidden, nhidden, activation="tanh", init=init, rng=rng)
         self._label()
 
-    def __call__(self, x: Row, state: Sequence[Operand] | None = None) -> list[Value]:
+    def __call__(self, x: Row, state: Sequence[Scalar] | None = None) -> list[Value]:
         """The next state, a list of `nhidden` numbers, from the inputs x and the state before."""
         h = _zeros(self.nhidden) if state is None else state
         both = [*x, *h]
@@ -498,7 +498,7 @@ class LSTMCell(Cell):
         self._label()
 
     def __call__(
-        self, x: Row, state: tuple[Sequence[Operand], Sequence[Operand]] | None = None
+        self, x: Row, state: tuple[Sequence[Scalar], Sequence[Scalar]] | None = None
     ) -> tuple[list[Value], list[Value]]:
         """The next state, (output, memory), each a list of `nhidden` numbers, from inputs x and the last state."""
         h, c = (_zeros(self.nhidden), _zeros(self.nhidden)) if state is None else state

@@ -497,7 +497,7 @@ class _Call:
             try:
                 numbers.append(x if isinstance(x, Value) else number(x))
             except TypeError as error:
-                raise TypeError(f"{self.title}, {list(trees.paths(tree, at))[len(numbers)]}: {error}") from None
+                raise TypeError(f"{self.title}, {list(trees.locations(tree, at))[len(numbers)]}: {error}") from None
         return numbers
 
     def matched(self, tree: Any, other: Any, at: str) -> list[Number]:

@@ -450,12 +450,12 @@ def pushed(outputs: Sequence[Value], inputs: Sequence[Value], tangents: Sequence
     return [known.get(x, 0.0) for x in outputs]
 
 
-def gather(values: Sequence[Value]) -> array[float]:
+def read_data(values: Sequence[Value]) -> array[float]:
     """The data of the Values, as an array of doubles: what a compiled program reads."""
     return array("d", [x._data for x in values])
 
 
-def scatter(values: Sequence[Value], slopes: Sequence[float]) -> None:
+def add_to_grads(values: Sequence[Value], slopes: Sequence[float]) -> None:
     """Add to the grad of each Value its slope: what a compiled program leaves behind."""
     for x, slope in zip(values, slopes):
         x._grad += number(slope)

@@ -51,10 +51,10 @@ def random_program(seed: int, size: int) -> tuple[Value, list[Value], list[Value
 
 def eager(output: Value, inputs: list[Value], parameters: list[Value], row: list[float]) -> list[float]:
     """Value and gradient for other numbers, by recording again."""
-    from micrograd_bp.compiler.program import flatten, replay
+    from micrograd_bp.compiler.program import flatten, rerecord
 
     program, leaves = flatten([output], inputs, parameters)
-    nodes = replay(program, row, [x.data for x in leaves])
+    nodes = rerecord(program, row, [x.data for x in leaves])
     value = nodes[program.outputs[0]]
     return [value.data, *(g.data for g in mg.gradients(value, [nodes[i] for i in program.parameters]))]
 

@@ -13,7 +13,7 @@ import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.value import gather, scatter, slopes, topological_order
+from micrograd_bp.value import add_to_grads, read_data, slopes, topological_order
 
 # --- the chain rule ---
 
@@ -129,11 +129,11 @@ def test_slopes_are_what_backward_leaves_and_leave_nothing():
 def test_data_are_gathered_and_slopes_are_scattered():
     x, y = Value(2.0), Value(-0.5)
     y.grad = 1.0
-    assert list(gather([x, y, x])) == [2.0, -0.5, 2.0]
-    scatter((x, y), [3.0, 0.25])
+    assert list(read_data([x, y, x])) == [2.0, -0.5, 2.0]
+    add_to_grads((x, y), [3.0, 0.25])
     assert (x.grad, y.grad) == (3.0, 1.25)
     with pytest.raises((TypeError, AttributeError)):
-        gather([x, 1.0])
+        read_data([x, 1.0])
 
 
 def test_topological_order_puts_operands_first_and_each_node_once():

@@ -20,7 +20,7 @@ pytest.importorskip("llvmlite")
 
 from micrograd_bp.compiler.machine import host  # noqa: E402
 from micrograd_bp.compiler.native import Native  # noqa: E402
-from micrograd_bp.compiler.program import flatten, lower, replay  # noqa: E402
+from micrograd_bp.compiler.program import flatten, lower, rerecord  # noqa: E402
 
 # --- guards ---------------------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ def test_what_raised_is_left_out_of_a_replay() -> None:
     node = math.log(x)
     program, _ = flatten([x * 2.0], [x], guards=[ops.less_equal(abs(node), ops.MAX)], raised=[node])
     program = pickle.loads(pickle.dumps(program))
-    nodes = replay(program.with_outputs(program.outputs), [-1.0], [])
+    nodes = rerecord(program.with_outputs(program.outputs), [-1.0], [])
     assert nodes[program.outputs[0]].data == -2.0
     assert nodes[program.raised[0]] is None
     assert nodes[program.guards[0]] is None

@@ -1420,7 +1420,7 @@ def all_leaves(values):
     return True
 
 
-def gather(values):
+def read_data(values):
     """The data of the Values, as an array of doubles: what a compiled program reads."""
     cdef list nodes = values if type(values) is list else list(values)
     cdef Py_ssize_t i, size = len(nodes)
@@ -1436,7 +1436,7 @@ def gather(values):
 cdef array DOUBLES = array("d")
 
 
-def scatter(values, slopes):
+def add_to_grads(values, slopes):
     """Add to the grad of each Value its slope: what a compiled program leaves behind."""
     cdef list nodes = checked(values)
     cdef array numbers = array("d", slopes)
@@ -1553,7 +1553,7 @@ Op.__call__ = call
 Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
-    "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "gather": gather,
-    "scatter": scatter, "pushed": pushed, "all_leaves": all_leaves, "net_input": net_input,
+    "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
+    "add_to_grads": add_to_grads, "pushed": pushed, "all_leaves": all_leaves, "net_input": net_input,
     "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
 }

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Callable, Collection
 from typing import IO, Any, TypeAlias
 
-Path: TypeAlias = str | os.PathLike[str]
+StrPath: TypeAlias = str | os.PathLike[str]
 
 LONGEST = 50  # characters of a target's name in the name of its temporary file: file systems allow 255 bytes
 DEEPEST = 200  # nested lists and objects in a file: enough for 100 nested models, within Python's recursion limit
 
 
-def write(path: Path, content: str | bytes, *, folders: bool = False) -> None:
+def write(path: StrPath, content: str | bytes, *, folders: bool = False) -> None:
     """Write text or bytes to a temporary file beside the path, then put it in the path's place in one step.
 
     The old file stays until then, whatever happens; where two processes write at once, the file of the last one stays,
@@ -96,7 +96,7 @@ def _lock(file: IO[bytes], wait: bool = True) -> bool:
     return False
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: StrPath, content: dict[str, Any]) -> None:
     """Write strict JSON: floats to the last bit, and those that JSON lacks as "nan", "inf" and "-inf".
 
     ValueError: it is nested so deeply that `read_json` would refuse it.
@@ -114,7 +114,7 @@ def _strict(x: Any) -> Any:
 
 
 def read_json(
-    path: Path, kind: str, version: int, keys: tuple[str, ...], optional: tuple[str, ...] = ()
+    path: StrPath, kind: str, version: int, keys: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """Read a file that `write_json` wrote: an object with the format, the version and the keys.
 

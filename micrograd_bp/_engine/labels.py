@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, topological_order
 
@@ -32,9 +32,9 @@ class Listing:
         self.nodes = self.leaves + self.interior
         self.names = node_names(order, self.leaves, readable)
 
-    def named(self, x: Value | float) -> Name | float:
+    def named(self, x: Value | float) -> Expr | float:
         """An operand for a formula: a name for a Value, a float as it is."""
-        return Name(self.names[x]) if isinstance(x, Value) else x
+        return Expr(self.names[x]) if isinstance(x, Value) else x
 
     def expression(self, node: Value) -> str:
         """The operation of an interior node on its operands' names, such as v1 * v2; "" for a leaf."""
@@ -45,13 +45,13 @@ class Listing:
         return "Σ" if node.op is not None and node.op.symbol == "Σ" else self.expression(node)
 
 
-def written(op: Op, operands: Sequence[Name | float]) -> str:
+def written(op: Op, operands: Sequence[Expr | float]) -> str:
     """The operation on these operands as a formula; of a net input of many terms the first two and the last."""
     if op.symbol != "Σ" or len(operands) < 8:
-        return Name._record(op, tuple(operands)).text
+        return Expr._record(op, tuple(operands)).text
     half, odd = divmod(len(operands), 2)
-    first = Name._record(op, (*operands[: odd + 2], *operands[half + odd : half + odd + 2]))
-    last = Name._record(op, (operands[half + odd - 1], operands[-1]))
+    first = Expr._record(op, (*operands[: odd + 2], *operands[half + odd : half + odd + 2]))
+    last = Expr._record(op, (operands[half + odd - 1], operands[-1]))
     return f"{first.text} + ... + {last.text}"
 
 

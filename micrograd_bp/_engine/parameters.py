@@ -28,17 +28,17 @@ BUILTIN = (list, tuple, dict, set, frozenset)
 
 # A group of members of a part, its items (by index or key) or its attributes (by name): the group that the part is in,
 # the part's key there, and whether the members are items. A plain tuple, for there is one for every list of weights.
-Place: TypeAlias = "tuple[Place | None, Any, bool]"
-NOWHERE: tuple[Place, Any] = (None, None, False), None
+Parent: TypeAlias = "tuple[Parent | None, Any, bool]"
+NOWHERE: tuple[Parent, Any] = (None, None, False), None
 
 
-def exact(place: Place, key: Any) -> str:
+def exact(place: Parent, key: Any) -> str:
     """The path to a member as Python source, such as layers[0].w; tells the key 1 from the key "1"."""
     steps = [*_steps(place), (key, place[2])]
     return "".join(f"[{step!r}]" if items else f".{step}" for step, items in steps).removeprefix(".")
 
 
-def _steps(place: Place) -> list[tuple[Any, bool]]:
+def _steps(place: Parent) -> list[tuple[Any, bool]]:
     """The keys that lead to a place, and whether each is that of an item."""
     steps = []
     above, key, _ = place
@@ -51,9 +51,9 @@ def _steps(place: Place) -> list[tuple[Any, bool]]:
 class Held(NamedTuple):
     """What `search` finds."""
 
-    leaves: dict[Value, tuple[Place, Any]]  # the parameters, each with the place where it was found first
+    leaves: dict[Value, tuple[Parent, Any]]  # the parameters, each with the place where it was found first
     results: list[Value]  # Values with an operation: outputs that the object keeps
-    parts: list[tuple[Place, Any, Any]]  # (place, key, part): everything else that may have members, each once
+    parts: list[tuple[Parent, Any, Any]]  # (place, key, part): everything else that may have members, each once
 
     def names(self) -> dict[str, Value]:
         """The leaves by name: the path with dots, or the exact path where two leaves would have the same name.
@@ -86,14 +86,14 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
     no key or attribute name (in a set, a dict's key, an iterator, a function's closure, on a class), so that it could
     not be named.
     """
-    leaves: dict[Value, tuple[Place, Any]] = {}
+    leaves: dict[Value, tuple[Parent, Any]] = {}
     results: dict[Value, None] = {}
-    parts: list[tuple[Place, Any, Any]] = []
-    unplaced: list[tuple[Value, Place | None, Any, str]] = []
-    stack: list[tuple[Iterator[tuple[Any, Any]], Place]] = []
+    parts: list[tuple[Parent, Any, Any]] = []
+    unplaced: list[tuple[Value, Parent | None, Any, str]] = []
+    stack: list[tuple[Iterator[tuple[Any, Any]], Parent]] = []
     seen, classes, found = {id(root)}, set(), leaves.setdefault
 
-    def enter(part: Any, above: Place | None, key: Any) -> None:
+    def enter(part: Any, above: Parent | None, key: Any) -> None:
         own: Any = type(part)
         kind = _kind(own)
         if kind.sort == "own" and not (kind.slots or kind.classes) and isinstance(part, owners):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from micrograd_bp._engine.declarations import Arithmetic as Arithmetic
     from micrograd_bp.value import Value
 
-    Operand: TypeAlias = Value | float
+    Scalar: TypeAlias = Value | float
 
     class Array(Protocol):
         """A NumPy array, or what has the interface of one."""
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         def __len__(self) -> int: ...
         def __iter__(self) -> Iterator[Any]: ...
 
-    Row: TypeAlias = Sequence[Operand] | Array  # the inputs of a model for one sample
+    Row: TypeAlias = Sequence[Scalar] | Array  # the inputs of a model for one sample
 
     class Output(Value, list[Value]):  # type: ignore[misc]
         """The output of a layer: a Value where it has one neuron, else a list of Values.
@@ -68,11 +68,11 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, x: float, y: float, /) -> float: ...
         @overload
-        def __call__(self, x: Value, y: Operand, /) -> Value: ...
+        def __call__(self, x: Value, y: Scalar, /) -> Value: ...
         @overload
         def __call__(self, x: float, y: Value, /) -> Value: ...
         @overload
-        def __call__(self, x: Operand | Array, y: Operand | Array, /) -> Any: ...
+        def __call__(self, x: Scalar | Array, y: Scalar | Array, /) -> Any: ...
 
     class Variadic(Protocol):
         """The same for any number of arguments."""
@@ -80,9 +80,9 @@ if TYPE_CHECKING:
         @overload
         def __call__(self, *args: float) -> float: ...
         @overload
-        def __call__(self, x: Value, /, *rest: Operand) -> Value: ...
+        def __call__(self, x: Value, /, *rest: Scalar) -> Value: ...
         @overload
-        def __call__(self, *args: Operand | Array) -> Any: ...
+        def __call__(self, *args: Scalar | Array) -> Any: ...
 
 else:
     Arithmetic = object

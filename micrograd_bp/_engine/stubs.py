@@ -21,7 +21,7 @@ HEADER = '''\
 from collections.abc import Callable
 from typing import Any, overload
 
-from micrograd_bp._engine.signatures import Array, Operand
+from micrograd_bp._engine.signatures import Array, Scalar
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 '''
@@ -33,12 +33,12 @@ READINGS = """\
     @property
     def imag(self) -> float: ...
     _backward: Callable[[], object]
-    def __divmod__(self, other: Operand) -> tuple[Value, Value]: ...
+    def __divmod__(self, other: Scalar) -> tuple[Value, Value]: ...
     def __rdivmod__(self, other: float) -> tuple[Value, Value]: ...
-    def __lt__(self, other: Operand) -> bool: ...
-    def __le__(self, other: Operand) -> bool: ...
-    def __gt__(self, other: Operand) -> bool: ...
-    def __ge__(self, other: Operand) -> bool: ...
+    def __lt__(self, other: Scalar) -> bool: ...
+    def __le__(self, other: Scalar) -> bool: ...
+    def __gt__(self, other: Scalar) -> bool: ...
+    def __ge__(self, other: Scalar) -> bool: ...
     def __bool__(self) -> bool: ...
     def __int__(self) -> int: ...
     def __trunc__(self) -> int: ...
@@ -103,8 +103,8 @@ def _class_name(op: Op) -> str:
 def _method(op: Op) -> list[str]:
     """The declaration of the method of Value for an op, with a line of documentation."""
     names = op.parameters if op.arity is not None else ("x", "y")
-    given = "".join(f", {text}" for text in _typed(names[1:], op.defaults, ["Operand"] * (len(names) - 1)))
-    rest = ", /, *args: Operand" if op.arity is None else f"{given}, /" if given else ""
+    given = "".join(f", {text}" for text in _typed(names[1:], op.defaults, ["Scalar"] * (len(names) - 1)))
+    rest = ", /, *args: Scalar" if op.arity is None else f"{given}, /" if given else ""
     call = f"{op.name}({', '.join(names)}{', ...' * (op.arity is None)})"
     derivatives = ", ".join(symbolic.derivatives(op, "out", *names))
     return [
@@ -120,7 +120,7 @@ def _operators(op: Op) -> list[str]:
     if op.arity == 1:
         return [f"    def __{op.name}__(self) -> Value: ..."]
     return [
-        f"    def __{op.name}__(self, other: Operand) -> Value: ...",
+        f"    def __{op.name}__(self, other: Scalar) -> Value: ...",
         f"    def __r{op.name}__(self, other: float) -> Value: ...",
     ]
 
@@ -129,15 +129,15 @@ def _call_class(name: str, parameters: tuple[str, ...], defaults: tuple[float, .
     """The class of the ops with these parameters: floats give a float; a Value among the arguments, a Value."""
     n = len(parameters)
     cases = [(["float"] * n, "float")]
-    cases += [(["float"] * k + ["Value"] + ["Operand"] * (n - 1 - k), "Value") for k in range(n)]
-    cases += [(["Operand"] * k + ["Array"] + ["Operand | Array"] * (n - 1 - k), "Any") for k in range(n)]
+    cases += [(["float"] * k + ["Value"] + ["Scalar"] * (n - 1 - k), "Value") for k in range(n)]
+    cases += [(["Scalar"] * k + ["Array"] + ["Scalar | Array"] * (n - 1 - k), "Any") for k in range(n)]
     calls = [(", ".join(_typed(parameters, defaults, kinds)), result) for kinds, result in cases]
     if variadic:
         calls = [
             ("x: float = ..., y: float = ..., /, *args: float", "float"),
-            ("x: Value, /, *args: Operand", "Value"),
-            ("x: float, y: Value, /, *args: Operand", "Value"),
-            ("x: Operand | Array, /, *args: Operand | Array", "Any"),
+            ("x: Value, /, *args: Scalar", "Value"),
+            ("x: float, y: Value, /, *args: Scalar", "Value"),
+            ("x: Scalar | Array, /, *args: Scalar | Array", "Any"),
         ]
     lines = [f"class {name}(Op):"]
     for given, result in calls:
@@ -150,7 +150,7 @@ def _typed(parameters: tuple[str, ...], defaults: tuple[float, ...], kinds: list
     values = [""] * (len(parameters) - len(defaults)) + [f" = {default!r}" for default in defaults]
     typed: list[str] = []
     for name, kind, value in zip(reversed(parameters), reversed(kinds), reversed(values)):
-        value = value if kind in ("float", "Operand") and (not typed or "=" in typed[0]) else ""
+        value = value if kind in ("float", "Scalar") and (not typed or "=" in typed[0]) else ""
         typed.insert(0, f"{name}: {kind}{value}")
     return typed
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from micrograd_bp._engine.op import TABLE, Op, Operand
 
 
-class Name(Operand):
+class Expr(Operand):
     """A stand-in for a number that writes down what is done to it: a rule run on names gives its formula.
 
-    >>> x = Name("x")
+    >>> x = Expr("x")
     >>> (1 - x * x).text
     '1 - x * x'
     """
@@ -24,7 +24,7 @@ class Name(Operand):
         self.rank = rank
 
     @classmethod
-    def of(cls, x: Any) -> Name:
+    def of(cls, x: Any) -> Expr:
         """x as a name: numbers as Python would write them."""
         if isinstance(x, cls):
             return x
@@ -34,7 +34,7 @@ class Name(Operand):
         return cls(text, 3 if text[0] == "-" else 5)
 
     @classmethod
-    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
         names = [cls.of(arg) for arg in args]
         if op.symbol == "Σ" and args:
             return cls.of(op.forward(*names))  # it is a formula
@@ -53,15 +53,15 @@ class Name(Operand):
         return self.text if self.rank >= rank else f"({self.text})"
 
 
-class Textbook(Name):
+class Textbook(Expr):
     """A name whose formulas are a textbook's: what a rule does at special points, or for the last bit, is left out."""
 
     __slots__ = ()
-    RANKS: ClassVar = Name.RANKS
+    RANKS: ClassVar = Expr.RANKS
     formal = True  # see ops.choose
 
     @classmethod
-    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
         return super()._record(TABLE.get(op.symbol, op), args)  # log for ieee_log
 
 
@@ -73,7 +73,7 @@ def derivatives(op: Op, out: str = "out", *names: str) -> tuple[str, ...]:
     (('1 - out * out',), ('v2', 'v1'))
     """
     rule = op.rule(*(Textbook(name) for name in (out, *(names or op.parameters))))
-    return tuple(Name.of(partial).text for partial in rule)
+    return tuple(Expr.of(partial).text for partial in rule)
 
 
 def operations_table() -> str:
@@ -95,9 +95,9 @@ def documentation(op: Op) -> str:
     names = list(op.parameters) if op.arity is not None else ["x", "y"]
     call = f"{op.name}({', '.join(names)}{', ...' * (op.arity is None)})"
     if getattr(op.forward, "__module__", "") == "_operator":
-        summary = f"{call} = {Name._record(op, tuple(map(Name, names))).text}."
+        summary = f"{call} = {Expr._record(op, tuple(map(Expr, names))).text}."
     elif op.decomposition is not None and op.arity is not None:
-        summary = f"{call} = {Name.of(op.decomposition(*map(Name, names))).text}."
+        summary = f"{call} = {Expr.of(op.decomposition(*map(Expr, names))).text}."
     else:
         paragraphs = [text for text in (op.forward.__doc__ or call).split("\n\n") if "->" not in text]
         text = paragraphs[0].replace("\n", " ").removeprefix("Return ").rstrip(".")

@@ -212,12 +212,12 @@ def taken_apart(tree: Any) -> tuple[list[Any], set[type], Callable[[Iterator[Any
     return found, set().union(*[kinds for _, kinds, _ in parts]), lambda new: like(tree, [f(new) for f in builders])
 
 
-def paths(tree: Any, at: str) -> Iterator[str]:
+def locations(tree: Any, at: str) -> Iterator[str]:
     """For each entry, the Python expression that indexes it: at['w'][0], and at[1, 2] in an array."""
     if isinstance(tree, CONTAINERS):
         for key, child in zip(keys(tree), children_of(tree)):
             field = isinstance(key, str) and not isinstance(tree, dict)
-            yield from paths(child, f"{at}.{key}" if field else f"{at}[{key!r}]")
+            yield from locations(child, f"{at}.{key}" if field else f"{at}[{key!r}]")
     elif shape(tree):
         for index in sys.modules["numpy"].ndindex(tree.shape):
             yield f"{at}[{', '.join(map(str, index))}]"

@@ -12,7 +12,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp.compiler.program import Program, live
+from micrograd_bp.compiler.program import FlatProgram, live
 from micrograd_bp.ops import Op, add, mul
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ArrayProgram:
         return found
 
 
-def find(program: Program, exact: bool = False) -> ArrayProgram | None:
+def find(program: FlatProgram, exact: bool = False) -> ArrayProgram | None:
     """The arrays of a program; None where it is too small or too irregular for them to pay.
 
     exact: no sum is taken in another order. What guards read never is.

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from micrograd_bp._engine.instructions import C_FUNCTIONS, instruction
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp._version import __version__
-from micrograd_bp.compiler.program import Program, live, lower
+from micrograd_bp.compiler.program import FlatProgram, live, lower
 from micrograd_bp.ops import Op
 
 PIECE = 400  # lines of a function: gcc -O1 took 112 s for 16,000 in one
@@ -59,8 +59,8 @@ KEYWORDS = [
 class Graph:
     """What there is to write: the values of a graph, and, where it has parameters, value and gradient."""
 
-    value: Program
-    gradient: Program | None  # its outputs: those of `value`, then the slopes; its last inputs: the cotangents
+    value: FlatProgram
+    gradient: FlatProgram | None  # its outputs: those of `value`, then the slopes; its last inputs: the cotangents
     labels: Sequence[str]  # of the inputs, then of all other leaves
     leaves: Sequence[float]  # the numbers of all leaves that are no inputs
     parameters: int  # how many of these leaves, the first ones, are differentiated by
@@ -125,7 +125,9 @@ class _Writer:
         text = "(double)INFINITY" if math.isinf(x) else repr(abs(x))
         return f"(-{text})" if math.copysign(1.0, x) < 0.0 else text
 
-    def function(self, source: Program, suffix: str, inputs: list[str], results: list[str], written: list[str]) -> str:
+    def function(
+        self, source: FlatProgram, suffix: str, inputs: list[str], results: list[str], written: list[str]
+    ) -> str:
         """A function of one row x and the parameters w; the first result is returned, or all go where they say.
 
         A long program is cut into functions of PIECE lines each, since the time that a C compiler takes for a function
@@ -183,7 +185,7 @@ class _Writer:
             return op.native
         return f"{op.name}_row" if op.name in C_FUNCTIONS else ""
 
-    def products(self, program: Program) -> dict[int, int]:
+    def products(self, program: FlatProgram) -> dict[int, int]:
         """Nodes `where(g, ..., 0)` of a product g * p whose p is finite, by the product, which they equal.
 
         The chain rule's product is `where(g, where(p, g * p, 0), 0)`: either choice, or both, may go.
@@ -209,7 +211,7 @@ class _Writer:
                         found[i], tame[i] = chosen, tame[chosen]
         return found
 
-    def is_choice(self, program: Program, i: int) -> bool:
+    def is_choice(self, program: FlatProgram, i: int) -> bool:
         """Whether the node is `where(c, x, 0)`."""
         row = program.rows[i]
         return row is not None and row.native == "select" and program.constants.get(program.operands[i][2]) == 0.0
@@ -312,10 +314,10 @@ def _comment(graph: Graph, name: str, several: bool) -> str:
     return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */\n"
 
 
-def _formulas(program: Program) -> list[str]:
-    names = {i: Name(f"x[{k}]") for k, i in enumerate(program.inputs)}
-    names |= {i: Name(f"w[{k}]") for k, i in enumerate(program.parameters)}
-    names |= {i: Name.of(x) for i, x in program.constants.items()}
+def _formulas(program: FlatProgram) -> list[str]:
+    names = {i: Expr(f"x[{k}]") for k, i in enumerate(program.inputs)}
+    names |= {i: Expr(f"w[{k}]") for k, i in enumerate(program.parameters)}
+    names |= {i: Expr.of(x) for i, x in program.constants.items()}
     for i, row in enumerate(program.rows):
         if row is not None:
             names[i] = row(*[names[k] for k in program.operands[i]])

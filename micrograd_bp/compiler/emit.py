@@ -18,7 +18,7 @@ from typing import Any
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import Program, above, live
+from micrograd_bp.compiler.program import FlatProgram, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -43,10 +43,10 @@ def hexadecimal(x: float) -> str:
     return f"0x{struct.unpack('>Q', struct.pack('>d', x))[0]:016X}"
 
 
-class Writer:
+class LLVMWriter:
     """Straight-line LLVM code for nodes of a program, `width` rows at a time."""
 
-    def __init__(self, plan: Plan, width: int, load: Callable[[Writer, int], str]) -> None:
+    def __init__(self, plan: Plan, width: int, load: Callable[[LLVMWriter, int], str]) -> None:
         self.plan, self.width, self.load = plan, width, load
         self.program = plan.program
         self.vector = f"<{width} x double>"
@@ -201,11 +201,11 @@ class Writer:
         return self.assign(f"shufflevector {self.vector} {value}, {self.vector} undef, <{count} x i32> <{mask}>")
 
 
-ABREAST, LONG = 6, 8
+INTERLEAVED, LONG = 6, 8
 
 
-def abreast(program: Program, order: list[int], uses: list[int]) -> list[int]:
-    """The nodes in an order that takes long sums, a layer's neurons say, ABREAST at a time.
+def interleaved(program: FlatProgram, order: list[int], uses: list[int]) -> list[int]:
+    """The nodes in an order that takes long sums, a layer's neurons say, INTERLEAVED at a time.
 
     A sum waits for its last term at each step; others that are ready meanwhile fill the wait, and what they have in
     common is loaded once. No result changes. 2-64-64-1: 1.5 times as fast.
@@ -240,7 +240,7 @@ def abreast(program: Program, order: list[int], uses: list[int]) -> list[int]:
                 found.append((first, ready, steps))
     moved = set()
     for first, ready, steps in sorted(found):
-        if start < 0 or ready >= start or size == ABREAST:
+        if start < 0 or ready >= start or size == INTERLEAVED:
             start, size = first, 0
             groups[start] = []
         groups[start].append(steps)
@@ -263,7 +263,7 @@ class Plan:
 
     def __init__(
         self,
-        program: Program,
+        program: FlatProgram,
         results: Sequence[int],
         sums: Sequence[int],
         guards: Sequence[tuple[int, bool]],
@@ -291,7 +291,7 @@ class Plan:
         loop = program.loop
         ends = [0, len(program)] if loop is None else [0, loop.start, loop.stop, len(program)]
         parts = [[i for i in self.every if low <= i < high] for low, high in itertools.pairwise(ends)]
-        parts = [abreast(program, part, self.uses) for part in parts]
+        parts = [interleaved(program, part, self.uses) for part in parts]
         self.every = [i for part in parts for i in part]
         self.operations = sum(map(len, parts)) + (loop.count - 1) * len(parts[1]) if loop else len(self.every)
         self.checks = self._checks(watched)
@@ -489,10 +489,10 @@ class Plan:
         """The function that computes some of what parameters and constants determine, one number each."""
         program, size = self.program, 8 * self.width
 
-        def load(writer: Writer, i: int) -> str:
+        def load(writer: LLVMWriter, i: int) -> str:
             return self._first_lane(writer, self.shared[i] * size)
 
-        writer = Writer(self, 1, load)
+        writer = LLVMWriter(self, 1, load)
         terms: dict[int, list[int]] = {}
         for k, (_, uniform) in enumerate(self.sums):
             for i in uniform:
@@ -518,11 +518,11 @@ class Plan:
         arguments = "ptr noalias %shared, ptr noalias %shares"
         return f"define internal void @once{number}({arguments}) noinline optnone {{\n{lines}\nret void\n}}"
 
-    def _first_lane(self, writer: Writer, offset: int) -> str:
+    def _first_lane(self, writer: LLVMWriter, offset: int) -> str:
         scalar = writer.assign(f"load double, ptr {writer.at('%shared', offset)}, align 8")
         return writer.assign(f"insertelement <1 x double> undef, double {scalar}, i64 0")
 
-    def _splat(self, writer: Writer, value: str, offset: int) -> None:
+    def _splat(self, writer: LLVMWriter, value: str, offset: int) -> None:
         """Store the one lane of a value in all lanes of a vector."""
         zeros = ", ".join(["i32 0"] * self.width)
         vector = f"<{self.width} x double>"
@@ -534,12 +534,12 @@ class Plan:
         size, slot_size = 8 * self.width, self.stride
         first = number == 0
 
-        def load(writer: Writer, i: int) -> str:
+        def load(writer: LLVMWriter, i: int) -> str:
             if i in self.shared:
                 return writer.read("%shared", self.shared[i] * size)
             return writer.read("%here", self.slots[i] * slot_size)
 
-        writer = Writer(self, self.width, load)
+        writer = LLVMWriter(self, self.width, load)
         bad = guard = None
         sums: dict[int, list[int]] = {}
         for k, (varying, _) in enumerate(self.sums):
@@ -592,13 +592,13 @@ class Plan:
     def _copies(self, name: str, which: int) -> str:
         """The function that gives what is carried from turn to turn its numbers."""
 
-        def load(writer: Writer, i: int) -> str:
+        def load(writer: LLVMWriter, i: int) -> str:
             if i in self.shared:
                 return writer.read("%shared", self.shared[i] * size)
             return writer.read("%here", self.slots[i] * self.stride)
 
         size = 8 * self.width
-        writer = Writer(self, self.width, load)
+        writer = LLVMWriter(self, self.width, load)
         values = [writer.value(entry[which]) for entry in self.carried]
         for (leaf, _, _), value in zip(self.carried, values):
             writer.write(value, "%here", self.slots[leaf] * self.stride)

@@ -26,7 +26,7 @@ from micrograd_bp.compiler.arrays import (
     find,
     sources,
 )
-from micrograd_bp.compiler.program import Program, Symbol, Trace, flatten, lower, points
+from micrograd_bp.compiler.program import FlatProgram, TracedRule, Tracer, flatten, lower, sample_points
 from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
 
@@ -58,7 +58,7 @@ class Formula:
     a result that is not finite.
     """
 
-    def __init__(self, source: Program, exact: bool) -> None:
+    def __init__(self, source: FlatProgram, exact: bool) -> None:
         import numpy as np
 
         program = lower(source, native, exact)
@@ -123,7 +123,7 @@ def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
 
 def _value(op: Op, known: Sequence[float | None], exact: bool) -> Formula:
     """The value of a row; known: operands that are constant."""
-    program = Program()
+    program = FlatProgram()
     program.inputs = [program.leaf() for _ in known]
     operands = [i if x is None else program.constant(x) for i, x in zip(program.inputs, known)]
     program.outputs = [program.node(op, tuple(operands))]
@@ -138,21 +138,21 @@ def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> F
         slopes.extend(op.partials(*args))
         return 0.0
 
-    trace = Trace(rule, 1 + len(known), [None, *known])
+    trace = TracedRule(rule, 1 + len(known), [None, *known])
     if trace.refused or len(slopes) != len(known):
         return Formula(_recorded(op, known, wanted), False)
     program = trace.program
     for k in wanted:
         x = slopes[k]
-        program.outputs.append(x.index if type(x) is Symbol else program.constant(float(x)))
+        program.outputs.append(x.index if type(x) is Tracer else program.constant(float(x)))
     return Formula(program, False)
 
 
-def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> Program:
+def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
     """The partials as a program, where their rule must be run on Values: it asks whether an operand is constant."""
     if TABLE.get(op.name) is not op:  # one of a user's, which may take a branch by the number that it gets
         raise UnsuitableError
-    for point in points(op, known):
+    for point in sample_points(op, known):
         try:
             out = Value(op.forward(*point))
             operands = [Value(x) if y is None else x for x, y in zip(point, known)]
@@ -734,7 +734,7 @@ class Arrays:
         return total
 
 
-def arrays(program: Program, guards: Sequence[tuple[int, bool]] = (), exact: bool = False) -> Arrays | None:
+def arrays(program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), exact: bool = False) -> Arrays | None:
     """A program as arrays, ready to run; None where straight-line code is better, or the only way."""
     found = find(program, exact)
     if found is None:

@@ -29,7 +29,7 @@ from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
-from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
@@ -205,10 +205,10 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
 
 
 @dataclass(slots=True)
-class Path:
+class GuardedProgram:
     """One way through a function: a program with guards, and the structure of the result."""
 
-    program: Program
+    program: FlatProgram
     leaves: list[Value]  # the Values that it reads besides its arguments
     result: Result
     at: list[float]  # the arguments that it was recorded at
@@ -259,7 +259,7 @@ class Path:
 
     def source(self, guards: bool = False) -> Any:
         """The path as Python source: outputs, guards and checks; or the guards alone."""
-        nodes: list[Any] = replay(self.program, self.at, self.parameters())
+        nodes: list[Any] = rerecord(self.program, self.at, self.parameters())
         program = self.program
         wanted = [
             nodes[i] for i in (program.guards if guards else (*program.outputs, *program.guards, *program.checks))
@@ -308,7 +308,7 @@ class Path:
             if not any(isinstance(x, Value) for x in leaves):
                 return tuple(map(float, kernel.value_and_grad([row])[1]))
             variables = [x.pos() if isinstance(x, Value) else Value(x) for x in leaves]
-            nodes: list[Any] = replay(program, row, variables)
+            nodes: list[Any] = rerecord(program, row, variables)
             return tuple(gradients(nodes[program.outputs[0]], variables))
 
         op = Op("jit", "jit", lambda *leaves: result, partials)
@@ -327,7 +327,7 @@ class Signature:
     """The state for all calls whose arguments differ only in their floats: the paths that they have taken."""
 
     labels: list[str]
-    paths: list[Path] = field(default_factory=list)
+    paths: list[GuardedProgram] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
     odd: int = 0  # recordings of rows that passed a path's guards but were not finite
@@ -622,7 +622,7 @@ class Compiled:
     # --- to look at -------------------------------------------------------------------------------------------------
 
     @property
-    def _paths(self) -> list[Path]:
+    def _paths(self) -> list[GuardedProgram]:
         return [path for signature in list(self._signatures.values()) for path in signature.paths]
 
     @property
@@ -706,7 +706,7 @@ class Compiled:
         signature.eager += 1
         return self._eager(signature, numbers, args, kwargs)
 
-    def _current(self, signature: Signature) -> list[Path]:
+    def _current(self, signature: Signature) -> list[GuardedProgram]:
         """The paths; those whose Values have been replaced by others are removed."""
         if any(path.places and not path.is_current() for path in signature.paths):
             signature.paths = [path for path in signature.paths if path.is_current()]
@@ -805,7 +805,7 @@ class Compiled:
         unfinished: list[int] = []
         odd_rows: set[int] = set()  # see _point
 
-        def run(path: Path, pending: Any) -> Any:
+        def run(path: GuardedProgram, pending: Any) -> Any:
             """Compute rows along a path; returns the rows that need another path."""
             whole = len(pending) == n
             rows: Any = slice(None) if whole else pending
@@ -837,7 +837,7 @@ class Compiled:
             if new is None:
                 unfinished += pending.tolist()
                 break
-            pending = run(new, pending) if isinstance(new, Path) else pending[1:]
+            pending = run(new, pending) if isinstance(new, GuardedProgram) else pending[1:]
             if len(pending) and pending[0] == i:  # a number on the way is not finite, which the recording accepted
                 unfinished.append(i)
                 pending = pending[1:]
@@ -858,7 +858,7 @@ class Compiled:
         i: int,
         n: int,
         odd: bool,
-    ) -> Path | bool | None:
+    ) -> GuardedProgram | bool | None:
         """Record row i of a batch, with n rows left; True if it is done without a path, None if no path is made."""
         if signature is None or not signature.faithful:
             return None
@@ -891,7 +891,7 @@ class Compiled:
         kwargs: dict[str, Any],
         wait: float = 0.0,
         odd: bool = False,
-    ) -> tuple[Any, Path | None]:
+    ) -> tuple[Any, GuardedProgram | None]:
         """Run the function on these numbers, recording it; returns the result and the path, compiled and kept, or None.
 
         odd: these numbers pass the guards of another path, so the new one is kept only if its numbers are finite.
@@ -954,7 +954,7 @@ class Compiled:
         inputs: list[Value],
         numbers: Sequence[float],
         args: tuple[Any, ...],
-    ) -> Path:
+    ) -> GuardedProgram:
         """The path for a recording, not compiled yet."""
         guards = [guard.condition for guard in recorded.guards]
         program, leaves = flatten(
@@ -963,7 +963,7 @@ class Compiled:
         expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
         linked = _depending(program)
         result.entries = _data(result.entries)  # the recorded graph is not kept
-        path = Path(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
+        path = GuardedProgram(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
@@ -1071,7 +1071,7 @@ def _any_node(node: Any) -> bool:
     return True
 
 
-def _depending(program: Program) -> list[int]:
+def _depending(program: FlatProgram) -> list[int]:
     """The indices of the outputs that depend on parameters."""
     varies = [False] * len(program)
     for i in program.parameters:
@@ -1122,7 +1122,7 @@ def _is_opaque(leaf: Any) -> bool:
     return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
-def _run(path: Path, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+def _run(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
     import numpy as np
 

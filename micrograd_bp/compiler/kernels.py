@@ -15,10 +15,10 @@ from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
-from micrograd_bp.compiler.program import Program, flatten, lower, replay
+from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.ops import number
-from micrograd_bp.value import Value, gather, gradients, scatter
+from micrograd_bp.value import Value, add_to_grads, gradients, read_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ class Kernel:
     """
 
     def __init__(
-        self, program: Program, at: list[float], leaves: list[Value], parameters: int, single: bool, exact: bool
+        self, program: FlatProgram, at: list[float], leaves: list[Value], parameters: int, single: bool, exact: bool
     ) -> None:
         self.program, self.leaves, self.single, self.exact = program, leaves, single, exact
         self.parameters = leaves[:parameters]
@@ -210,7 +210,7 @@ class Kernel:
             (22.5, 15.0)
         """
         value, slopes = self.value_and_grad(X, weights=weights, reduction=reduction)
-        scatter(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist())
+        add_to_grads(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist())
         return value
 
     # --- to look at -------------------------------------------------------------------------------------------------
@@ -331,20 +331,20 @@ class Kernel:
 
     # --- what is made at need ---------------------------------------------------------------------------------------
 
-    def _graph(self, kind: str) -> Program:
+    def _graph(self, kind: str) -> FlatProgram:
         """The program for the values; for value and gradient; or for these times a weight, a further input."""
         if kind == "value":
             return self.program
         if not self.single:
             raise ValueError("the gradient is that of one output; this kernel has several")
-        program: Program | None = self._made.get(f"{kind} program")
+        program: FlatProgram | None = self._made.get(f"{kind} program")
         if program is None:
             program = self._made[f"{kind} program"] = flatten(*self._recorded(kind))[0]
         return program
 
     def _recorded(self, kind: str) -> tuple[list[Any], list[Value], list[Value]]:
         """Record the graph again, with derivatives; returns outputs, inputs and parameters."""
-        nodes = replay(self.program, *self._point)
+        nodes = rerecord(self.program, *self._point)
         outputs: list[Any] = [nodes[i] for i in self.program.outputs]
         inputs = [nodes[i] for i in self.program.inputs]
         leaves = [nodes[i] for i in self.program.parameters]
@@ -414,7 +414,7 @@ class Kernel:
     def _data(self, parameters: Any) -> Any:
         """The numbers of all leaves that are no inputs, the parameters' first."""
         if parameters is None:
-            return gather(self.leaves)
+            return read_data(self.leaves)
         numbers = _numbers(parameters, len(self.parameters), "parameters", "parameter")
         if len(self.leaves) == len(self.parameters):
             return numbers
@@ -443,12 +443,12 @@ class Kernel:
 
     def _eager(self, row: Sequence[float], point: Any) -> list[float]:
         """The outputs for one row of data, computed and raising as the eager engine does."""
-        nodes: list[Any] = replay(self.program, [float(x) for x in row], [float(x) for x in point])
+        nodes: list[Any] = rerecord(self.program, [float(x) for x in row], [float(x) for x in point])
         return [x._data if isinstance(x, Value) else x for x in (nodes[i] for i in self.program.outputs)]
 
     def _eager_gradient(self, row: Sequence[float], point: Any) -> list[float]:
         """The output and its gradient by the parameters for one row of data, by the eager engine."""
-        nodes = replay(self.program, [float(x) for x in row], [float(x) for x in point])
+        nodes = rerecord(self.program, [float(x) for x in row], [float(x) for x in point])
         output = nodes[self.program.outputs[0]]
         output.backward()
         return [output.data, *(nodes[i].grad for i in self.program.parameters[: len(self.parameters)])]

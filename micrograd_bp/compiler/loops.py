@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.program import Loop, Program, live
+from micrograd_bp.compiler.program import FlatProgram, Loop, live
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,9 @@ class Marked:
         )
 
 
-def _interleaved(program: Program, guards: Sequence[tuple[int, bool]]) -> tuple[Program, Sequence[tuple[int, bool]]]:
+def _interleaved(
+    program: FlatProgram, guards: Sequence[tuple[int, bool]]
+) -> tuple[FlatProgram, Sequence[tuple[int, bool]]]:
     """The program with what guards and checks alone read next to its operands, not after the outputs."""
     needed = live(program, program.outputs)
     keys = [-1 if row is None else i for i, row in enumerate(program.rows)]
@@ -66,7 +68,7 @@ def _interleaved(program: Program, guards: Sequence[tuple[int, bool]]) -> tuple[
     place = [0] * len(order)
     for k, i in enumerate(order):
         place[i] = k
-    made = Program([program.rows[i] for i in order])
+    made = FlatProgram([program.rows[i] for i in order])
     made.operands = [tuple([place[k] for k in program.operands[i]]) for i in order]
     made.constants = {place[i]: x for i, x in program.constants.items()}
     for name in ("inputs", "parameters", "outputs", "guards", "checks"):
@@ -74,7 +76,7 @@ def _interleaved(program: Program, guards: Sequence[tuple[int, bool]]) -> tuple[
     return made, [(place[i], truth) for i, truth in guards]
 
 
-def _marked(program: Program) -> tuple[Marked, Any]:
+def _marked(program: FlatProgram) -> tuple[Marked, Any]:
     """The nodes marked, and a number for each that is the same for the same marks."""
     import numpy as np
 
@@ -121,7 +123,9 @@ def _stretch(mark: Any) -> tuple[int, int, int]:
     return best
 
 
-def roll(program: Program, guards: Sequence[tuple[int, bool]] = ()) -> tuple[Program, list[tuple[int, bool]]] | None:
+def roll(
+    program: FlatProgram, guards: Sequence[tuple[int, bool]] = ()
+) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
     """The program as a loop with what is before and after it, and its guards; None where there is none that pays."""
     if len(program) < SMALL or program.raised:
         return None
@@ -153,7 +157,7 @@ def roll(program: Program, guards: Sequence[tuple[int, bool]] = ()) -> tuple[Pro
             truths.setdefault(k, []).append(truth)
     if any(len(found) != turns or len(set(found)) > 1 for found in truths.values()):
         return None
-    rolled = Program()
+    rolled = FlatProgram()
     place: dict[int, int] = {}
     for name in ("inputs", "parameters"):
         for i in getattr(program, name):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp.compiler.emit import CALL, Plan
 from micrograd_bp.compiler.machine import Code, host
-from micrograd_bp.compiler.program import Program
+from micrograd_bp.compiler.program import FlatProgram
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,7 +180,7 @@ class Native:
 
     def __init__(
         self,
-        program: Program,
+        program: FlatProgram,
         results: Sequence[int],
         sums: Sequence[int],
         guards: Sequence[tuple[int, bool]] = (),

@@ -30,7 +30,7 @@ class Loop:
 
 
 @dataclass(slots=True)
-class Program:
+class FlatProgram:
     """Straight-line code: node i applies the op rows[i] to the nodes operands[i], which come before it.
 
     A leaf has no op; it is an input, a parameter, or a number in `constants`. A path through a function is valid while
@@ -89,9 +89,9 @@ class Program:
             self.operands.append(operands)
         return i
 
-    def with_outputs(self, outputs: list[int]) -> Program:
+    def with_outputs(self, outputs: list[int]) -> FlatProgram:
         """A program of the same nodes with other outputs, without guards and checks."""
-        made = Program(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs)
+        made = FlatProgram(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs)
         made.raised, made.labels = self.raised, self.labels
         return made
 
@@ -109,14 +109,14 @@ def flatten(
     checks: Callable[[Container[Value]], Sequence[Value]] | None = None,
     raised: Sequence[Value] = (),
     within: Callable[[Value], bool] | None = None,
-) -> tuple[Program, list[Value]]:
+) -> tuple[FlatProgram, list[Value]]:
     """Make a program from a graph; returns it and its parameters: those given, then all other leaves.
 
     Nodes are ordered depth first, output by output, so that a derivative stands near the values that it is made of.
     within: a predicate, whether a node was made by the recorded function: nodes made elsewhere become leaves, and its
     own leaves constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
-    program = Program()
+    program = FlatProgram()
     place: dict[Value, int] = {}
     leaves = list(parameters)
     for kind, places, values in (("an input", program.inputs, inputs), ("a parameter", program.parameters, leaves)):
@@ -139,7 +139,7 @@ def flatten(
 
 def _placed(
     output: Value | float,
-    program: Program,
+    program: FlatProgram,
     place: dict[Value, int],
     leaves: list[Value],
     within: Callable[[Value], bool] | None,
@@ -175,13 +175,13 @@ def _placed(
         if op is net_input:
             place[node] = _opened(where, program)
             continue
-        place[node] = len(rows)  # equal nodes are not merged here, so that `replay` gives the recorded graph
+        place[node] = len(rows)  # equal nodes are not merged here, so that `rerecord` gives the recorded graph
         rows.append(op)
         operands.append(where)
     return place[output]
 
 
-def _opened(where: tuple[int, ...], program: Program) -> int:
+def _opened(where: tuple[int, ...], program: FlatProgram) -> int:
     """Add the products and sums that a net input stands for, among which arrays and loops are found."""
     half, odd = divmod(len(where), 2)
     total = where[0] if odd else None
@@ -195,7 +195,7 @@ def _opened(where: tuple[int, ...], program: Program) -> int:
     return program.constant(0.0) if total is None else total
 
 
-def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:
+def rerecord(program: FlatProgram, inputs: Sequence[float], parameters: Sequence[Any]) -> list[Any]:
     """Run the program eagerly on these numbers or Values, which records the graph again; returns a Value for each node.
 
     The entry is None for an operation that is expected to raise, and for what is computed from it.
@@ -213,7 +213,7 @@ def replay(program: Program, inputs: Sequence[float], parameters: Sequence[Any])
     return nodes
 
 
-class Symbol(Operand):
+class Tracer(Operand):
     """A tracer: stands for a node of the program under construction while an op's rule or formula runs.
 
     Operators and ops called on it add nodes. Anything else that a rule may do with it (a comparison, `bool`, `float`,
@@ -223,15 +223,15 @@ class Symbol(Operand):
 
     __slots__ = ("index", "taker")
 
-    def __init__(self, taker: Lowering | Trace, index: int) -> None:
+    def __init__(self, taker: Lowering | TracedRule, index: int) -> None:
         self.taker = taker
         self.index = index
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Any:
-        taker = next(arg.taker for arg in args if isinstance(arg, Symbol))
+        taker = next(arg.taker for arg in args if isinstance(arg, Tracer))
         constant = taker.program.constant
-        where = [x.index if isinstance(x, Symbol) else constant(number(x, op.name)) for x in args]
+        where = [x.index if isinstance(x, Tracer) else constant(number(x, op.name)) for x in args]
         return taker.symbol(taker.apply(op, tuple(where)))
 
     def _unknown(self, *_: Any) -> NoReturn:
@@ -249,22 +249,22 @@ class Symbol(Operand):
     __class__ = property(_unknown)  # isinstance(x, float) asks for it
 
 
-class Trace:
+class TracedRule:
     """A user's function as a program of the ops that it calls; its arguments are the inputs."""
 
     def __init__(self, rule: Callable[..., Any], count: int, known: Sequence[float | None]) -> None:
-        self.program = program = Program()
+        self.program = program = FlatProgram()
         self.refused = False
         program.inputs = [program.leaf() for _ in range(count)]
-        args = [Symbol(self, i) if x is None else x for i, x in zip(program.inputs, known)]
+        args = [Tracer(self, i) if x is None else x for i, x in zip(program.inputs, known)]
         try:
             result = rule(*args)
-            self.output = result.index if isinstance(result, Symbol) else program.constant(number(result))
+            self.output = result.index if isinstance(result, Tracer) else program.constant(number(result))
         except Exception:
             self.refused = True
 
-    def symbol(self, index: int) -> Symbol:
-        return Symbol(self, index)
+    def symbol(self, index: int) -> Tracer:
+        return Tracer(self, index)
 
     def apply(self, op: Op, operands: tuple[int, ...]) -> int:
         return self.program.node(op, operands)
@@ -279,7 +279,7 @@ class Trace:
 
     def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
         """Whether it gives the operation's values and raises its errors at points all over the domain."""
-        for point in points(op, known):
+        for point in sample_points(op, known):
             want, got = _outcome(op.forward, point), _outcome(self, point)
             if repr(want) != repr(got):
                 near = isinstance(want, float) and isinstance(got, float) and abs(got - want) <= ulps * math.ulp(want)
@@ -291,7 +291,7 @@ class Trace:
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1e-9, -1e-9, 1e9, -1e9, 1e200, -1e200, 5e-324)
 
 
-def points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
+def sample_points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
     """Some dozens of points of the domain, special and pseudo-random ones; known operands keep their numbers."""
     rng = random.Random(0)
     axes = []
@@ -325,7 +325,7 @@ POWERS: dict[float, Callable[[Any], Any]] = {
 }
 
 
-def lower(source: Program, native: Native, exact: bool) -> Program:
+def lower(source: FlatProgram, native: Native, exact: bool) -> FlatProgram:
     """Rewrite a program in ops that the machine has; other ops without an equivalent program stay as they are.
 
     x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x if no bit of a result
@@ -341,11 +341,11 @@ def lower(source: Program, native: Native, exact: bool) -> Program:
 class Lowering:
     """The state of `lower`: the old program and the new one."""
 
-    def __init__(self, source: Program, native: Native, exact: bool, nearly: bool) -> None:
-        self.program = program = Program()
+    def __init__(self, source: FlatProgram, native: Native, exact: bool, nearly: bool) -> None:
+        self.program = program = FlatProgram()
         self.native, self.exact, self.nearly = native, exact, nearly
         self.refused = False
-        self._traces: dict[Any, Trace | None] = {}
+        self._traces: dict[Any, TracedRule | None] = {}
         place: list[int] = [0] * len(source)
         for i in (*source.inputs, *source.parameters):
             place[i] = program.leaf()
@@ -374,7 +374,7 @@ class Lowering:
             program.loop = Loop(begin, end or len(program), loop.count, carried)
         self._keep_errors(source, place)
 
-    def _keep_errors(self, source: Program, place: list[int]) -> None:
+    def _keep_errors(self, source: FlatProgram, place: list[int]) -> None:
         """Add checks for operations that may raise in a branch that a constant condition has simplified away."""
         program = self.program
         for i in source.raised:  # it must raise for the same operands, not for others that are not finite
@@ -393,9 +393,9 @@ class Lowering:
                         waiting += program.operands[k]
         program.checks = [k for k in dict.fromkeys(program.checks) if k not in program.constants]
 
-    def symbol(self, index: int) -> Symbol | float:
+    def symbol(self, index: int) -> Tracer | float:
         """The argument of a rule for a node: a number for a constant, else a tracer."""
-        return self.program.constants[index] if index in self.program.constants else Symbol(self, index)
+        return self.program.constants[index] if index in self.program.constants else Tracer(self, index)
 
     def apply(self, op: Op, operands: tuple[int, ...]) -> int:
         """Add the op on these operands, in ops that the machine has."""
@@ -416,7 +416,7 @@ class Lowering:
             if native == "select" and (known[0] is not None or operands[1] == operands[2]):
                 return operands[1] if known[0] else operands[2]
             if native == "pow" and known[1] in POWERS and not self.exact:
-                return int(POWERS[known[1]](Symbol(self, operands[0])).index)
+                return int(POWERS[known[1]](Tracer(self, operands[0])).index)
             known_of = instruction(native)
             for position, x in (*known_of.nearly_neutral * self.nearly, *known_of.neutral):
                 k = known[position]
@@ -441,23 +441,23 @@ class Lowering:
             try:
                 result = rule(*map(self.symbol, operands))
                 if not self.refused:
-                    return result.index if isinstance(result, Symbol) else self.program.constant(number(result))
+                    return result.index if isinstance(result, Tracer) else self.program.constant(number(result))
             except Exception:  # the formula reads a number: the op is called when the program runs
                 continue
             finally:
                 self.refused = before
         return None
 
-    def _traced(self, op: Op, rule: Callable[..., Any], known: tuple[float | None, ...]) -> Trace | None:
+    def _traced(self, op: Op, rule: Callable[..., Any], known: tuple[float | None, ...]) -> TracedRule | None:
         """A user's op as a program of other ops, if its function can be traced and the trace agrees with it."""
         key = op, rule, tuple([x if x is None else repr(x) for x in known]), self.exact
         if key not in self._traces:
-            trace = Trace(rule, len(known), known)
+            trace = TracedRule(rule, len(known), known)
             ulps = 0 if self.exact or rule is op.forward else 4
             self._traces[key] = None if trace.refused or not trace.agrees(op, known, ulps) else trace
         return self._traces[key]
 
-    def _inlined(self, trace: Trace, operands: tuple[int, ...]) -> int:
+    def _inlined(self, trace: TracedRule, operands: tuple[int, ...]) -> int:
         place = [*operands, *[0] * (len(trace.program) - len(operands))]
         for i, row in enumerate(trace.program.rows):
             if i in trace.program.constants:
@@ -467,7 +467,7 @@ class Lowering:
         return place[trace.output]
 
 
-def live(program: Program, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
+def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
     """Which nodes the roots depend on, not looking behind the nodes `stop`."""
     needed = [False] * len(program)
     ends = set(stop)
@@ -484,7 +484,7 @@ def live(program: Program, roots: Iterable[int], stop: Iterable[int] = ()) -> li
     return needed
 
 
-def above(program: Program, roots: Iterable[int]) -> list[bool]:
+def above(program: FlatProgram, roots: Iterable[int]) -> list[bool]:
     """Which nodes depend on the roots, the roots included."""
     reached = [False] * len(program)
     for i in roots:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 from micrograd_bp._engine.labels import check_values, fresh, node_names, usable
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import TABLE, Op, chain, ieee_pow, mul, pow
 from micrograd_bp.value import Value, topological_order
 
@@ -45,7 +45,7 @@ class Source(str):
     def function(self, **replaced: Any) -> Callable[..., Any]:
         """Compile the source to a function of floats; `replaced` overrides names of the namespace."""
         scope = self.namespace | replaced
-        exec(compile(self, f"<{self.name} of micrograd_bp>", "exec"), scope)  # written here, name by name: see Writer
+        exec(compile(self, f"<{self.name} of micrograd_bp>", "exec"), scope)  # PythonWriter writes each name
         function: Callable[..., Any] = scope[self.name]
         return function
 
@@ -53,7 +53,7 @@ class Source(str):
         return f"```python\n{self}\n```"
 
 
-class Writer:
+class PythonWriter:
     """Writes the nodes of a graph as Python assignments to distinct names.
 
     An input or an interior node goes by its label, where that is a usable name and no other node has it, else it is
@@ -75,7 +75,7 @@ class Writer:
         self.taken = {*TABLE, *NUMBERS, *names.values(), name}
         self.variables = {node: self.text(name) for node, name in names.items()}
 
-    def call(self, op: Op, part: str, args: Sequence[Name | float]) -> str:
+    def call(self, op: Op, part: str, args: Sequence[Expr | float]) -> str:
         """A call of an op's `forward` or `partials`, which is added to the namespace under a distinct name."""
         if (op, part) not in self.functions:
             name = op.name if part == "forward" else f"{op.name}_{part}"
@@ -85,11 +85,11 @@ class Writer:
             self.namespace[name] = getattr(op, part)
         return f"{self.functions[op, part]}({', '.join(self.text.of(arg).text for arg in args)})"
 
-    def operand(self, x: Value | float) -> Name | float:
+    def operand(self, x: Value | float) -> Expr | float:
         """A variable's name, or the number that a constant is."""
         return self.variables.get(x, x.data) if isinstance(x, Value) else x
 
-    def expression(self, op: Op, args: Sequence[Name | float]) -> str:
+    def expression(self, op: Op, args: Sequence[Expr | float]) -> str:
         """The Python expression for an op on names and numbers."""
         return self.text._record(op, tuple(args)).text
 
@@ -137,7 +137,7 @@ def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str =
     """
     check_values(outputs, "python_source", "outputs")
     check_values(inputs, "python_source", "inputs")
-    writer = Writer(outputs, inputs, name)
+    writer = PythonWriter(outputs, inputs, name)
     results = [writer.text.of(writer.operand(output)).text for output in outputs]
     return writer.source(writer.forward(), ("(", ", ".join(results) + "," * (len(results) == 1), ")"))
 
@@ -153,15 +153,15 @@ def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[
     return [node for node in order if node in needed]
 
 
-def _text(writer: Writer) -> type[Name]:
+def _text(writer: PythonWriter) -> type[Expr]:
     """Expressions that give exactly an op's floats: an operator is used only where `forward` is Python's own."""
 
-    class Text(Name):
+    class Text(Expr):
         __slots__ = ()
-        RANKS: ClassVar = Name.RANKS
+        RANKS: ClassVar = Expr.RANKS
 
         @classmethod
-        def of(cls, x: Any) -> Name:
+        def of(cls, x: Any) -> Expr:
             if isinstance(x, cls):
                 return x
             text = repr(float(x))
@@ -170,7 +170,7 @@ def _text(writer: Writer) -> type[Name]:
             return cls(text, 3 if text[0] == "-" else 5)
 
         @classmethod
-        def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+        def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
             if op.forward is getattr(operator, op.name, None) and op.symbol in cls.RANKS:
                 return super()._record(op, args)
             names = [cls.of(arg) for arg in args]

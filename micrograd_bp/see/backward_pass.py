@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from micrograd_bp._engine.labels import check_value, check_values, fresh
-from micrograd_bp._engine.symbolic import Name
-from micrograd_bp.compiler.python import Source, Writer
+from micrograd_bp._engine.symbolic import Expr
+from micrograd_bp.compiler.python import PythonWriter, Source
 from micrograd_bp.ops import chain, mul
 from micrograd_bp.see.trace import partials_of, product
 from micrograd_bp.value import Value
@@ -59,15 +59,15 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
     """
     check_value(output, "backward_source")
     check_values(inputs, "backward_source", "inputs")
-    writer = Writer([output], inputs, name)
+    writer = PythonWriter([output], inputs, name)
     relevant = set(inputs)  # and whatever depends on them
     for node in writer.order:
         if not relevant.isdisjoint(node._prev):
             relevant.add(node)
-    bars: dict[Value, Name] = {}  # the adjoints that have a value so far
+    bars: dict[Value, Expr] = {}  # the adjoints that have a value so far
     wild: set[Value] = set()  # the nodes whose adjoints may be infinite at a finite point
 
-    def bar(node: Value) -> Name:
+    def bar(node: Value) -> Expr:
         return writer.text(fresh(f"{writer.variables[node].text}_bar", writer.taken))
 
     def backward() -> Iterator[str]:

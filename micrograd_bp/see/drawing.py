@@ -288,7 +288,7 @@ def draw(
     return picture
 
 
-def tangle(edges: Collection[tuple[Any, Any]]) -> int:
+def rank_span(edges: Collection[tuple[Any, Any]]) -> int:
     """How many ranks of a layout in ranks the edges cross; they are given in the order of evaluation."""
     ranks: dict[Any, int] = {}
     for source, target in reversed([*edges]):
@@ -297,7 +297,7 @@ def tangle(edges: Collection[tuple[Any, Any]]) -> int:
 
 
 def ease(picture: graphviz.Digraph, work: int) -> None:
-    """Straight edges and less polish, where all else would take long (210 boxes in a tangle: 0.1 s instead of 13)."""
+    """Straight edges and less polish, where all else would take long (210 boxes: 0.1 s instead of 13)."""
     if work > CURVES:
         picture.attr(splines="line", nslimit="1", nslimit1="1", mclimit="0.2")
 
@@ -365,7 +365,7 @@ class _Plan:
         for ends in self.edges:
             self.into.setdefault(ends[1], []).append(ends)
         constants = sum(not isinstance(x, Value) for item in shown if isinstance(item, Value) for x in item.operands)
-        self.work = len(shown) + constants + tangle(self.edges)
+        self.work = len(shown) + constants + rank_span(self.edges)
         if self.work > WORK:
             raise ValueError(
                 f"a picture of {len(shown):,} boxes would take minutes to lay out; pass a smaller max_nodes, or model= "

@@ -17,7 +17,7 @@ from typing import Any
 
 from micrograd_bp._engine import files
 from micrograd_bp._engine.labels import check_outputs, check_value, written
-from micrograd_bp._engine.symbolic import Name, derivatives
+from micrograd_bp._engine.symbolic import Expr, derivatives
 from micrograd_bp.ops import number
 from micrograd_bp.see.javascript import Rules, javascript
 from micrograd_bp.see.mathml import MathML
@@ -208,7 +208,7 @@ def _node(
         return told
     operands = [MathML.variable(trace.names[x]) if isinstance(x, Value) else x for x in node.operands]
     partials = partials_of(node, MathML.variable(name), operands)
-    marks: list[Name | float] = [Name(f"\ue000{place}\ue001") for place in range(len(node.operands))]
+    marks: list[Expr | float] = [Expr(f"\ue000{place}\ue001") for place in range(len(node.operands))]
     row = "" if node.op.arity is None or node.op.symbol in ("+", "-", "*") else _derivatives(node)
     return told | {
         "op": rules.keys.get((node.op, len(node.operands)), ""),
@@ -249,7 +249,7 @@ def _derivatives(node: Value) -> str:
 
 def _formula(trace: Trace) -> str:
     """The expression in full, as MathML, unless it is long."""
-    texts: dict[Value, Name] = {}
+    texts: dict[Value, Expr] = {}
     lengths: dict[Value, int] = {}
     for node in trace.nodes:
         lengths[node] = len(trace.expression(node)) + sum(lengths[x] for x in node.operands if isinstance(x, Value))

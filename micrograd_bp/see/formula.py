@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from micrograd_bp._engine.labels import check_value
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import Op
 from micrograd_bp.see.trace import Trace
 from micrograd_bp.value import Value
@@ -28,11 +28,11 @@ class Formula(str):
         return f"$\\displaystyle {self.latex}$"
 
 
-class _Latex(Name):
+class _Latex(Expr):
     """A name that writes LaTeX: what the symbols of the rows look like in print."""
 
     __slots__ = ()
-    RANKS: ClassVar = Name.RANKS
+    RANKS: ClassVar = Expr.RANKS
     FORMS: ClassVar = {  # by symbol: how it is written, and how tightly that binds
         "/": (r"\frac{{{0}}}{{{1}}}", 3),
         "//": (r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor", 5),
@@ -49,8 +49,8 @@ class _Latex(Name):
     }
 
     @classmethod
-    def of(cls, x: Any) -> Name:
-        name = x if isinstance(x, cls) else Name.of(x)
+    def of(cls, x: Any) -> Expr:
+        name = x if isinstance(x, cls) else Expr.of(x)
         if isinstance(name, cls):
             return name
         mantissa, _, exponent = name.text.partition("e")
@@ -60,14 +60,14 @@ class _Latex(Name):
         return cls(numbers.get(name.text, name.text), name.rank)
 
     @classmethod
-    def variable(cls, name: str) -> Name:
+    def variable(cls, name: str) -> Expr:
         """A name with its numbers as indices: x1, w_hidden, w[0], theta2."""
         base, *indices = re.findall(r"[^\W\d_]+|\d+", name) or [name]
         base = rf"\{base}" if base in cls.GREEK else base if len(base) == 1 else rf"\mathrm{{{base}}}"
         return cls(f"{base}_{{{','.join(indices)}}}" if indices else base)
 
     @classmethod
-    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
         names = [cls.of(arg) for arg in args]
         if op.symbol == "Σ" and args:
             return cls.of(op.forward(*names))  # it is a formula
@@ -124,14 +124,14 @@ def formula(value: Value, limit: int = 400) -> Formula:
         uses = Counter(x for node in trace.interior for x in node.operands if isinstance(x, Value))
         cut = {node for node, count in uses.items() if count > 1 and node.op is not None}
 
-    def write(kind: type[Name], variable: Callable[[str], Name]) -> tuple[str, list[tuple[str, str]]]:
+    def write(kind: type[Expr], variable: Callable[[str], Expr]) -> tuple[str, list[tuple[str, str]]]:
         names = {node: variable(name) for node, name in trace.names.items()}
         texts = {leaf: names[leaf] for leaf in trace.leaves}
         lines = []
         for node in trace.interior:
             assert node.op is not None
             text = kind._record(node.op, tuple(texts[x] if isinstance(x, Value) else x for x in node.operands))
-            if kind is Name and len(text.text) > limit and node is not value:
+            if kind is Expr and len(text.text) > limit and node is not value:
                 cut.add(node)
             if node in cut:
                 lines.append((names[node].text, text.text))
@@ -139,7 +139,7 @@ def formula(value: Value, limit: int = 400) -> Formula:
             texts[node] = text
         return texts[value].text, lines
 
-    text, lines = write(Name, Name)
+    text, lines = write(Expr, Expr)
     if lines:
         width = max(len(name) for name, _ in lines)
         where = [f"{'where' if not i else '':5} {name:<{width}} = {line}" for i, (name, line) in enumerate(lines)]

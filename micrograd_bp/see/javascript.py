@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import TABLE, Op
 
 # What a row's `native` instruction or function of C is in JavaScript; functions without Math are those of numeric.js.
@@ -108,12 +108,12 @@ def _body(op: Op, function: Callable[..., Any], names: list[str], call: Callable
     """A function of the table as the body of an arrow function: a constant for every operation, none of them twice."""
     texts: dict[str, str] = {}
 
-    class Symbol(Name):
+    class Symbol(Expr):
         __slots__ = ()
-        RANKS: ClassVar = Name.RANKS
+        RANKS: ClassVar = Expr.RANKS
 
         @classmethod
-        def of(cls, x: Any) -> Name:
+        def of(cls, x: Any) -> Expr:
             if isinstance(x, cls):
                 return x
             if not math.isfinite(x):
@@ -122,7 +122,7 @@ def _body(op: Op, function: Callable[..., Any], names: list[str], call: Callable
             return cls(f"({text})" if text[0] == "-" else text)
 
         @classmethod
-        def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+        def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
             text = call(op, [cls.of(arg).text for arg in args])
             return cls(texts.setdefault(text, f"t{len(texts) + 1}"))
 

@@ -6,11 +6,11 @@ import html
 import re
 from typing import Any, ClassVar
 
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import Op
 
 
-class MathML(Name):
+class MathML(Expr):
     """A name that writes MathML: what the symbols of the rows look like in print.
 
     >>> from micrograd_bp import ops
@@ -19,7 +19,7 @@ class MathML(Name):
     """
 
     __slots__ = ()
-    RANKS: ClassVar = Name.RANKS
+    RANKS: ClassVar = Expr.RANKS
     FORMS: ClassVar = {  # by symbol: how it is written, and how tightly that binds
         "/": ("<mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac>", 3),
         "//": ("<mrow><mo>⌊</mo><mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac><mo>⌋</mo></mrow>", 5),
@@ -32,8 +32,8 @@ class MathML(Name):
     INFIX: ClassVar = {"*": "·", "-": "−", "%": "mod", "<": "&lt;", "<=": "≤"}
 
     @classmethod
-    def of(cls, x: Any) -> Name:
-        name = x if isinstance(x, cls) else Name.of(x)
+    def of(cls, x: Any) -> Expr:
+        name = x if isinstance(x, cls) else Expr.of(x)
         if isinstance(name, cls):
             return name
         mantissa, _, exponent = name.text.partition("e")
@@ -44,7 +44,7 @@ class MathML(Name):
         return cls(number, name.rank)
 
     @classmethod
-    def variable(cls, name: str) -> Name:
+    def variable(cls, name: str) -> Expr:
         """A name with its numbers as indices: x1, w_hidden, w[0], theta2."""
         base, *indices = re.findall(r"[^\W\d_]+|\d+", name) or [name]
         letters = f"<mi>{html.escape(base)}</mi>"
@@ -56,7 +56,7 @@ class MathML(Name):
         return cls(f"<msub>{letters}{below if len(indices) == 1 else f'<mrow>{below}</mrow>'}</msub>")
 
     @classmethod
-    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
         names = [cls.of(arg) for arg in args]
         if op.symbol == "Σ" and args:
             return cls.of(op.forward(*names))  # it is a formula

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from micrograd_bp._engine.labels import Listing
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.value import Value
 
 
@@ -112,7 +112,7 @@ def members(listing: Listing, root: Part) -> dict[Value, Part]:
                 several = True  # as sum() begins
             if own or (inside and several):
                 member[node] = home
-            elif inside and symbol not in Name.RANKS and uses[values[0]] == 1 and not last:
+            elif inside and symbol not in Expr.RANKS and uses[values[0]] == 1 and not last:
                 member[node] = home
                 functions.add(node)
         for node in reversed(listing.interior if not repeated else []):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from micrograd_bp._engine.labels import Listing, check_value
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import Op, chain, mul, neg
 from micrograd_bp.see.opened import opened
 from micrograd_bp.value import Value
@@ -56,14 +56,14 @@ class Trace(Listing):
         ]
 
 
-class _Plain(Name):
+class _Plain(Expr):
     """A name that leaves out what says nothing: a factor or an exponent of 1."""
 
     __slots__ = ()
-    RANKS: ClassVar = Name.RANKS
+    RANKS: ClassVar = Expr.RANKS
 
     @classmethod
-    def _record(cls, op: Op, args: tuple[Any, ...]) -> Name:
+    def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:
         if op.symbol in ("*", "**") and len(args) == 2 and 1.0 in args:
             if args[1] == 1.0:
                 return cls.of(args[0])
@@ -73,8 +73,8 @@ class _Plain(Name):
 
 
 def partials_of(
-    node: Value, out: Name, operands: Sequence[Name | float], everywhere: bool = False
-) -> Sequence[Name | float] | None:
+    node: Value, out: Expr, operands: Sequence[Expr | float], everywhere: bool = False
+) -> Sequence[Expr | float] | None:
     """A node's local derivatives as its row writes them; None where a user's rule cannot be run on names.
 
     everywhere: in the arithmetic that gives their numbers at every point, in place of the textbook's.
@@ -82,15 +82,15 @@ def partials_of(
     if node.op is None:
         return ()
     try:
-        partials: Sequence[Name | float] = (node.op.partials if everywhere else node.op.rule)(out, *operands)
-        return partials if all(isinstance(x, Name | int | float) for x in partials) else None
+        partials: Sequence[Expr | float] = (node.op.partials if everywhere else node.op.rule)(out, *operands)
+        return partials if all(isinstance(x, Expr | int | float) for x in partials) else None
     except Exception:  # whatever a function that is meant for numbers may raise
         return None
 
 
-def product(adjoint: Name, partial: Name | float, op: Op = mul) -> Name:
+def product(adjoint: Expr, partial: Expr | float, op: Op = mul) -> Expr:
     """The chain rule's product, without a factor of 1 or -1."""
-    if not isinstance(partial, Name) and partial in (1.0, -1.0):
+    if not isinstance(partial, Expr) and partial in (1.0, -1.0):
         return adjoint if partial == 1.0 else type(adjoint).of(neg(adjoint))
     return type(adjoint).of(op(adjoint, partial))
 

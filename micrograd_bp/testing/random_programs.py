@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
-from micrograd_bp._engine.symbolic import Name
+from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import Op
 from micrograd_bp.testing.precise import domains, needs, operator_of
 from micrograd_bp.value import Value, topological_order
@@ -72,12 +72,12 @@ class Program:
         lines = [f"from micrograd_bp.ops import {', '.join(sorted(called))}"] if called else []
         lines.append(f"def program({', '.join(inputs)}):")
         for name, (function, operands) in zip(names[len(inputs) :], self.steps):
-            shown = [Name(names[x]) if isinstance(x, int) else x for x in operands]
+            shown = [Expr(names[x]) if isinstance(x, int) else x for x in operands]
             if isinstance(function, Op) and operator_of(function):
                 text = function(*shown).text
             else:
                 called_as = getattr(function, "name", "") or getattr(function, "__name__", repr(function))
-                text = f"{called_as}({', '.join(x.text if isinstance(x, Name) else repr(x) for x in shown)})"
+                text = f"{called_as}({', '.join(x.text if isinstance(x, Expr) else repr(x) for x in shown)})"
             lines.append(f"    {name} = {text}")
         return "\n".join([*lines, f"    return {names[-1]}", f"point = {self.point}"])
 

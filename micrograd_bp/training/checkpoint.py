@@ -92,11 +92,11 @@ NEWER = {"model", "optimizer"}  # what the first checkpoints did not say of thei
 _KEYS = ("epoch", "stopped", "parameters", "optimizer", "rng", "history", "best")
 
 
-def write(path: files.Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
+def write(path: files.StrPath, identity: dict[str, Any], state: dict[str, Any]) -> None:
     files.write_json(path, {"format": FORMAT, "version": VERSION, "run": identity, **state})
 
 
-def read(path: files.Path, identity: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+def read(path: files.StrPath, identity: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """The state in a checkpoint of this run; ValueError: it is damaged, or of another run."""
     state = files.read_json(path, FORMAT, VERSION, ("run", *_KEYS))
     run = state["run"]
@@ -138,7 +138,7 @@ def read(path: files.Path, identity: dict[str, Any], optimizer: Optimizer) -> di
     return state
 
 
-def _same(path: files.Path, name: str, other: Any, own: Any) -> None:
+def _same(path: files.StrPath, name: str, other: Any, own: Any) -> None:
     """ValueError: what a checkpoint says of its run is not so of this one; with the place where they differ."""
     if other == own:
         return

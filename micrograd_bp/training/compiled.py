@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from micrograd_bp import losses
 from micrograd_bp._engine import trees
 from micrograd_bp.compiler.arrays import SMALL
-from micrograd_bp.compiler.functions import Compiled, Path, Scan, Signature
+from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Signature
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.value import Value, engine_name, topological_order
 
@@ -178,7 +178,7 @@ def _as_it_is(target: Any) -> Any:
     return target
 
 
-def _add_gradient(path: Path, matrix: Any, scale: float) -> None:
+def _add_gradient(path: GuardedProgram, matrix: Any, scale: float) -> None:
     """Add the gradient of the path's last output, summed over the rows, to the grads."""
     slopes = path.kernel(len(path.program.outputs) - 1).value_and_grad(matrix, reduction="sum")[1]
     for leaf, slope in zip(path.leaves, slopes.tolist()):

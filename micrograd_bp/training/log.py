@@ -38,7 +38,7 @@ class Log:
         2,0.0
     """
 
-    def __init__(self, path: files.Path) -> None:
+    def __init__(self, path: files.StrPath) -> None:
         self.path = path
         self.names: list[str] | None = None  # of the columns, once the file is there
         self.epochs = 0  # that it holds

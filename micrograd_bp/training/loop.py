@@ -46,7 +46,7 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     callbacks: Sequence[Callable[[int, History], object]] = (),
-    checkpoint: files.Path | None = None,
+    checkpoint: files.StrPath | None = None,
     checkpoint_every: int = 1,
     progress: bool | None = None,
     jit: bool = False,
