@@ -16,7 +16,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "_engine.files _engine.signatures _engine.special _engine.trees compiler.locks see",
     "_engine.progress _engine.randomness _engine.tables datasets",
     "ops",
-    "_engine.operators _engine.accelerated",
+    "_engine.operators _engine.sweeps _engine.accelerated",
     "value",
     "_engine.stubs _engine.labels _engine.parameters _engine.detaching _engine.modules math losses layers nn optim",
     "sparse transforms check uncertainty custom implicit checkpointing",
