@@ -88,12 +88,15 @@ class ArrayProgram:
         return found
 
 
-def find(program: FlatProgram, exact: bool = False) -> ArrayProgram | None:
+def find(
+    program: FlatProgram, exact: bool = False, small: int | None = None, members: int | None = None
+) -> ArrayProgram | None:
     """The arrays of a program; None where it is too small or too irregular for them to pay.
 
-    exact: no sum is taken in another order. What guards read never is.
+    exact: no sum is taken in another order. What guards read never is. small, members: other limits than SMALL and
+    MEMBERS.
     """
-    if len(program) < SMALL or program.raised:
+    if len(program) < (SMALL if small is None else small) or program.raised:
         return None
     import numpy as np
 
@@ -174,7 +177,7 @@ def find(program: FlatProgram, exact: bool = False) -> ArrayProgram | None:
         member,
     )
     ready = np.nonzero(visible & (waiting == 0))[0]
-    most = int(is_node.sum()) // MEMBERS
+    most = int(is_node.sum()) // (MEMBERS if members is None else members)
     groups: list[Any]
     while len(ready):
         is_sum = sums[ready]

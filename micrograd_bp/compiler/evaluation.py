@@ -121,17 +121,17 @@ def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
     return lambda x, y: compare(x, y).astype(float)
 
 
-def _value(op: Op, known: Sequence[float | None], exact: bool) -> Formula:
-    """The value of an op; known: operands that are constant."""
+def value_program(op: Op, known: Sequence[float | None]) -> FlatProgram:
+    """The value of an op as a program; known: operands that are constant."""
     program = FlatProgram()
     program.inputs = [program.leaf() for _ in known]
     operands = [i if x is None else program.constant(x) for i, x in zip(program.inputs, known)]
     program.outputs = [program.node(op, tuple(operands))]
-    return Formula(program, exact)
+    return program
 
 
-def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> Formula:
-    """The partials of an op by some of its operands, of its result and its operands."""
+def partials_program(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
+    """The partials of an op by some of its operands as a program of its result and its operands."""
     slopes: list[Any] = []
 
     def rule(*args: Any) -> float:
@@ -140,12 +140,12 @@ def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> F
 
     trace = TracedRule(rule, 1 + len(known), [None, *known])
     if trace.refused or len(slopes) != len(known):
-        return Formula(_recorded(op, known, wanted), False)
+        return _recorded(op, known, wanted)
     program = trace.program
     for k in wanted:
         x = slopes[k]
         program.outputs.append(x.index if type(x) is Tracer else program.constant(float(x)))
-    return Formula(program, False)
+    return program
 
 
 def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
@@ -259,7 +259,7 @@ class MapStep:
             for read in self.reads
         ]
         self.places = [places for _, places in step.reads]
-        self.value = _value(step.op, self.known, step.precise)
+        self.value = Formula(value_program(step.op, self.known), step.precise)
         self.slopes: Formula | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
@@ -282,7 +282,7 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = _partials(self.op, self.known, self.wanted)
+            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False)
 
     def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
         import numpy as np
