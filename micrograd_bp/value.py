@@ -305,10 +305,9 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
     def steps() -> Iterator[Step]:
         for node in reversed(order):
             if node in adjoints and node in relevant and node.op is not None:  # whose adjoint is complete by now
-                edges = [edge for edge in zip(node.operands, graph_partials(node, node.op)) if edge[0] in relevant]
-                yield node, [x for x, _ in edges], [partial for _, partial in edges]
+                yield node, node.operands, graph_partials(node, node.op)
 
-    pull(steps(), adjoints)
+    pull(steps(), adjoints, relevant)
     return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
 
 

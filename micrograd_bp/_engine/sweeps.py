@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp._engine.operators import ByHand
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from micrograd_bp.value import Value
 
 Number: TypeAlias = Any  # a float; or a Value, where it is to be differentiated
+NUMBERS = (float, int)
 Step: TypeAlias = tuple[Any, Sequence[Number], Sequence[Number]]  # a node, operands of it, and the partials by these
 
 
@@ -168,18 +169,19 @@ def add_to_grads(values: Sequence[Value], slopes: Sequence[float]) -> None:
 # --- graphs -------------------------------------------------------------------------------------------------------
 
 
-def pull(steps: Iterable[Step], found: dict[Any, Number]) -> None:
+def pull(steps: Iterable[Step], found: dict[Any, Number], within: Container[Any] | None = None) -> None:
     """Reverse accumulation: add the adjoints of all operands to those in `found`, as graphs that can be differentiated.
 
-    steps: from the last node to the first.
+    steps: from the last node to the first. within: the operands whose adjoints are wanted; None: all of them.
     """
     for node, operands, partials in steps:
         if node in found:
             adjoint = found[node]
             for operand, partial in zip(operands, partials):
-                term = product(adjoint, partial)
-                if type(term) is not float or term:
-                    found[operand] = found[operand] + term if operand in found else term
+                if within is None or operand in within:
+                    term = product(adjoint, partial)
+                    if type(term) is not float or term:
+                        found[operand] = found[operand] + term if operand in found else term
 
 
 def push(steps: Iterable[Step], known: dict[Any, Number]) -> None:
@@ -197,9 +199,10 @@ def push(steps: Iterable[Step], known: dict[Any, Number]) -> None:
 
 def product(adjoint: Number, partial: Number) -> Number:
     """The chain rule's product, in which 0 wins, without a node for a plain factor 0, 1 or -1."""
-    for factor, other in ((adjoint, partial), (partial, adjoint)):
-        if isinstance(factor, (float, int)) and factor in (0.0, 1.0, -1.0):
-            return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
+    if isinstance(adjoint, NUMBERS) or isinstance(partial, NUMBERS):
+        for factor, other in ((adjoint, partial), (partial, adjoint)):
+            if isinstance(factor, NUMBERS) and factor in (0.0, 1.0, -1.0):
+                return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
     return chain(adjoint, partial)
 
 
@@ -211,7 +214,7 @@ def graph_partials(node: Value, op: Op) -> tuple[Number, ...]:
         partials = op.rule_of_values(node, *node.operands)
     except (ArithmeticError, ValueError):
         partials = op.partials(node, *node.operands)
-    now = tuple([getattr(partial, "_data", partial) for partial in partials])
+    now = tuple([partial if isinstance(partial, NUMBERS) else partial._data for partial in partials])
     if now != node._partials and any(
         x != y and (x == x or y == y) and not _same(x, y, op) for x, y in zip(now, node._partials, strict=True)
     ):
