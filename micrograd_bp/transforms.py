@@ -696,7 +696,7 @@ def _sparse(transform: str, f: Function, argnums: Argnums, derive: Callable[[_Ca
     def derivative(*args: Any, **kwargs: Any) -> Any:
         return found(*args, **kwargs).array()
 
-    derivative.entries = found  # type: ignore[attr-defined]
+    vars(derivative)["entries"] = found
     return derivative
 
 

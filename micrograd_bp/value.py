@@ -23,6 +23,7 @@ from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
     copied,
+    copy_help,
     general_net_input,
     give_methods,
     micrograd_arguments,
@@ -395,4 +396,6 @@ if not os.environ.get("MICROGRAD_BP_PURE"):
     with contextlib.suppress(ImportError):  # not built: no C compiler, say
         _accelerated = importlib.import_module("micrograd_bp._engine.accelerated")
         if _accelerated.ops is ops:  # it is there once in a process: a second copy of this package does without
+            for _name, _x in _accelerated.exports.items():
+                copy_help(globals()[_name], _x)
             globals().update(_accelerated.exports)

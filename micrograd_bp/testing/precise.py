@@ -79,7 +79,8 @@ class Precise(Operand):
 
     def __getattr__(self, name: str) -> Callable[..., Precise]:
         if name in ops.TABLE:
-            return functools.partial(ops.TABLE[name], self)
+            op: Any = ops.TABLE[name]
+            return functools.partial(op, self)
         raise AttributeError(f"{name!r} is no operation of the table")
 
     def __bool__(self) -> bool:
