@@ -35,7 +35,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
 from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
-from micrograd_bp.value import Value, _partials, _product, float_partials, pushed, slopes, topological_order, variables
+from micrograd_bp.value import Value, _partials, _product, float_partials, pushed, slope_rows, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -542,6 +542,9 @@ class _Call:
     def rows(self) -> list[list[Number]]:
         """The derivatives of every output by all variables."""
         m, n = len(self.outputs), len(self.variables)
+        found = None if self.graph or min(m, n) < 2 else slope_rows(self.outputs, self.variables, m > n)
+        if found is not None:
+            return found
         if m <= n:
             return [self.pull(unit, self.graph) for unit in _units(m)]
         columns = [self.push(unit, self.graph) for unit in _units(n)]
