@@ -1,7 +1,7 @@
 """`python -m benchmarks.derivatives`: derivatives beyond the gradient, beside the libraries that have them.
 
-Peers (pip install): casadi for sparse Hessians and implicit functions, jax for Taylor series, checkpoints and Jacobians of
-several outputs, uncertainties for correlated inputs.
+Peers (pip install): casadi for sparse Hessians and implicit functions, jax for Taylor series, checkpoints and
+Jacobians of several outputs, uncertainties for correlated inputs.
 """
 
 from __future__ import annotations

@@ -480,7 +480,9 @@ def slope_rows(outputs: Sequence[Value], inputs: Sequence[Value], forward: bool 
     return [_swept_back(edges, len(order), end, starts) for end in ends]
 
 
-def _swept_back(edges: list[tuple[int, list[tuple[int, float]]]], size: int, end: int, starts: list[int]) -> list[float]:
+def _swept_back(
+    edges: list[tuple[int, list[tuple[int, float]]]], size: int, end: int, starts: list[int]
+) -> list[float]:
     """`slopes` over edges in the order of a sweep back; numbers[-1] stays 0, for inputs that are not in the graph."""
     numbers = [0.0] * (size + 1)
     numbers[end] = 1.0
