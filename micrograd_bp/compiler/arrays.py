@@ -1,6 +1,6 @@
 """The arrays in a flat program, found by counting: nodes of the same structure, sums, matrix products.
 
-A node's class is its row together with the classes of its operands, so no node depends on another of its class: a
+A node's class is its op together with the classes of its operands, so no node depends on another of its class: a
 class is an array [member, row of the batch], and each of its operands is an array read at fixed places. A tree of
 additions each used once is one sum; a product used once inside a sum is part of it. All is found level by level with
 NumPy, at a fixed cost a node; what is not regular is left to the straight-line compiler.
@@ -31,7 +31,7 @@ SHIFT = 1 << 20  # arrays there may be: a product of members of arrays a and b i
 
 @dataclass(slots=True)
 class Map:
-    """An array whose members are a row applied to one member of each operand: (array, places)."""
+    """An array whose members are an op applied to one member of each operand: (array, places)."""
 
     op: Op
     size: int
@@ -101,9 +101,9 @@ def find(
     import numpy as np
 
     n = len(program)
-    ops: list[Any] = list(dict.fromkeys(program.rows))
+    ops: list[Any] = list(dict.fromkeys(program.ops))
     codes = {op: k for k, op in enumerate(ops)}
-    code = np.fromiter(map(codes.__getitem__, program.rows), np.int32, n)
+    code = np.fromiter(map(codes.__getitem__, program.ops), np.int32, n)
     is_node = code != codes.get(None, -1)
     counts = np.fromiter(map(len, program.operands), np.int32, n)
     edges = int(counts.sum())

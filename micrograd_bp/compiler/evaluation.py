@@ -1,7 +1,7 @@
 """Array programs run by NumPy: values row by row, or sums over a batch with their gradient.
 
 An array is a matrix [member, row of the batch]; one that is the same for all rows has one column, and is computed once
-a call. Maps are short programs in NumPy's functions, lowered from the rows of the table, the partials of a row from its
+a call. Maps are short programs in NumPy's functions, lowered from the ops of the table, the partials of an op from its
 rule; products of matrices go to BLAS. The backward sweep goes through the arrays from last to first, so no graph of
 derivatives is made. Rows are worked off in blocks, so that the memory does not grow with the batch.
 """
@@ -44,7 +44,7 @@ class UnsuitableError(Exception):
 
 
 def native(op: Op, count: int, exact: bool) -> str:
-    """The instruction that does the row, as `lower` asks for it; "": none that NumPy has."""
+    """The NumPy instruction for an op, in the form that `lower` asks for; "" if there is none."""
     name = op.native
     if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
         return ""
@@ -68,15 +68,15 @@ class Formula:
         self.constants = [program.constants.get(i) for i in program.outputs]
         self.results = program.outputs
         natives = [
-            "" if row is None else native(row, len(operands), exact)
-            for row, operands in zip(program.rows, program.operands)
+            "" if op is None else native(op, len(operands), exact)
+            for op, operands in zip(program.ops, program.operands)
         ]
         numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
         numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
         numbers.update(program.outputs)
         self.lines: list[tuple[Any, tuple[int, ...], int]] = []
         for i, name in enumerate(natives):
-            if program.rows[i] is None:
+            if program.ops[i] is None:
                 continue
             if not name or (exact and not instruction(name).bits):
                 raise UnsuitableError
@@ -91,7 +91,7 @@ class Formula:
         wild = not all(map(np.isfinite, program.constants.values()))
         self.makes = False
         for i in range(len(program) - 1, -1, -1):
-            if program.rows[i] is None:
+            if program.ops[i] is None:
                 continue
             finiteness = instruction(natives[i])
             makes = finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole"))
@@ -122,7 +122,7 @@ def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
 
 
 def value_program(op: Op, known: Sequence[float | None]) -> FlatProgram:
-    """The value of a row as a program; known: operands that are constant."""
+    """The value of an op as a program; known: operands that are constant."""
     program = FlatProgram()
     program.inputs = [program.leaf() for _ in known]
     operands = [i if x is None else program.constant(x) for i, x in zip(program.inputs, known)]
@@ -131,7 +131,7 @@ def value_program(op: Op, known: Sequence[float | None]) -> FlatProgram:
 
 
 def partials_program(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
-    """The partials of a row by some of its operands as a program of its result and its operands."""
+    """The partials of an op by some of its operands as a program of its result and its operands."""
     slopes: list[Any] = []
 
     def rule(*args: Any) -> float:
@@ -248,7 +248,7 @@ class Sweep:
 
 
 class MapStep:
-    """A row of the table on arrays."""
+    """An op of the table on arrays."""
 
     def __init__(self, owner: Arrays, number: int, step: Map) -> None:
         program = owner.program
