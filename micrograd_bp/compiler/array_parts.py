@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.symbolic import Expr
@@ -150,10 +149,10 @@ class Rules:
         needed[output] = numbers[output] = True
         natives: dict[int, str] = {}
         for i in range(len(program) - 1, -1, -1):
-            row = program.rows[i]
-            if not needed[i] or row is None:
+            op = program.ops[i]
+            if not needed[i] or op is None:
                 continue
-            natives[i] = name = self.native(row, len(program.operands[i]), exact)
+            natives[i] = name = self.native(op, len(program.operands[i]), exact)
             if not name:
                 raise UnsuitableError
             for position, k in enumerate(program.operands[i]):
@@ -166,12 +165,13 @@ class Rules:
         finite |= {i: math.isfinite(x) for i, x in program.constants.items()}
         lines: list[tuple[str, str]] = []
         for i in sorted(natives):
-            row = program.rows[i]
-            assert row is not None
-            text = self.spell(natives[i], row, [texts[k] for k in program.operands[i]])
+            op = program.ops[i]
+            assert op is not None
+            text = self.spell(natives[i], op, [texts[k] for k in program.operands[i]])
             if natives[i].startswith("fcmp") and numbers[i]:
-                text = self.spell("number", row, [text])
-            finite[i] = (natives[i] in GROWING or instruction(natives[i]).tame) and all(finite[k] for k in program.operands[i])
+                text = self.spell("number", op, [text])
+            grows = natives[i] in GROWING or instruction(natives[i]).tame
+            finite[i] = grows and all(finite[k] for k in program.operands[i])
             if uses[i] > 1:
                 lines.append((f"t{len(lines) + 1}", text.text))
                 text = Expr(lines[-1][0])

@@ -25,7 +25,6 @@ from micrograd_bp.compiler.array_parts import (
     layout,
     levels,
     needing,
-    spacing,
 )
 from micrograd_bp.compiler.arrays import CONSTANTS, INPUTS, LEAVES, PARAMETERS, ArrayProgram, Map, Places, Sum, Terms
 from micrograd_bp.compiler.evaluation import UnsuitableError, native
@@ -105,7 +104,7 @@ class _ArrayWriter:
         self.contributions: dict[int, list[tuple[str, str]]] = {}  # to adjoints: index, or "" for the whole, and text
         self.same: dict[int, str] = {}  # adjoints that are another one
         self.slopes: list[str] = []  # lines that add to those of the parameters
-        self.steps = {k: step for k, step in enumerate(program.steps, LEAVES)}
+        self.steps = dict(enumerate(program.steps, LEAVES))
 
     # --- names ------------------------------------------------------------------------------------------------------
 
@@ -378,7 +377,9 @@ class _ArrayWriter:
             return
         if not index and not members and self.sizes[k] > 1:
             text = f"np.broadcast_to({text}, ({self.sizes[k]}, {self.columns(k)}))"
-        self.contributions.setdefault(k, []).append((self.added(self.adjoint(k), index, places, text) if index else "", text))
+        self.contributions.setdefault(k, []).append(
+            (self.added(self.adjoint(k), index, places, text) if index else "", text)
+        )
 
     @staticmethod
     def added(target: str, index: str, places: Places, text: str) -> str:
@@ -488,13 +489,15 @@ class _ArrayWriter:
                 self.give(right, vectors.T.ravel(), Expr(f"{product}.reshape({vectors.size}, -1)"), varying)
             return
         sides = [(left, part.left_places, right, part.right_places), (right, part.right_places, left, part.left_places)]
-        for (source, places, other, other_places), x in zip(sides, reversed(self.operands(part))):
+        for (source, places, _other, other_places), x in zip(sides, reversed(self.operands(part))):
             if not needs[source]:
                 continue
             single, other_single, flat = is_single(places), is_single(other_places), places.ravel()
             delta = _product(g, x)
             if count == 1 < length and other_single:
-                self.give(source, flat[:1] if single else flat, _times(length, delta) if single else delta, varying, False)
+                self.give(
+                    source, flat[:1] if single else flat, _times(length, delta) if single else delta, varying, False
+                )
             elif 1 in (count, length):
                 self.give(source, flat, delta, varying)
             else:
@@ -519,7 +522,11 @@ class _ArrayWriter:
             ends, result = [], self.backward(found[0][0], int(found[0][1][0]), gradient, back)
         self.forward = True
         lines = self.steps_forward("\n".join([*back, *ends, result]))
-        views = [f"{name} = {text}" for text, name in self.views.items() if re.search(rf"\b{name}\b", "\n".join(lines + back))]
+        views = [
+            f"{name} = {text}"
+            for text, name in self.views.items()
+            if re.search(rf"\b{name}\b", "\n".join(lines + back))
+        ]
         body = "\n".join(map(_broken, [*views, *lines, *back, *ends, result]))
         used = set(re.findall(r"\w+", body))
         start = ["x = X.T" if self.sizes[INPUTS] > 1 else "x = X[:, 0]"] if "x" in used else []
@@ -547,7 +554,11 @@ class _ArrayWriter:
         for step in self.steps.values():
             for k, places in step.reads if isinstance(step, Map) else _reads(step):
                 uses[k] += 1
-                whole[k] &= len(places) == self.sizes[k] and not self.index(k, places) if len(places) > 1 else self.sizes[k] == 1
+                whole[k] &= (
+                    len(places) == self.sizes[k] and not self.index(k, places)
+                    if len(places) > 1
+                    else self.sizes[k] == 1
+                )
         lines = []
         for k, step in self.steps.items():
             text = self.map(k, step) if isinstance(step, Map) else self.sum(k, step)

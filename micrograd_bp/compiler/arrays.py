@@ -89,11 +89,11 @@ class ArrayProgram:
 
 
 def find(
-    program: FlatProgram, exact: bool = False, small: int | None = None, members: int | None = None
+    program: FlatProgram, exact: bool = False, small: int | None = None, share: int | None = None
 ) -> ArrayProgram | None:
     """The arrays of a program; None where it is too small or too irregular for them to pay.
 
-    exact: no sum is taken in another order. What guards read never is. small, members: other limits than SMALL and
+    exact: no sum is taken in another order. What guards read never is. small, share: other limits than SMALL and
     MEMBERS.
     """
     if len(program) < (SMALL if small is None else small) or program.raised:
@@ -177,7 +177,7 @@ def find(
         member,
     )
     ready = np.nonzero(visible & (waiting == 0))[0]
-    most = int(is_node.sum()) // (MEMBERS if members is None else members)
+    most = int(is_node.sum()) // (MEMBERS if share is None else share)
     groups: list[Any]
     while len(ready):
         is_sum = sums[ready]
