@@ -25,6 +25,7 @@ from libc.string cimport memset
 
 import math
 import operator
+import sys
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
@@ -42,7 +43,11 @@ cdef extern from *:
     #define take_over(pointer) (pointer)
     static inline int same_bits(double x, double y) { return memcmp(&x, &y, sizeof(double)) == 0; }
     #ifndef POOL
+    #ifdef Py_GIL_DISABLED /* a node's head is more than a count and a type there: Python's to make */
+    #define POOL 0
+    #else
     #define POOL 1
+    #endif
     #endif
     #if defined(__GNUC__)
     #define prefetch(address) __builtin_prefetch(address, 1)
@@ -73,6 +78,10 @@ cdef extern from *:
 # --- the rows computed here ---------------------------------------------------------------------------------------
 
 include "rules.pxi"  # Code, unary_rule and binary_rule, written by native.py from the table
+
+# A free-threaded Python switches its lock on for this module, and warns; it does not where it is told to leave it off.
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError("the accelerated engine needs Python's lock: run without PYTHON_GIL=0 and -X gil=0")
 
 cdef dict CODE_OF = {TABLE[name.lower()]: int(code) for name, code in Code.__members__.items()}
 cdef PyObject *ROWS[ROW_COUNT]
