@@ -39,6 +39,7 @@ from micrograd_bp._engine.sweeps import (
     pull,
     pushed,
     read_data,
+    slope_rows,
     slopes,
     topological_order,
 )
@@ -47,7 +48,7 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 # fmt: off
 __all__ = [
     "Value", "add_to_grads", "all_leaves", "engine_name", "gradients", "layer_outputs", "net_input", "pushed",
-    "read_data", "slopes", "topological_order", "variables", "watch",
+    "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
 ]
 # fmt: on
 

@@ -155,6 +155,68 @@ def pushed(outputs: Sequence[Value], inputs: Sequence[Value], tangents: Sequence
     return [known.get(x, 0.0) for x in outputs]
 
 
+def slope_rows(outputs: Sequence[Value], inputs: Sequence[Value], forward: bool = False) -> list[list[float]] | None:
+    """The derivatives of all outputs with respect to all inputs, as floats, a list for each output; no grad is touched.
+
+    The order of the graph is found once, for all outputs, and in it the graph is swept for each output, or (forward)
+    for each input. The result is None where a node has a `_backward` of its own, or an input operands.
+
+    >>> from micrograd_bp import Value
+    >>> x, y = Value(3.0), Value(2.0)
+    >>> slope_rows([x * y, x + y], [x, y])
+    [[2.0, 3.0], [1.0, 1.0]]
+    """
+    order = ordered(outputs)
+    if any(type(node.op) is ByHand for node in order) or any(x.op is not None for x in inputs):
+        return None
+    places: dict[Any, int] = {node: i for i, node in enumerate(order)}
+    edges: list[tuple[int, list[tuple[int, float]]]] = []
+    for i, node in enumerate(order):
+        pairs = zip(node.operands, node._partials)
+        terms = [(places[x], partial) for x, partial in pairs if partial and type(x) is not float]
+        if terms:
+            edges.append((i, terms))
+    starts, ends = [places.get(x, -1) for x in inputs], [places[y] for y in outputs]
+    if forward:
+        columns = [_swept_forward(edges, len(order), start, ends) for start in starts]
+        return [[column[i] for column in columns] for i in range(len(ends))]
+    edges.reverse()
+    return [_swept_back(edges, len(order), end, starts) for end in ends]
+
+
+def _swept_back(
+    edges: list[tuple[int, list[tuple[int, float]]]], size: int, end: int, starts: list[int]
+) -> list[float]:
+    """`adjoints` over edges in the order of a sweep back; numbers[-1] stays 0, for inputs that are not in the graph."""
+    numbers = [0.0] * (size + 1)
+    numbers[end] = 1.0
+    for i, terms in edges:
+        adjoint = numbers[i]
+        if adjoint:
+            for j, partial in terms:
+                numbers[j] += adjoint * partial
+    return [numbers[j] for j in starts]
+
+
+def _swept_forward(
+    edges: list[tuple[int, list[tuple[int, float]]]], size: int, start: int, ends: list[int]
+) -> list[float]:
+    """`pushed` over edges in the order of recording."""
+    if start < 0:
+        return [0.0] * len(ends)
+    numbers = [0.0] * size
+    numbers[start] = 1.0
+    for i, terms in edges:
+        total = 0.0
+        for j, partial in terms:
+            tangent = numbers[j]
+            if tangent:
+                total += tangent * partial
+        if total:
+            numbers[i] = total
+    return [numbers[j] for j in ends]
+
+
 def read_data(values: Sequence[Value]) -> array[float]:
     """The data of the Values, as an array of doubles: the parameters of a compiled program."""
     return array("d", [x._data for x in values])

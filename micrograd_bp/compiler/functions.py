@@ -23,6 +23,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler.array_parts import find_for_text
+from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
@@ -259,6 +261,11 @@ class GuardedProgram:
 
     def source(self, guards: bool = False) -> Any:
         """The path as Python source: outputs, guards and checks; or the guards alone."""
+        if self.arrays is not None and not guards:
+            found = find_for_text(self.program, self.exact)
+            wanted = [*self.program.outputs, *self.program.guards, *self.program.checks]
+            if found is not None and (text := array_source(found, wanted)) is not None:
+                return text
         nodes: list[Any] = rerecord(self.program, self.at, self.parameters())
         program = self.program
         wanted = [
