@@ -80,7 +80,7 @@ def _row(op: Op, plain: Any = None) -> Any:
         kinds = {*map(type, args)}  # of which there are few, however many arguments
         if not kinds <= SCALARS and any(map(_is_array, args)):
             return _elementwise(op, *args)
-        return op(*args) if any([hasattr(kind, "_record") for kind in kinds]) else plain(*args)
+        return op(*args) if any(hasattr(kind, "_record") for kind in kinds) else plain(*args)
 
     named = _named(unary if op.arity == 1 else function, plain)
     if not isinstance(plain, Op):  # whose documentation says it
