@@ -27,7 +27,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "compiler.arrays compiler.evaluation compiler.array_parts compiler.array_text compiler.array_c",
     "compiler.c99 compiler.c_project compiler.loops compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
-    "see.parts see.opened see.trace see.typesetting see.paths see.formula see.backward_pass",
+    "see.array_plan see.parts see.opened see.trace see.typesetting see.paths see.formula see.backward_pass",
     "see.drawing see.javascript see.explorer",
     "see.svg see.network see.curve",
     "training.metrics training.checkpoint training.parallel training.compiled training.given training.log",

@@ -34,6 +34,10 @@ from micrograd_bp._engine.operators import (
 )
 from micrograd_bp.ops import TABLE, Op, number
 
+cdef extern from "<math.h>":
+    double fabs(double x) noexcept
+    double fma(double x, double y, double z) noexcept
+
 cdef extern from "<fenv.h>":
     enum: FE_ALL_EXCEPT
     int feclearexcept(int flags) noexcept
@@ -704,10 +708,79 @@ cdef object record_any(op, tuple args):
                              right if isinstance(right, Value) else number(right, op.name))
     if op is NET_INPUT or op is SUMPROD and len(args) % 2 == 0:
         return record_products(op, tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args]))
+    if op is FSUM or op is HYPOT:
+        node = record_terms(op, args)
+        if node is not None:
+            return node
     return record(op, args)
 
 
-cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"]
+cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"], FSUM = TABLE["fsum"], HYPOT = TABLE["hypot"]
+cdef object fsum = math.fsum, hypot = math.hypot, sumprod = getattr(math, "sumprod", None)  # new in Python 3.12
+
+
+cdef object record_terms(object op, tuple args):
+    """The node for fsum or hypot of two or more operands; None where the Op itself has to do it."""
+    cdef PyObject **xs = items(args)
+    cdef Py_ssize_t i, n = len(args)
+    cdef double x, y, out, largest = 0.0
+    cdef bint is_length = op is HYPOT
+    cdef list data = []
+    if n < 2 or not are_plain(args, True):
+        return None
+    for i in range(n):
+        x = data_of(xs[i])
+        if is_length and not fabs(x) < 3e150:  # beyond, or for nan, the rule is not just a quotient: see op.scaled
+            return None
+        largest = max(largest, fabs(x))
+        data.append(x)
+    if is_length and not largest > 4e-151:
+        return None
+    try:
+        out = hypot(*data) if is_length else fsum(data)
+    except (OverflowError, ValueError):
+        return None
+    if n == 2:
+        x, y = data_of(xs[0]), data_of(xs[1])
+        return take_over(new_binary(
+            <PyObject *>op, out, (LEFT if is_value(args[0]) else 0) | (RIGHT if is_value(args[1]) else 0),
+            args[0], x, x / out if is_length else 1.0, args[1], y, y / out if is_length else 1.0,
+        ))
+    cdef Block *block = new_block(n)
+    for i in range(n):
+        set_item(block, i, <object>xs[i], data_of(xs[i]) / out if is_length else 1.0)
+    return new_many(op, out, block)
+
+
+cdef object new_many(object op, double out, Block *block):
+    """The node whose operands and partials are in the block, which it takes."""
+    cdef PyObject *node
+    try:
+        node = new_node(<PyObject *>op, out, MANY | block.kinds & TRACED)
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>node).terms[0].block = block
+    return noted(node)
+
+
+cdef object exact_terms(PyObject **xs, Py_ssize_t n):
+    """The products of two vectors and what rounding took off each, whose sum is exact; None: they may be no floats."""
+    cdef list terms = []
+    cdef Py_ssize_t i
+    cdef double x, y, product
+    for i in range(n):
+        x, y = data_of(xs[i]), data_of(xs[n + i])
+        product = x * y
+        if product == 0.0:
+            if x != 0.0 and y != 0.0:
+                return None
+        elif 1e-270 < fabs(product) < 1e290:
+            terms.append(product)
+            terms.append(fma(x, y, -product))
+        else:
+            return None
+    return terms
 
 
 cdef object record_products(object op, tuple args):
@@ -716,9 +789,10 @@ cdef object record_products(object op, tuple args):
     cdef Py_ssize_t n = len(args) // 2, i
     cdef double out = 0.0
     if op is SUMPROD:
+        terms = exact_terms(xs, n) if sumprod is None else None
+        data = [] if terms is not None else [data_of(xs[i]) for i in range(2 * n)]
         try:
-            out = op.forward(*[<object>xs[i] if PyFloat_CheckExact(<object>xs[i]) else (<Value>xs[i]).primal
-                               for i in range(2 * n)])
+            out = fsum(terms) if terms is not None else sumprod(data[:n], data[n:]) if sumprod else op.forward(*data)
         except Exception as error:
             raise op.failure(error, args) from error
     cdef PyObject *left = xs[0] if len(args) % 2 else NULL
@@ -864,13 +938,7 @@ cdef object record(op, tuple args):
     cdef Py_ssize_t i
     for i in range(block.size):
         set_item(block, i, operands[i], partials[i])
-    try:
-        node = new_node(<PyObject *>op, result, MANY | block.kinds & TRACED)
-    except MemoryError:
-        release(block, NULL)
-        raise
-    (<Value>node).terms[0].block = block
-    return noted(node)
+    return new_many(op, result, block)
 
 
 cdef inline object noted(PyObject *node):
