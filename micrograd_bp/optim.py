@@ -554,7 +554,7 @@ def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
 
 
 def linear_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
-    """The schedule that goes in a straight line from lr to `end` in so many steps, and stays there.
+    """The schedule that falls linearly from lr to `end` over a number of steps, and is constant after that.
 
     Args:
         lr: The largest learning rate, after the warm-up.
@@ -580,7 +580,7 @@ def linear_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Ca
 
 
 def cosine_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
-    """The schedule that goes along half a wave from lr to `end` in so many steps, and stays there.
+    """The schedule that falls from lr to `end` along half a cosine, and is constant after that.
 
     Args:
         lr: As for `linear_decay`.
