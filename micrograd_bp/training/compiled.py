@@ -130,7 +130,7 @@ class _Compiled:
         eager = self.work * nodes * EAGER[engine_name()]
         straight = STARTING + nodes * STRAIGHT < eager
         self.pays = straight or (nodes >= SMALL and nodes * FINDING < eager)
-        self.step.pays = 0 if straight else sys.maxsize  # that are not part of an array
+        self.step.pays = 0 if straight else sys.maxsize  # then arrays are compiled, but no straight-line code
         return found
 
     def _encoding(self, x: Any, target: Any) -> Callable[[Any], Any]:
