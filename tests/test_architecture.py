@@ -19,7 +19,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "_engine.operators _engine.sweeps _engine.accelerated",
     "value",
     "_engine.units _engine.stubs _engine.labels _engine.parameters _engine.detaching _engine.modules",
-    "math losses layers nn optim",
+    "_engine.schedules math losses layers nn optim",
     "sparse transforms check uncertainty custom implicit checkpointing",
     "testing.precise testing.random_programs testing",
     "series",
