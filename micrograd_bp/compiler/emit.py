@@ -12,13 +12,14 @@ import itertools
 import math
 import struct
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import FlatProgram, above, live
+from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -76,6 +77,12 @@ class LLVMWriter:
 
     def read(self, pointer: str, offset: int) -> str:
         return self.assign(f"load {self.vector}, ptr {self.at(pointer, offset)}, align {8 * self.width}")
+
+    def splat(self, scalar: str) -> str:
+        """The vector that has a number in all lanes."""
+        one = self.assign(f"insertelement {self.vector} undef, double {scalar}, i64 0")
+        zeros = ", ".join(["i32 0"] * self.width)
+        return self.assign(f"shufflevector {self.vector} {one}, {self.vector} undef, <{self.width} x i32> <{zeros}>")
 
     def write(self, value: str, pointer: str, offset: int) -> None:
         place = self.at(pointer, offset)
@@ -273,9 +280,22 @@ class Plan:
         self.program, self.exact, self.host = program, exact, machine
         self.results, self.guards = list(results), list(guards)
         self.declarations: dict[str, str] = {}
+        self.tables: dict[tuple[float, ...], str] = {}  # constants that are read by the turn
         self.callbacks: list[Any] = []
         self.jobs: dict[int, Any] = {}  # by thread: whom to tell that a callback failed
-        self.carried = program.loop.carried if program.loop is not None else []
+        self.loops = program.loops
+        self.carried = [entry for loop in self.loops for entry in loop.carried]
+        self.links = program.links()
+        self.kept = dict.fromkeys(  # nodes whose number in every turn is kept
+            read.sequence
+            for reads in (program.reads, *[loop.reads for loop in self.loops])
+            for read in reads.values()
+            if isinstance(read.sequence, int)
+        )
+        self.turning = {  # what a loop computes, and its leaves
+            *[i for x in self.loops for i in range(x.start, x.stop)],
+            *[i for x in self.loops for i in (*x.reads, *[leaf for leaf, _, _ in x.carried])],
+        }
         self.uniform = self._uniform()
         inner = [*self.results, *(i for i, _ in self.guards), *program.checks]
         self.uses = self._uses(live(program, [*inner, *sums]), [*inner, *sums])
@@ -288,32 +308,42 @@ class Plan:
         order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
-        loop = program.loop
-        ends = [0, len(program)] if loop is None else [0, loop.start, loop.stop, len(program)]
-        parts = [[i for i in self.every if low <= i < high] for low, high in itertools.pairwise(ends)]
+        ends = [0, *[i for loop in self.loops for i in (loop.start, loop.stop)], len(program)]
+        parts = [self.every[bisect_left(self.every, a) : bisect_left(self.every, b)] for a, b in itertools.pairwise(ends)]
         parts = [interleaved(program, part, self.uses) for part in parts]
         self.every = [i for part in parts for i in part]
-        self.operations = sum(map(len, parts)) + (loop.count - 1) * len(parts[1]) if loop else len(self.every)
+        turns = [1 if loop is None else loop.count for loop in self._owners()]
+        self.operations = sum(count * len(part) for count, part in zip(turns, parts))
         self.checks = self._checks(watched)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
         self.width = 1 if exact and sums else machine.lanes
         cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
         self.pieces = [piece for pieces in cut for piece in pieces]
-        self.turn = (
-            range(len(cut[0]), len(cut[0]) + len(cut[1])) if loop is not None else range(0)
-        )  # pieces of the loop
+        starts = [0, *itertools.accumulate(map(len, cut))]
+        self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each
         self._frame()
 
     def precise(self, i: int) -> bool:
         """Whether the node is computed as the eager engine computes it, to the bit."""
         return self.exact or i in self.program.precise
 
+    def _owners(self) -> list[Loop | None]:
+        """The parts of the program: before, between and after the loops, and these."""
+        return [None, *[x for loop in self.loops for x in (loop, None)]]
+
+    def _late(self) -> list[int]:
+        """Results of loops, and leaves, that are given out or summed up: at the end, and not in each turn."""
+        wanted = dict.fromkeys((*self.results, *[i for varying, _ in self.sums for i in varying]))
+        late = self.turning | self.program.reads.keys()
+        return [i for i in wanted if i in late and not self.uniform[i]]
+
     def _uniform(self) -> list[bool]:
         """Whether a node depends on parameters and constants alone."""
         program = self.program
         uniform = [True] * len(program)
-        for i in (*program.inputs, *(leaf for leaf, _, _ in self.carried)):
+        turning = (*program.reads, *[leaf for loop in self.loops for leaf in loop.reads])
+        for i in (*program.inputs, *turning, *[leaf for leaf, _, _ in self.carried]):
             uniform[i] = False
         for i, op in enumerate(program.ops):
             if op is not None:
@@ -327,7 +357,7 @@ class Plan:
             if needed[i]:
                 for k in operands:
                     uses[k] += 1
-        for i in (*roots, *(i for leaf, *nodes in self.carried if needed[leaf] for i in nodes)):
+        for i in (*roots, *(i for leaf, nodes in self.links.items() if needed[leaf] for i in nodes)):
             uses[i] += 1
         return uses
 
@@ -343,7 +373,7 @@ class Plan:
             op = self.program.ops[k]
             if self.uniform[k]:
                 uniform.append(k)
-            elif op is not None and op.native == "fadd" and self.uses[k] == 1:
+            elif op is not None and op.native == "fadd" and self.uses[k] == 1 and k not in self.turning:
                 stack += reversed(self.program.operands[k])
             else:
                 varying.append(k)
@@ -360,10 +390,11 @@ class Plan:
             for i in (*varying, *uniform):
                 seen[i] = True
         wild = not all(map(math.isfinite, program.constants.values()))
+        starts = {loop.stop: loop.start for loop in self.loops}
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
-            if program.loop is not None and i == program.loop.stop - 1:  # after the loop, its last turn is seen alone
-                seen[program.loop.start : i + 1] = [False] * (i + 1 - program.loop.start)
+            if i + 1 in starts:  # after the loop, its last turn is seen alone
+                seen[starts[i + 1] : i + 1] = [False] * (i + 1 - starts[i + 1])
             if not watched[i] or i in program.constants:
                 continue
             op = program.ops[i]
@@ -383,7 +414,7 @@ class Plan:
         self.shared = {i: k for k, i in enumerate(program.parameters)}  # parameters, and what is computed once
         wanted = {k for i in self.every for k in program.operands[i]}
         wanted.update(self.results, (i for i, _ in self.guards), (i for varying, _ in self.sums for i in varying))
-        wanted.update(i for _, *nodes in self.carried for i in nodes)
+        wanted.update(i for nodes in self.links.values() for i in nodes)
         place = {i: k // PIECE for k, i in enumerate(self.once)}
         wanted.update(k for i in self.once for k in program.operands[i] if place.get(k, place[i]) != place[i])
         for i in self.once:
@@ -391,6 +422,7 @@ class Plan:
                 self.shared[i] = len(self.shared)
         self.shared_bad = len(self.shared)  # nan where a parameter, or what is computed once, is not finite
         self.slots = {i: k for k, i in enumerate(program.inputs)}
+        self.histories: dict[int, int] = {}  # where what a node was in each turn stands, from slot to slot
         self.bad_slot = len(self.slots)
         self.guard_slot = self.bad_slot + 1
         self.result_slot = self.guard_slot + 1
@@ -399,20 +431,29 @@ class Plan:
         for leaf, _, _ in self.carried:
             self.slots[leaf] = count
             count += 1
+        for loop in self.loops:
+            mine = {*range(loop.start, loop.stop), *loop.reads, *[leaf for leaf, _, _ in loop.carried]}
+            for i in self.kept:
+                if i in mine and not self.uniform[i]:
+                    self.histories[i] = count
+                    count += loop.count
         if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}
+            spans = {number: span for span in self.spans for number in span}
             for number, piece in enumerate(self.pieces):
                 for i in piece:
                     for k in program.operands[i]:
                         if born.get(k, number) < number:
                             last[k] = max(last.get(k, 0), number)
-                            if number in self.turn and born[k] < self.turn.start:
-                                last[k] = max(last[k], self.turn.stop - 1)
-            for _, *nodes in self.carried:
-                for i in nodes:
-                    if i in born:
-                        last[i] = max(last.get(i, 0), self.turn.stop - 1)
+                            if number in spans and born[k] < spans[number].start:
+                                last[k] = max(last[k], spans[number].stop - 1)
+            last |= {i: len(self.pieces) - 1 for i in self._late() if i in born}
+            for loop, span in zip(self.loops, self.spans):
+                for _, *nodes in loop.carried:
+                    for i in nodes:
+                        if i in born:
+                            last[i] = max(last.get(i, 0), span.stop - 1)
             dying: list[list[int]] = [[] for _ in self.pieces]
             crossing = [[i for i in piece if i in last] for piece in self.pieces]
             for number, piece in enumerate(crossing):
@@ -469,13 +510,15 @@ class Plan:
         pieces = [self._piece(number, piece) for number, piece in enumerate(self.pieces)]
         singles = [self.once[k : k + PIECE] for k in range(0, max(1, len(self.once)), PIECE)]
         once = [self._once(number, piece) for number, piece in enumerate(singles)]
-        arguments = "ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to"
-        lines = [f"call void @piece{k}({arguments})" for k in range(len(pieces))]
-        if self.program.loop is not None:
-            pieces += [self._copies("begin", 1), self._copies("go_on", 2)]
-            turn = "\n".join([*lines[self.turn.start : self.turn.stop], f"call void @go_on({arguments})"])
-            turns = loop("turn", str(self.program.loop.count), turn)
-            lines[self.turn.start : self.turn.stop] = [f"call void @begin({arguments})", turns]
+        arguments = "ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to, i64 "
+        lines = [f"call void @piece{k}({arguments}0)" for k in range(len(pieces))]
+        for k in reversed(range(len(self.loops))):
+            span, mine = self.spans[k], self.loops[k]
+            pieces += [self._copies(f"begin{k}", mine, 1), self._copies(f"go_on{k}", mine, 2)]
+            first = "\n".join([f"call void @begin{k}({arguments}0)", *lines[span.start : span.stop]])
+            turn = [f"%before{k} = sub i64 %turn{k}, 1\ncall void @go_on{k}({arguments}%before{k})"]
+            turn += [f"call void @piece{i}({arguments}%turn{k})" for i in span]
+            lines[span.start : span.stop] = [first, loop(f"turn{k}", str(mine.count), "\n".join(turn), "1")]
         calls = "\n".join(lines)
         body = (
             "define internal void @body(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to) noinline {\n"
@@ -483,7 +526,11 @@ class Plan:
             "stop:\nret void\n}"
         )
         driver = self._driver(len(once))
-        return "\n".join([*self.declarations.values(), *once, *pieces, body, driver])
+        tables = [
+            f"{name} = internal constant [{len(x)} x double] [{', '.join(f'double {hexadecimal(y)}' for y in x)}]"
+            for x, name in self.tables.items()
+        ]
+        return "\n".join([*tables, *self.declarations.values(), *once, *pieces, body, driver])
 
     def _once(self, number: int, nodes: Sequence[int]) -> str:
         """The function that computes some of what parameters and constants determine, one number each."""
@@ -534,12 +581,8 @@ class Plan:
         size, slot_size = 8 * self.width, self.stride
         first = number == 0
 
-        def load(writer: LLVMWriter, i: int) -> str:
-            if i in self.shared:
-                return writer.read("%shared", self.shared[i] * size)
-            return writer.read("%here", self.slots[i] * slot_size)
-
-        writer = LLVMWriter(self, self.width, load)
+        mine = next((x for x, span in zip(self.loops, self.spans) if number in span), None)
+        writer = LLVMWriter(self, self.width, self._load(mine))
         bad = guard = None
         sums: dict[int, list[int]] = {}
         for k, (varying, _) in enumerate(self.sums):
@@ -554,15 +597,27 @@ class Plan:
         leaves += dict.fromkeys(i for i in (*results, *guards, *sums) if self.uniform[i])
         if first:
             bad = writer.read("%shared", self.shared_bad * size)
-        for i in (*(leaves if first else ()), *nodes):
-            if program.ops[i] is not None and not self.uniform[i]:
+        kept: list[int] = []
+        if mine is not None and number == self.spans[self.loops.index(mine)].start:
+            turning = (*[leaf for leaf, _, _ in mine.carried], *mine.reads)
+            kept = [i for i in turning if i in self.histories or i in guards]
+        late = self._late()
+        if number < len(self.pieces) - 1:
+            for i in late:
+                sums.pop(i, None)
+                results.pop(i, None)
+            late = []
+        for i in (*(leaves if first else ()), *kept, *nodes, *late):
+            if program.ops[i] is not None and not self.uniform[i] and i not in late:
                 writer.node(i)
-            if self.checks[i] and not self.uniform[i]:
+            if self.checks[i] and not self.uniform[i] and i not in late:
                 if bad is None:
                     bad = writer.read("%here", self.bad_slot * slot_size)
                 bad = writer.watch(i, bad)
             if i in self.crossing[number]:
                 writer.write(writer.value(i), "%here", self.slots[i] * slot_size)
+            if i in self.histories and mine is not None:
+                writer.write(writer.value(i), self._turn(writer, "%here", self.histories[i], 1, slot_size), 0)
             for k in results.get(i, ()):
                 writer.write(writer.value(i), "%here", (self.result_slot + k) * slot_size)
             if i in guards:
@@ -584,28 +639,57 @@ class Plan:
                 bits, vector = f"<{self.width} x i1> {guard}", writer.vector
                 before = writer.assign(f"select {bits}, {vector} {one}, {vector} {before}")
             writer.write(before, "%here", offset)
+        return self._over_vectors(f"piece{number}", writer)
+
+    def _over_vectors(self, name: str, writer: LLVMWriter) -> str:
+        """The function that runs the code for the vectors `from` to `to` of the frame."""
         here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
         body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
-        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
-        return f"define internal void @piece{number}({arguments}) noinline {{\n{body}\nret void\n}}"
+        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to, i64 %turn"
+        return f"define internal void @{name}({arguments}) noinline {{\n{body}\nret void\n}}"
 
-    def _copies(self, name: str, which: int) -> str:
-        """The function that gives what is carried from turn to turn its numbers."""
+    def _load(self, mine: Loop | None) -> Callable[[LLVMWriter, int], str]:
+        """What loads a node that was computed elsewhere, in a loop or outside."""
+        program, size = self.program, 8 * self.width
+        others = {leaf: x.last(leaf) for x in self.loops if x is not mine for leaf in x.reads} | program.reads
 
         def load(writer: LLVMWriter, i: int) -> str:
             if i in self.shared:
                 return writer.read("%shared", self.shared[i] * size)
-            return writer.read("%here", self.slots[i] * self.stride)
+            if mine is not None and i in mine.reads:
+                return self._element(writer, mine.reads[i])
+            return self._element(writer, others[i]) if i in others else writer.read("%here", self.slots[i] * self.stride)
 
-        size = 8 * self.width
-        writer = LLVMWriter(self, self.width, load)
-        values = [writer.value(entry[which]) for entry in self.carried]
-        for (leaf, _, _), value in zip(self.carried, values):
+        return load
+
+    def _element(self, writer: LLVMWriter, read: Read) -> str:
+        """Load a number of a sequence."""
+        sequence, first, step = read.sequence, read.first, read.step
+        if isinstance(sequence, tuple):
+            name = self.tables.setdefault(sequence, f"@table{len(self.tables)}")
+            scalar = writer.assign(f"load double, ptr {self._turn(writer, name, first, step, 8)}, align 8")
+            return writer.splat(scalar)
+        if sequence == "parameters":
+            return writer.read(self._turn(writer, "%shared", first, step, 8 * self.width), 0)
+        if isinstance(sequence, int) and sequence in self.shared:
+            return writer.read("%shared", self.shared[sequence] * 8 * self.width)
+        start = self.histories[sequence] if isinstance(sequence, int) else 0
+        return writer.read(self._turn(writer, "%here", start + first, step, self.stride), 0)
+
+    def _turn(self, writer: LLVMWriter, pointer: str, first: int, step: int, size: int) -> str:
+        """Where the number at first + step * turn is, of numbers at such distances."""
+        if not step:
+            return writer.at(pointer, first * size)
+        offset = writer.assign(f"mul i64 %turn, {step * size}")
+        return writer.at(writer.assign(f"getelementptr i8, ptr {pointer}, i64 {offset}"), first * size)
+
+    def _copies(self, name: str, mine: Loop, which: int) -> str:
+        """The function that gives what is carried from turn to turn its numbers."""
+        writer = LLVMWriter(self, self.width, self._load(None if which == 1 else mine))
+        values = [writer.value(entry[which]) for entry in mine.carried]
+        for (leaf, _, _), value in zip(mine.carried, values):
             writer.write(value, "%here", self.slots[leaf] * self.stride)
-        here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
-        body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
-        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
-        return f"define internal void @{name}({arguments}) noinline {{\n{body}\nret void\n}}"
+        return self._over_vectors(name, writer)
 
     def _driver(self, once: int) -> str:
         """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""

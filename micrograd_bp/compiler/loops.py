@@ -199,12 +199,8 @@ def roll(
         i = int(marked.nodes[k])
         reads = {j: place[j] if not far else inside(j) for j, far in zip(program.operands[i], back[at:].tolist())}
         body.append(copy(k, reads.__getitem__))
-    rolled.loop = Loop(
-        begin,
-        len(rolled),
-        turns,
-        [(leaf, place[int(marked.nodes[start + k - period])], body[k]) for k, leaf in carried.items()],
-    )
+    carries = [(leaf, place[int(marked.nodes[start + k - period])], body[k]) for k, leaf in carried.items()]
+    rolled.loops = [Loop(begin, len(rolled), turns, carries)]
 
     for k, new in enumerate(body):
         place[int(marked.nodes[stop - period + k])] = new

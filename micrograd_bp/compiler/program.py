@@ -6,6 +6,7 @@ the table says of each op; equal nodes are merged, constants folded and dead nod
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -19,14 +20,35 @@ from micrograd_bp.value import Value
 Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A number of a sequence: in a loop the one at first + step * turn, elsewhere the first.
+
+    A sequence is "inputs", "parameters", some numbers, or a node of a loop: what it was in each turn.
+    """
+
+    sequence: str | tuple[float, ...] | int
+    first: int
+    step: int = 0
+
+
 @dataclass(slots=True)
 class Loop:
-    """Nodes from start to stop are computed so many times over."""
+    """Nodes from start to stop are computed so many times over. After it, they and its leaves are what they were last.
+
+    A carried leaf stands for a node before the loop, in the first turn, then for a node of the turn before.
+    """
 
     start: int
     stop: int
     count: int
-    carried: list[tuple[int, int, int]]  # leaves that stand for a node, before the first turn; then for another one
+    carried: list[tuple[int, int, int]] = field(default_factory=list)
+    reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for another number in each turn
+
+    def last(self, leaf: int) -> Read:
+        """What one of these stands for after the loop."""
+        read = self.reads[leaf]
+        return Read(read.sequence, read.first + read.step * (self.count - 1))
 
 
 @dataclass(slots=True)
@@ -50,7 +72,8 @@ class FlatProgram:
     raised: list[int] = field(default_factory=list)
     precise: set[int] = field(default_factory=set)  # computed exactly in any case, because guards read them
     labels: dict[int, str] = field(default_factory=dict)
-    loop: Loop | None = None  # rolled up; see loops.py
+    loops: list[Loop] = field(default_factory=list)  # one after the other; see loops.py
+    reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for one number of a sequence
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -94,6 +117,20 @@ class FlatProgram:
         made = FlatProgram(self.ops, self.operands, self.constants, self.inputs, self.parameters, outputs)
         made.raised, made.labels = self.raised, self.labels
         return made
+
+    def weighted(self) -> FlatProgram:
+        """The program whose first output is multiplied by a further input."""
+        made = copy.copy(self)
+        made.ops, made.operands = [*self.ops, None, mul], [*self.operands, (), (self.outputs[0], len(self))]
+        made.inputs, made.outputs = [*self.inputs, len(self)], [len(self) + 1, *self.outputs[1:]]
+        return made
+
+    def links(self) -> dict[int, tuple[int, ...]]:
+        """The leaves that stand for other nodes, and these."""
+        found: dict[int, tuple[int, ...]] = {}
+        for reads in (self.reads, *[loop.reads for loop in self.loops]):
+            found |= {leaf: (x.sequence,) for leaf, x in reads.items() if isinstance(x.sequence, int)}
+        return found | {leaf: (a, b) for loop in self.loops for leaf, a, b in loop.carried}
 
     @property
     def count(self) -> int:
@@ -353,26 +390,52 @@ class Lowering:
         program.parameters = [place[i] for i in source.parameters]
         for i, x in source.constants.items():
             place[i] = program.constant(x)
-        loop = source.loop
-        for i, _, _ in loop.carried if loop is not None else ():
-            place[i] = program.leaf()
+        for loop in source.loops:
+            for i, _, _ in loop.carried:
+                place[i] = program.leaf()
         precise = live(source, source.guards)
-        begin = end = 0
+        reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
+        made: dict[int, Read] = {}
+        spans = [[len(source), len(source)] for _ in source.loops]  # where the loops are in the new program
+        edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
-            if loop is not None and i == loop.start:
-                begin = len(program)
-            elif loop is not None and i == loop.stop:
-                end = len(program)
-            if op is not None:
+            if i in edges:
+                for k, loop in enumerate(source.loops):
+                    for end in (0, 1):
+                        if (loop.start, loop.stop)[end] == i:
+                            spans[k][end] = len(program)
+            if i in reads:
+                read = reads[i]
+                if isinstance(read.sequence, int):
+                    k = place[read.sequence]
+                    if k in program.constants or not self._varies(source, read.sequence, spans, place):
+                        place[i] = k  # it is the same in all turns
+                        continue
+                    read = Read(k, read.first, read.step)
+                place[i] = program.leaf()
+                made[place[i]] = read
+            elif op is not None:
                 self.exact = exact or precise[i]
                 self.nearly = nearly and not precise[i]
                 place[i] = self.apply(op, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
-        if loop is not None:
+        for loop, (start, stop) in zip(source.loops, spans):
             carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
-            program.loop = Loop(begin, end or len(program), loop.count, carried)
+            mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
+            program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
+        program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
         self._keep_errors(source, place)
+
+    def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:
+        """Whether a node of a loop is another number in each turn, as far as can be told from where it has its place."""
+        loop, (start, stop) = next(
+            (loop, span)
+            for loop, span in zip(source.loops, spans)
+            if loop.start <= i < loop.stop or i in loop.reads or any(i == leaf for leaf, _, _ in loop.carried)
+        )
+        leaves = [*loop.reads, *[leaf for leaf, _, _ in loop.carried]]
+        return start <= place[i] < stop or any(place[i] == place[leaf] for leaf in leaves)
 
     def _keep_errors(self, source: FlatProgram, place: list[int]) -> None:
         """Add checks for operations that may raise in a branch that a constant condition has simplified away."""
@@ -470,7 +533,7 @@ class Lowering:
 def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
     """Which nodes the roots depend on, not looking behind the nodes `stop`."""
     needed = [False] * len(program)
-    ends = set(stop)
+    ends, links = set(stop), program.links()
     waiting = list(roots)
     while waiting:
         for i in waiting:
@@ -479,8 +542,7 @@ def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -
             if needed[i] and i not in ends:
                 for k in program.operands[i]:
                     needed[k] = True
-        carried = program.loop.carried if program.loop is not None else []
-        waiting = [i for leaf, *nodes in carried if needed[leaf] for i in nodes if not needed[i]]
+        waiting = [i for leaf, nodes in links.items() if needed[leaf] for i in nodes if not needed[i]]
     return needed
 
 
