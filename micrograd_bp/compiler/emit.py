@@ -286,12 +286,6 @@ class Plan:
         self.loops = program.loops
         self.carried = [entry for loop in self.loops for entry in loop.carried]
         self.links = program.links()
-        self.kept = dict.fromkeys(  # nodes whose number in every turn is kept
-            read.sequence
-            for reads in (program.reads, *[loop.reads for loop in self.loops])
-            for read in reads.values()
-            if isinstance(read.sequence, int)
-        )
         self.turning = {  # what a loop computes, and its leaves
             *[i for x in self.loops for i in range(x.start, x.stop)],
             *[i for x in self.loops for i in (*x.reads, *[leaf for leaf, _, _ in x.carried])],
@@ -305,6 +299,15 @@ class Plan:
         expected = above(program, program.raised) if program.raised else [False] * len(program)
         watched = [n and not e for n, e in zip(live(program, roots, stop=program.raised), expected)]
         self.uses = self._uses(needed, roots)
+        self.loops = [self._needed(loop, needed) for loop in self.loops]
+        self.carried = [entry for loop in self.loops for entry in loop.carried]
+        self.links = {leaf: nodes for leaf, nodes in self.links.items() if needed[leaf]}
+        self.kept = dict.fromkeys(  # nodes whose number in every turn is kept
+            read.sequence
+            for reads in (program.reads, *[loop.reads for loop in self.loops])
+            for leaf, read in reads.items()
+            if needed[leaf] and isinstance(read.sequence, int)
+        )
         order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
@@ -331,6 +334,13 @@ class Plan:
     def _owners(self) -> list[Loop | None]:
         """The parts of the program: before, between and after the loops, and these."""
         return [None, *[x for loop in self.loops for x in (loop, None)]]
+
+    def _needed(self, loop: Loop, needed: list[bool]) -> Loop:
+        """The loop without what nobody reads."""
+        carried = [entry for entry in loop.carried if needed[entry[0]]]
+        reads = {leaf: read for leaf, read in loop.reads.items() if needed[leaf]}
+        idle = not carried and not any(needed[loop.start : loop.stop])
+        return Loop(loop.start, loop.stop, 1 if idle else loop.count, carried, reads)
 
     def _late(self) -> list[int]:
         """Results of loops, and leaves, that are given out or summed up: at the end, and not in each turn."""

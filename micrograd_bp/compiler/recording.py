@@ -92,6 +92,13 @@ class Recording:
         if not self.unfaithful and self._concerned((node,)) and not (what == "hash()" and _is_internal()):
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
 
+    def is_closed(self) -> bool:
+        """Whether all that it has is made of its own leaves, by ops of the table, whose rules ask for no number."""
+        for op in set(map(operator.attrgetter("op"), self.nodes)):
+            if op is not None and TABLE.get(op.name) is not op:
+                return False
+        return all(self.owns(x) for node in self.nodes for x in node.operands if isinstance(x, Value))
+
     @property
     def size(self) -> int:
         """The number of nodes, where a net input counts as the products and sums that it stands for."""

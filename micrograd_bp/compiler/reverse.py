@@ -37,6 +37,9 @@ class _Sweep:
         self.rules: dict[tuple[Op, tuple[float | None, ...], tuple[int, ...]], FlatProgram] = {}
         self.adjoints: dict[int, int] = {output: program.constant(1.0)}
         stop = self.size
+        if not source.loops:
+            self._as_eager(output)
+            stop = 0
         for loop in reversed(source.loops):
             self._straight(range(loop.stop, stop))
             self._reversed(loop)
@@ -109,6 +112,27 @@ class _Sweep:
         for i in reversed(nodes):
             if i in self.adjoints and self.relevant[i] and self.source.ops[i] is not None:
                 self._pass_on(i, self.adjoints, {})
+
+    def _as_eager(self, output: int) -> None:
+        """A program without loops in the order of Value.backward, so that sums of adjoints have its bits."""
+        source = self.source
+        operands = source.operands
+        uses = [0] * self.size
+        found = [output]
+        for i in found:  # the list grows meanwhile
+            for k in operands[i]:
+                if not uses[k] and source.ops[k] is not None:
+                    found.append(k)
+                uses[k] += 1
+        ready = [output]
+        while ready:
+            i = ready.pop()
+            if i in self.adjoints and self.relevant[i]:
+                self._pass_on(i, self.adjoints, {})
+            for k in operands[i]:
+                uses[k] -= 1
+                if not uses[k] and source.ops[k] is not None:
+                    ready.append(k)
 
     # --- a loop -----------------------------------------------------------------------------------------------------
 
