@@ -31,10 +31,10 @@ from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
-from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
+from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.recording import Recording
+from micrograd_bp.compiler.recording import Recording, exceptions
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.ops import Op, number
@@ -960,7 +960,9 @@ class Compiled:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        given = self._given(raw, inputs, recorded.owns, args, kwargs)
+        closed = recorded.size > HEAVY and (deferred is not None or recorded.is_closed())
+        own = recorded.owners(raw) if closed else recorded.owns
+        given = self._given(raw, inputs, own, args, kwargs, closed)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
@@ -1012,11 +1014,14 @@ class Compiled:
             order = [count + place[id(x)] if id(x) in place else next(plain) for x in result.entries]
             slopes = Slopes(order, len(variables))
             outputs += [output, *variables]
-        program, leaves = flatten(
-            outputs, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
-        )
+        if recorded.size > HEAVY and importlib.util.find_spec("numpy") is not None:
+            program, leaves = flatten_recording(recorded.nodes, outputs, inputs, guards, recorded.failed, exceptions)
+        else:
+            program, leaves = flatten(
+                outputs, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
+            )
         expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
-        linked = _depending(program) if slopes is None else []  # else no output does
+        linked = _depending(program) if leaves else []
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = GuardedProgram(program, slopes, leaves, result, list(numbers), expected, lines, linked, self.exact)
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
@@ -1069,14 +1074,18 @@ class Compiled:
         own: Callable[[Any], bool],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        closed: bool = False,
     ) -> Any:
-        """The function's result, with numbers in place of Values that depend on its arguments only."""
+        """The function's result, with numbers in place of Values that depend on its arguments only.
+
+        closed: those do that are its own.
+        """
         mine, scalar = set(inputs), _scalars((args, kwargs))
 
         def number_or_value(x: Any, kind: type) -> Any:
             if not isinstance(x, Value):
                 return x
-            if own is _any_node:
+            if own is _any_node or (closed and own(x)):
                 return kind(x._data)
             foreign = any(node.op is None and node not in mine and not own(node) for node in topological_order(x))
             return x if foreign else kind(x._data)

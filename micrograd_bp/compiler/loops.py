@@ -7,12 +7,11 @@ period before is carried from turn to turn. The numbers of a rolled program are 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.program import FlatProgram, Loop, live
+from micrograd_bp.compiler.program import FlatProgram, Loop, Ops, live, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,13 +80,9 @@ def _marked(program: FlatProgram) -> tuple[Marked, Any]:
     import numpy as np
 
     n = len(program)
-    ops: list[Any] = list(dict.fromkeys(program.ops))
-    codes = {op: k for k, op in enumerate(ops)}
-    code = np.fromiter(map(codes.__getitem__, program.ops), np.int64, n)
-    counts = np.fromiter(map(len, program.operands), np.int64, n)
-    computed = code != codes.get(None, -1)
+    ops, code, counts, child = table(program)
+    computed = code != (ops.index(None) if None in ops else -1)
     nodes = np.flatnonzero(computed)
-    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int64, int(counts.sum()))
     owner = np.repeat(np.arange(n), counts)
     position = np.cumsum(computed) - 1
     last = np.zeros(n, np.int64)
@@ -129,7 +124,8 @@ def roll(
     """The program as a loop with what is before and after it, and its guards; None where there is none that pays."""
     if len(program) < SMALL or program.raised:
         return None
-    program, guards = _interleaved(program, guards)
+    if not isinstance(program.ops, Ops):  # else all stands where it was made
+        program, guards = _interleaved(program, guards)
     marked, mark = _marked(program)
     start, period, turns = _stretch(mark)
     first, child, back, position = marked.first, marked.child, marked.back, marked.position

@@ -7,15 +7,20 @@ the table says of each op; equal nodes are merged, constants folded and dead nod
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import random
-from collections.abc import Callable, Container, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number
-from micrograd_bp.value import Value
+from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number, pos
+from micrograd_bp.value import Value, flat, marked
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
 
@@ -74,6 +79,7 @@ class FlatProgram:
     labels: dict[int, str] = field(default_factory=dict)
     loops: list[Loop] = field(default_factory=list)  # one after the other; see loops.py
     reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for one number of a sequence
+    longest: int = 0  # the number of operations, sums apart, that wait for one another; 0: it is not known
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -171,6 +177,129 @@ def flatten(
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
+    return program, leaves
+
+
+class Ops(Sequence[Any]):
+    """The ops of a large program: a number for each node, in 4 bytes."""
+
+    def __init__(self, code: np.ndarray[Any, Any], ops: list[Op | None]) -> None:
+        self.code, self.ops = code, ops
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [*map(self.ops.__getitem__, self.code[i].tolist())]
+        return self.ops[self.code[i]]
+
+    def __iter__(self) -> Iterator[Op | None]:
+        return map(self.ops.__getitem__, self.code.tolist())
+
+
+class Operands(Sequence[Any]):
+    """The operands of a large program, all in one array."""
+
+    def __init__(self, counts: np.ndarray[Any, Any], child: np.ndarray[Any, Any]) -> None:
+        import numpy as np
+
+        self.child, self.first = child, np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=self.first[1:])
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        k = i + len(self) if i < 0 else i
+        return tuple(self.child[self.first[k] : self.first[k + 1]].tolist())
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        child, first = self.child.tolist(), self.first.tolist()
+        return (tuple(child[a:b]) for a, b in itertools.pairwise(first))
+
+
+def table(program: FlatProgram) -> tuple[list[Op | None], Any, Any, Any]:
+    """The distinct ops of a program; the number of each node's, of its operands, and all operands, as arrays."""
+    import numpy as np
+
+    n = len(program)
+    if isinstance(program.ops, Ops) and isinstance(program.operands, Operands):
+        return program.ops.ops, program.ops.code, np.diff(program.operands.first), program.operands.child
+    ops: list[Op | None] = list(dict.fromkeys(program.ops))
+    codes = {op: k for k, op in enumerate(ops)}
+    code = np.fromiter(map(codes.__getitem__, program.ops), np.int32, n)
+    counts = np.fromiter(map(len, program.operands), np.int32, n)
+    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int32, int(counts.sum()))
+    return ops, code, counts, child
+
+
+def flatten_recording(
+    nodes: list[Value],
+    outputs: Sequence[Value | float],
+    inputs: Sequence[Value],
+    guards: Sequence[Value],
+    raised: Sequence[Value],
+    may_raise: Callable[[Op], Any],
+) -> tuple[FlatProgram, list[Value]]:
+    """Make a program of all nodes of a long recording, in the order of their creation; otherwise as `flatten`."""
+    import numpy as np
+
+    ops, *arrays, numbers, own_leaves, foreign, ends = flat(nodes, [*outputs, *inputs, *guards, *raised])
+    code, counts, child = [np.frombuffer(x, np.int32) if len(x) else np.zeros(0, np.int32) for x in arrays]
+    needed = array("b", bytes(len(code)))
+    wanted, roots = np.frombuffer(needed, np.int8), np.frombuffer(ends, np.int32)
+    wanted[roots[roots >= 0]] = 1
+    free = ops.index(add) if add in ops else -1
+    marked(*arrays, needed, free)
+    risky = np.array([bool(may_raise(op)) for op in [*ops, pos]])  # for the code -1: a leaf
+    checks = np.flatnonzero((wanted == 0) & risky[code] & (code >= 0))
+    wanted[checks] = 1
+    longest = marked(*arrays, needed, free)
+    program = FlatProgram()
+    program.longest = longest
+    last = len(outputs) + len(inputs)
+    given = roots[len(outputs) : last]
+    own = np.flatnonzero(code < 0)
+    constant = (wanted[own] != 0) & ~np.isin(own, given)
+    own_leaves = [own_leaves[k] for k in np.flatnonzero(constant).tolist()]
+    own = own[constant]
+    kept = (wanted != 0) & (code >= 0)
+    edges = np.repeat(kept, counts)
+    child, owner_counts = child[edges], counts[kept]
+    read = np.concatenate((child, roots))
+    outer = np.unique(read[(read < 0) & (read % 2 == 0)])[::-1]  # -2, -4, ...
+    first_number = len(inputs) + len(outer)
+    first_own = first_number + len(numbers)
+    start = first_own + len(own)
+    place = np.full(len(code), -1, np.int32)
+    place[given] = np.arange(len(inputs))
+    place[own] = first_own + np.arange(len(own))
+    place[kept] = start + np.arange(int(kept.sum()))
+    other = np.full(2 * len(foreign) + 2, -1, np.int32)
+    other[-outer] = len(inputs) + np.arange(len(outer))
+
+    def placed(x: Any) -> Any:
+        found = np.where(x >= 0, place[np.maximum(x, 0)], first_number + (-1 - x) // 2)
+        return np.where((x < 0) & (x % 2 == 0), other[np.where(x < 0, -x, 0) % len(other)], found).astype(np.int32)
+
+    codes = np.concatenate((np.full(start, len(ops), np.int32), code[kept]))
+    program.ops = Ops(codes, [*ops, None])  # type: ignore[assignment]
+    counted = np.concatenate((np.zeros(start, np.int32), owner_counts))
+    program.operands = Operands(counted, placed(child))  # type: ignore[assignment]
+    program.inputs = list(range(len(inputs)))
+    program.parameters = list(range(len(inputs), first_number))
+    program.constants = dict(enumerate(numbers, first_number))
+    program.constants |= {first_own + k: x._data for k, x in enumerate(own_leaves)}
+    where = placed(roots).tolist()
+    program.outputs = where[: len(outputs)]
+    program.guards = where[last : last + len(guards)]
+    program.raised = where[last + len(guards) :]
+    program.checks = placed(checks.astype(np.int32)).tolist()
+    leaves = [foreign[-k // 2 - 1] for k in outer.tolist()]
+    program.labels = {i: x.label for i, x in enumerate([*inputs, *leaves]) if x.label}
     return program, leaves
 
 
