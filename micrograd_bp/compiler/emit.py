@@ -47,8 +47,8 @@ def hexadecimal(x: float) -> str:
 class LLVMWriter:
     """Straight-line LLVM code for nodes of a program, `width` rows at a time."""
 
-    def __init__(self, plan: Plan, width: int, load: Callable[[LLVMWriter, int], str]) -> None:
-        self.plan, self.width, self.load = plan, width, load
+    def __init__(self, plan: Plan, width: int, load: Callable[[LLVMWriter, int], str], prefix: str = "%t") -> None:
+        self.plan, self.width, self.load, self.prefix = plan, width, load, prefix
         self.program = plan.program
         self.vector = f"<{width} x double>"
         self.lines: list[str] = []
@@ -68,7 +68,7 @@ class LLVMWriter:
         return "<" + ", ".join([f"double {hexadecimal(x)}"] * self.width) + ">"
 
     def assign(self, text: str) -> str:
-        name = f"%t{len(self.lines)}"
+        name = f"{self.prefix}{len(self.lines)}"
         self.lines.append(f"{name} = {text}")
         return name
 
@@ -262,10 +262,59 @@ def interleaved(program: FlatProgram, order: list[int], uses: list[int]) -> list
     return result
 
 
+class Registers:
+    """The code of a loop whose carried numbers stay in registers from turn to turn."""
+
+    def __init__(self, plan: Plan, mine: Loop, writer: LLVMWriter) -> None:
+        self.plan, self.mine, self.writer = plan, mine, writer
+        self.before = LLVMWriter(plan, plan.width, writer.load, "%b")  # the code before the loop
+        self.slots: dict[int, str] = {}  # of the frame, carried too
+        inside = writer.load
+        writer.names = {leaf: f"%c{leaf}" for leaf, _, _ in mine.carried}
+        writer.load = lambda writer, i: inside(writer, i) if i in mine.reads else self.before.value(i)
+
+    def carry(self, slot: int) -> str:
+        """Carry what stands in a slot of the frame."""
+        self.slots[slot] = f"%s{slot}"
+        return self.slots[slot]
+
+    def text(self, name: str, found: dict[int, str]) -> str:
+        """The function; found: what the slots hold after a turn."""
+        plan, writer, before = self.plan, self.writer, self.before
+        after = [(leaf, writer.value(k)) for leaf, _, k in self.mine.carried]
+        starts = {f"%c{leaf}": before.value(k) for leaf, k, _ in self.mine.carried}
+        starts |= {x: before.read("%here", slot * plan.stride) for slot, x in self.slots.items()}
+        ends = {f"%c{leaf}": x for leaf, x in after} | {self.slots[slot]: x for slot, x in found.items()}
+        kind = writer.vector
+        phis = "\n".join(f"{x} = phi {kind} [{starts[x]}, %entry], [{ends[x]}, %again]" for x in starts)
+        last = LLVMWriter(plan, plan.width, writer.load, "%a")
+        for slot, x in found.items():
+            last.write(x, "%here", slot * plan.stride)
+        lines = ["\n".join(x.lines) for x in (before, writer, last)]
+        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to, i64 %none"
+        return f"""define internal void @{name}({arguments}) noinline {{
+entry:
+%here = getelementptr {kind}, ptr %frame, i64 0
+{lines[0]}
+br label %again
+again:
+%turn = phi i64 [0, %entry], [%next, %again]
+{phis}
+{lines[1]}
+%next = add i64 %turn, 1
+%more = icmp ult i64 %next, {self.mine.count}
+br i1 %more, label %again, label %done
+done:
+{lines[2]}
+ret void
+}}"""
+
+
 class Plan:
     """What is computed where: once a call, or for every vector of rows; in one function, or in many.
 
     `results` are stored row by row, `sums` are summed over the rows; a guard is a node and whether it must be true.
+    single: there is one row at a time.
     """
 
     def __init__(
@@ -276,8 +325,9 @@ class Plan:
         guards: Sequence[tuple[int, bool]],
         exact: bool,
         machine: Host,
+        single: bool = False,
     ) -> None:
-        self.program, self.exact, self.host = program, exact, machine
+        self.program, self.exact, self.host, self.single = program, exact, machine, single
         self.results, self.guards = list(results), list(guards)
         self.declarations: dict[str, str] = {}
         self.tables: dict[tuple[float, ...], str] = {}  # constants that are read by the turn
@@ -311,6 +361,9 @@ class Plan:
         order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
+        outside = [i for i in order if not any(x.start <= i < x.stop for x in self.loops)]
+        self.read_after = {k for i in outside for k in program.operands[i]}
+        self.read_after.update(roots, (i for nodes in self.links.values() for i in nodes))
         ends = [0, *[i for loop in self.loops for i in (loop.start, loop.stop)], len(program)]
         parts = [self.every[bisect_left(self.every, a) : bisect_left(self.every, b)] for a, b in itertools.pairwise(ends)]
         parts = [interleaved(program, part, self.uses) for part in parts]
@@ -320,7 +373,7 @@ class Plan:
         self.checks = self._checks(watched)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
-        self.width = 1 if exact and sums else machine.lanes
+        self.width = 1 if single or (exact and sums) else machine.lanes
         cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
         self.pieces = [piece for pieces in cut for piece in pieces]
         starts = [0, *itertools.accumulate(map(len, cut))]
@@ -477,7 +530,7 @@ class Plan:
             self.crossing = [set(piece) for piece in crossing]
         else:
             self.crossing = [set()]
-        vectors = max(1, min(16, (1 << 17) // (8 * width * count)))
+        vectors = 1 if self.single else max(1, min(16, (1 << 17) // (8 * width * count)))
         self.rows = vectors * width
         # From slot to slot an odd number of vectors: a power of two would use few of the cache's places (7 % slower).
         self.stride = (vectors | 1) * 8 * width
@@ -524,6 +577,8 @@ class Plan:
         lines = [f"call void @piece{k}({arguments}0)" for k in range(len(pieces))]
         for k in reversed(range(len(self.loops))):
             span, mine = self.spans[k], self.loops[k]
+            if self._in_registers(mine):
+                continue
             pieces += [self._copies(f"begin{k}", mine, 1), self._copies(f"go_on{k}", mine, 2)]
             first = "\n".join([f"call void @begin{k}({arguments}0)", *lines[span.start : span.stop]])
             turn = [f"%before{k} = sub i64 %turn{k}, 1\ncall void @go_on{k}({arguments}%before{k})"]
@@ -593,6 +648,7 @@ class Plan:
 
         mine = next((x for x, span in zip(self.loops, self.spans) if number in span), None)
         writer = LLVMWriter(self, self.width, self._load(mine))
+        registers = Registers(self, mine, writer) if mine is not None and self._in_registers(mine) else None
         bad = guard = None
         sums: dict[int, list[int]] = {}
         for k, (varying, _) in enumerate(self.sums):
@@ -611,6 +667,10 @@ class Plan:
         if mine is not None and number == self.spans[self.loops.index(mine)].start:
             turning = (*[leaf for leaf, _, _ in mine.carried], *mine.reads)
             kept = [i for i in turning if i in self.histories or i in guards]
+        if registers is not None:
+            for leaf, _, _ in mine.carried if mine is not None else ():
+                if leaf in self.read_after:
+                    writer.write(writer.value(leaf), "%here", self.slots[leaf] * slot_size)
         late = self._late()
         if number < len(self.pieces) - 1:
             for i in late:
@@ -622,7 +682,7 @@ class Plan:
                 writer.node(i)
             if self.checks[i] and not self.uniform[i] and i not in late:
                 if bad is None:
-                    bad = writer.read("%here", self.bad_slot * slot_size)
+                    bad = self._so_far(writer, registers, self.bad_slot)
                 bad = writer.watch(i, bad)
             if i in self.crossing[number]:
                 writer.write(writer.value(i), "%here", self.slots[i] * slot_size)
@@ -639,17 +699,27 @@ class Plan:
             for k in sums.get(i, ()):
                 total = writer.multiply_add(i, writer.read("%sums", k * size), self.exact)
                 writer.write(total, "%sums", k * size)
-        if bad is not None:
-            writer.write(bad, "%here", self.bad_slot * slot_size)
+        found = {} if bad is None else {self.bad_slot: bad}
         if self.guards and (guard is not None or first):
-            offset = self.guard_slot * slot_size
-            before = writer.literal(0.0) if first else writer.read("%here", offset)
+            before = writer.literal(0.0) if first else self._so_far(writer, registers, self.guard_slot)
             if guard is not None:
                 one = writer.literal(1.0)
                 bits, vector = f"<{self.width} x i1> {guard}", writer.vector
                 before = writer.assign(f"select {bits}, {vector} {one}, {vector} {before}")
-            writer.write(before, "%here", offset)
+            found[self.guard_slot] = before
+        if registers is not None:
+            return registers.text(f"piece{number}", found)
+        for slot, value in found.items():
+            writer.write(value, "%here", slot * slot_size)
         return self._over_vectors(f"piece{number}", writer)
+
+    def _so_far(self, writer: LLVMWriter, registers: Registers | None, slot: int) -> str:
+        """What the checks or guards have found before."""
+        return writer.read("%here", slot * self.stride) if registers is None else registers.carry(slot)
+
+    def _in_registers(self, mine: Loop) -> bool:
+        """Whether what a loop carries stays in registers: where its body is one piece, and the frame one vector."""
+        return self.rows == self.width and len(self.spans[self.loops.index(mine)]) == 1
 
     def _over_vectors(self, name: str, writer: LLVMWriter) -> str:
         """The function that runs the code for the vectors `from` to `to` of the frame."""

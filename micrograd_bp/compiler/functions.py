@@ -248,6 +248,7 @@ class GuardedProgram:
     replayed: Callable[..., tuple[float, ...]] | None = None
     asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
     whole: FlatProgram | None = None
+    single: bool = False  # it is called for one row at a time
 
     @property
     def program(self) -> FlatProgram:
@@ -294,7 +295,8 @@ class GuardedProgram:
             program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
             guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
-            self.native = Native(program, program.outputs, [], guards, self.exact)
+            single = self.single and bool(program.loops)
+            self.native = Native(program, program.outputs, [], guards, self.exact, single)
         if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
@@ -618,6 +620,7 @@ class Compiled:
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
+        self.single = True  # its calls are of one row each, unless it is a batch
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -1024,6 +1027,7 @@ class Compiled:
         linked = _depending(program) if leaves else []
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = GuardedProgram(program, slopes, leaves, result, list(numbers), expected, lines, linked, self.exact)
+        path.single = not isinstance(self.function, Vmap) and self.single
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
