@@ -365,7 +365,9 @@ class Plan:
         self.read_after = {k for i in outside for k in program.operands[i]}
         self.read_after.update(roots, (i for nodes in self.links.values() for i in nodes))
         ends = [0, *[i for loop in self.loops for i in (loop.start, loop.stop)], len(program)]
-        parts = [self.every[bisect_left(self.every, a) : bisect_left(self.every, b)] for a, b in itertools.pairwise(ends)]
+        parts = [
+            self.every[bisect_left(self.every, a) : bisect_left(self.every, b)] for a, b in itertools.pairwise(ends)
+        ]
         parts = [interleaved(program, part, self.uses) for part in parts]
         self.every = [i for part in parts for i in part]
         turns = [1 if loop is None else loop.count for loop in self._owners()]
@@ -738,7 +740,9 @@ class Plan:
                 return writer.read("%shared", self.shared[i] * size)
             if mine is not None and i in mine.reads:
                 return self._element(writer, mine.reads[i])
-            return self._element(writer, others[i]) if i in others else writer.read("%here", self.slots[i] * self.stride)
+            return (
+                self._element(writer, others[i]) if i in others else writer.read("%here", self.slots[i] * self.stride)
+            )
 
         return load
 

@@ -680,7 +680,7 @@ class Compiled:
             "paths": len(paths),
             "rows": [path.rows for path in paths],
             "eager": sum(signature.eager for signature in list(self._signatures.values())),
-            "recorded": [path.program.count for path in paths],
+            "recorded": [(path.whole or path.forward).count for path in paths],
             "compiled": [path.program.count if path.native is None else path.native.count for path in paths],
         }
 
@@ -964,7 +964,8 @@ class Compiled:
                     written_back(copies)
         signature.used += 1
         closed = recorded.size > HEAVY and (deferred is not None or recorded.is_closed())
-        own = recorded.owners(raw) if closed else recorded.owns
+        known = () if deferred is None else (deferred[0], *deferred[2])
+        own = recorded.owners(raw, known) if closed else recorded.owns
         given = self._given(raw, inputs, own, args, kwargs, closed)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
@@ -981,6 +982,8 @@ class Compiled:
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
             return given, None
         path = self._path(recorded, result, inputs, numbers, args, deferred)
+        raw = deferred = None
+        recorded.nodes.clear()  # the graph is gone before its program is compiled
         if not path.compile(not signature.heavy or signature.used >= self.pays):
             signature.irregular = True
             return given, None

@@ -141,6 +141,8 @@ class FlatProgram:
     @property
     def count(self) -> int:
         """The number of nodes that are no leaves."""
+        if isinstance(self.ops, Ops):
+            return len(self.ops) - int((self.ops.code == self.ops.ops.index(None)).sum())
         return sum(op is not None for op in self.ops)
 
 
@@ -267,23 +269,25 @@ def flatten_recording(
     own_leaves = [own_leaves[k] for k in np.flatnonzero(constant).tolist()]
     own = own[constant]
     kept = (wanted != 0) & (code >= 0)
-    edges = np.repeat(kept, counts)
-    child, owner_counts = child[edges], counts[kept]
-    read = np.concatenate((child, roots))
-    outer = np.unique(read[(read < 0) & (read % 2 == 0)])[::-1]  # -2, -4, ...
+    every = bool((kept | (code < 0)).all())  # leaves have no operands
+    child, owner_counts = child if every else child[np.repeat(kept, counts)], counts[kept]
+    outer = np.zeros(0, np.int32)
+    if foreign:
+        read = np.concatenate((child, roots))
+        outer = np.unique(read[(read < 0) & (read % 2 == 0)])[::-1]  # -2, -4, ...
     first_number = len(inputs) + len(outer)
     first_own = first_number + len(numbers)
     start = first_own + len(own)
-    place = np.full(len(code), -1, np.int32)
-    place[given] = np.arange(len(inputs))
-    place[own] = first_own + np.arange(len(own))
-    place[kept] = start + np.arange(int(kept.sum()))
-    other = np.full(2 * len(foreign) + 2, -1, np.int32)
-    other[-outer] = len(inputs) + np.arange(len(outer))
+    shift = 2 * max(len(foreign), len(numbers)) + 1
+    place = np.full(shift + len(code), -1, np.int32)  # of what is written as a number, from -shift on
+    place[shift + outer] = len(inputs) + np.arange(len(outer))
+    place[shift - 1 - 2 * np.arange(len(numbers))] = first_number + np.arange(len(numbers))
+    place[shift + given] = np.arange(len(inputs))
+    place[shift + own] = first_own + np.arange(len(own))
+    place[shift:][kept] = start + np.arange(int(kept.sum()), dtype=np.int32)
 
     def placed(x: Any) -> Any:
-        found = np.where(x >= 0, place[np.maximum(x, 0)], first_number + (-1 - x) // 2)
-        return np.where((x < 0) & (x % 2 == 0), other[np.where(x < 0, -x, 0) % len(other)], found).astype(np.int32)
+        return place[x + np.int32(shift)]
 
     codes = np.concatenate((np.full(start, len(ops), np.int32), code[kept]))
     program.ops = Ops(codes, [*ops, None])  # type: ignore[assignment]
@@ -297,7 +301,7 @@ def flatten_recording(
     program.outputs = where[: len(outputs)]
     program.guards = where[last : last + len(guards)]
     program.raised = where[last + len(guards) :]
-    program.checks = placed(checks.astype(np.int32)).tolist()
+    program.checks = placed(checks).tolist()
     leaves = [foreign[-k // 2 - 1] for k in outer.tolist()]
     program.labels = {i: x.label for i, x in enumerate([*inputs, *leaves]) if x.label}
     return program, leaves

@@ -103,9 +103,10 @@ class Recording:
     @property
     def size(self) -> int:
         """The number of nodes, where a net input counts as the products and sums that it stands for; of many, nearly."""
-        for node in itertools.islice(self.nodes, self._sized, MANY):
-            self._size += len(node.operands) - 1 if node.op is net_input else 1
-            self._sized += 1
+        if self._sized < MANY:
+            for node in self.nodes[self._sized : MANY]:
+                self._size += len(node.operands) - 1 if node.op is net_input else 1
+                self._sized += 1
         return self._size + len(self.nodes) - self._sized
 
     # --- what is made of it -----------------------------------------------------------------------------------------
@@ -118,11 +119,13 @@ class Recording:
             self._counted += 1
         return id(node) in self._ids
 
-    def owners(self, tree: Any) -> Callable[[Any], bool]:
-        """`owns` for the Values in a tree alone, without a set of all nodes."""
+    def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool]:
+        """`owns` for the Values in a tree alone, some of which are known to be its own, without a set of all nodes."""
         leaves = trees.leaves(tree)
         values = [x for leaf in leaves for x in (trees.elements(leaf) if trees.is_array(leaf) else (leaf,))]
-        mine = {id(x) for x in values if isinstance(x, Value)}.intersection(map(id, self.nodes))
+        own = {*map(id, known)}
+        asked = {id(x) for x in values if isinstance(x, Value)} - own
+        mine = own | asked.intersection(map(id, self.nodes)) if asked else own
         return lambda node: id(node) in mine
 
     @contextmanager

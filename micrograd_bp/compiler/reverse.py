@@ -150,7 +150,9 @@ class _Sweep:
         last = loop.count - 1
         for i in kept:
             read = loop.reads.get(i)
-            again = Read(i, last, -1) if read is None else Read(read.sequence, read.first + read.step * last, -read.step)
+            again = (
+                Read(i, last, -1) if read is None else Read(read.sequence, read.first + read.step * last, -read.step)
+            )
             place[i] = program.leaf()
             reads[place[i]] = again
         passed = {after: leaf for leaf, _, after in loop.carried if self.relevant[leaf] and self.relevant[after]}
