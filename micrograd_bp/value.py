@@ -15,24 +15,41 @@ import math
 import operator
 import os
 import reprlib
-import sys
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
+from micrograd_bp._engine.flattening import flat, listening, marked
 from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
-    copied,
-    general_net_input,
+    copy_help,
     give_methods,
     micrograd_arguments,
     operators,
     sign_operator,
 )
 from micrograd_bp._engine.signatures import Arithmetic
+from micrograd_bp._engine.sweeps import (
+    Step,
+    add_to_grads,
+    count_uses,
+    graph_partials,
+    pull,
+    pushed,
+    read_data,
+    slope_rows,
+    slopes,
+    topological_order,
+)
 from micrograd_bp.ops import RECORDINGS, Op, number
+
+# fmt: off
+__all__ = [
+    "Value", "add_to_grads", "all_leaves", "engine_name", "flat", "gradients", "listening",
+    "marked", "pushed", "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
+]
+# fmt: on
 
 
 class Value(Arithmetic):
@@ -190,7 +207,7 @@ class Value(Arithmetic):
             6.0
         """
         seed = number(seed, "backward")
-        uses = _uses(self)
+        uses = count_uses((self,))
         by_hand = False
         for node in uses:
             if node.op is not None:
@@ -212,91 +229,19 @@ class Value(Arithmetic):
                         ready.append(operand)
         return None
 
-    def __float__(self) -> float:
-        raise TypeError(
-            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; "
-            "an array that is to hold Values has dtype object"
-        )
-
-    def __format__(self, spec: str) -> str:
-        return format(self.data, spec) if spec else repr(self)
-
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        attributes = {"grad": self.grad, **self._attributes()}
-        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
-
-    def __copy__(self) -> Any:
-        return copied(self, Value)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copied(self, Value, memo)
-
     def _attributes(self) -> dict[str, Any]:
         """What a program gave to this node beside a Value's own attributes."""
         return self.__dict__
-
-    @property
-    def _prev(self) -> set[Value]:  # as in micrograd, where a constant is a node as well
-        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
-
-    @property
-    def _op(self) -> str:
-        return self.op.symbol if self.op is not None else ""
 
 
 def _step_back(output: Value) -> None:
     """The rest of `backward` where a node has a `_backward` of its own: every node's, in its turn."""
     for node in reversed(topological_order(output)):
         node._backward()
-
-
-def _uses(output: Value) -> dict[Value, int]:
-    """Every node that the output depends on, with the number of times it is an operand."""
-    uses, nodes = {output: 0}, [output]
-    for node in nodes:  # the list grows meanwhile
-        for operand in node.operands:
-            if isinstance(operand, Value):
-                if operand in uses:
-                    uses[operand] += 1
-                else:
-                    uses[operand] = 1
-                    nodes.append(operand)
-    return uses
-
-
-def topological_order(output: Value) -> list[Value]:
-    """Every node that the output depends on, each after its operands, the output last.
-
-    Args:
-        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
-
-    Returns:
-        A list of nodes, leaves among them, each once.
-
-    Source:
-        Kahn, Topological sorting of large networks, 1962, from the output back.
-
-    Example:
-        >>> x = Value(2.0)
-        >>> [node.data for node in topological_order(x * x + 1.0)]
-        [2.0, 4.0, 5.0]
-    """
-    uses = _uses(output)
-    order, ready = [], [output]
-    while ready:
-        node = ready.pop()
-        order.append(node)
-        for operand in node.operands:
-            if isinstance(operand, Value):
-                uses[operand] = left = uses[operand] - 1
-                if not left:
-                    ready.append(operand)
-    order.reverse()
-    return order
 
 
 def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
@@ -329,36 +274,15 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
     for node in order:
         if not relevant.isdisjoint(node.operands):
             relevant.add(node)
-    adjoints: dict[Value, Value | float] = {output: 1.0}
-    for node in reversed(order):
-        if node.op is None or node not in relevant or node not in adjoints:
-            continue
-        for operand, partial in zip(node.operands, _partials(node, node.op), strict=True):
-            if operand in relevant:
-                term = _product(adjoints[node], partial)
-                if isinstance(term, Value) or term:
-                    adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
+    adjoints: dict[Value, Any] = {output: 1.0}
+
+    def steps() -> Iterator[Step]:
+        for node in reversed(order):
+            if node in adjoints and node in relevant and node.op is not None:  # whose adjoint is complete by now
+                yield node, node.operands, graph_partials(node, node.op)
+
+    pull(steps(), adjoints, relevant)
     return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
-
-
-def slopes(output: Value, inputs: Sequence[Value]) -> list[float]:
-    """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched.
-
-    >>> x = Value(3.0)
-    >>> slopes(x * x, [x]), x.grad
-    ([6.0], 0.0)
-    """
-    order = topological_order(output)
-    if any(type(node.op) is ByHand for node in order):
-        return _slopes_by_hand(order, inputs)
-    adjoints = {output: 1.0}
-    for node in reversed(order):
-        adjoint = adjoints.get(node, 0.0)
-        if adjoint:
-            for operand, partial in zip(node.operands, node._partials):
-                if partial and isinstance(operand, Value):
-                    adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
-    return [adjoints.get(x, 0.0) for x in inputs]
 
 
 def variables(numbers: Iterable[float]) -> list[Value]:
@@ -366,211 +290,9 @@ def variables(numbers: Iterable[float]) -> list[Value]:
     return list(map(Value, numbers))
 
 
-def net_input(w: Any, x: Any, b: Any = None) -> Any:
-    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
-
-    Its grad is the unit's delta.
-
-    Args:
-        w: The weights, Values or numbers.
-        x: The inputs, as many as there are weights.
-        b: The bias, if there is one.
-
-    Returns:
-        A Value, or a float where all of them are numbers.
-
-    Raises:
-        ValueError: There are more weights than inputs, or fewer.
-        TypeError: One of them is no real number.
-
-    Source:
-        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
-
-    Example:
-        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
-        >>> net = net_input(w, x, b=0.5)
-        >>> net, net.partials
-        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
-    """
-    if not RECORDINGS and len(w) == len(x):
-        args = (*w, *x) if b is None else (b, *w, *x)
-        if {Value} <= {*map(type, args)} <= {Value, float}:
-            data = [y._data if type(y) is Value else y for y in args]
-            node = Value.__new__(Value)
-            start, n = len(args) % 2, len(args) - len(x)
-            total = data[0] if start else data[0] * data[n]
-            for wi, xi in zip(data[1:n], data[n + 1 - start :]):
-                total = total + wi * xi
-            node._data = total
-            node._grad = 0.0
-            node._label = ""
-            node.op = ops.net_input
-            node.operands = args
-            node._partials = (*(1.0,) * start, *data[n:], *data[start:n])
-            return node
-    return general_net_input(w, x, b)
-
-
-def layer_outputs(kind: Any, neurons: list[Any], x: Any) -> list[Any]:
-    """The outputs of all neurons for the inputs x."""
-    return [neuron(x) for neuron in neurons]
-
-
-def _slopes_by_hand(order: Sequence[Value], inputs: Sequence[Value]) -> list[float]:
-    """`slopes` where a node has a `_backward` of its own, which adds to grads: they are put back afterwards."""
-    kept = [(node, node._grad) for node in {*order, *inputs}]
-    try:
-        for node, _ in kept:
-            node._grad = 0.0
-        order[-1].backward()
-        return [x._grad for x in inputs]
-    finally:
-        for node, grad in kept:
-            node._grad = grad
-
-
 def all_leaves(values: Sequence[Any]) -> bool:
     """Whether all are Values, and none the result of an operation."""
     return all(type(x) is Value and x.op is None for x in values)
-
-
-def pushed(outputs: Sequence[Value], inputs: Sequence[Value], tangents: Sequence[float]) -> list[float]:
-    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats.
-
-    >>> x, y = Value(3.0), Value(2.0)
-    >>> pushed([x * y, x + y], [x, y], [1.0, 10.0])
-    [32.0, 11.0]
-    """
-    known: dict[Value | float, float] = dict(zip(inputs, tangents))
-    for node in dict.fromkeys(node for output in outputs for node in topological_order(output)):
-        if node not in known:
-            for operand, partial in zip(node.operands, node._partials):
-                tangent = known.get(operand, 0.0)
-                if tangent and partial:  # 0 times anything is 0
-                    known[node] = known.get(node, 0.0) + tangent * partial
-    return [known.get(x, 0.0) for x in outputs]
-
-
-def read_data(values: Sequence[Value]) -> array[float]:
-    """The data of the Values, as an array of doubles: what a compiled program reads."""
-    return array("d", [x._data for x in values])
-
-
-def add_to_grads(values: Sequence[Value], slopes: Sequence[float]) -> None:
-    """Add to the grad of each Value its slope: what a compiled program leaves behind."""
-    for x, slope in zip(values, slopes):
-        x._grad += number(slope)
-
-
-def _partials(node: Value, op: Op) -> tuple[Value | float, ...]:
-    """The local derivatives of a node as graphs: its row's rule, run on the operands themselves."""
-    if type(op) is ByHand:
-        return op.partials(node, *node.operands)
-    try:
-        partials = op.rule_of_values(node, *node.operands)
-    except (ArithmeticError, ValueError):
-        partials = op.partials(node, *node.operands)
-    now = tuple([partial._data if isinstance(partial, Value) else partial for partial in partials])
-    if now != node._partials and any(
-        x != y and (x == x or y == y) and not _same(x, y, op) for x, y in zip(now, node._partials, strict=True)
-    ):
-        raise ValueError(f"data of an operand of {node!r} ({op.name}) was changed after recording; record it again")
-    return partials
-
-
-def float_partials(node: Value) -> tuple[float, ...]:
-    """The local derivatives of a node: as recorded, or by its rule where `backward` does without them."""
-    if type(node.op) is not ByHand:
-        return node._partials
-    return node.op.partials(node._data, *[x._data if isinstance(x, Value) else x for x in node.operands])
-
-
-def _same(x: float, y: float, op: Op) -> bool:
-    """Whether a partial is the one that was recorded: a rule of one's own may sum in another order on Values."""
-    return ops.TABLE.get(op.name) is not op and math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-12)
-
-
-def _product(adjoint: Value | float, partial: Value | float) -> Value | float:
-    """The chain rule's product, without a node for a plain factor 0, 1 or -1."""
-    if not (isinstance(adjoint, Value) and isinstance(partial, Value)):
-        for factor, other in ((adjoint, partial), (partial, adjoint)):
-            if not isinstance(factor, Value) and factor in (0.0, 1.0, -1.0):
-                return 0.0 if factor == 0.0 else other if factor == 1.0 else -other
-    product: Value | float = ops.chain(adjoint, partial)
-    return product
-
-
-def flat(nodes: list[Value], roots: Sequence[Value | float] = ()) -> tuple[Any, ...]:
-    """Nodes in the order of their creation as arrays, of which a compiler makes a program.
-
-    Returns the ops; for each operation the number of its op (-1 for a leaf) and of its operands; all operands; constants;
-    the leaves; other nodes than these; and the roots. An operand is a place among the operations; or -1, -3, ... for a constant; or
-    -2, -4, ... for another node. A net input is the products and sums that it stands for.
-    """
-    rows: dict[Op, int] = {}
-    known: dict[Any, int] = {}
-    others: dict[Value, int] = {}
-    numbers: list[float] = []
-    place: dict[Value, int] = {}
-    codes, counts, operands = array("i"), array("i"), array("i")
-
-    def written(x: Value | float) -> int:
-        if isinstance(x, Value):
-            found = place.get(x)
-            return -2 - 2 * others.setdefault(x, len(others)) if found is None else found
-        key = x if x and x == x else repr(x)
-        if key not in known:
-            known[key] = len(numbers)
-            numbers.append(float(x))
-        return -1 - 2 * known[key]
-
-    def add(op: Op | None, *places: int) -> None:
-        codes.append(-1 if op is None else rows.setdefault(op, len(rows)))
-        counts.append(len(places))
-        operands.extend(places)
-
-    for node in nodes:
-        terms = [written(x) for x in node.operands]
-        if node.op is ops.net_input and len(terms) > 1:
-            half, odd = divmod(len(terms), 2)
-            for k in range(half):
-                add(ops.mul, terms[odd + k], terms[odd + half + k])
-                if k or odd:
-                    add(ops.add, len(codes) - 2 if k else terms[0], len(codes) - 1)
-        else:
-            add(node.op, *terms)
-        place[node] = len(codes) - 1
-    ends = array("i", [written(x) for x in roots])
-    leaves = [node for node in nodes if node.op is None]
-    return list(rows), codes, counts, operands, numbers, leaves, list(others), ends
-
-
-def marked(codes: array[int], counts: array[int], operands: array[int], needed: array[int], free: int) -> int:
-    """Mark what the needed operations are made of, too; the length of the longest chain of them, not counting one op."""
-    edge, longest, lengths = len(operands), 0, [0] * len(codes)
-    for i in range(len(codes) - 1, -1, -1):
-        edge -= counts[i]
-        if needed[i]:
-            for k in operands[edge : edge + counts[i]]:
-                if k >= 0:
-                    needed[k] = 1
-    for i, code in enumerate(codes):
-        if needed[i]:
-            before = max([lengths[k] for k in operands[edge : edge + counts[i]] if k >= 0], default=0)
-            lengths[i] = before + (code >= 0 and code != free)
-            longest = max(longest, lengths[i])
-        edge += counts[i]
-    return longest
-
-
-def listening(told: Callable[[Any], Any] | None) -> None:
-    """Call told(function) whenever this thread calls a built-in function; None: no longer."""
-
-    def called(frame: Any, event: str, function: Any) -> None:
-        if told is not None and event == "c_call":
-            told(function)
-
-    sys.setprofile(None if told is None else called)
 
 
 def watch(thread: int) -> None:
@@ -597,4 +319,6 @@ if not os.environ.get("MICROGRAD_BP_PURE"):
     with contextlib.suppress(ImportError):  # not built: no C compiler, say
         _accelerated = importlib.import_module("micrograd_bp._engine.accelerated")
         if _accelerated.ops is ops:  # it is there once in a process: a second copy of this package does without
+            for _name, _x in _accelerated.exports.items():
+                copy_help(globals()[_name], _x)
             globals().update(_accelerated.exports)

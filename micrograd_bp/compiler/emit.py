@@ -496,12 +496,12 @@ class Plan:
         for leaf, _, _ in self.carried:
             self.slots[leaf] = count
             count += 1
-        for loop in self.loops:
-            mine = {*range(loop.start, loop.stop), *loop.reads, *[leaf for leaf, _, _ in loop.carried]}
+        for turns in self.loops:
+            mine = {*range(turns.start, turns.stop), *turns.reads, *[leaf for leaf, _, _ in turns.carried]}
             for i in self.kept:
                 if i in mine and not self.uniform[i]:
                     self.histories[i] = count
-                    count += loop.count
+                    count += turns.count
         if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}

@@ -7,7 +7,7 @@ before, or one that is recorded now.
 
 from __future__ import annotations
 
-import copy
+import copy as copying
 import enum
 import functools
 import importlib.util
@@ -25,6 +25,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler.array_parts import find_for_text
+from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
@@ -33,8 +35,8 @@ from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
-from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.recording import Recording, exceptions
+from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.ops import Op, number
@@ -220,7 +222,7 @@ class Slopes:
     def added(self, program: FlatProgram) -> FlatProgram:
         """The program with all results. UnsuitableError: it cannot be differentiated so."""
         stop = len(program.outputs) - self.inputs
-        plain = copy.copy(program)
+        plain = copying.copy(program)
         plain.outputs = program.outputs[: stop - 1]
         made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
         made.outputs = [made.outputs[k] for k in self.order]
@@ -305,6 +307,11 @@ class GuardedProgram:
 
     def source(self, guards: bool = False) -> Any:
         """The path as Python source: outputs, guards and checks; or the guards alone."""
+        if self.arrays is not None and not guards:
+            found = find_for_text(self.program, self.exact)
+            wanted = [*self.program.outputs, *self.program.guards, *self.program.checks]
+            if found is not None and (text := array_source(found, wanted)) is not None:
+                return text
         nodes: list[Any] = rerecord(self.program, self.at, self.parameters())
         program = self.program
         wanted = [

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
+from micrograd_bp.compiler.array_parts import find_for_text
+from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
-from micrograd_bp.compiler.python import python_source
+from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, add_to_grads, gradients, read_data
@@ -228,8 +230,11 @@ class Kernel:
         r"""The program as text, to read and to run.
 
         Args:
-            language: "python" for value, or value and gradient, in Python; "llvm" for the text that is compiled; "c"
-                for one self-contained C99 file, value and gradient, that needs math.h and nothing else.
+            language: "python" for value, or value and gradient, in Python: a function of the inputs and of all other
+                leaves. Of a regular graph of 1,000 nodes or more it is the arrays in NumPy: a function of a matrix and
+                of an array of the other leaves, whose value is the mean over the rows. "llvm" for the text that is
+                compiled; "c" for one self-contained C99 file, value and gradient, that needs math.h and nothing else:
+                loops over arrays, where there are such.
             name: What the functions of the C file begin with.
             real: The type of the numbers in the C file, "double" or "float".
             title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.
@@ -254,7 +259,7 @@ class Kernel:
         """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
-            return self._python(kind)[0]
+            return self._array_source(kind) or self._python(kind)[0]
         if language == "llvm":
             native = self._native(kind)
             if native is None:
@@ -303,12 +308,16 @@ class Kernel:
         return c_project.files(self._c_graph(title), name, real, list(classes), tests, fixed)
 
     def _c_graph(self, title: str) -> c99.Graph:
-        gradient = None
-        if self.parameters:
-            gradient = self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
+        found = None
+        if importlib.util.find_spec("numpy") is not None and not (self.exact and self.parameters):
+            found = find_for_text(self.program, self.exact)
+
+        def gradient() -> FlatProgram:
+            return self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
+
         labels = [self.program.labels.get(i, "") for i in (*self.program.inputs, *self.program.parameters)]
         leaves = [x._data for x in self.leaves]
-        return c99.Graph(self.program, gradient, labels, leaves, len(self.parameters), self.single, title)
+        return c99.Graph(self.program, found, gradient, labels, leaves, len(self.parameters), self.single, title)
 
     @property
     def constants(self) -> list[float]:
@@ -413,6 +422,17 @@ class Kernel:
                 suits = False
             self._made["slopes"] = suits
         return made if self._made["slopes"] else None
+
+    def _array_source(self, kind: str) -> Source | None:
+        """The arrays of the graph in NumPy; None: there are none, or the sums would be taken in another order."""
+        if importlib.util.find_spec("numpy") is None or (self.exact and kind == "gradient"):
+            return None
+        if "array text" not in self._made:
+            found = find_for_text(self.program, self.exact)
+            count = len(self.parameters) if kind == "gradient" else None
+            self._made["array text"] = found and array_source(found, self.program.outputs, gradient=count)
+        made: Source | None = self._made["array text"]
+        return made
 
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
         """The program in Python: its source, and a function of inputs and parameters."""

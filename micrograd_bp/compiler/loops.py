@@ -88,10 +88,9 @@ def _marked(program: FlatProgram) -> tuple[Marked, Any]:
     position -= 1
     last = np.zeros(n, np.int32)
     last[child] = owner  # the last of several
-    told = position[last]
-    told -= position
-    told = told > len(nodes) // 4
-    told |= ~computed
+    span = position[last]
+    span -= position
+    told = (span > len(nodes) // 4) | ~computed
     back = position[owner]
     back -= position[child]
     back[told[child]] = 0

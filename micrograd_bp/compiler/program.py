@@ -249,17 +249,17 @@ def flatten_recording(
     """Make a program of all nodes of a long recording, in the order of their creation; otherwise as `flatten`."""
     import numpy as np
 
-    ops, *arrays, numbers, own_leaves, foreign, ends = flat(nodes, [*outputs, *inputs, *guards, *raised])
-    code, counts, child = [np.frombuffer(x, np.int32) if len(x) else np.zeros(0, np.int32) for x in arrays]
+    ops, codes, sizes, operands, numbers, own_leaves, foreign, ends = flat(nodes, [*outputs, *inputs, *guards, *raised])
+    code, counts, child = [np.frombuffer(x, np.int32) if x else np.zeros(0, np.int32) for x in (codes, sizes, operands)]
     needed = array("b", bytes(len(code)))
     wanted, roots = np.frombuffer(needed, np.int8), np.frombuffer(ends, np.int32)
     wanted[roots[roots >= 0]] = 1
     free = ops.index(add) if add in ops else -1
-    marked(*arrays, needed, free)
+    marked(codes, sizes, operands, needed, free)
     risky = np.array([bool(may_raise(op)) for op in [*ops, pos]])  # for the code -1: a leaf
     checks = np.flatnonzero((wanted == 0) & risky[code] & (code >= 0))
     wanted[checks] = 1
-    longest = marked(*arrays, needed, free)
+    longest = marked(codes, sizes, operands, needed, free)
     program = FlatProgram()
     program.longest = longest
     last = len(outputs) + len(inputs)
@@ -289,8 +289,7 @@ def flatten_recording(
     def placed(x: Any) -> Any:
         return place[x + np.int32(shift)]
 
-    codes = np.concatenate((np.full(start, len(ops), np.int32), code[kept]))
-    program.ops = Ops(codes, [*ops, None])  # type: ignore[assignment]
+    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])  # type: ignore[assignment]
     counted = np.concatenate((np.zeros(start, np.int32), owner_counts))
     program.operands = Operands(counted, placed(child))  # type: ignore[assignment]
     program.inputs = list(range(len(inputs)))
@@ -561,7 +560,7 @@ class Lowering:
         self._keep_errors(source, place)
 
     def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:
-        """Whether a node of a loop is another number in each turn, as far as can be told from where it has its place."""
+        """Whether a node of a loop may be another number in each turn, told from where it has its place."""
         loop, (start, stop) = next(
             (loop, span)
             for loop, span in zip(source.loops, spans)

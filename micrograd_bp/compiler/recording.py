@@ -102,7 +102,7 @@ class Recording:
 
     @property
     def size(self) -> int:
-        """The number of nodes, where a net input counts as the products and sums that it stands for; of many, nearly."""
+        """The number of nodes, a net input counted as the products and sums that it stands for; of many, nearly."""
         if self._sized < MANY:
             for node in self.nodes[self._sized : MANY]:
                 self._size += len(node.operands) - 1 if node.op is net_input else 1
