@@ -8,6 +8,7 @@ derivatives is made. Rows are worked off in blocks, so that the memory does not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from micrograd_bp.compiler.arrays import (
     find,
     sources,
 )
-from micrograd_bp.compiler.program import FlatProgram, TracedRule, Tracer, flatten, lower, sample_points
+from micrograd_bp.compiler.program import FlatProgram, Native, TracedRule, Tracer, flatten, lower, sample_points
 from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
 
@@ -43,7 +44,7 @@ class UnsuitableError(Exception):
     """The program has something that NumPy cannot do as the eager engine does it."""
 
 
-def native(op: Op, count: int, exact: bool) -> str:
+def in_numpy(op: Op, count: int, exact: bool) -> str:
     """The instruction that does the row, as `lower` asks for it; "": none that NumPy has."""
     name = op.native
     if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
@@ -52,17 +53,15 @@ def native(op: Op, count: int, exact: bool) -> str:
 
 
 class Formula:
-    """A rule as a short program in NumPy's functions.
+    """A rule as a short program in NumPy's functions, or in other instructions, to be made into code.
 
     passes: the operands that are seen not to be finite where the results are; makes: whether finite operands may give
     a result that is not finite.
     """
 
-    def __init__(self, source: FlatProgram, exact: bool) -> None:
-        import numpy as np
-
+    def __init__(self, source: FlatProgram, exact: bool, native: Native) -> None:
         program = lower(source, native, exact)
-        self.count = len(program.inputs)
+        self.source = source
         self.inputs = program.inputs
         self.values: list[Any] = [program.constants.get(i) for i in range(len(program))]
         self.constants = [program.constants.get(i) for i in program.outputs]
@@ -71,39 +70,12 @@ class Formula:
             "" if row is None else native(row, len(operands), exact)
             for row, operands in zip(program.rows, program.operands)
         ]
-        numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
-        numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
-        numbers.update(program.outputs)
-        self.lines: list[tuple[Any, tuple[int, ...], int]] = []
-        for i, name in enumerate(natives):
-            if program.rows[i] is None:
-                continue
-            if not name or (exact and not instruction(name).bits):
-                raise UnsuitableError
-            function: Any = getattr(np, instruction(name).numpy)
-            if name.startswith("fcmp") and i in numbers:
-                function = _as_number(function)
-            self.lines.append((function, program.operands[i], i))
-        seen = [False] * len(program)
-        for i in (*program.outputs, *program.checks):
-            seen[i] = True
-        checks = set(program.checks)
-        wild = not all(map(np.isfinite, program.constants.values()))
-        self.makes = False
-        for i in range(len(program) - 1, -1, -1):
-            if program.rows[i] is None:
-                continue
-            finiteness = instruction(natives[i])
-            makes = finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole"))
-            if makes and not seen[i]:
-                seen[i] = True
-                checks.add(i)
-            self.makes |= makes and i in program.outputs
-            if seen[i]:
-                for k in finiteness.passes[: len(program.operands[i])]:
-                    seen[program.operands[i][k]] = True
+        if any(row is not None and not name for row, name in zip(program.rows, natives)):
+            raise UnsuitableError
+        self.lines = _in_numpy(program, natives, exact) if native is in_numpy else []
+        self.checks, seen, makes = unseen(program, natives)
+        self.makes = any(i in makes for i in program.outputs)
         self.passes = [seen[i] for i in self.inputs]
-        self.checks = [i for i in sorted(checks) if i not in program.constants]
 
     def __call__(self, operands: Sequence[Array], bad: list[Array]) -> list[Any]:
         """The results; what must be finite beside them is added up in `bad`."""
@@ -117,20 +89,66 @@ class Formula:
         return [values[i] for i in self.results]
 
 
+def unseen(program: FlatProgram, natives: list[str]) -> tuple[list[int], list[bool], set[int]]:
+    """Nodes that must be looked at, where a number that is not finite would show in no output.
+
+    Returns them; what is seen then, by itself or because an output or one of them shows it; and what may be not finite
+    though its operands are.
+    """
+    seen = [False] * len(program)
+    for i in (*program.outputs, *program.checks):
+        seen[i] = True
+    checks, made = set(program.checks), set()
+    wild = not all(map(math.isfinite, program.constants.values()))
+    for i in range(len(program) - 1, -1, -1):
+        if program.rows[i] is None:
+            continue
+        finiteness = instruction(natives[i])
+        if finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole")):
+            made.add(i)
+            if not seen[i]:
+                seen[i] = True
+                checks.add(i)
+        if seen[i]:
+            for k in finiteness.passes[: len(program.operands[i])]:
+                seen[program.operands[i][k]] = True
+    return [i for i in sorted(checks) if i not in program.constants], seen, made
+
+
+def _in_numpy(program: FlatProgram, natives: list[str], exact: bool) -> list[tuple[Any, tuple[int, ...], int]]:
+    """NumPy's functions for the nodes of a program, with the nodes that they take and give."""
+    import numpy as np
+
+    numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
+    numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
+    numbers.update(program.outputs)
+    lines: list[tuple[Any, tuple[int, ...], int]] = []
+    for i, name in enumerate(natives):
+        if program.rows[i] is None:
+            continue
+        if exact and not instruction(name).bits:
+            raise UnsuitableError
+        function: Any = getattr(np, instruction(name).numpy)
+        if name.startswith("fcmp") and i in numbers:
+            function = _as_number(function)
+        lines.append((function, program.operands[i], i))
+    return lines
+
+
 def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
     return lambda x, y: compare(x, y).astype(float)
 
 
-def _value(op: Op, known: Sequence[float | None], exact: bool) -> Formula:
+def _value(op: Op, known: Sequence[float | None], exact: bool, native: Native) -> Formula:
     """The value of a row; known: operands that are constant."""
     program = FlatProgram()
     program.inputs = [program.leaf() for _ in known]
     operands = [i if x is None else program.constant(x) for i, x in zip(program.inputs, known)]
     program.outputs = [program.node(op, tuple(operands))]
-    return Formula(program, exact)
+    return Formula(program, exact, native)
 
 
-def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> Formula:
+def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int], native: Native) -> Formula:
     """The partials of a row by some of its operands, of its result and its operands."""
     slopes: list[Any] = []
 
@@ -140,12 +158,12 @@ def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> F
 
     trace = TracedRule(rule, 1 + len(known), [None, *known])
     if trace.refused or len(slopes) != len(known):
-        return Formula(_recorded(op, known, wanted), False)
+        return Formula(_recorded(op, known, wanted), False, native)
     program = trace.program
     for k in wanted:
         x = slopes[k]
         program.outputs.append(x.index if type(x) is Tracer else program.constant(float(x)))
-    return Formula(program, False)
+    return Formula(program, False, native)
 
 
 def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
@@ -259,7 +277,8 @@ class MapStep:
             for read in self.reads
         ]
         self.places = [places for _, places in step.reads]
-        self.value = _value(step.op, self.known, step.precise)
+        self.precise, self.native = step.precise, owner.native
+        self.value = _value(step.op, self.known, step.precise, self.native)
         self.slopes: Formula | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
@@ -282,7 +301,7 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = _partials(self.op, self.known, self.wanted)
+            self.slopes = _partials(self.op, self.known, self.wanted, self.native)
 
     def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
         import numpy as np
@@ -578,6 +597,8 @@ class SumStep:
 
 class Arrays:
     """An array program, ready to run."""
+
+    native: Native = staticmethod(in_numpy)
 
     def __init__(
         self, program: ArrayProgram, outputs: list[int], guards: list[tuple[int, bool]], checks: list[int]
