@@ -7,7 +7,9 @@ is not finite. Nothing is packed: what is read again is read from the cache.
 
 from __future__ import annotations
 
-from micrograd_bp.compiler.machine import loop
+import functools
+
+from micrograd_bp.compiler.machine import Code, Host, loop
 
 BLOCK = 256  # terms that are taken at a time, so that the rows of A and B meant stay in the nearest cache
 COLUMNS = 3  # vectors of a block of C; with its rows, a block fills 12 of 16 registers, or 24 of 32
@@ -17,8 +19,11 @@ MASKED = ", i64 %rest"
 class Text:
     """What stands in all functions, for vectors of so many lanes."""
 
-    def __init__(self, lanes: int, rows: tuple[int, ...]) -> None:
-        self.lanes, self.rows = lanes, rows  # of a block of C, from the most to 1
+    def __init__(self, machine: Host) -> None:
+        self.lanes, self.fused = machine.lanes, machine.fma
+        many = machine.lanes == 8 or machine.mangling == "n"  # registers
+        self.rows = (8, 4, 1) if many else (4, 1)  # of a block of C, from the most to 1
+        lanes = self.lanes
         self.vector, self.bits = f"<{lanes} x double>", f"<{lanes} x i1>"
         self.zeros = f"<{lanes} x i32> zeroinitializer"
 
@@ -41,6 +46,8 @@ class Text:
 
     def fma(self, name: str, a: str, b: str, c: str) -> str:
         v = self.vector
+        if not self.fused:
+            return f"%{name}.m = fmul {v} {a}, {b}\n%{name} = fadd {v} %{name}.m, {c}\n"
         return f"%{name} = call {v} @llvm.fma.v{self.lanes}f64({v} {a}, {v} {b}, {v} {c})\n"
 
     def mask(self, count: str) -> str:
@@ -284,3 +291,20 @@ ret void
     def module(self) -> str:
         """All of it."""
         return self.declarations() + self.product() + self.vector_product() + self.transposed()
+
+
+class Matrices:
+    """The functions as machine code, compiled once for all programs, and their addresses."""
+
+    def __init__(self, machine: Host) -> None:
+        self.code = Code(Text(machine).module(), 2, "product")
+        self.product = self.code.address
+        self.vector_product, self.transposed = (
+            int(self.code.engine.get_function_address(name)) for name in ("vector_product", "transposed")
+        )
+
+
+@functools.cache
+def matrices(machine: Host) -> Matrices:
+    """The functions for a machine."""
+    return Matrices(machine)
