@@ -1,6 +1,6 @@
 """What is known of a machine instruction or a function of C's: everything, once, for all that write code.
 
-A row names in `native` what computes it: an instruction or intrinsic of LLVM's, or a function of C's math.h.
+An op names in `native` what computes it: an instruction or intrinsic of LLVM's, or a function of C's math.h.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Instruction:
         return self.c.format(*operands) if self.c else f"{name.removeprefix('llvm.')}({', '.join(operands)})"
 
 
-UNKNOWN = Instruction(signs=True)  # what a row without native code does
+UNKNOWN = Instruction(signs=True)  # an op without native code
 _arithmetic = partial(Instruction, llvm=True, bits=True)
 _ring = partial(_arithmetic, tame=True, calm=True, passes=(0, 1))
 _choice = partial(Instruction, bits=True, makes=False, tame=True, calm=True)
@@ -88,13 +88,13 @@ def instruction(name: str) -> Instruction:
     return INSTRUCTIONS.get(name, UNKNOWN if not name else Instruction())
 
 
-# C functions for rows that C's math.h lacks; `forward` is Python that asks for the numbers. A row of any arity gets an
+# C functions for ops that C's math.h lacks; `forward` is Python that asks for the numbers. An op of any arity gets an
 # array and its length. Sums are as if done in twice the precision (Ogita, Rump and Oishi, 2005), not exact.
 C_FUNCTIONS = {
-    "lgamma": "static double lgamma_row(double x)\n{\n    return lgamma(x);\n}\n",
-    "ldexp": "static double ldexp_row(double x, double n)\n{\n"
+    "lgamma": "static double lgamma_op(double x)\n{\n    return lgamma(x);\n}\n",
+    "ldexp": "static double ldexp_op(double x, double n)\n{\n"
     "    return ldexp(x, (int)fmax(-4200.0, fmin(floor(n), 4200.0))) * exp2(n - floor(n));\n}\n",
-    "hypot": """static double hypot_row(int n, const double *x)
+    "hypot": """static double hypot_op(int n, const double *x)
 {
     double length = 0.0;
     for (int i = 0; i < n; i++)
@@ -102,7 +102,7 @@ C_FUNCTIONS = {
     return length;
 }
 """,
-    "fsum": """static double fsum_row(int n, const double *x)
+    "fsum": """static double fsum_op(int n, const double *x)
 {
     double sum = 0.0, rest = 0.0;
     for (int i = 0; i < n; i++) {
@@ -113,7 +113,7 @@ C_FUNCTIONS = {
     return isfinite(rest) ? sum + rest : sum;
 }
 """,
-    "sumprod": """static double sumprod_row(int n, const double *x)
+    "sumprod": """static double sumprod_op(int n, const double *x)
 {
     double sum = 0.0, rest = 0.0;
     for (int i = 0; i < n / 2; i++) {
@@ -151,7 +151,7 @@ static double polygamma_sum(int n, double x)
     return sum + first * series;
 }
 
-static double polygamma_row(double order, double x)
+static double polygamma_op(double order, double x)
 {
     const int n = (int)order;
     double sum = 0.0, power;
@@ -163,7 +163,7 @@ static double polygamma_row(double order, double x)
     }
     if (x < -20.0) {
         const double pi = 3.141592653589793;
-        return polygamma_row(0.0, 1.0 - x) - pi / tan(pi * (x - round(x)));
+        return polygamma_op(0.0, 1.0 - x) - pi / tan(pi * (x - round(x)));
     }
     for (; x < 20.0; x += 1.0)
         sum -= 1.0 / x;

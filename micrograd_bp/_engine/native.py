@@ -32,37 +32,37 @@ class Term(Operand):
 class Steps:
     """What a formula computes, step by step, equal steps merged.
 
-    opens: the rows that are taken apart into the rows of their own formula.
+    opens: the ops that are replaced by the ops of their own formula.
     """
 
     def __init__(self, parameters: Sequence[str], opens: Collection[Op]) -> None:
         self.opens = opens
-        self.rows: list[Op | str] = list(parameters)
+        self.ops: list[Op | str] = list(parameters)
         self.operands: list[tuple[int | float, ...]] = [()] * len(parameters)
         self.known: dict[Any, Term] = {}
         self.results: tuple[Any, ...] = ()
 
     def take(self, op: Op, args: tuple[Any, ...]) -> Any:
-        """The row on these terms and floats: a step, or the steps of its formula."""
+        """The op applied to these terms and floats: a step, or the steps of its formula."""
         if op.decomposition is not None and op in self.opens:
             return op.decomposition(*args)
         operands = tuple([x.index if isinstance(x, Term) else x for x in args])
         key = op, tuple(map(repr, operands))  # 0.0 and -0.0 are two
         if key not in self.known:
-            self.known[key] = Term(self, len(self.rows))
-            self.rows.append(op)
+            self.known[key] = Term(self, len(self.ops))
+            self.ops.append(op)
             self.operands.append(operands)
         return self.known[key]
 
     def calls(self) -> bool:
         """Whether it is made of more than Python's operators."""
-        return any(isinstance(row, Op) and not _is_operator(row) for row in self.rows)
+        return any(isinstance(op, Op) and not _is_operator(op) for op in self.ops)
 
     def written(self, dialect: Dialect) -> tuple[list[str], list[str]]:
         """Assignments of what is needed more than once, and an expression for each of the results."""
         ends = [x.index if isinstance(x, Term) else float(x) for x in self.results]
-        uses = [sum(type(x) is int and x == i for x in ends) for i in range(len(self.rows))]
-        for i in reversed(range(len(self.rows))):
+        uses = [sum(type(x) is int and x == i for x in ends) for i in range(len(self.ops))]
+        for i in reversed(range(len(self.ops))):
             for k in self.operands[i] if uses[i] else ():
                 if isinstance(k, int):
                     uses[k] += 1
@@ -72,19 +72,19 @@ class Steps:
             return texts[x] if isinstance(x, int) else dialect.constant(x)
 
         lines = []
-        for i, (row, operands) in enumerate(zip(self.rows, self.operands)):
-            if isinstance(row, str):
-                texts[i] = row
+        for i, (op, operands) in enumerate(zip(self.ops, self.operands)):
+            if isinstance(op, str):
+                texts[i] = op
             elif uses[i]:
-                texts[i] = dialect.expression(row, [text(k) for k in operands])
-                if uses[i] > 1 and not dialect.is_cheap(row):
+                texts[i] = dialect.expression(op, [text(k) for k in operands])
+                if uses[i] > 1 and not dialect.is_cheap(op):
                     lines.append(dialect.assignment.format(f"t{i}", texts[i]))
                     texts[i] = f"t{i}"
         return lines, [text(x) for x in ends]
 
 
 def traced(formula: Callable[..., Any], op: Op, opens: Collection[Op], out: bool = False) -> Steps:
-    """The steps of a row's formula, or of its rule, whose first argument is the value `out`."""
+    """The steps of an op's formula, or of its rule, whose first argument is the value `out`."""
     parameters = ["out"] * out + [*op.parameters, *op.parameters[-1:] * (op.arity is None)]
     steps = Steps([f"{name}{k}" if name in parameters[:k] else name for k, name in enumerate(parameters)], opens)
     made = formula(*[Term(steps, k) for k in range(len(parameters))])
@@ -93,7 +93,7 @@ def traced(formula: Callable[..., Any], op: Op, opens: Collection[Op], out: bool
 
 
 def _is_operator(op: Op) -> bool:
-    """Whether Python's floats have an operator for the row."""
+    """Whether Python's floats have an operator for the op."""
     return hasattr(float, f"__{op.name}__") and not op.symbol.isalpha()
 
 
@@ -111,7 +111,7 @@ class Dialect:
         return f"({x!r})" if repr(x)[0] == "-" else repr(x)
 
     def expression(self, op: Op, operands: list[str]) -> str:
-        """A row on operands."""
+        """The text of an op applied to operands."""
         test = INSTRUCTIONS[op.native].test if op.native in INSTRUCTIONS else ""
         if test:
             return self.one_or_zero.format(test.format(*operands))
@@ -137,17 +137,17 @@ class Dialect:
 
 
 class Rows(Dialect):
-    """Python in which rows are called, so that it runs on Values, and in which no arithmetic raises."""
+    """Python in which ops are called, so that it runs on Values, and in which no arithmetic raises."""
 
     def expression(self, op: Op, operands: list[str]) -> str:
-        return self.other(TABLE[Quiet.ROWS.get(op.name, op.name)], operands)
+        return self.other(TABLE[Quiet.IEEE.get(op.name, op.name)], operands)
 
     def is_cheap(self, op: Op) -> bool:
         return False
 
 
 class C(Dialect):
-    """C on doubles; LookupError: there is no C that gives the bits of a row."""
+    """C on doubles; LookupError: there is no C that gives the bits of an op."""
 
     assignment = "const double {} = {};"
     choice = "({} ? {} : {})"
@@ -166,13 +166,13 @@ class C(Dialect):
 def compile_formulas() -> None:
     """Write the formulas and rules of the table as functions of floats, which take a third of the time.
 
-    A row whose value is a formula in other rows gets it as its decomposition, and the function as its `forward`. A rule
-    that raises somewhere where the row has a value is written for Values as well: in IEEE arithmetic, so that it makes
+    An op whose value is a formula in other ops gets it as its decomposition, and the function as its `forward`. A rule
+    that raises somewhere where the op has a value is written for Values as well: in IEEE arithmetic, so that it makes
     the same graph at every point.
     """
     for op in TABLE.values():
         if getattr(op.forward, "__name__", "") == "<lambda>":
-            with contextlib.suppress(TypeError):  # it is written in Python, not in rows: `x if c else y`
+            with contextlib.suppress(TypeError):  # it is written in Python, not in ops: `x if c else y`
                 traced(op.forward, op, opens=())
                 object.__setattr__(op, "decomposition", op.forward)
     opens = [op for op in TABLE.values() if op.decomposition is op.forward]
@@ -196,10 +196,10 @@ def compile_formulas() -> None:
 
 
 def _function(name: str, steps: Steps, dialect: Dialect) -> str:
-    """A Python function of the steps: of a row's value, or, as a tuple, of its rule."""
+    """A Python function of the steps: of an op's value, or, as a tuple, of its rule."""
     lines, results = steps.written(dialect)
     body = "".join(f"    {line}\n" for line in lines)
-    parameters = ", ".join(row for row in steps.rows if isinstance(row, str))
+    parameters = ", ".join(op for op in steps.ops if isinstance(op, str))
     return f"def {name}({parameters}):\n{body}    return {', '.join(results)}{',' * name.endswith('_rule')}\n"
 
 
@@ -210,8 +210,8 @@ def _executed(texts: Sequence[str], names: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_singular(op: Op) -> bool:
-    """Whether the rule raises where the row has a value: at 0, at 1, or at an end of the domain."""
-    if not any(getattr(row, "name", "") in Quiet.ROWS for row in traced(op.rule, op, opens=(), out=True).rows):
+    """Whether the rule raises where the op has a value: at 0, at 1, or at an end of the domain."""
+    if not any(getattr(step, "name", "") in Quiet.IEEE for step in traced(op.rule, op, opens=(), out=True).ops):
         return False
     domains = [op.domain[min(k, len(op.domain) - 1)] for k in range(2 if op.arity is None else op.arity)]
     for point in itertools.product(*[(*ends, 0.0, 1.0, -1.0, 5e-324, 1050.0) for ends in domains]):
@@ -236,14 +236,14 @@ cdef extern from *:
 #else
 #define ALWAYS __inline
 #endif
-/* The value of a row and its derivatives; 0 where the Op must do it: it may raise there. */
+/* The value of an op and its derivatives; 0 where the Op must do it: it may raise there. */
 {functions}
     \"\"\"
     bint unary_rule(int code, double x, double *value, double *partial) noexcept
     bint binary_rule(int code, double x, double y, double *value, double *by_x, double *by_y) noexcept
 
 
-cpdef enum Code:  # the rows of one argument, then those of two, by their names in capitals
+cpdef enum Code:  # the ops of one argument, then those of two, by their names in capitals
 {codes}
 
 cdef enum:
@@ -252,9 +252,9 @@ cdef enum:
 
 
 def rules() -> str:
-    """The rows of one and two arguments for the accelerated engine: a code for each, and value and derivatives in C.
+    """The ops of one and two arguments for the accelerated engine: a code for each, and value and derivatives in C.
 
-    A row that no C can do is left out.
+    An op that no C can do is left out.
     """
     functions: list[str] = []
     codes: list[str] = []
@@ -276,20 +276,20 @@ def rules() -> str:
 
 
 def _case(op: Op, places: list[str]) -> str:
-    """The statements for one row: its value and partials, and whether they stand."""
-    opens = [row for row in TABLE.values() if row.decomposition is not None]
+    """The statements for one op: its value and partials, and whether they stand."""
+    opens = [other for other in TABLE.values() if other.decomposition is not None]
     names = "xy"[: op.arity]
     steps = Steps(names, opens)
     arguments = [Term(steps, k) for k in range(len(names))]
     value = op.decomposition(*arguments) if op.decomposition else steps.take(op, tuple(arguments))
     steps.results = (value, *(op.rule if op.degree is None else functools.partial(scaled, op))(value, *arguments))
     lines, results = steps.written(C())
-    noisy = {f"t{i}" for i, row in enumerate(steps.rows) if isinstance(row, Op) and not INSTRUCTIONS[row.native].calm}
+    noisy = {f"t{i}" for i, step in enumerate(steps.ops) if isinstance(step, Op) and not INSTRUCTIONS[step.native].calm}
     # What is infinite is left to the Op as well, for the processor's flags, of which NumPy warns. Of two derivatives
     # the first is looked at: that of a power by its exponent is nan below 0, and raises no flag.
     finite = [f"isfinite({place})" for place in places[:2]]
     finite += [f"!isinf({name})" for name in (line.split()[2] for line in lines) if name in noisy]
-    calm = all(INSTRUCTIONS[row.native].calm for row in steps.rows if isinstance(row, Op))
+    calm = all(INSTRUCTIONS[step.native].calm for step in steps.ops if isinstance(step, Op))
     lines += [f"{place} = {result};" for place, result in zip(places, results, strict=True)]
     lines.append("return 1;" if calm else f"return {' && '.join(finite)};")
     return " ".join(lines)

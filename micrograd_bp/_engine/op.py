@@ -267,15 +267,15 @@ class Quiet(Operand):
     """
 
     __slots__ = ("number",)
-    ROWS = {"truediv": "ieee_div", "log": "ieee_log", "pow": "ieee_pow"}  # noqa: RUF012 - read only
+    IEEE = {"truediv": "ieee_div", "log": "ieee_log", "pow": "ieee_pow"}  # noqa: RUF012 - read only
 
     def __init__(self, x: Any) -> None:
         self.number = x
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Quiet:
-        if op.name in Quiet.ROWS and TABLE[op.name] is op:
-            op = TABLE[Quiet.ROWS[op.name]]
+        if op.name in Quiet.IEEE and TABLE[op.name] is op:
+            op = TABLE[Quiet.IEEE[op.name]]
         return Quiet(op(*map(bare, args)))
 
 

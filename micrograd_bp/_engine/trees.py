@@ -193,6 +193,12 @@ def taken_apart(tree: Any) -> tuple[list[Any], set[type], Callable[[Iterator[Any
 
     Long lists are checked by the set of types, since a check of every entry took ten times as long as recording a sum.
     """
+    kind = type(tree)
+    if kind is float:
+        return [tree], {float}, next
+    if (kind is tuple or kind is list) and {*map(type, tree)} == {float}:  # the commonest, at a third of the time
+        count = len(tree)
+        return list(tree), {float}, lambda new: kind(islice(new, count))
     if is_array(tree):
         size, dimensions = tree.size, tree.shape
         found = elements(tree)

@@ -1,6 +1,6 @@
 """The arrays in a flat program, found by counting: nodes of the same structure, sums, matrix products.
 
-A node's class is its row together with the classes of its operands, so no node depends on another of its class: a
+A node's class is its op together with the classes of its operands, so no node depends on another of its class: a
 class is an array [member, row of the batch], and each of its operands is an array read at fixed places. A tree of
 additions each used once is one sum; a product used once inside a sum is part of it. All is found level by level with
 NumPy, at a fixed cost a node; what is not regular is left to the straight-line compiler.
@@ -31,7 +31,7 @@ SHIFT = 1 << 20  # arrays there may be: a product of members of arrays a and b i
 
 @dataclass(slots=True)
 class Map:
-    """An array whose members are a row applied to one member of each operand: (array, places)."""
+    """An array whose members are an op applied to one member of each operand: (array, places)."""
 
     op: Op
     size: int
@@ -88,19 +88,22 @@ class ArrayProgram:
         return found
 
 
-def find(program: FlatProgram, exact: bool = False) -> ArrayProgram | None:
+def find(
+    program: FlatProgram, exact: bool = False, small: int | None = None, members: int | None = None
+) -> ArrayProgram | None:
     """The arrays of a program; None where it is too small or too irregular for them to pay.
 
-    exact: no sum is taken in another order. What guards read never is.
+    exact: no sum is taken in another order. What guards read never is. small, members: other limits than SMALL and
+    MEMBERS.
     """
-    if len(program) < SMALL or program.raised:
+    if len(program) < (SMALL if small is None else small) or program.raised:
         return None
     import numpy as np
 
     n = len(program)
-    ops: list[Any] = list(dict.fromkeys(program.rows))
+    ops: list[Any] = list(dict.fromkeys(program.ops))
     codes = {op: k for k, op in enumerate(ops)}
-    code = np.fromiter(map(codes.__getitem__, program.rows), np.int32, n)
+    code = np.fromiter(map(codes.__getitem__, program.ops), np.int32, n)
     is_node = code != codes.get(None, -1)
     counts = np.fromiter(map(len, program.operands), np.int32, n)
     edges = int(counts.sum())
@@ -174,7 +177,7 @@ def find(program: FlatProgram, exact: bool = False) -> ArrayProgram | None:
         member,
     )
     ready = np.nonzero(visible & (waiting == 0))[0]
-    most = int(is_node.sum()) // MEMBERS
+    most = int(is_node.sum()) // (MEMBERS if members is None else members)
     groups: list[Any]
     while len(ready):
         is_sum = sums[ready]

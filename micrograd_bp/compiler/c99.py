@@ -73,7 +73,7 @@ def source(
 ) -> tuple[str, int]:
     """The C99 file, and how many numbers its workspace has; see `Kernel.source` and `Kernel.c_files`.
 
-    ValueError: the name is no identifier of C, real is neither "double" nor "float", or there is no C for a row.
+    ValueError: the name is no identifier of C, real is neither "double" nor "float", or there is no C for an op.
     """
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name in KEYWORDS:
         raise ValueError(f"functions are named after {name!r}, which is no identifier of C")
@@ -98,7 +98,7 @@ def source(
         labels = graph.labels[len(inputs) :]
         lines = [f"{line} /* w[{k}] {_plain(label)} */" for k, (line, label) in enumerate(zip(lines, labels))]
         parts.append(f"const double {name}_parameters[{len(lines)}] = {{\n" + "\n".join(lines) + "\n};\n")
-    parts += [text for row, text in C_FUNCTIONS.items() if row in writer.used]
+    parts += [text for name, text in C_FUNCTIONS.items() if name in writer.used]
     if fixed and writer.workspace:
         parts.append(f"static double {name}_workspace[{writer.workspace}];\n")
     text = "\n".join([*parts, *functions])
@@ -111,7 +111,7 @@ class _Writer:
     def __init__(self, name: str, single: bool, fixed: bool = False) -> None:
         self.name, self.single, self.fixed = name, single, fixed
         self.workspace = 0  # how many numbers pieces leave for each other, at most
-        self.used: set[str] = set()  # the rows among C_FUNCTIONS
+        self.used: set[str] = set()  # the names among C_FUNCTIONS
 
     def literal(self, x: float) -> str:
         """The number as C has it; a float is written with all the digits that it has."""
@@ -138,7 +138,7 @@ class _Writer:
         names = dict(zip(program.inputs, inputs)) | {i: f"w[{k}]" for k, i in enumerate(program.parameters)}
         names |= {i: self.literal(x) for i, x in program.constants.items()}
         same = self.products(program)
-        nodes = [i for i, row in enumerate(program.rows) if row is not None and needed[i] and i not in same]
+        nodes = [i for i, op in enumerate(program.ops) if op is not None and needed[i] and i not in same]
         operands = {i: [same.get(k, k) for k in program.operands[i]] for i in nodes}
         outputs = [same.get(i, i) for i in program.outputs]
         pieces = [nodes[k : k + PIECE] for k in range(0, len(nodes), PIECE)]
@@ -153,15 +153,15 @@ class _Writer:
         for number, piece in enumerate(pieces):
             lines, known = [], names | {i: f"v[{slot}]" for i, slot in slots.items()}
             for i in piece:
-                row = program.rows[i]
-                assert row is not None
+                op = program.ops[i]
+                assert op is not None
                 arguments_of = [known[k] for k in operands[i]]
-                if row.arity is None and self.native(row, len(arguments_of), True) == f"{row.name}_row":
+                if op.arity is None and self.native(op, len(arguments_of), True) == f"{op.name}_op":
                     lines.append(
                         f"const double a{i}[] = {{{', '.join(arguments_of)}}};"
                     )  # C++ has no literals of arrays
                     arguments_of = [str(len(arguments_of)), f"a{i}"]
-                lines.append(f"const double t{i} = {self.expression(row, arguments_of, len(operands[i]))};")
+                lines.append(f"const double t{i} = {self.expression(op, arguments_of, len(operands[i]))};")
                 known[i] = f"t{i}"
             if slots:
                 lines += [f"v[{slots[i]}] = t{i};" for i in piece if i in slots]
@@ -179,11 +179,11 @@ class _Writer:
         return "\n".join(parts)
 
     def native(self, op: Op, count: int, exact: bool) -> str:
-        """The name of what does the row on so many operands in C; "": nothing, or its equal program is closer to it."""
+        """The C function or operator for an op with n operands; "" if none, or if its decomposition is closer."""
         fits = op.arity is not None or count == len(op.domain)
         if op.native and fits and (op.exact or op.decomposition is None):
             return op.native
-        return f"{op.name}_row" if op.name in C_FUNCTIONS else ""
+        return f"{op.name}_op" if op.name in C_FUNCTIONS else ""
 
     def products(self, program: FlatProgram) -> dict[int, int]:
         """Nodes `where(g, ..., 0)` of a product g * p whose p is finite, by the product, which they equal.
@@ -192,11 +192,11 @@ class _Writer:
         """
         tame = [False] * len(program)
         found: dict[int, int] = {}
-        for i, (row, operands) in enumerate(zip(program.rows, program.operands)):
-            native = self.native(row, len(operands), True) if row is not None else ""
+        for i, (op, operands) in enumerate(zip(program.ops, program.operands)):
+            native = self.native(op, len(operands), True) if op is not None else ""
             known = [tame[k] for k in operands]
             tame[i] = (
-                math.isfinite(program.constants.get(i, 0.0)) if row is None else instruction(native).tame and all(known)
+                math.isfinite(program.constants.get(i, 0.0)) if op is None else instruction(native).tame and all(known)
             )
             if self.is_choice(program, i):
                 condition, chosen, _ = operands
@@ -204,7 +204,7 @@ class _Writer:
                 if self.is_choice(program, product):
                     product = program.operands[product][1]
                 factors = program.operands[product]
-                of = program.rows[product]
+                of = program.ops[product]
                 if of is not None and of.native == "fmul" and condition in factors:
                     other = factors[factors[0] == condition]
                     if tame[other]:
@@ -213,8 +213,8 @@ class _Writer:
 
     def is_choice(self, program: FlatProgram, i: int) -> bool:
         """Whether the node is `where(c, x, 0)`."""
-        row = program.rows[i]
-        return row is not None and row.native == "select" and program.constants.get(program.operands[i][2]) == 0.0
+        op = program.ops[i]
+        return op is not None and op.native == "select" and program.constants.get(program.operands[i][2]) == 0.0
 
     def expression(self, op: Op, operands: list[str], count: int) -> str:
         native = self.native(op, count, True)
@@ -225,7 +225,7 @@ class _Writer:
         if instruction(native).c:
             return instruction(native).text(native, operands)
         arguments = ", ".join(operands)
-        if native == f"{op.name}_row":
+        if native == f"{op.name}_op":
             self.used.add(op.name)
         return f"{native.removeprefix('llvm.')}({arguments})"
 
@@ -280,10 +280,10 @@ def _suffixed(match: re.Match[str]) -> str:
 def _comment(graph: Graph, name: str, several: bool) -> str:
     """Which graph the file is of, and how it is called."""
     program = graph.value
-    counts = collections.Counter(row.name for row in program.rows if row is not None)
-    made = ", ".join(f"{count} {row}" for row, count in counts.most_common())
-    rows = [row.name if row is not None else None for row in program.rows]
-    recorded = (rows, program.operands, sorted(program.constants.items()), program.inputs, program.parameters)
+    counts = collections.Counter(op.name for op in program.ops if op is not None)
+    made = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    names = [op.name if op is not None else None for op in program.ops]
+    recorded = (names, program.operands, sorted(program.constants.items()), program.inputs, program.parameters)
     fingerprint = hashlib.sha256(repr((*recorded, program.outputs)).encode()).hexdigest()[:16]
     inputs, leaves, outputs = len(program.inputs), len(graph.leaves), len(program.outputs)
     lines = [
@@ -318,9 +318,9 @@ def _formulas(program: FlatProgram) -> list[str]:
     names = {i: Expr(f"x[{k}]") for k, i in enumerate(program.inputs)}
     names |= {i: Expr(f"w[{k}]") for k, i in enumerate(program.parameters)}
     names |= {i: Expr.of(x) for i, x in program.constants.items()}
-    for i, row in enumerate(program.rows):
-        if row is not None:
-            names[i] = row(*[names[k] for k in program.operands[i]])
+    for i, op in enumerate(program.ops):
+        if op is not None:
+            names[i] = op(*[names[k] for k in program.operands[i]])
     return [names[i].text for i in program.outputs]
 
 

@@ -132,7 +132,7 @@ class LLVMWriter:
 
     def node(self, i: int) -> None:
         """The code of one node."""
-        op, operands = self.program.rows[i], self.program.operands[i]
+        op, operands = self.program.ops[i], self.program.operands[i]
         assert op is not None
         plan, vector = self.plan, self.vector
         precise = plan.precise(i)
@@ -213,7 +213,7 @@ def interleaved(program: FlatProgram, order: list[int], uses: list[int]) -> list
     position = [-1] * len(program)
     for k, i in enumerate(order):
         position[i] = k
-    natives = [row.native if row is not None else "" for row in program.rows]
+    natives = [op.native if op is not None else "" for op in program.ops]
     sums: dict[int, list[int]] = {}  # by the addition that is the last so far
     for i in order:
         if natives[i] == "fadd":
@@ -285,7 +285,7 @@ class Plan:
         expected = above(program, program.raised) if program.raised else [False] * len(program)
         watched = [n and not e for n, e in zip(live(program, roots, stop=program.raised), expected)]
         self.uses = self._uses(needed, roots)
-        order = [i for i, row in enumerate(program.rows) if needed[i] and row is not None]
+        order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
         loop = program.loop
@@ -315,8 +315,8 @@ class Plan:
         uniform = [True] * len(program)
         for i in (*program.inputs, *(leaf for leaf, _, _ in self.carried)):
             uniform[i] = False
-        for i, row in enumerate(program.rows):
-            if row is not None:
+        for i, op in enumerate(program.ops):
+            if op is not None:
                 uniform[i] = all(uniform[k] for k in program.operands[i])
         return uniform
 
@@ -340,10 +340,10 @@ class Plan:
         stack = [i]
         while stack:
             k = stack.pop()
-            row = self.program.rows[k]
+            op = self.program.ops[k]
             if self.uniform[k]:
                 uniform.append(k)
-            elif row is not None and row.native == "fadd" and self.uses[k] == 1:
+            elif op is not None and op.native == "fadd" and self.uses[k] == 1:
                 stack += reversed(self.program.operands[k])
             else:
                 varying.append(k)
@@ -366,8 +366,8 @@ class Plan:
                 seen[program.loop.start : i + 1] = [False] * (i + 1 - program.loop.start)
             if not watched[i] or i in program.constants:
                 continue
-            row = program.rows[i]
-            native = "" if row is None else self.host.native(row, len(program.operands[i]), self.precise(i))
+            op = program.ops[i]
+            native = "" if op is None else self.host.native(op, len(program.operands[i]), self.precise(i))
             finiteness = instruction(native)
             if not seen[i] and (finiteness.makes or (wild and native not in ("select", "fcmp olt", "fcmp ole"))):
                 checks[i] = seen[i] = True
@@ -443,7 +443,7 @@ class Plan:
         self.declarations[name] = f"declare {vector} @{name}({', '.join([vector] * arity)})"
 
     def scalar(self, op: Op, native: str, arity: int) -> str:
-        """What to call for one lane: the C library's function, or the row's `forward` in Python."""
+        """What to call for one lane: the C library's function, or the op's `forward` in Python."""
         if native:
             self.declare(native, "double", arity)
             declare(self.host, native)
@@ -502,9 +502,9 @@ class Plan:
         if number:
             bad = self._first_lane(writer, self.shared_bad * size)
         else:
-            leaves = [i for i in dict.fromkeys((*program.parameters, *terms)) if program.rows[i] is None]
+            leaves = [i for i in dict.fromkeys((*program.parameters, *terms)) if program.ops[i] is None]
         for i in (*leaves, *nodes):
-            if program.rows[i] is not None:
+            if program.ops[i] is not None:
                 writer.node(i)
                 if i in self.shared:
                     self._splat(writer, writer.value(i), self.shared[i] * size)
@@ -555,7 +555,7 @@ class Plan:
         if first:
             bad = writer.read("%shared", self.shared_bad * size)
         for i in (*(leaves if first else ()), *nodes):
-            if program.rows[i] is not None and not self.uniform[i]:
+            if program.ops[i] is not None and not self.uniform[i]:
                 writer.node(i)
             if self.checks[i] and not self.uniform[i]:
                 if bad is None:

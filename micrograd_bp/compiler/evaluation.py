@@ -1,7 +1,7 @@
 """Array programs run by NumPy: values row by row, or sums over a batch with their gradient.
 
 An array is a matrix [member, row of the batch]; one that is the same for all rows has one column, and is computed once
-a call. Maps are short programs in NumPy's functions, lowered from the rows of the table, the partials of a row from its
+a call. Maps are short programs in NumPy's functions, lowered from the ops of the table, the partials of an op from its
 rule; products of matrices go to BLAS. The backward sweep goes through the arrays from last to first, so no graph of
 derivatives is made. Rows are worked off in blocks, so that the memory does not grow with the batch.
 """
@@ -44,8 +44,8 @@ class UnsuitableError(Exception):
     """The program has something that NumPy cannot do as the eager engine does it."""
 
 
-def in_numpy(op: Op, count: int, exact: bool) -> str:
-    """The instruction that does the row, as `lower` asks for it; "": none that NumPy has."""
+def native(op: Op, count: int, exact: bool) -> str:
+    """The NumPy instruction for an op, in the form that `lower` asks for; "" if there is none."""
     name = op.native
     if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
         return ""
@@ -67,14 +67,40 @@ class Formula:
         self.constants = [program.constants.get(i) for i in program.outputs]
         self.results = program.outputs
         natives = [
-            "" if row is None else native(row, len(operands), exact)
-            for row, operands in zip(program.rows, program.operands)
+            "" if op is None else native(op, len(operands), exact)
+            for op, operands in zip(program.ops, program.operands)
         ]
-        if any(row is not None and not name for row, name in zip(program.rows, natives)):
-            raise UnsuitableError
-        self.lines = _in_numpy(program, natives, exact) if native is in_numpy else []
-        self.checks, seen, makes = unseen(program, natives)
-        self.makes = any(i in makes for i in program.outputs)
+        numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
+        numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
+        numbers.update(program.outputs)
+        self.lines: list[tuple[Any, tuple[int, ...], int]] = []
+        for i, name in enumerate(natives):
+            if program.ops[i] is None:
+                continue
+            if not name or (exact and not instruction(name).bits):
+                raise UnsuitableError
+            function: Any = getattr(np, instruction(name).numpy)
+            if name.startswith("fcmp") and i in numbers:
+                function = _as_number(function)
+            self.lines.append((function, program.operands[i], i))
+        seen = [False] * len(program)
+        for i in (*program.outputs, *program.checks):
+            seen[i] = True
+        checks = set(program.checks)
+        wild = not all(map(np.isfinite, program.constants.values()))
+        self.makes = False
+        for i in range(len(program) - 1, -1, -1):
+            if program.ops[i] is None:
+                continue
+            finiteness = instruction(natives[i])
+            makes = finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole"))
+            if makes and not seen[i]:
+                seen[i] = True
+                checks.add(i)
+            self.makes |= makes and i in program.outputs
+            if seen[i]:
+                for k in finiteness.passes[: len(program.operands[i])]:
+                    seen[program.operands[i][k]] = True
         self.passes = [seen[i] for i in self.inputs]
 
     def __call__(self, operands: Sequence[Array], bad: list[Array]) -> list[Any]:
@@ -139,17 +165,17 @@ def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
     return lambda x, y: compare(x, y).astype(float)
 
 
-def _value(op: Op, known: Sequence[float | None], exact: bool, native: Native) -> Formula:
-    """The value of a row; known: operands that are constant."""
+def value_program(op: Op, known: Sequence[float | None]) -> FlatProgram:
+    """The value of an op as a program; known: operands that are constant."""
     program = FlatProgram()
     program.inputs = [program.leaf() for _ in known]
     operands = [i if x is None else program.constant(x) for i, x in zip(program.inputs, known)]
     program.outputs = [program.node(op, tuple(operands))]
-    return Formula(program, exact, native)
+    return program
 
 
-def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int], native: Native) -> Formula:
-    """The partials of a row by some of its operands, of its result and its operands."""
+def partials_program(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
+    """The partials of an op by some of its operands as a program of its result and its operands."""
     slopes: list[Any] = []
 
     def rule(*args: Any) -> float:
@@ -158,12 +184,12 @@ def _partials(op: Op, known: Sequence[float | None], wanted: Sequence[int], nati
 
     trace = TracedRule(rule, 1 + len(known), [None, *known])
     if trace.refused or len(slopes) != len(known):
-        return Formula(_recorded(op, known, wanted), False, native)
+        return _recorded(op, known, wanted)
     program = trace.program
     for k in wanted:
         x = slopes[k]
         program.outputs.append(x.index if type(x) is Tracer else program.constant(float(x)))
-    return Formula(program, False, native)
+    return program
 
 
 def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
@@ -266,7 +292,7 @@ class Sweep:
 
 
 class MapStep:
-    """A row of the table on arrays."""
+    """An op of the table on arrays."""
 
     def __init__(self, owner: Arrays, number: int, step: Map) -> None:
         program = owner.program
@@ -277,8 +303,7 @@ class MapStep:
             for read in self.reads
         ]
         self.places = [places for _, places in step.reads]
-        self.precise, self.native = step.precise, owner.native
-        self.value = _value(step.op, self.known, step.precise, self.native)
+        self.value = Formula(value_program(step.op, self.known), step.precise)
         self.slopes: Formula | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
@@ -301,7 +326,7 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = _partials(self.op, self.known, self.wanted, self.native)
+            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False)
 
     def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
         import numpy as np

@@ -1,6 +1,6 @@
 """A stretch of a flat program that repeats with its own results, found and rolled up into a loop.
 
-Every node is marked by its row and by how far back each operand is; leaves, and what is read over a long stretch, by
+Every node is marked by its op and by how far back each operand is; leaves, and what is read over a long stretch, by
 what they are. Where the marks repeat with a period, the nodes of one period are the body of a loop: an operand of the
 period before is carried from turn to turn. The numbers of a rolled program are those of the flat one, to the bit.
 """
@@ -56,10 +56,10 @@ def _interleaved(
 ) -> tuple[FlatProgram, Sequence[tuple[int, bool]]]:
     """The program with what guards and checks alone read next to its operands, not after the outputs."""
     needed = live(program, program.outputs)
-    keys = [-1 if row is None else i for i, row in enumerate(program.rows)]
+    keys = [-1 if op is None else i for i, op in enumerate(program.ops)]
     moved = False
-    for i, row in enumerate(program.rows):
-        if row is not None and not needed[i]:
+    for i, op in enumerate(program.ops):
+        if op is not None and not needed[i]:
             keys[i] = max([keys[k] for k in program.operands[i]], default=-1)
             moved = True
     if not moved:
@@ -68,7 +68,7 @@ def _interleaved(
     place = [0] * len(order)
     for k, i in enumerate(order):
         place[i] = k
-    made = FlatProgram([program.rows[i] for i in order])
+    made = FlatProgram([program.ops[i] for i in order])
     made.operands = [tuple([place[k] for k in program.operands[i]]) for i in order]
     made.constants = {place[i]: x for i, x in program.constants.items()}
     for name in ("inputs", "parameters", "outputs", "guards", "checks"):
@@ -81,9 +81,9 @@ def _marked(program: FlatProgram) -> tuple[Marked, Any]:
     import numpy as np
 
     n = len(program)
-    ops: list[Any] = list(dict.fromkeys(program.rows))
+    ops: list[Any] = list(dict.fromkeys(program.ops))
     codes = {op: k for k, op in enumerate(ops)}
-    code = np.fromiter(map(codes.__getitem__, program.rows), np.int64, n)
+    code = np.fromiter(map(codes.__getitem__, program.ops), np.int64, n)
     counts = np.fromiter(map(len, program.operands), np.int64, n)
     computed = code != codes.get(None, -1)
     nodes = np.flatnonzero(computed)
@@ -137,7 +137,7 @@ def roll(
     while turns >= TURNS:  # the body may not be told of what is in the loop; what it carries has a beginning
         low, high = int(first[start]), int(first[start + period])
         within = [int(marked.nodes[start]) <= k for k, far in zip(child[low:high], back[low:high]) if not far]
-        computed = [program.rows[k] is not None for k, far in zip(child[low:high], back[low:high]) if not far]
+        computed = [program.ops[k] is not None for k, far in zip(child[low:high], back[low:high]) if not far]
         if start >= period and not any(a and b for a, b in zip(within, computed)):
             break
         start, turns = start + period, turns - 1
@@ -148,7 +148,7 @@ def roll(
     def offset(i: int) -> int | None:
         """The place of a node in the body; None: it is not in the loop."""
         k = int(position[i])
-        return (k - start) % period if program.rows[i] is not None and start <= k < stop else None
+        return (k - start) % period if program.ops[i] is not None and start <= k < stop else None
 
     # The condition of a guard in the loop is the same in all turns.
     truths: dict[int, list[bool]] = {}
@@ -169,7 +169,7 @@ def roll(
     def copy(k: int, read: Any) -> int:
         """A node copied, with operands read in their new places."""
         i = int(marked.nodes[k])
-        rolled.rows.append(program.rows[i])
+        rolled.ops.append(program.ops[i])
         rolled.operands.append(tuple([read(j) for j in program.operands[i]]))
         return len(rolled) - 1
 
@@ -190,7 +190,7 @@ def roll(
     def inside(i: int) -> int:
         """An operand of the body: of this turn, of the turn before, or of before the loop."""
         k = int(position[i]) - start
-        if program.rows[i] is None or k < -period or (k < 0 and k + period not in carried):
+        if program.ops[i] is None or k < -period or (k < 0 and k + period not in carried):
             return place[i]
         return body[k] if k >= 0 else carried[k + period]
 

@@ -33,7 +33,7 @@ class Host:
     _known: dict[Any, str] = field(default_factory=dict, compare=False)
 
     def native(self, op: Op, count: int, exact: bool) -> str:
-        """The instruction or function that does the row on so many operands here; "" if there is none."""
+        """The instruction or function of this machine for an op with n operands; "" if there is none."""
         known = self._known.get((op, count, exact))
         if known is None:
             known = self._known[op, count, exact] = self._find(op, count, exact)
@@ -127,7 +127,7 @@ def address(function: str) -> int:
 
 @functools.cache
 def vector_function(machine: Host, op: Op, arity: int) -> str:
-    """The name of libmvec's function for the row, if there is one that agrees with `forward` to 4 ulp, else ""."""
+    """The name of libmvec's function for the op, if there is one that agrees with `forward` to 4 ulp, else ""."""
     library = _library("libmvec.so.1")
     name = f"_ZGV{machine.mangling}N{machine.lanes}{'v' * arity}_{op.native}"
     if not machine.mangling or arity not in (1, 2) or not hasattr(library, name):

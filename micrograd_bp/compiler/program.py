@@ -31,7 +31,7 @@ class Loop:
 
 @dataclass(slots=True)
 class FlatProgram:
-    """Straight-line code: node i applies the op rows[i] to the nodes operands[i], which come before it.
+    """Straight-line code: node i applies the op ops[i] to the nodes operands[i], which come before it.
 
     A leaf has no op; it is an input, a parameter, or a number in `constants`. A path through a function is valid while
     its `guards` have the truth values they had. `checks` are nodes that no output needs, but whose operation may raise:
@@ -39,7 +39,7 @@ class FlatProgram:
     exceptions that the function caught: only guards read them, and they are expected not to be finite.
     """
 
-    rows: list[Op | None] = field(default_factory=list)
+    ops: list[Op | None] = field(default_factory=list)
     operands: list[tuple[int, ...]] = field(default_factory=list)
     constants: dict[int, float] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
@@ -54,7 +54,7 @@ class FlatProgram:
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.ops)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__ if name != "_known"}
@@ -66,9 +66,9 @@ class FlatProgram:
 
     def leaf(self) -> int:
         """Add a leaf; the caller puts it into inputs, parameters or constants."""
-        self.rows.append(None)
+        self.ops.append(None)
         self.operands.append(())
-        return len(self.rows) - 1
+        return len(self.ops) - 1
 
     def constant(self, x: float) -> int:
         """The leaf with this number, added if there is none; 0.0 and -0.0 differ."""
@@ -84,21 +84,21 @@ class FlatProgram:
         key = (op, operands)
         i = self._known.get(key)
         if i is None:
-            i = self._known[key] = len(self.rows)
-            self.rows.append(op)
+            i = self._known[key] = len(self.ops)
+            self.ops.append(op)
             self.operands.append(operands)
         return i
 
     def with_outputs(self, outputs: list[int]) -> FlatProgram:
         """A program of the same nodes with other outputs, without guards and checks."""
-        made = FlatProgram(self.rows, self.operands, self.constants, self.inputs, self.parameters, outputs)
+        made = FlatProgram(self.ops, self.operands, self.constants, self.inputs, self.parameters, outputs)
         made.raised, made.labels = self.raised, self.labels
         return made
 
     @property
     def count(self) -> int:
         """The number of nodes that are no leaves."""
-        return sum(row is not None for row in self.rows)
+        return sum(op is not None for op in self.ops)
 
 
 def flatten(
@@ -147,7 +147,7 @@ def _placed(
     """Add an output and all that it depends on; returns its position."""
     if not isinstance(output, Value):
         return program.constant(number(output, "a program's output"))
-    constant, rows, operands = program.constant, program.rows, program.operands
+    constant, ops, operands = program.constant, program.ops, program.operands
     stack = [output]
     while stack:
         node = stack[-1]
@@ -175,8 +175,8 @@ def _placed(
         if op is net_input:
             place[node] = _opened(where, program)
             continue
-        place[node] = len(rows)  # equal nodes are not merged here, so that `rerecord` gives the recorded graph
-        rows.append(op)
+        place[node] = len(ops)  # equal nodes are not merged here, so that `rerecord` gives the recorded graph
+        ops.append(op)
         operands.append(where)
     return place[output]
 
@@ -186,12 +186,12 @@ def _opened(where: tuple[int, ...], program: FlatProgram) -> int:
     half, odd = divmod(len(where), 2)
     total = where[0] if odd else None
     for pair in zip(where[odd : half + odd], where[half + odd :]):
-        program.rows.append(mul)
+        program.ops.append(mul)
         program.operands.append(pair)
         if total is not None:
-            program.rows.append(add)
-            program.operands.append((total, len(program.rows) - 2))
-        total = len(program.rows) - 1
+            program.ops.append(add)
+            program.operands.append((total, len(program.ops) - 2))
+        total = len(program.ops) - 1
     return program.constant(0.0) if total is None else total
 
 
@@ -205,9 +205,9 @@ def rerecord(program: FlatProgram, inputs: Sequence[float], parameters: Sequence
         for i, x in zip(places, data, strict=True):
             nodes[i] = x if isinstance(x, Value) else Value(x, label=program.labels.get(i, ""))
     missing = above(program, program.raised) if program.raised else ()
-    for i, row in enumerate(program.rows):
-        if row is not None and not (missing and missing[i]):
-            nodes[i] = row(*[nodes[k] for k in program.operands[i]])
+    for i, op in enumerate(program.ops):
+        if op is not None and not (missing and missing[i]):
+            nodes[i] = op(*[nodes[k] for k in program.operands[i]])
             if i in program.labels:
                 nodes[i].label = program.labels[i]
     return nodes
@@ -272,9 +272,9 @@ class TracedRule:
     def __call__(self, *args: float) -> float:
         nodes: list[Any] = [self.program.constants.get(i) for i in range(len(self.program))]
         nodes[: len(args)] = args
-        for i, row in enumerate(self.program.rows):
-            if row is not None:
-                nodes[i] = row.forward(*[nodes[k] for k in self.program.operands[i]])
+        for i, op in enumerate(self.program.ops):
+            if op is not None:
+                nodes[i] = op.forward(*[nodes[k] for k in self.program.operands[i]])
         return float(nodes[self.output])
 
     def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
@@ -333,7 +333,7 @@ def lower(source: FlatProgram, native: Native, exact: bool) -> FlatProgram:
     """
     if not exact:
         program = Lowering(source, native, exact, nearly=True).program
-        if not any(row is not None and instruction(row.native).signs for row in program.rows):
+        if not any(op is not None and instruction(op.native).signs for op in program.ops):
             return program
     return Lowering(source, native, exact, nearly=False).program
 
@@ -358,15 +358,15 @@ class Lowering:
             place[i] = program.leaf()
         precise = live(source, source.guards)
         begin = end = 0
-        for i, row in enumerate(source.rows):
+        for i, op in enumerate(source.ops):
             if loop is not None and i == loop.start:
                 begin = len(program)
             elif loop is not None and i == loop.stop:
                 end = len(program)
-            if row is not None:
+            if op is not None:
                 self.exact = exact or precise[i]
                 self.nearly = nearly and not precise[i]
-                place[i] = self.apply(row, tuple([place[k] for k in source.operands[i]]))
+                place[i] = self.apply(op, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
         if loop is not None:
@@ -382,8 +382,8 @@ class Lowering:
         wanted = live(source, [*source.outputs, *source.guards, *source.checks])
         kept = live(program, [*program.outputs, *program.guards, *program.checks])
         for i in range(len(source) - 1, -1, -1):
-            row, k = source.rows[i], place[i]
-            if wanted[i] and row is not None and not kept[k] and not instruction(row.native).calm:
+            op, k = source.ops[i], place[i]
+            if wanted[i] and op is not None and not kept[k] and not instruction(op.native).calm:
                 program.checks.append(k)
                 waiting = [k]
                 while waiting:
@@ -459,11 +459,11 @@ class Lowering:
 
     def _inlined(self, trace: TracedRule, operands: tuple[int, ...]) -> int:
         place = [*operands, *[0] * (len(trace.program) - len(operands))]
-        for i, row in enumerate(trace.program.rows):
+        for i, op in enumerate(trace.program.ops):
             if i in trace.program.constants:
                 place[i] = self.program.constant(trace.program.constants[i])
-            elif row is not None:
-                place[i] = self.apply(row, tuple([place[k] for k in trace.program.operands[i]]))
+            elif op is not None:
+                place[i] = self.apply(op, tuple([place[k] for k in trace.program.operands[i]]))
         return place[trace.output]
 
 

@@ -63,7 +63,7 @@ class PythonWriter:
 
     def __init__(self, outputs: Sequence[Value], inputs: Sequence[Value], name: str) -> None:
         if not usable(name) or name in TABLE or name in NUMBERS:
-            raise ValueError(f"{name!r} is no name for a function, or that of a row")
+            raise ValueError(f"{name!r} is no name for a function, or that of an op")
         if len(set(inputs)) != len(inputs):
             raise ValueError("the inputs are not distinct; pass each Value once")
         self.name, self.inputs = name, tuple(inputs)

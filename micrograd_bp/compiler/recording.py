@@ -237,8 +237,8 @@ def _comparison(strict: Any, lower: bool) -> Callable[[Any, Any, bool], list[tup
 
     def found(x: Any, y: Any, truth: bool) -> list[tuple[Value, bool]]:
         below, above = _bracketed(y)
-        row = strict if below is above or below == above else less_equal
-        return [(row(x, below) if lower else row(above, x), truth)]
+        op = strict if below is above or below == above else less_equal
+        return [(op(x, below) if lower else op(above, x), truth)]
 
     return found
 
