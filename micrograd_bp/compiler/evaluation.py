@@ -44,7 +44,7 @@ class UnsuitableError(Exception):
     """The program has something that NumPy cannot do as the eager engine does it."""
 
 
-def native(op: Op, count: int, exact: bool) -> str:
+def in_numpy(op: Op, count: int, exact: bool) -> str:
     """The NumPy instruction for an op, in the form that `lower` asks for; "" if there is none."""
     name = op.native
     if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
@@ -70,37 +70,11 @@ class Formula:
             "" if op is None else native(op, len(operands), exact)
             for op, operands in zip(program.ops, program.operands)
         ]
-        numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
-        numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
-        numbers.update(program.outputs)
-        self.lines: list[tuple[Any, tuple[int, ...], int]] = []
-        for i, name in enumerate(natives):
-            if program.ops[i] is None:
-                continue
-            if not name or (exact and not instruction(name).bits):
-                raise UnsuitableError
-            function: Any = getattr(np, instruction(name).numpy)
-            if name.startswith("fcmp") and i in numbers:
-                function = _as_number(function)
-            self.lines.append((function, program.operands[i], i))
-        seen = [False] * len(program)
-        for i in (*program.outputs, *program.checks):
-            seen[i] = True
-        checks = set(program.checks)
-        wild = not all(map(np.isfinite, program.constants.values()))
-        self.makes = False
-        for i in range(len(program) - 1, -1, -1):
-            if program.ops[i] is None:
-                continue
-            finiteness = instruction(natives[i])
-            makes = finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole"))
-            if makes and not seen[i]:
-                seen[i] = True
-                checks.add(i)
-            self.makes |= makes and i in program.outputs
-            if seen[i]:
-                for k in finiteness.passes[: len(program.operands[i])]:
-                    seen[program.operands[i][k]] = True
+        if any(op is not None and not name for op, name in zip(program.ops, natives)):
+            raise UnsuitableError
+        self.lines = _in_numpy(program, natives, exact) if native is in_numpy else []
+        self.checks, seen, makes = unseen(program, natives)
+        self.makes = any(i in makes for i in program.outputs)
         self.passes = [seen[i] for i in self.inputs]
 
     def __call__(self, operands: Sequence[Array], bad: list[Array]) -> list[Any]:
@@ -127,7 +101,7 @@ def unseen(program: FlatProgram, natives: list[str]) -> tuple[list[int], list[bo
     checks, made = set(program.checks), set()
     wild = not all(map(math.isfinite, program.constants.values()))
     for i in range(len(program) - 1, -1, -1):
-        if program.rows[i] is None:
+        if program.ops[i] is None:
             continue
         finiteness = instruction(natives[i])
         if finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole")):
@@ -150,7 +124,7 @@ def _in_numpy(program: FlatProgram, natives: list[str], exact: bool) -> list[tup
     numbers.update(program.outputs)
     lines: list[tuple[Any, tuple[int, ...], int]] = []
     for i, name in enumerate(natives):
-        if program.rows[i] is None:
+        if program.ops[i] is None:
             continue
         if exact and not instruction(name).bits:
             raise UnsuitableError
@@ -303,7 +277,8 @@ class MapStep:
             for read in self.reads
         ]
         self.places = [places for _, places in step.reads]
-        self.value = Formula(value_program(step.op, self.known), step.precise)
+        self.precise, self.native = step.precise, owner.native
+        self.value = Formula(value_program(step.op, self.known), step.precise, self.native)
         self.slopes: Formula | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
@@ -326,7 +301,7 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False)
+            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False, self.native)
 
     def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
         import numpy as np
