@@ -24,7 +24,6 @@ from micrograd_bp.compiler.arrays import (
     Products,
     Sum,
     Terms,
-    find,
     sources,
 )
 from micrograd_bp.compiler.program import FlatProgram, Native, TracedRule, Tracer, flatten, lower, sample_points
@@ -200,7 +199,7 @@ class Read:
         return values[self.source] if self.whole else values[self.source][self.index]
 
 
-def _read(source: int, places: np.ndarray[Any, Any], size: int) -> Read:
+def read_of(source: int, places: np.ndarray[Any, Any], size: int) -> Read:
     """How to read these members of an array of that size."""
     import numpy as np
 
@@ -271,7 +270,7 @@ class MapStep:
     def __init__(self, owner: Arrays, number: int, step: Map) -> None:
         program = owner.program
         self.number, self.size, self.op = number, step.size, step.op
-        self.reads = [_read(k, places, program.sizes[k]) for k, places in step.reads]
+        self.reads = [read_of(k, places, program.sizes[k]) for k, places in step.reads]
         self.known = [
             program.constants[read.index.start] if read.source == CONSTANTS and read.size == 1 else None
             for read in self.reads
@@ -286,6 +285,10 @@ class MapStep:
     def kept(self) -> int:
         """How many numbers it keeps for a row."""
         return self.size
+
+    def work(self) -> int:
+        """About how many operations it takes for a row."""
+        return 16 * self.size
 
     def sees(self, seen: list[np.ndarray[Any, Any]], mine: np.ndarray[Any, Any]) -> None:
         """Mark the members of operands that are seen by what is seen of this array."""
@@ -332,7 +335,7 @@ class TermsPart:
         size = owner.program.sizes[part.source]
         self.count, self.length = part.places.shape
         self.places = [(part.source, part.places)]
-        self.read = _read(part.source, part.places.ravel(), size)
+        self.read = read_of(part.source, part.places.ravel(), size)
 
     def kept(self) -> int:
         """How many numbers it keeps for a row."""
@@ -401,7 +404,7 @@ class Matrix:
     def __init__(self, source: int, places: np.ndarray[Any, Any], size: int) -> None:
         self.source, self.shape, self.grid = source, places.shape, _affine(places)
         self.places = places.astype("intp")
-        self.read = _read(source, places.ravel(), size)
+        self.read = read_of(source, places.ravel(), size)
         if self.grid is not None and not self.read.once:  # rows that overlap
             self.grid = None
 
@@ -441,7 +444,7 @@ class MatrixPart:
         rows, vectors = left[0], right[0]
         self.matrix = Matrix(part.left, rows, sizes[part.left])
         self.vectors = len(vectors)
-        self.read = _read(part.right, vectors.T.ravel(), sizes[part.right])
+        self.read = read_of(part.right, vectors.T.ravel(), sizes[part.right])
         self.length = vectors.shape[1]
         self.places = [(part.left, part.left_places), (part.right, part.right_places)]
         self.order = self.inverse = None
@@ -489,8 +492,8 @@ class ProductsPart:
     def __init__(self, owner: Arrays, part: Products) -> None:
         sizes = owner.program.sizes
         self.count, self.length = part.left_places.shape
-        self.left = _read(part.left, part.left_places.ravel(), sizes[part.left])
-        self.right = _read(part.right, part.right_places.ravel(), sizes[part.right])
+        self.left = read_of(part.left, part.left_places.ravel(), sizes[part.left])
+        self.right = read_of(part.right, part.right_places.ravel(), sizes[part.right])
         self.places = [(part.left, part.left_places), (part.right, part.right_places)]
 
     def kept(self) -> int:
@@ -563,6 +566,10 @@ class SumStep:
         """How many numbers it keeps for a row."""
         return self.size + int(sum(part.kept() for part in self.parts))
 
+    def work(self) -> int:
+        """About how many operations it takes for a row."""
+        return int(sum(places.size for part in self.parts for _, places in part.places))
+
     def sees(self, seen: list[np.ndarray[Any, Any]], mine: np.ndarray[Any, Any]) -> None:
         for part in self.parts:
             for source, places in part.places:
@@ -612,7 +619,7 @@ class Arrays:
         for k, step in enumerate(program.steps, LEAVES):
             self.steps.append(MapStep(self, k, step) if isinstance(step, Map) else SumStep(self, k, step))
         self.outputs = program.at(outputs)
-        self.single = len(outputs) == 1
+        self.count = len(outputs)
         self.guards = [
             (k, members.astype(np.intp), np.array([guards[j][1] for j in which])[:, None])
             for k, members, which in program.at([i for i, _ in guards])
@@ -753,14 +760,3 @@ class Arrays:
                     part = again(start, stop)
                 total = part if total is None else total + part
         return total
-
-
-def arrays(program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), exact: bool = False) -> Arrays | None:
-    """A program as arrays, ready to run; None where straight-line code is better, or the only way."""
-    found = find(program, exact)
-    if found is None:
-        return None
-    try:
-        return Arrays(found, program.outputs, list(guards), program.checks)
-    except UnsuitableError:
-        return None

@@ -23,7 +23,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
-from micrograd_bp.compiler.evaluation import Arrays, arrays
+from micrograd_bp.compiler.evaluation import Arrays
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import roll

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import python_source
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, add_to_grads, gradients, read_data
 

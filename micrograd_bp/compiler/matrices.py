@@ -99,7 +99,9 @@ declare double @llvm.vector.reduce.fadd.v{n}f64(double, {v})
             body += f"%x{i}.s = load double, ptr %ka{i}, align 8\n" + self.splat(f"x{i}", f"%x{i}.s")
             for j in range(columns):
                 body += self.fma(f"u{i}.{j}", f"%x{i}", f"%y{j}", f"%s{i}.{j}")
-        body += "%ka.next = getelementptr double, ptr %ka0, i64 %sk\n%kb.next = getelementptr double, ptr %kb, i64 %sb\n"
+        body += (
+            "%ka.next = getelementptr double, ptr %ka0, i64 %sk\n%kb.next = getelementptr double, ptr %kb, i64 %sb\n"
+        )
         body += "%t.next = add i64 %t, 1\n%t.again = icmp ult i64 %t.next, %k\n"
         body += "br i1 %t.again, label %t.loop, label %t.end\nt.end:\n"
         for i, j in pairs:
@@ -194,7 +196,9 @@ ret void
     def dots(self, rows: int) -> str:
         """The function of %mt times so many entries of y = A x; the entries of a row of A are side by side."""
         v, n = self.vector, self.lanes
-        body = f"%m.rows = mul i64 %m, {rows}\n%m.a = mul i64 %m.rows, %sm\n%a0 = getelementptr double, ptr %a, i64 %m.a\n"
+        body = (
+            f"%m.rows = mul i64 %m, {rows}\n%m.a = mul i64 %m.rows, %sm\n%a0 = getelementptr double, ptr %a, i64 %m.a\n"
+        )
         body += "".join(f"%a{i} = getelementptr double, ptr %a{i - 1}, i64 %sm\n" for i in range(1, rows))
         body += "br label %t.start\nt.start:\nbr label %t.test\nt.test:\n"
         body += "%t = phi i64 [0, %t.start], [%t.next, %t.loop]\n"
