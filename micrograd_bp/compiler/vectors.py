@@ -448,8 +448,6 @@ m.end:
     def reduction(self, left: Any, right: Any, count: int, length: int, target: Buffer) -> str:
         """target[m] = the sum over t of left[m, t] (times right[m, t]); each is (array, read, its size)."""
         pairs = [left] if right is None else [left, right]
-        for buffer, _ in pairs:
-            buffer.used = True
         product = right is not None
         if not target.uniform:
             v = self.vector
@@ -524,9 +522,12 @@ store double %r.new, ptr %out, align 8"""
             calls.append(self.function(loop("m", str(count), outer)))
         return "\n".join(calls)
 
-    def adding(self, adjoint: Buffer, read: Read, size: int) -> tuple[Buffer, Read, bool]:
-        """How to add to the members read by a loop of that size: by storing, where it is the first and all of them."""
-        fresh = not adjoint.uniform and not adjoint.touched and read.once and read.size == size == adjoint.size
+    def adding(self, adjoint: Buffer, read: Read, size: int, alone: bool = True) -> tuple[Buffer, Read, bool]:
+        """How to add to the members read by a loop of that size: by storing, where it is the first and all of them.
+
+        alone: the loop adds nothing else to that array.
+        """
+        fresh = alone and not adjoint.uniform and not adjoint.touched and read.once and read.size == size == adjoint.size
         if not fresh and not adjoint.touched:
             self.zero(adjoint)
         adjoint.touched = adjoint.used = True
@@ -1006,6 +1007,8 @@ class Sweep:
                     terms.append(pair if len(pair) > 1 else pair[0])
                 continue
             pair = [self.operand(source, read_of(source, where.ravel(), sizes[source])) for source, where in places]
+            for x in pair:
+                x.values.used = True
             needed = any(x.adjoint is not None for x in pair)
             made = self.temporary(part.count, uniform, needed)
             self.items.append((pair, part.count, part.length, made))
@@ -1222,8 +1225,10 @@ class Sweep:
         added[key] = node, operand
 
     def finish(self, body: Body, added: dict[Any, Any]) -> None:
+        targets = [id(operand.adjoint) for _, operand in added.values()]
         for node, operand in added.values():
-            body.adds.append((node, *self.e.adding(operand.adjoint, operand.read, body.size)))
+            alone = targets.count(id(operand.adjoint)) == 1
+            body.adds.append((node, *self.e.adding(operand.adjoint, operand.read, body.size, alone)))
         self.put_back(body.uniform, self.e.body(body))
 
     def backward_loop(self, group: list[Statement]) -> None:
