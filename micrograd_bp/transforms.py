@@ -386,7 +386,7 @@ def _numpy() -> Any:
         raise ImportError("vmap stacks its results in NumPy arrays: pip install numpy") from error
 
 
-class recording:
+class recording:  # noqa: N801 - a context manager, named as those of contextlib
     """Within it, transforms called in this thread return Values, as inside a function that is being differentiated.
 
     Used where a function is recorded, since a derivative in it may depend on variables that are not its arguments. In

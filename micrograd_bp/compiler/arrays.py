@@ -89,11 +89,11 @@ class ArrayProgram:
 
 
 def find(
-    program: FlatProgram, exact: bool = False, small: int | None = None, members: int | None = None
+    program: FlatProgram, exact: bool = False, small: int | None = None, share: int | None = None
 ) -> ArrayProgram | None:
     """The arrays of a program; None where it is too small or too irregular for them to pay.
 
-    exact: no sum is taken in another order. What guards read never is. small, members: other limits than SMALL and
+    exact: no sum is taken in another order. What guards read never is. small, share: other limits than SMALL and
     MEMBERS.
     """
     if len(program) < (SMALL if small is None else small) or program.raised:
@@ -177,7 +177,7 @@ def find(
         member,
     )
     ready = np.nonzero(visible & (waiting == 0))[0]
-    most = int(is_node.sum()) // (MEMBERS if members is None else members)
+    most = int(is_node.sum()) // (MEMBERS if share is None else share)
     groups: list[Any]
     while len(ready):
         is_sum = sums[ready]
@@ -203,7 +203,54 @@ def find(
         reached, times = np.unique(done, return_counts=True)
         waiting[reached] -= times
         ready = reached[waiting[reached] == 0]
+    _order(found)
     return found
+
+
+def _order(found: ArrayProgram) -> None:
+    """Put the members of every array in the order of what they read, so that more is read in order."""
+    import numpy as np
+
+    moved: list[Any] = [None] * len(found.sizes)  # where each member is now; None: where it was
+
+    def new(k: int, places: Places) -> Places:
+        return places if moved[k] is None else moved[k][places]
+
+    for number, step in enumerate(found.steps, LEAVES):
+        sides: list[tuple[int, Places]] = []  # an array that is read, and the places of the first terms
+        if isinstance(step, Map):
+            sides = step.reads = [(k, new(k, places)) for k, places in step.reads]
+        else:
+            for part in step.parts:
+                if isinstance(part, Terms):
+                    part.places = new(part.source, part.places)
+                    sides.append((part.source, part.places[:, 0]))
+                else:
+                    part.left_places = new(part.left, part.left_places)
+                    part.right_places = new(part.right, part.right_places)
+                    sides += [(part.left, part.left_places[:, 0]), (part.right, part.right_places[:, 0])]
+        ranked = []
+        for k, places in sides:  # first what is read once each, of what varies and comes early; then rows of matrices
+            often = len(np.unique(places)) < step.size
+            ranked.append((often, k == CONSTANTS, found.uniform[k] != often, k))
+        keys = [sides[k][1] for k in sorted(range(len(ranked)), key=ranked.__getitem__)]
+        order = np.lexsort(keys[::-1])
+        if (order[1:] > order[:-1]).all():
+            continue
+        moved[number] = np.empty(step.size, np.int32)
+        moved[number][order] = np.arange(step.size, dtype=np.int32)
+        if isinstance(step, Map):
+            step.reads = [(k, places[order]) for k, places in step.reads]
+            continue
+        for part in step.parts:
+            if isinstance(part, Terms):
+                part.places = part.places[order]
+            else:
+                part.left_places, part.right_places = part.left_places[order], part.right_places[order]
+    for k, places in enumerate(moved):
+        if places is not None:
+            of = np.flatnonzero(found.array == k)
+            found.member[of] = places[found.member[of]]
 
 
 def sources(step: Map | Sum) -> list[int]:

@@ -43,7 +43,7 @@ class UnsuitableError(Exception):
     """The program has something that NumPy cannot do as the eager engine does it."""
 
 
-def in_numpy(op: Op, count: int, exact: bool) -> str:
+def native(op: Op, count: int, exact: bool) -> str:
     """The NumPy instruction for an op, in the form that `lower` asks for; "" if there is none."""
     name = op.native
     if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
@@ -58,20 +58,20 @@ class Formula:
     a result that is not finite.
     """
 
-    def __init__(self, source: FlatProgram, exact: bool, native: Native) -> None:
-        program = lower(source, native, exact)
+    def __init__(self, source: FlatProgram, exact: bool, choose: Native = native) -> None:
+        program = lower(source, choose, exact)
         self.source = source
         self.inputs = program.inputs
         self.values: list[Any] = [program.constants.get(i) for i in range(len(program))]
         self.constants = [program.constants.get(i) for i in program.outputs]
         self.results = program.outputs
         natives = [
-            "" if op is None else native(op, len(operands), exact)
+            "" if op is None else choose(op, len(operands), exact)
             for op, operands in zip(program.ops, program.operands)
         ]
         if any(op is not None and not name for op, name in zip(program.ops, natives)):
             raise UnsuitableError
-        self.lines = _in_numpy(program, natives, exact) if native is in_numpy else []
+        self.lines = _in_numpy(program, natives, exact) if choose is native else []
         self.checks, seen, makes = unseen(program, natives)
         self.makes = any(i in makes for i in program.outputs)
         self.passes = [seen[i] for i in self.inputs]
@@ -276,8 +276,8 @@ class MapStep:
             for read in self.reads
         ]
         self.places = [places for _, places in step.reads]
-        self.precise, self.native = step.precise, owner.native
-        self.value = Formula(value_program(step.op, self.known), step.precise, self.native)
+        self.precise, self.choose = step.precise, owner.choose
+        self.value = Formula(value_program(step.op, self.known), step.precise, self.choose)
         self.slopes: Formula | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
@@ -304,7 +304,7 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False, self.native)
+            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False, self.choose)
 
     def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
         import numpy as np
@@ -605,7 +605,7 @@ class SumStep:
 class Arrays:
     """An array program, ready to run."""
 
-    native: Native = staticmethod(in_numpy)
+    choose: Native = staticmethod(native)  # instructions for ops
 
     def __init__(
         self, program: ArrayProgram, outputs: list[int], guards: list[tuple[int, bool]], checks: list[int]
@@ -716,6 +716,10 @@ class Arrays:
             step.prepare(needs)
         self.needs = needs
 
+    def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
+        """`totals` of a small matrix, at once; None: not here."""
+        return None
+
     def totals(
         self,
         block: Callable[[int, int], Array],
@@ -724,8 +728,10 @@ class Arrays:
         parameters: int,
         again: Callable[[int, int], Any],
         weights: Any = None,
+        scale: float = 1.0,
     ) -> Any:
-        """The sum of the one output over n rows, each times its weight, and its gradient by the first parameters.
+        """The sum of the one output over n rows, each times its weight or the scale, and its gradient by the first
+        parameters.
 
         `again` gives a block's where a number in it is not finite.
         """
@@ -744,7 +750,7 @@ class Arrays:
                 self._forward(values, block(start, stop), bad)
                 part = np.zeros(1 + self.sizes[PARAMETERS])
                 sweep = Sweep(self, stop - start, part[1:, None])
-                weight = np.ones((1, stop - start)) if weights is None else weights[None, start:stop]
+                weight = np.full((1, stop - start), scale) if weights is None else weights[None, start:stop]
                 part[0] = (values[output][place] * weight[0]).sum()
                 if self.uniform[output]:
                     weight = weight.sum(axis=1, keepdims=True)
@@ -757,6 +763,6 @@ class Arrays:
                         step.backward(values, g, sweep, bad)
                 part = part[: 1 + parameters]
                 if not np.isfinite(part.sum()) or not all(np.isfinite(x.sum()) for x in bad):
-                    part = again(start, stop)
+                    part = again(start, stop) * (scale if weights is None else 1.0)
                 total = part if total is None else total + part
         return total

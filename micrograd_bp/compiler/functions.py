@@ -23,8 +23,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler.array_parts import find_for_text
+from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays
-from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import roll
@@ -35,6 +36,7 @@ from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order
@@ -260,6 +262,11 @@ class GuardedProgram:
 
     def source(self, guards: bool = False) -> Any:
         """The path as Python source: outputs, guards and checks; or the guards alone."""
+        if self.arrays is not None and not guards:
+            found = find_for_text(self.program, self.exact)
+            wanted = [*self.program.outputs, *self.program.guards, *self.program.checks]
+            if found is not None and (text := array_source(found, wanted)) is not None:
+                return text
         nodes: list[Any] = rerecord(self.program, self.at, self.parameters())
         program = self.program
         wanted = [

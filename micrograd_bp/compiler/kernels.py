@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import c99, c_project
+from micrograd_bp.compiler.array_parts import find_for_text
+from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
-from micrograd_bp.compiler.python import python_source
+from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, add_to_grads, gradients, read_data
@@ -227,8 +229,10 @@ class Kernel:
         r"""The program as text, to read and to run.
 
         Args:
-            language: "python" for value, or value and gradient, in Python; "llvm" for the text that is compiled; "c"
-                for one self-contained C99 file, value and gradient, that needs math.h and nothing else.
+            language: "python" for value, or value and gradient, in Python: a function of the inputs and of all other
+                leaves; for 500 nodes or more that are regular, their arrays in NumPy: a function of a matrix and of an
+                array of the other leaves, whose value is the mean. "llvm" for the text that is compiled; "c" for one
+                self-contained C99 file, value and gradient, that needs math.h and nothing else.
             name: What the functions of the C file begin with.
             real: The type of the numbers in the C file, "double" or "float".
             title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.
@@ -253,7 +257,7 @@ class Kernel:
         """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
-            return self._python(kind)[0]
+            return self._array_source(kind) or self._python(kind)[0]
         if language == "llvm":
             native = self._native(kind)
             if native is None:
@@ -399,6 +403,17 @@ class Kernel:
             self._made["slopes"] = suits
         return made if self._made["slopes"] else None
 
+    def _array_source(self, kind: str) -> Source | None:
+        """The arrays of the graph in NumPy; None: there are none, or the sums would be taken in another order."""
+        if importlib.util.find_spec("numpy") is None or (self.exact and kind == "gradient"):
+            return None
+        if "array text" not in self._made:
+            found = find_for_text(self.program, self.exact)
+            count = len(self.parameters) if kind == "gradient" else None
+            self._made["array text"] = found and array_source(found, self.program.outputs, gradient=count)
+        made: Source | None = self._made["array text"]
+        return made
+
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
         """The program in Python: its source, and a function of inputs and parameters."""
         name = f"{kind} python"
@@ -502,15 +517,18 @@ class Kernel:
         import numpy as np
 
         n = len(X)
+        scale = 1.0 / n if reduction == "mean" and n else 1.0
         if weights is not None:
-            weights = np.asarray(_numbers(weights, n, "weights", "row"), float)
+            weights = np.ascontiguousarray(_numbers(weights, n, "weights", "row"), float)
+        elif type(X) is np.ndarray and X.dtype is np.dtype(float) and X.ndim == 2 and n:
+            total = found.small_totals(X, point, len(self.parameters), scale)
+            if total is not None:
+                return float(total[0]), total[1:]
         matrix = self._matrix(X, 2)
         if not n:
             self._check(matrix)
         again = self._again(matrix, point, weights)
-        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights)
-        if weights is None and reduction == "mean":
-            total *= 1.0 / n
+        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights, scale)
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:

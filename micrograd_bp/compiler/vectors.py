@@ -34,6 +34,7 @@ from micrograd_bp.ops import abs as absolute
 if TYPE_CHECKING:
     import numpy as np
 
+COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from NumPy would take longer
 FEW = 8  # terms of a sum that are written out
 # Rows of a block: so that what it keeps stays in the cache, but products of matrices want some.
 KEPT, LEAST, MOST = 1 << 15, 64, 256
@@ -527,7 +528,9 @@ store double %r.new, ptr %out, align 8"""
 
         alone: the loop adds nothing else to that array.
         """
-        fresh = alone and not adjoint.uniform and not adjoint.touched and read.once and read.size == size == adjoint.size
+        fresh = (
+            alone and not adjoint.uniform and not adjoint.touched and read.once and read.size == size == adjoint.size
+        )
         if not fresh and not adjoint.touched:
             self.zero(adjoint)
         adjoint.touched = adjoint.used = True
@@ -1304,7 +1307,7 @@ class Vectors(Arrays):
 
         machine = host()
         assert machine is not None
-        self.machine, self.native = machine, machine.native
+        self.machine, self.choose = machine, machine.native
         super().__init__(program, outputs, guards, checks)
         lanes = machine.lanes
         rows = min(MOST, max(LEAST, KEPT // self.kept))
@@ -1316,6 +1319,8 @@ class Vectors(Arrays):
                 read[places] = True
         self.covered = bool(read.all())
         self.operations = 1 + sum(step.work() for step in self.steps)
+        small = self.sizes[PARAMETERS] <= COPIED
+        self.small_rows = min(COPIED // max(1, self.sizes[INPUTS]), CHUNK // self.operations) if small else 0
         self._codes: dict[tuple[bool, bool], Program] = {}
 
     def code(self, gradient: bool, single: bool) -> Program:
@@ -1324,6 +1329,14 @@ class Vectors(Arrays):
         if key not in self._codes:
             self._codes[key] = Program(Emission(self, self.machine, gradient, single))
         return self._codes[key]
+
+    def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
+        """`totals` of a small matrix of floats, times scale; None if it is not small, or a number is not finite."""
+        n, columns = X.shape
+        if n > self.small_rows or columns != self.sizes[INPUTS]:
+            return None
+        total = self.code(True, n == 1).small(X, n, point, scale)
+        return total if total is None or len(total) == 1 + parameters else total[: 1 + parameters]
 
     def rows(self, block: Callable[[int, int], Any], n: int, point: Any, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
         """The outputs of n rows into the rows of `out`; what is odd: row numbers and statuses, as `Native.rows`."""
@@ -1415,47 +1428,88 @@ class Vectors(Arrays):
         return [part(0, start) for start in starts]
 
 
+class Memory:
+    """The memory of one call. Each call has its own, so that several threads can call at once."""
+
+    def __init__(self, program: Program) -> None:
+        import numpy as np
+
+        self.space = np.zeros(program.space + 16)
+        first = -(address(self.space) // 8) % 8  # a vector begins where a line of the cache does
+        for offset, numbers in program.initial:
+            self.space[first + offset : first + offset + len(numbers)] = numbers
+        self.at = address(self.space) + 8 * first
+        self.words = self.call(0, 0, 0)
+        self.point = np.empty(program.parameters if program.parameters <= COPIED else 0)
+        self.total = np.empty(len(self.point) + 1)
+        self.staged: dict[int, Any] = {}
+
+    def call(self, rows: int, stride: int, n: int) -> Any:
+        """The argument block of the code, as 64-bit words; behind it a word that stops nothing."""
+        words = (ctypes.c_int64 * (len(CALL) + 1))(rows, stride, n)
+        words[10], words[11] = self.at, ctypes.addressof(words) + 8 * len(CALL)
+        return words
+
+    def stage(self, n: int, columns: int) -> Any:
+        """For small batches of n rows: a matrix to copy the data to, the argument block, and the scale in it."""
+        import numpy as np
+
+        if len(self.staged) > 8:
+            self.staged.clear()
+        place = np.empty((n, columns))
+        words = self.call(address(place), columns, n)
+        words[3], words[9] = address(self.point), address(self.total)
+        self.staged[n] = staged = place, words, ctypes.c_double.from_buffer(words, 40)
+        return staged
+
+
 class Program:
-    """Compiled code with the memory of its calls. Each call has its own, so that several threads can call at once."""
+    """Compiled code, with memory for its calls."""
 
     def __init__(self, emission: Emission) -> None:
         self.text, self.space, self.initial = emission.text, emission.space, emission.initial
+        self.inputs, self.parameters = (emission.owner.sizes[k] for k in (INPUTS, PARAMETERS))
         self.kept = emission.tables, emission.library
         self.code = Code(self.text, 1, "run")
         self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address)
-        self._idle: list[Any] = []
+        self._idle: list[Memory] = []
 
     def __call__(
         self, X: Any, n: int, point: Any, weights: Any, scale: float, out: Any, status: Any, total: Any, word: int
     ) -> int:
         """Run it on n rows; how many are odd, or whether anything is not finite."""
+        memory = self._memory()
         try:
-            words, space = self._idle.pop()
+            words = memory.words
+            words[0], words[1], words[2], words[3] = address(X), X.strides[0] // 8, n, address(point)
+            words[4] = 0 if weights is None else address(weights)
+            ctypes.c_double.from_buffer(words, 40).value = scale
+            if out is not None:
+                words[6], words[7], words[8] = address(out), out.strides[0] // 8, address(status)
+            if total is not None:
+                words[9] = address(total)
+            words[11] = word or ctypes.addressof(words) + 8 * len(CALL)
+            return int(self.run(words))
+        finally:
+            self._idle.append(memory)
+
+    def small(self, X: Any, n: int, point: Any, scale: float) -> Any:
+        """The sums over the n rows of a small matrix, times scale; None if a number was not finite."""
+        memory = self._memory()
+        try:
+            place, words, factor = memory.staged.get(n) or memory.stage(n, self.inputs)
+            place[:] = X
+            memory.point[:] = point
+            factor.value = scale
+            return None if self.run(words) else memory.total.copy()
+        finally:
+            self._idle.append(memory)
+
+    def _memory(self) -> Memory:
+        try:
+            return self._idle.pop()
         except IndexError:
-            words, space = self._workspace()
-        words[0], words[1], words[2] = address(X), X.strides[0] // 8, n
-        words[3] = address(point)
-        words[4] = 0 if weights is None else address(weights)
-        ctypes.c_double.from_buffer(words, 40).value = scale
-        if out is not None:
-            words[6], words[7], words[8] = address(out), out.strides[0] // 8, address(status)
-        if total is not None:
-            words[9] = address(total)
-        words[11] = word or ctypes.addressof(words) + 8 * len(CALL)
-        odd = self.run(words)
-        self._idle.append((words, space))
-        return int(odd)
-
-    def _workspace(self) -> tuple[Any, Any]:
-        import numpy as np
-
-        space = np.zeros(self.space + 16)
-        first = -(address(space) // 8) % 8
-        for offset, numbers in self.initial:
-            space[first + offset : first + offset + len(numbers)] = numbers
-        words = (ctypes.c_int64 * (len(CALL) + 1))()
-        words[10] = address(space) + 8 * first
-        return words, space
+            return Memory(self)
 
 
 def address(array: Any) -> int:
