@@ -35,7 +35,17 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
 from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
-from micrograd_bp.value import Value, _partials, _product, float_partials, pushed, slopes, topological_order, variables
+from micrograd_bp.value import (
+    Value,
+    _partials,
+    _product,
+    float_partials,
+    pushed,
+    slope_rows,
+    slopes,
+    topological_order,
+    variables,
+)
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -106,7 +116,10 @@ def value_and_grad(f: Callable[P, R], argnums: Argnums = 0, has_aux: bool = Fals
 def jacobian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) -> Callable[P, Any]:
     """The derivatives of every output by every input: in the shape of the output, each in the shape of the input.
 
-    f is recorded once; the graph is swept once for each output or once for each input, whichever are fewer.
+    f is recorded once, and the graph is swept for the outputs or for the inputs, whichever are fewer: for sixteen of
+    them at once in the accelerated engine, whose sweeps then carry vectors. Sums are those of `topological_order`
+    of all outputs together: where the outputs meet a node in other orders, an entry may differ in its last bit from
+    `grad` of that output.
 
     Args:
         f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.
@@ -122,6 +135,9 @@ def jacobian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False)
 
     Raises:
         TypeError: As in `grad`, but for the number of outputs.
+
+    Source:
+        Vector modes: Griewank and Walther, Evaluating Derivatives, 2008, sections 3.1 and 3.2.
 
     Example:
         >>> import numpy as np
@@ -560,6 +576,9 @@ class _Call:
     def rows(self) -> list[list[Number]]:
         """The derivatives of every output by all variables."""
         m, n = len(self.outputs), len(self.variables)
+        found = None if self.graph or min(m, n) < 2 else slope_rows(self.outputs, self.variables, m > n)
+        if found is not None:
+            return found
         if m <= n:
             return [self.pull(unit, self.graph) for unit in _units(m)]
         columns = [self.push(unit, self.graph) for unit in _units(n)]

@@ -450,6 +450,69 @@ def pushed(outputs: Sequence[Value], inputs: Sequence[Value], tangents: Sequence
     return [known.get(x, 0.0) for x in outputs]
 
 
+def slope_rows(outputs: Sequence[Value], inputs: Sequence[Value], forward: bool = False) -> list[list[float]] | None:
+    """The derivatives of all outputs with respect to all inputs, as floats, a list for each output; no grad is touched.
+
+    The order of the graph is found once, for all outputs, and in it the graph is swept for each output, or (forward)
+    for each input. The result is None where a node has a `_backward` of its own, or an input operands.
+
+    >>> x, y = Value(3.0), Value(2.0)
+    >>> slope_rows([x * y, x + y], [x, y])
+    [[2.0, 3.0], [1.0, 1.0]]
+    """
+    root = Value(0.0)
+    root.operands = tuple(dict.fromkeys(outputs))  # so that all of them are met in one walk
+    order = topological_order(root)[:-1]
+    if any(type(node.op) is ByHand for node in order) or not all_leaves(inputs):
+        return None
+    places = {node: i for i, node in enumerate(order)}
+    edges: list[tuple[int, list[tuple[int, float]]]] = []
+    for i, node in enumerate(order):
+        pairs = zip(node.operands, node._partials)
+        terms = [(places[x], partial) for x, partial in pairs if partial and isinstance(x, Value)]
+        if terms:
+            edges.append((i, terms))
+    starts, ends = [places.get(x, -1) for x in inputs], [places[y] for y in outputs]
+    if forward:
+        columns = [_swept_forward(edges, len(order), start, ends) for start in starts]
+        return [[column[i] for column in columns] for i in range(len(ends))]
+    edges.reverse()
+    return [_swept_back(edges, len(order), end, starts) for end in ends]
+
+
+def _swept_back(
+    edges: list[tuple[int, list[tuple[int, float]]]], size: int, end: int, starts: list[int]
+) -> list[float]:
+    """`slopes` over edges in the order of a sweep back; numbers[-1] stays 0, for inputs that are not in the graph."""
+    numbers = [0.0] * (size + 1)
+    numbers[end] = 1.0
+    for i, terms in edges:
+        adjoint = numbers[i]
+        if adjoint:
+            for j, partial in terms:
+                numbers[j] += adjoint * partial
+    return [numbers[j] for j in starts]
+
+
+def _swept_forward(
+    edges: list[tuple[int, list[tuple[int, float]]]], size: int, start: int, ends: list[int]
+) -> list[float]:
+    """`pushed` over edges in the order of recording."""
+    if start < 0:
+        return [0.0] * len(ends)
+    numbers = [0.0] * size
+    numbers[start] = 1.0
+    for i, terms in edges:
+        total = 0.0
+        for j, partial in terms:
+            tangent = numbers[j]
+            if tangent:
+                total += tangent * partial
+        if total:
+            numbers[i] = total
+    return [numbers[j] for j in ends]
+
+
 def read_data(values: Sequence[Value]) -> array[float]:
     """The data of the Values, as an array of doubles: what a compiled program reads."""
     return array("d", [x._data for x in values])

@@ -300,6 +300,67 @@ def test_gradients_are_summed_in_one_order(seed: int) -> None:
     same(run)
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.floats(-3.0, 3.0), min_size=2, max_size=3), STEPS, st.integers(1, 20), st.booleans())
+def test_all_derivatives_at_once(leaves: list[float], steps: list[tuple[str, list[float]]], m: int, aim: bool) -> None:
+    """Sweeps with vectors, in blocks: each lane gives the bits of a sweep of its own."""
+
+    def run(mg: ModuleType) -> Any:
+        made, _ = program(mg, leaves, steps)
+        inputs = [x for x in made if x.op is None]
+        outputs = (made[::-1] * m)[:m]
+        for node in made:
+            node.grad = 0.5
+        rows = mg.value.slope_rows(outputs, inputs, aim)
+        made[-1].backward()
+        return [rows, made]
+
+    same(run)
+
+
+def test_nodes_of_every_kind_in_sweeps_with_vectors() -> None:
+    def run(mg: ModuleType) -> Any:
+        w, x = mg.value.variables([0.5, -1.5, 2.0]), mg.value.variables([1.25, 3.0, -0.75])
+        units = [
+            mg.nn.net_input(w, x, w[0]),
+            mg.nn.net_input(w, [*x[:2], w[1] * x[0]]),
+            mg.nn.net_input(x, [1.0, 2.0, w[2]]),
+        ]
+        zero = x[0] - x[0]
+        poles = [zero.sqrt() * x[1], zero.sqrt() * 0.0 + x[2], zero.hypot(zero) + 2.0, zero.abs() * math.inf]
+        rows = [
+            mg.ops.fsum(1.0, *units, 2.5),
+            mg.ops.sumprod(*units, *x),
+            1.0 - units[0],
+            x[0],
+            mg.Value(7.0),
+            units[1],
+        ]
+        outputs = [*units, *poles, *rows, *[y.tanh() * units[0] for y in rows[:3]], units[1]]
+        every = [mg.value.slope_rows(outputs, [*w, *x], aim) for aim in (False, True)]
+        singly = [
+            [mg.value.slopes(y, [*w, *x]) for y in outputs],
+            [mg.value.pushed(outputs, [*w, *x], unit) for unit in np.eye(6)],
+        ]
+        assert np.allclose(every[0], singly[0], rtol=1e-14, equal_nan=True)
+        assert np.array_equal(every[1], np.transpose(singly[1]), equal_nan=True)
+        return every
+
+    same(run)
+
+
+def test_no_vectors_through_functions_of_a_nodes_own() -> None:
+    def run(mg: ModuleType) -> Any:
+        x, y = mg.Value(2.0), mg.Value(3.0)
+        node = mg.Value(6.0, (x, y), "*")
+        node._backward = lambda: setattr(x, "grad", x.grad + y.data * node.grad)
+        x.grad = 5.0
+        found = mg.value.slope_rows([x * 2.0, node * y], [x, y])
+        return [str(found), x, y, mg.value.slopes(node * 2.0, [x, y]), str(mg.value.slope_rows([x * y], [x * 1.0]))]
+
+    same(run)
+
+
 def test_an_adjoint_of_0_passes_nothing_on() -> None:
     def run(mg: ModuleType) -> Any:
         x = mg.Value(0.0, "x")

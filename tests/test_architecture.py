@@ -23,7 +23,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "testing.precise testing.random_programs testing",
     "series",
     "compiler.machine compiler.program compiler.emit compiler.native compiler.python",
-    "compiler.arrays compiler.evaluation compiler.array_parts compiler.array_text compiler.matrices compiler.vectors",
+    "compiler.arrays compiler.evaluation compiler.matrices compiler.vectors compiler.array_parts compiler.array_text compiler.array_c",
     "compiler.c99 compiler.c_project compiler.loops compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
     "see.parts see.opened see.trace see.paths see.formula see.backward_pass",

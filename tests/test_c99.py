@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, ops
 from micrograd_bp import cli as command
-from micrograd_bp.compiler import c99
+from micrograd_bp.compiler import array_parts, c99
+from tests.test_arrays import GRAPHS, eager, recorded
 
 STRICT = ["cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wshadow"]
 REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
@@ -292,6 +293,88 @@ def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled):
     w = Value(1.5)
     call = compiled(mg.kernel(softsign(w), [], [w]).source("c"))
     assert call("kernel_value_and_grad", [], [-3.0], sizes=[1]) == (-0.75, [0.0625])
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Arrays are written whatever their size."""
+    monkeypatch.setattr(array_parts, "SMALL", 0)
+    monkeypatch.setattr(array_parts, "MEMBERS", 1e-3)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_arrays_are_loops(compiled, small, name):
+    """Value and gradient, to the accuracy of arrays: sums are taken in another order."""
+    pytest.importorskip("numpy")
+    f, inputs, parameters, output = recorded(GRAPHS[name])
+    source = mg.kernel(output, inputs, parameters).source("c")
+    assert "for (int i = 0; i < " in source
+    call, weights, rng = compiled(source), [p.data for p in parameters], random.Random(0)
+    for _ in range(3):
+        row = [rng.gauss(0.0, 1.0) for _ in inputs]
+        want, slopes = eager(f, row, parameters)
+        value, gradient = call("kernel_value_and_grad", row, weights, sizes=[len(weights)])
+        assert value == pytest.approx(want, rel=1e-12, abs=1e-13)
+        assert gradient == pytest.approx(slopes, rel=1e-10, abs=1e-12)
+        assert call("kernel_value", row, weights) == (value,)
+
+
+@pytest.mark.parametrize("real", ["double", "float"])
+def test_several_outputs_of_arrays_are_pulled_back(compiled, real):
+    """The C of a network 64-32-10 is a page, beside its parameters."""
+    pytest.importorskip("numpy")
+    model, inputs, rng = network(64, 32, 10)
+    outputs, parameters = model(inputs), model.parameters()
+    source = mg.kernel(outputs, inputs, parameters).source("c", real=real)
+    assert source.partition("\n};\n")[2].count("\n") < 120
+    call = compiled(source, real)
+    row, weights = [rng.gauss(0.0, 1.0) for _ in inputs], [p.data for p in parameters]
+    cotangent = [rng.gauss(0.0, 1.0) for _ in outputs]
+    for y, c in zip(model(row), cotangent, strict=True):
+        y.backward(c)
+    _, out, gradient = call("kernel_value_and_vjp", row, weights, cotangent, sizes=[10, len(weights)])
+    accuracy = 1e-12 if real == "double" else 1e-4
+    assert out == pytest.approx([y.data for y in model(row)], rel=accuracy, abs=accuracy)
+    assert gradient == pytest.approx([p.grad for p in parameters], rel=accuracy, abs=accuracy)
+
+
+def test_leaves_that_are_no_parameters_get_no_slope(compiled, small):
+    pytest.importorskip("numpy")
+    inputs, held, parameters = [[Value(0.1 * k - 0.3) for k in range(8)] for _ in range(3)]
+    output = sum((a * b + c).tanh() for a, b, c in zip(inputs, parameters + held, held + parameters[::-1]))
+    source = mg.kernel(output, inputs, parameters[:5]).source("c")
+    output.backward()
+    rest = mg.kernel(output, inputs, parameters[:5]).leaves
+    _, gradient = compiled(source)(
+        "kernel_value_and_grad", [x.data for x in inputs], [x.data for x in rest], sizes=[len(rest)]
+    )
+    assert gradient[:5] == pytest.approx([p.grad for p in parameters[:5]], rel=1e-12)
+    assert gradient[5:] == [0.0] * len(gradient[5:])
+
+
+def test_arrays_hold_the_rules_at_special_points(compiled, small):
+    """0 * inf is 0 in the chain rule, and an op without C is named."""
+    pytest.importorskip("numpy")
+    x, w = Value(1.0), Value(2.0)
+    source = mg.kernel((x * w).sqrt() * 0.0 + w * 3.0, [x], [w]).source("c")
+    assert "chain(" in source
+    assert compiled(source)("kernel_value_and_grad", [0.0], [2.0], sizes=[1])[1] == [3.0]
+    own = mg.Op("bessel", "J", lambda x: float(round(x)), lambda out, x: (1.0,))
+    with pytest.raises(ValueError, match="there is no C for bessel"):
+        mg.kernel(own(x), [x]).source("c")
+
+
+def test_exact_c_keeps_the_order_of_the_graph(compiled, small):
+    pytest.importorskip("numpy")
+    model, inputs, rng = network(12, 8, 1)
+    call = compiled(mg.kernel(model(inputs), inputs, exact=True).source("c"), flags=["-O1", "-ffp-contract=off"])
+    for _ in range(5):
+        row = [rng.gauss(0.0, 1.0) for _ in inputs]
+        leaves = [x.data for x in mg.kernel(model(inputs), inputs).leaves]
+        assert call("kernel_value", row, leaves)[0] == pytest.approx(model(row).data, rel=4e-16)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -56,6 +56,23 @@ def test_a_model_passes_its_own_test(language, real, fixed, tmp_path):
     assert (f"{real} v[" in files["net.c"]) is not fixed
 
 
+@pytest.mark.parametrize(
+    ("language", "real", "fixed"), [("C", "float", True), ("C++", "double", False), ("C++", "float", True)]
+)
+def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path):
+    """Loops, in C++ too; arrays have places in the workspace, which they take in turn."""
+    pytest.importorskip("numpy")
+    model, rows = classifier(hidden=(24, 16))
+    files = project(model, rows, tmp_path, real=real, fixed=fixed)
+    assert "for (int k = 0; k < 24; k++)" in files["net.c"]
+    run([*LANGUAGES[language], "-DNET_MAIN", "net.c", "-o", "test", "-lm"], tmp_path)
+    said = re.fullmatch(r"15 rows: .* is (\S+) of max\(\|output\|, 1\)\n", run(["./test"], tmp_path))
+    assert float(said[1]) < (1e-14 if real == "double" else 1e-5)
+    size = int(re.search(r"#define NET_WORKSPACE (\d+)", files["net.h"])[1])
+    assert 0 < size < 100
+    assert (f"static {real} net_workspace[{size}];" in files["net.c"]) is fixed
+
+
 USER = """
 #include <stdio.h>
 #include "net.h"

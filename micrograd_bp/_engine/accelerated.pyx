@@ -16,13 +16,16 @@ attribute a node made of itself is a cycle: it is never freed.)
 cimport cython
 from cpython.array cimport array, clone
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
 
 import math
 import operator
+import sys
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
@@ -40,7 +43,11 @@ cdef extern from *:
     #define take_over(pointer) (pointer)
     static inline int same_bits(double x, double y) { return memcmp(&x, &y, sizeof(double)) == 0; }
     #ifndef POOL
+    #ifdef Py_GIL_DISABLED /* a node's head is more than a count and a type there: Python's to make */
+    #define POOL 0
+    #else
     #define POOL 1
+    #endif
     #endif
     #if defined(__GNUC__)
     #define prefetch(address) __builtin_prefetch(address, 1)
@@ -71,6 +78,10 @@ cdef extern from *:
 # --- the rows computed here ---------------------------------------------------------------------------------------
 
 include "rules.pxi"  # Code, unary_rule and binary_rule, written by native.py from the table
+
+# A free-threaded Python switches its lock on for this module, and warns; it does not where it is told to leave it off.
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError("the accelerated engine needs Python's lock: run without PYTHON_GIL=0 and -X gil=0")
 
 cdef dict CODE_OF = {TABLE[name.lower()]: int(code) for name, code in Code.__members__.items()}
 cdef PyObject *ROWS[ROW_COUNT]
@@ -1253,16 +1264,7 @@ def pushed(outputs, inputs, tangents):
     cdef array kept = clone(DOUBLES, len(starts), False)
     cdef Py_ssize_t i
     cdef Value node
-    cdef Block *block = new_block(len(ends))
-    for i in range(len(ends)):
-        set_item(block, i, ends[i], 0.0)
-    cdef PyObject *root
-    try:
-        root = new_node(<PyObject *>NET_INPUT, 0.0, MANY)  # so that all outputs are met in one walk
-    except MemoryError:
-        release(block, NULL)
-        raise
-    (<Value>root).terms[0].block = block
+    cdef PyObject *root = joined(ends)
     held = take_over(root)
     for i in range(len(starts)):
         node = <Value>starts[i]
@@ -1296,6 +1298,170 @@ def pushed(outputs, inputs, tangents):
     if not complete:
         raise MemoryError
     return found.tolist()
+
+
+cdef PyObject *joined(list ends) except NULL:
+    """A node of which these are the operands, so that all of them are met in one walk."""
+    cdef PyObject *root
+    cdef Py_ssize_t i
+    cdef Block *block = new_block(len(ends))
+    for i in range(len(ends)):
+        set_item(block, i, ends[i], 0.0)
+    try:
+        root = new_node(<PyObject *>NET_INPUT, 0.0, MANY)
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>root).terms[0].block = block
+    return root
+
+
+cdef extern from "block_sweeps.h":
+    enum: LANES
+    ctypedef struct FlatGraph:
+        unsigned int places
+        int complete
+    unsigned int take_vacant(FlatGraph *graph) noexcept
+    void flat_edge(FlatGraph *graph, unsigned int target, double slope) noexcept
+    void flat_node(FlatGraph *graph, unsigned int place) noexcept
+    void free_flat(FlatGraph *graph) noexcept
+    void sweep_lanes(
+        const FlatGraph *graph, double *numbers, char *begun, bint forward, const long long *starts, size_t start_count,
+        const long long *stops, size_t stop_count, double *found, size_t by_lane, size_t by_stop,
+    ) noexcept
+
+
+def slope_rows(outputs, inputs, bint forward=False):
+    """The derivatives of all outputs with respect to all inputs, as floats, a list for each output; no grad is touched.
+
+    The graph is written down once and swept for a vector of outputs, or (forward) of inputs, at once. The result is None
+    where a node has a _backward of its own, or an input operands.
+    """
+    cdef list ends = checked(outputs), starts = checked(inputs)
+    cdef list each = list(dict.fromkeys(ends)), at
+    cdef Py_ssize_t i, m = len(ends), n = len(starts)
+    cdef array ends_at = clone(PLACES, m, False), starts_at = clone(PLACES, n, False)
+    cdef array found = clone(DOUBLES, m * n, False)
+    cdef array numbers, begun
+    cdef FlatGraph flat
+    if not all_leaves(starts):
+        return None
+    memset(&flat, 0, sizeof(FlatGraph))
+    root = take_over(joined(each))
+    try:
+        if not flatten(<PyObject *>root, each, starts, ends, ends_at, starts_at, &flat):
+            return None
+        numbers = clone(DOUBLES, LANES * flat.places, False)
+        begun = clone(CHARS, flat.places, False)
+        at, count, stop_count = ([starts_at, ends_at], n, m) if forward else ([ends_at, starts_at], m, n)
+        for i in range(0, count, LANES):
+            sweep_lanes(
+                &flat, numbers.data.as_doubles, begun.data.as_chars, forward,
+                (<array>at[0]).data.as_longlongs + i, min(LANES, count - i), (<array>at[1]).data.as_longlongs, stop_count,
+                found.data.as_doubles + (i if forward else i * n), 1 if forward else n, n if forward else 1,
+            )
+            PyErr_CheckSignals()
+    finally:
+        free_flat(&flat)
+    cdef list rows = []
+    for i in range(m):
+        rows.append(found[i * n : (i + 1) * n].tolist())
+    return rows
+
+
+cdef bint flatten(
+    PyObject *root, list each, list starts, list ends, array ends_at, array starts_at, FlatGraph *flat
+) except -1:
+    """Write down the graph between the inputs and the root's operands, in the order of a sweep back.
+
+    False: a node has a _backward of its own. Meanwhile the adjoint of a node is its place in the graph, plus 1, or 0.
+    """
+    cdef array kept = clone(DOUBLES, len(starts), False)
+    cdef Py_ssize_t i
+    cdef Value node
+    cdef PyObject **leaves = items(starts)
+    cdef PyObject *ready = NULL
+    cdef PyObject *child
+    cdef Saved *saved = NULL
+    cdef Py_ssize_t count = 0
+    cdef bint complete = True, by_hand
+    flat.complete = 1
+    for i in range(len(starts)):
+        node = <Value>leaves[i]
+        kept.data.as_doubles[i] = node.adjoint
+        node.adjoint = 0.0
+        node.state |= WANTED
+    by_hand = put_aside(root, &saved, &count, &complete)
+    if by_hand or not complete:
+        sweep(root, True, True)
+    else:
+        for i in range(len(starts)):
+            place_of(<PyObject *>leaves[i], flat)
+        for i in range(len(each)):
+            node = <Value>items(each)[i]
+            if node.state & (SHAPE | WANTED):
+                place_of(<PyObject *>node, flat)
+        for i in range(len(starts)):
+            starts_at.data.as_longlongs[i] = place_of(<PyObject *>leaves[i], flat)
+        for i in range(len(ends)):
+            node = <Value>items(ends)[i]
+            ends_at.data.as_longlongs[i] = place_of(<PyObject *>node, flat) if node.state & (SHAPE | WANTED) else -1
+        find_ready(root, (<Value>root).state, &ready)
+        while ready != NULL:
+            child = pop(&ready)
+            fetch(child)
+            write_down(child, flat)
+            find_ready(child, (<Value>child).state, &ready)
+    for i in range(len(starts) - 1, -1, -1):
+        (<Value>leaves[i]).adjoint = kept.data.as_doubles[i]
+        (<Value>leaves[i]).state &= ~<size_t>WANTED
+    for i in range(count):
+        (<Value>saved[i].node).adjoint = saved[i].adjoint
+    free(saved)
+    if not complete or not flat.complete:
+        raise MemoryError
+    return not by_hand
+
+
+cdef inline unsigned int place_of(PyObject *node, FlatGraph *flat) noexcept:
+    """The place of a node's numbers; taken when it is first asked for."""
+    if (<Value>node).adjoint == 0.0:
+        (<Value>node).adjoint = take_vacant(flat) + 1.0
+    return <unsigned int>((<Value>node).adjoint - 1.0)
+
+
+cdef inline void write_down(PyObject *node, FlatGraph *flat) noexcept:
+    """A node's operands and partials, in the order in which a sweep passes its adjoint on."""
+    cdef size_t state = (<Value>node).state
+    cdef Block *p
+    cdef Block *q
+    if state & LEFT:
+        write_edge((<Value>node).terms[0].node, (<Value>node).slopes[0].number, flat)
+    if state & RIGHT:
+        write_edge((<Value>node).terms[1].node, (<Value>node).slopes[1].number, flat)
+    if state & MANY:
+        p = (<Value>node).terms[0].block
+        write_edges(p, doubles_in(p), flat)
+    if state & PRODUCTS:
+        p = (<Value>node).terms[1].block
+        q = (<Value>node).slopes[1].block
+        write_edges(p, doubles_in(q), flat)
+        write_edges(q, doubles_in(p), flat)
+    flat_node(flat, place_of(node, flat))
+    (<Value>node).adjoint = 0.0
+
+
+cdef inline void write_edge(PyObject *child, double slope, FlatGraph *flat) noexcept:
+    if slope != 0.0 and (<Value>child).state & (SHAPE | WANTED):
+        flat_edge(flat, place_of(child, flat), slope)
+
+
+cdef inline void write_edges(Block *block, double *slopes, FlatGraph *flat) noexcept:
+    cdef Py_ssize_t i
+    if block.kinds & LEFT:
+        for i in range(block.size):
+            if is_node(items_in(block)[i]):
+                write_edge(items_in(block)[i], slopes[i], flat)
 
 
 cdef PyObject *ordered(PyObject *output) noexcept:
@@ -1433,7 +1599,7 @@ def read_data(values):
     return numbers
 
 
-cdef array DOUBLES = array("d")
+cdef array DOUBLES = array("d"), PLACES = array("q"), CHARS = array("b")
 
 
 def add_to_grads(values, slopes):
@@ -1554,6 +1720,6 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
-    "add_to_grads": add_to_grads, "pushed": pushed, "all_leaves": all_leaves, "net_input": net_input,
+    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves, "net_input": net_input,
     "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
 }

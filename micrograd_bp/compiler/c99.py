@@ -7,16 +7,20 @@ import hashlib
 import math
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from micrograd_bp._engine.instructions import C_FUNCTIONS, instruction
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp._version import __version__
+from micrograd_bp.compiler.array_c import ArrayWriter
+from micrograd_bp.compiler.arrays import ArrayProgram
+from micrograd_bp.compiler.evaluation import UnsuitableError
 from micrograd_bp.compiler.program import FlatProgram, live, lower
 from micrograd_bp.ops import Op
 
 PIECE = 400  # lines of a function: gcc -O1 took 112 s for 16,000 in one
+FEW = 100  # parameters without labels that have lines of their own
 KEYWORDS = [
     "auto",
     "break",
@@ -60,7 +64,8 @@ class Graph:
     """What there is to write: the values of a graph, and, where it has parameters, value and gradient."""
 
     value: FlatProgram
-    gradient: FlatProgram | None  # its outputs: those of `value`, then the slopes; its last inputs: the cotangents
+    arrays: ArrayProgram | None  # of `value`, where loops are written
+    gradient: Callable[[], FlatProgram]  # outputs: those of `value`, then the slopes; last inputs: the cotangents
     labels: Sequence[str]  # of the inputs, then of all other leaves
     leaves: Sequence[float]  # the numbers of all leaves that are no inputs
     parameters: int  # how many of these leaves, the first ones, are differentiated by
@@ -83,21 +88,28 @@ def source(
     several = not graph.single
     results = [f"out[{k}]" for k in range(len(graph.value.outputs))] if several else ["return"]
     inputs = [f"x[{k}]" for k in range(len(graph.value.inputs))]
-    functions = [writer.function(graph.value, "value", inputs, results, ["out"] if several else [])]
-    if graph.gradient is not None:
+    functions = writer.loops(graph) if graph.arrays is not None else []
+    if not functions:
+        functions.append(writer.function(graph.value, "value", inputs, results, ["out"] if several else []))
+    if graph.parameters and len(functions) == 1:
+        gradient = graph.gradient()
         slopes = [f"gradient[{k}]" for k in range(graph.parameters)]
         if several:
             cotangents = [f"cotangent[{k}]" for k in range(len(results))]
             wanted = (inputs + cotangents, results + slopes, ["out", "gradient"])
-            functions.append(writer.function(graph.gradient, "value_and_vjp", *wanted))
+            functions.append(writer.function(gradient, "value_and_vjp", *wanted))
         else:
-            functions.append(writer.function(graph.gradient, "value_and_grad", inputs, results + slopes, ["gradient"]))
+            functions.append(writer.function(gradient, "value_and_grad", inputs, results + slopes, ["gradient"]))
     parts = [_comment(graph, name, several), "#include <math.h>\n" + (f'#include "{include}"\n' if include else "")]
     if graph.leaves:
         lines = [f"    {writer.literal(x)}," for x in graph.leaves]
         labels = graph.labels[len(inputs) :]
-        lines = [f"{line} /* w[{k}] {_plain(label)} */" for k, (line, label) in enumerate(zip(lines, labels))]
-        parts.append(f"const double {name}_parameters[{len(lines)}] = {{\n" + "\n".join(lines) + "\n};\n")
+        if any(labels) or len(lines) <= FEW:
+            lines = [f"{line} /* w[{k}] {_plain(label)} */" for k, (line, label) in enumerate(zip(lines, labels))]
+        else:
+            count = range(0, len(lines), 4)
+            lines = [f"    {' '.join(map(str.lstrip, lines[k : k + 4]))} /* from w[{k}] on */" for k in count]
+        parts.append(f"const double {name}_parameters[{len(graph.leaves)}] = {{\n" + "\n".join(lines) + "\n};\n")
     parts += [text for name, text in C_FUNCTIONS.items() if name in writer.used]
     if fixed and writer.workspace:
         parts.append(f"static double {name}_workspace[{writer.workspace}];\n")
@@ -177,6 +189,38 @@ class _Writer:
         arguments += [f"double *{array}" for array in written]
         parts.append(_definition(kind, f"{self.name}_{suffix}", arguments, lines if slots else _unused(lines, read)))
         return "\n".join(parts)
+
+    def loops(self, graph: Graph) -> list[str]:
+        """The functions as loops over arrays: values, and value and gradient; none where C lacks an op of theirs."""
+        assert graph.arrays is not None
+        several = not graph.single
+        made: list[tuple[list[str], int]] = []
+        try:
+            call = self._called
+            writer = ArrayWriter(graph.arrays, graph.value.outputs, self.native, self.literal, call)
+            made.append(writer.function(None, several))
+            if graph.parameters:
+                made.append(writer.function(graph.parameters, several))
+        except UnsuitableError:
+            self.used.clear()
+            return []
+        titles = ["value", "value_and_vjp" if several else "value_and_grad"]
+        functions = []
+        for title, (lines, size) in zip(titles, made):
+            read = ["x", "w"] + ["cotangent"] * (several and title != "value")
+            written = ["out"] * several + ["gradient"] * (title != "value")
+            if size:
+                self.workspace = max(self.workspace, size)
+                place = f"double *const v = {self.name}_workspace;" if self.fixed else f"double v[{size}];"
+                lines = [place, *lines]
+            arguments = [f"const double *{array}" for array in read] + [f"double *{array}" for array in written]
+            kind = "void" if several else "double"
+            functions.append(_definition(kind, f"{self.name}_{title}", arguments, _unused(lines, read)))
+        functions[0] = "\n".join([*writer.above, functions[0]])
+        return functions
+
+    def _called(self, name: str, op: Op, operands: list[str]) -> str:
+        return self.expression(op, operands, len(operands))
 
     def native(self, op: Op, count: int, exact: bool) -> str:
         """The C function or operator for an op with n operands; "" if none, or if its decomposition is closer."""
@@ -302,7 +346,7 @@ def _comment(graph: Graph, name: str, several: bool) -> str:
         slope = "the sum of cotangent[j] * out[j]"
     else:
         slope = "the value"
-    if graph.gradient is not None:
+    if graph.parameters:
         lines.append(f"double *gradient: {graph.parameters} numbers; gradient[k] is the derivative of {slope} by w[k]")
         if several:
             lines.append(f"const double *cotangent: {outputs} numbers: the derivatives of a loss by the outputs, say")

@@ -52,9 +52,9 @@ def _header(graph: Graph, name: str, real: str, classes: list[str], workspace: i
         declared.append(f"extern const char *const {name}_classes[{macro}_CLASSES];")
     kind, out = (real, "") if graph.single else ("void", f", {real} *out")
     declared.append(f"{kind} {name}_value(const {real} *x, const {real} *w{out});")
-    if graph.gradient is not None and graph.single:
+    if graph.parameters and graph.single:
         declared.append(f"{real} {name}_value_and_grad(const {real} *x, const {real} *w, {real} *gradient);")
-    elif graph.gradient is not None:
+    elif graph.parameters:
         arguments = f"const {real} *x, const {real} *w, const {real} *cotangent, {real} *out, {real} *gradient"
         declared.append(f"void {name}_value_and_vjp({arguments});")
     body = "\n".join([*lines, "", "#ifdef __cplusplus", 'extern "C" {', "#endif", "", *declared, ""])

@@ -306,12 +306,16 @@ class Kernel:
         return c_project.files(self._c_graph(title), name, real, list(classes), tests, fixed)
 
     def _c_graph(self, title: str) -> c99.Graph:
-        gradient = None
-        if self.parameters:
-            gradient = self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
+        found = None
+        if importlib.util.find_spec("numpy") is not None and not (self.exact and self.parameters):
+            found = find_for_text(self.program, self.exact)
+
+        def gradient() -> FlatProgram:
+            return self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
+
         labels = [self.program.labels.get(i, "") for i in (*self.program.inputs, *self.program.parameters)]
         leaves = [x._data for x in self.leaves]
-        return c99.Graph(self.program, gradient, labels, leaves, len(self.parameters), self.single, title)
+        return c99.Graph(self.program, found, gradient, labels, leaves, len(self.parameters), self.single, title)
 
     @property
     def constants(self) -> list[float]:
