@@ -105,6 +105,7 @@ class Emission:
     """The text for values, or for sums with their gradient; single: of one row, with members in lanes."""
 
     exact = fuses = False
+    uses: list[int] = []  # noqa: RUF012 - of nodes, to fuse them; LLVM does
 
     def __init__(self, owner: Vectors, machine: Host, gradient: bool, single: bool) -> None:
         self.owner, self.host, self.gradient, self.single = owner, machine, gradient, single
@@ -1051,7 +1052,7 @@ class Sweep:
         self.group.append(statement)
 
     def flat(self, statement: Statement) -> list[Operand]:
-        found = []
+        found: list[Operand] = []
         for x in statement.operands:
             found += x if isinstance(x, list) else [x] if isinstance(x, Operand) else []
         return found
@@ -1078,13 +1079,12 @@ class Sweep:
         if e.gradient:
             for item in reversed(self.items):
                 self.backward(item)
-        after = self.every
-        self.every = []
+        after = self.once, self.every
+        self.once, self.every = [], []
         for item, body in zip(self.items, bodies):
-            if body is None and isinstance(item, Body):
-                body = item
-            if body is not None:
-                self.put(body.uniform, e.body(body))
+            if isinstance(item, Body) or body is not None:
+                loop_body: Body = body or item
+                self.put(loop_body.uniform, e.body(loop_body))
             elif isinstance(item[0], Matrix):
                 self.put(item[0].uniform, item[0].forward(item[1]))
             else:
@@ -1092,7 +1092,8 @@ class Sweep:
                 right = (pair[1].values, pair[1].read) if len(pair) > 1 else None
                 call = e.reduction((pair[0].values, pair[0].read), right, count, length, made.values)
                 self.put(made.values.uniform, call)
-        self.every += after
+        self.once += after[0]
+        self.every += after[1]
 
     def put(self, uniform: bool, call: str) -> None:
         if call:
@@ -1325,13 +1326,16 @@ class Vectors(Arrays):
         self.operations = 1 + sum(step.work() for step in self.steps)
         small = self.sizes[PARAMETERS] <= COPIED
         self.small_rows = min(COPIED // max(1, self.sizes[INPUTS]), CHUNK // self.operations) if small else 0
+        self.jobs: dict[int, Any] = {}
         self._codes: dict[tuple[bool, bool], Program] = {}
+        self._texts: dict[tuple[bool, bool], Emission] = {}
 
     def code(self, gradient: bool, single: bool) -> Program:
         """The code for values, or for sums with their gradient, of one row or of many."""
         key = gradient, single
         if key not in self._codes:
-            self._codes[key] = Program(Emission(self, self.machine, gradient, single))
+            emission = self._texts.pop(key, None) or Emission(self, self.machine, gradient, single)
+            self._codes[key] = Program(emission)
         return self._codes[key]
 
     def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
@@ -1346,6 +1350,8 @@ class Vectors(Arrays):
         """The outputs of n rows into the rows of `out`; what is odd: row numbers and statuses, as `Native.rows`."""
         import numpy as np
 
+        if not n:
+            return (), ()
         code = self.code(False, n == 1)
         point = np.ascontiguousarray(point, float)
         size = self._share(n, CHUNK)
@@ -1375,7 +1381,7 @@ class Vectors(Arrays):
 
     def prepare(self, parameters: int) -> None:
         super().prepare(parameters)
-        self.code(True, False)
+        self._texts[True, False] = Emission(self, self.machine, True, False)  # it says whether it can be done
 
     def totals(
         self,
@@ -1404,21 +1410,22 @@ class Vectors(Arrays):
             total = np.empty(count)
             X = np.ascontiguousarray(block(start, stop).T)
             some = None if weights is None else weights[start:stop]
-            if not code(X, stop - start, point, some, scale, None, None, total, word):
-                return total[: 1 + parameters]
-            if stop - start <= self.block or word:
-                return None if word else scaled(again(start, stop))
-            middle = start + -(-(stop - start) // 2 // self.block) * self.block
-            return part(0, start, middle) + part(0, middle, stop)
+            bad = code(X, stop - start, point, some, scale, None, None, total, word)
+            return None if bad else total[: 1 + parameters]
 
-        def scaled(total: Any) -> Any:
-            return total if weights is not None else total * scale
+        def halves(start: int, stop: int) -> Any:
+            """Of rows with a number that is not finite: its block by `again`, the others as ever."""
+            if stop - start <= self.block:
+                return again(start, stop) * (scale if weights is None else 1.0)
+            middle = start + -(-(stop - start) // 2 // self.block) * self.block
+            found = [(part(0, low, high), low, high) for low, high in ((start, middle), (middle, stop))]
+            return sum(halves(low, high) if total is None else total for total, low, high in found)
 
         starts = range(0, n, size)
         total = None
         for start, found in zip(starts, self._shared(part, starts, n, (point, weights))):
             if found is None:
-                found = part(0, start)
+                found = halves(start, min(n, start + size))
             total = found if total is None else total + found
         return total
 
