@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import math
 import operator
 import warnings
@@ -67,7 +68,7 @@ def give_methods(cls: Any) -> None:
     """Define a method for every op on a class of nodes, and the other methods that floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
-        getattr(cls, op.name).__doc__ = method_documentation(op)
+        give_help(getattr(cls, op.name), op)
     for read in READINGS:
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
     give_others(cls)
@@ -98,10 +99,26 @@ def give_others(cls: Any) -> None:
     Real.register(cls)
 
 
-def method_documentation(op: Op) -> str:
-    """What help() shows of the method for an op."""
+def give_help(method: Any, op: Op) -> None:
+    """Give the method for an op what help() and inspect show of it."""
     others = ", ".join(op.parameters[1:]) if op.arity is not None else "*args"
-    return f"{op.name} of this Value{f' and {others}' * bool(others)}: see help(micrograd_bp.ops.{op.name})."
+    method.__doc__ = f"{op.name} of this Value{f' and {others}' * bool(others)}: see help(micrograd_bp.ops.{op.name})."
+    kinds, shown = inspect.Parameter, inspect.signature(op)
+    parameters = [*shown.parameters.values()][op.arity is not None :]
+    own = kinds("self", kinds.POSITIONAL_ONLY)
+    method.__signature__ = shown.replace(parameters=[own, *parameters], return_annotation="Value")
+
+
+def copy_help(reference: Any, other: Any) -> None:
+    """Give a function, or a class and its methods, docstring, annotations and signature of the like in value.py."""
+    if isinstance(reference, type):
+        other.__doc__, other.__signature__ = reference.__doc__, inspect.signature(reference)
+        for name, function in vars(reference).items():
+            if inspect.isfunction(function) and name in vars(other):
+                copy_help(function, vars(other)[name])
+    elif inspect.isfunction(reference) and hasattr(other, "__annotations__"):
+        other.__doc__, other.__annotations__ = reference.__doc__, reference.__annotations__
+        vars(other).update(vars(reference))
 
 
 def _give(cls: Any, name: str, function: Any) -> None:
