@@ -647,7 +647,6 @@ store i8 %code, ptr %status, align 1
             )
         else:
             start += "%answer = load i64, ptr %odd, align 8\n"
-        vector, bits = self.vector, f"<{self.lanes} x i1>"
         self.declarations["memcpy"] = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"
         self.declarations["memset"] = "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)"
         driver = f"define i64 @run(ptr %call) {{\n{start}ret i64 %answer\n}}"
@@ -1082,9 +1081,9 @@ class Sweep:
         after = self.once, self.every
         self.once, self.every = [], []
         for item, body in zip(self.items, bodies):
-            if isinstance(item, Body) or body is not None:
-                loop_body: Body = body or item
-                self.put(loop_body.uniform, e.body(loop_body))
+            whole = item if isinstance(item, Body) else body
+            if whole is not None:
+                self.put(whole.uniform, e.body(whole))
             elif isinstance(item[0], Matrix):
                 self.put(item[0].uniform, item[0].forward(item[1]))
             else:
@@ -1323,7 +1322,7 @@ class Vectors(Arrays):
             for places in step.parameters():
                 read[places] = True
         self.covered = bool(read.all())
-        self.operations = 1 + sum(step.work() for step in self.steps)
+        self.operations: int = 1 + sum(step.work() for step in self.steps)
         small = self.sizes[PARAMETERS] <= COPIED
         self.small_rows = min(COPIED // max(1, self.sizes[INPUTS]), CHUNK // self.operations) if small else 0
         self.jobs: dict[int, Any] = {}
@@ -1354,7 +1353,7 @@ class Vectors(Arrays):
             return (), ()
         code = self.code(False, n == 1)
         point = np.ascontiguousarray(point, float)
-        size = self._share(n, CHUNK)
+        size = self._share(n)
 
         def part(word: int, start: int) -> Any:
             stop = min(n, start + size)
@@ -1429,10 +1428,10 @@ class Vectors(Arrays):
             total = found if total is None else total + found
         return total
 
-    def _share(self, n: int, least: int) -> int:
-        """The rows of a share that takes so many operations; the split does not depend on the number of threads."""
-        rows = -(-least // self.operations)
-        return max(1, min(max(n, 1), -(-rows // self.block) * self.block))
+    def _share(self, n: int) -> int:
+        """The rows of a share that is worth a thread; the split does not depend on the number of threads."""
+        rows = CHUNK // self.operations + 1
+        return min(n, -(-rows // self.block) * self.block)
 
     def _shared(self, part: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
         """The results of the shares in order, by threads where that is faster."""
