@@ -336,9 +336,9 @@ def test_sumprod_is_rounded_once(seed: int) -> None:
     p = [rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-10, 10) for _ in range(20)]
     q = [rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-10, 10) for _ in range(20)]
     p, q = p + p, q + [-x * (1.0 + 2.0**-52) for x in q]
-    for mg in (pure, accelerated):
+    for mg in ENGINES:
         node = mg.ops.sumprod(*map(mg.Value, p), *q)
-        assert node.data == float(sum(Fraction(x) * Fraction(y) for x, y in zip(p, q)))
+        assert node.data == float(sum(fractions.Fraction(x) * fractions.Fraction(y) for x, y in zip(p, q)))
         assert mg.ops.sumprod(1e16, 1.0, -1e16, mg.Value(-1.0), 1.0, 1.0, 1.0, 1.0).data == 0.0
 
 
