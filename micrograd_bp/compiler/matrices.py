@@ -123,8 +123,8 @@ declare double @llvm.vector.reduce.fadd.v{n}f64(double, {v})
 %m.c = mul i64 %m.rows, %sc
 %cm = getelementptr double, ptr %c, i64 %m.c
 {loop("n", "%nt", body)}"""
-        return f"""define internal void @tile{rows}x{"m" if masked else columns}(ptr %a, i64 %sm, i64 %sk, ptr %b, i64 %sb, \
-ptr %c, i64 %sc, i64 %mt, i64 %nt, i64 %k, i1 %more, ptr %bad, i64 %sbad{MASKED if masked else ""}) noinline {{
+        return f"""define internal void @tile{rows}x{"m" if masked else columns}(ptr %a, i64 %sm, i64 %sk, ptr %b, \
+i64 %sb, ptr %c, i64 %sc, i64 %mt, i64 %nt, i64 %k, i1 %more, ptr %bad, i64 %sbad{MASKED if masked else ""}) noinline {{
 {self.mask("%rest") if masked else ""}{loop("m", "%mt", strip)}
 ret void
 }}
@@ -239,7 +239,8 @@ ret void
             calls += f"%mt{i} = udiv i64 %left{i}, {rows}\n%skip{i} = sub i64 %m, %left{i}\n"
             calls += f"%skip.a{i} = mul i64 %skip{i}, %sm\n%a{i} = getelementptr double, ptr %a, i64 %skip.a{i}\n"
             calls += f"%y{i} = getelementptr double, ptr %y, i64 %skip{i}\n"
-            calls += f"call void @dots{rows}(ptr %a{i}, i64 %sm, ptr %x, ptr %y{i}, i64 %mt{i}, i64 %k, i1 %more, ptr %bad)\n"
+            calls += f"call void @dots{rows}(ptr %a{i}, i64 %sm, ptr %x, ptr %y{i}, i64 %mt{i}, i64 %k, i1 %more, "
+            calls += "ptr %bad)\n"
         functions = "".join(map(self.dots, self.rows))
         return f"""{functions}define void @vector_product(ptr %a, i64 %sm, ptr %x, ptr %y, i64 %m, i64 %k, i1 %more, \
 ptr %bad) noinline {{
@@ -250,7 +251,7 @@ ptr %bad) noinline {{
     # --- transposition ----------------------------------------------------------------------------------------------
 
     def transposed(self) -> str:
-        """B[j, i] = A[i, j] for %m rows and %n columns, where B has room for whole vectors of rows, and A of columns."""
+        """B[j, i] = A[i, j] for %m rows and %n columns; B has room for whole vectors of rows, and A of columns."""
         n, v = self.lanes, self.vector
         body = "%tr.a = mul i64 %i.at, %sa\n%tr.aj = add i64 %tr.a, %j.at\n"
         body += "%pa0 = getelementptr double, ptr %a, i64 %tr.aj\n"

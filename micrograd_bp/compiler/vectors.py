@@ -483,7 +483,8 @@ br i1 %t.more, label %t.loop, label %t.end
 t.end:
 %o = getelementptr {v}, ptr %out, i64 %v
 store {v} %acc.next, ptr %o, align 8"""
-            outer = f"%m.at = mul i64 %m, {length}\n{self._pointer('out', target, '%m', self.ld)}{loop('v', '%vecs', inner)}"
+            outer = f"%m.at = mul i64 %m, {length}\n{self._pointer('out', target, '%m', self.ld)}"
+            outer += loop("v", "%vecs", inner)
             return self.function(loop("m", str(count), outer))
         calls = []  # a vector of partial sums, then what is left over
         whole = length // self.lanes
@@ -550,6 +551,10 @@ store double %r.new, ptr %out, align 8"""
             f"i64 {m}, i64 {n}, i64 {k}, i1 {more}, {bad})\n"
         )
 
+    def call_transposed(self, a: str, sa: int, size: int, m: int, n: object) -> str:
+        """Transpose m rows of n columns into %room, whose rows are of that size."""
+        return f"call void {self.pointers[2]}(ptr {a}, i64 {sa}, ptr %room, i64 {size}, i64 {m}, i64 {n})\n"
+
     # --- the driver -------------------------------------------------------------------------------------------------
 
     def _text(self) -> str:
@@ -603,7 +608,7 @@ block.work:
 call void @llvm.memset.p0.i64(ptr %bad, i8 0, i64 %bytes, i1 false)
 %guard = {self.guard.at(0)}
 call void @llvm.memset.p0.i64(ptr %guard, i8 0, i64 %bytes, i1 false)
-{self._staged(inputs) if inputs.used else ""}{clear}{"%first = icmp eq i64 %b, 0" if self.exclusive else "%first = icmp ne i64 0, 0"}
+{self._staged(inputs) if inputs.used else ""}{clear}%first = icmp eq i64 %b, {0 if self.exclusive else -1}
 {self._seeds() if self.gradient else ""}{calls(sweeps.every, ARGUMENTS)}"""
             if self.gradient:
                 fold = f"""%f.p = getelementptr {self.vector}, ptr %bad, i64 %f
@@ -838,10 +843,7 @@ class Matrix:
         text = self.head() + self.pointer("t", target, first)
         unit = 1 if self.uniform else e.ld
         text += self.pointer("g", g, 0) + self.pointer("b", self.right, self.start, unit)
-        if scattered:
-            old = "%old" if not self.uniform else "false"
-        else:
-            old = "%old.q" if target.base == "q" else "true"
+        old = "false" if scattered else "%old.q" if target.base == "q" else "true"
         head = "%old.q = xor i1 %first, true\n"
         if not self.uniform:
             side, other = ("%gj", n * unit), ("%bj", self.step * n * unit)
@@ -859,18 +861,18 @@ class Matrix:
                 size = -(-self.m // lanes) * lanes
                 room = e.allocate(e.cols * size, True)
                 inner += self.pointer("room", room, 0)
-                inner += f"call void {e.pointers[2]}(ptr %gj, i64 {side[1]}, ptr %room, i64 {size}, i64 {self.m}, i64 %cols)\n"
-                inner += e.call_product("%bj", other[1], 1, "%room", str(size), "%t", across, str(self.k), str(self.m),
-                                        "%count", more)  # fmt: skip
+                inner += e.call_transposed("%gj", side[1], size, self.m, "%cols")
+                inner += e.call_product("%bj", other[1], 1, "%room", str(size), "%t", across, str(self.k),
+                                        str(self.m), "%count", more)  # fmt: skip
             elif self.raw:
                 inner += f"%raw = getelementptr double, ptr %x, i64 {self.start}\n"
-                inner += e.call_product("%gj", side[1], 1, "%raw", "%sx", "%t", down, str(self.m), str(self.k), "%count",
-                                        more)  # fmt: skip
+                inner += e.call_product("%gj", side[1], 1, "%raw", "%sx", "%t", down, str(self.m), str(self.k),
+                                        "%count", more)  # fmt: skip
             else:
                 size = -(-self.k // lanes) * lanes
                 room = e.allocate(e.cols * size, True)
                 inner += self.pointer("room", room, 0)
-                inner += f"call void {e.pointers[2]}(ptr %bj, i64 {other[1]}, ptr %room, i64 {size}, i64 {self.k}, i64 %cols)\n"
+                inner += e.call_transposed("%bj", other[1], size, self.k, "%cols")
                 inner += e.call_product("%gj", side[1], 1, "%room", str(size), "%t", down, str(self.m), str(self.k),
                                         "%count", more)  # fmt: skip
             text += head + loop("j", str(n), inner)
@@ -881,7 +883,7 @@ class Matrix:
             if n > 1:
                 room = e.allocate((n + lanes) * size, True)
                 text += self.pointer("room", room, 0)
-                text += f"call void {e.pointers[2]}(ptr {near[0]}, i64 {n}, ptr %room, i64 {size}, i64 {near[1]}, i64 {n})\n"
+                text += e.call_transposed(near[0], n, size, near[1], n)
                 near = ("%room", near[1])
             text += e.call_product(far[0], n, 1, near[0], str(size), "%t", across if swapped else down, str(far[1]),
                                    str(near[1]), str(n), old)  # fmt: skip
@@ -1080,8 +1082,8 @@ class Sweep:
                 self.backward(item)
         after = self.once, self.every
         self.once, self.every = [], []
-        for item, body in zip(self.items, bodies):
-            whole = item if isinstance(item, Body) else body
+        for item, prepared in zip(self.items, bodies):
+            whole = item if isinstance(item, Body) else prepared
             if whole is not None:
                 self.put(whole.uniform, e.body(whole))
             elif isinstance(item[0], Matrix):
@@ -1430,8 +1432,8 @@ class Vectors(Arrays):
 
     def _share(self, n: int) -> int:
         """The rows of a share that is worth a thread; the split does not depend on the number of threads."""
-        rows = CHUNK // self.operations + 1
-        return min(n, -(-rows // self.block) * self.block)
+        blocks = CHUNK // (self.operations * self.block) + 1
+        return int(min(n, blocks * self.block))
 
     def _shared(self, part: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
         """The results of the shares in order, by threads where that is faster."""
