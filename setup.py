@@ -20,7 +20,7 @@ engine = Extension(
     include_dirs=["micrograd_bp/_engine"],
     define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
     extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0", "-ffp-contract=off"],  # no fused operations
-    depends=["micrograd_bp/_engine/rules.pxi", "micrograd_bp/_engine/node_memory.h"],
+    depends=[f"micrograd_bp/_engine/{name}" for name in ("rules.pxi", "node_memory.h", "block_sweeps.h")],
     optional=True,
 )
 engine.cython_c_in_temp = True

@@ -1,7 +1,7 @@
 """`python -m benchmarks.derivatives`: derivatives beyond the gradient, beside the libraries that have them.
 
-Peers (pip install): casadi for sparse Hessians and implicit functions, jax for Taylor series and checkpoints,
-uncertainties for correlated inputs.
+Peers (pip install): casadi for sparse Hessians and implicit functions, jax for Taylor series, checkpoints and
+Jacobians of several outputs, uncertainties for correlated inputs.
 """
 
 from __future__ import annotations
@@ -213,6 +213,58 @@ def long_loop(n: int) -> None:
     print(f"recorded once; {time.perf_counter() - start:.0f} s; the slope is {slope:.6g}\n")
 
 
+def several_outputs(m: int) -> Makers:
+    """The Jacobian of m outputs by m inputs of a network of four layers: of one recording, and all of it."""
+    from random import Random
+
+    from micrograd_bp.value import slope_rows, slopes, variables
+
+    rng, width = Random(0), 3 * m // 2
+    layers = [[[rng.gauss(0.0, 0.5) for _ in range(width)] for _ in range(width)] for _ in range(4)]
+    point = [0.1 * i for i in range(m)]
+
+    def network(x: Any, tanh: Any = math.tanh) -> Any:
+        h = [x[i % m] * (1.0 + i) for i in range(width)]
+        for layer in layers:
+            h = [tanh(sum(w * a for w, a in zip(row, h))) for row in layer]
+        return h[:m]
+
+    def recorded(sweeps: Callable[[Any, Any], object]) -> Callable[[], Callable[[], object]]:
+        inputs = variables(point)
+        outputs = network(inputs)
+        return lambda: lambda: sweeps(outputs, inputs)
+
+    def jax_jacobian(which: str) -> Callable[[], Callable[[], object]]:
+        def make() -> Callable[[], object]:
+            import jax
+            from jax import numpy as jnp
+
+            jax.config.update("jax_enable_x64", True)
+            run = jax.jit(getattr(jax, which)(lambda x: jnp.stack(network(x, jnp.tanh))))
+            x = jnp.array(point)
+            run(x)
+            return lambda: run(x).block_until_ready()
+
+        return make
+
+    def compiled() -> Callable[[], object]:
+        run: Any = mg.jit(mg.jacobian(network))
+        run.pays = 0  # compile at once
+        run(point)
+        return lambda: run(point)
+
+    return {
+        "one recording, a block of outputs a sweep": recorded(slope_rows),
+        "one recording, a block of inputs a sweep": recorded(lambda ys, xs: slope_rows(ys, xs, forward=True)),
+        "one recording, a sweep for each output": recorded(lambda ys, xs: [slopes(y, xs) for y in ys]),
+        "mg.jacobian": lambda: lambda: mg.jacobian(network)(point),
+        "mg.grad of each output": lambda: lambda: [mg.grad(lambda x, i=i: network(x)[i])(point) for i in range(m)],
+        "mg.jit of mg.jacobian": compiled,
+        "jax.jit of jax.jacrev": jax_jacobian("jacrev"),
+        "jax.jit of jax.jacfwd": jax_jacobian("jacfwd"),
+    }
+
+
 def rosenbrock(x: Any, n: int) -> Any:
     return sum(100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2 for i in range(n - 1))
 
@@ -294,6 +346,7 @@ def main() -> None:
         "checkpointing": checkpointing(100 if small else 10_000),
         f"sparse Hessian, {5 if small else 5_000} variables": sparse_hessian(5 if small else 5_000),
         f"sparse Hessian again, {5 if small else 500} variables": sparse_again(5 if small else 500),
+        f"Jacobian of {2 if small else 16} outputs": several_outputs(2 if small else 16),
         "correlated inputs": correlated_inputs(3 if small else 100),
     }
     if not options.words or "long" in options.words:

@@ -300,6 +300,109 @@ def test_gradients_are_summed_in_one_order(seed: int) -> None:
     same(run)
 
 
+@pytest.mark.parametrize("row", ["fsum", "hypot", "sumprod", "net_input", "dist"])
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_of_many_operands(row: str, seed: int) -> None:
+    """Values and numbers of like and of unlike sizes, zeros, infinities: the reference's node, or its error."""
+
+    def run(mg: ModuleType) -> Any:
+        rng = random.Random(seed)
+        spread = rng.choice([0, 1, 20, 160, 300])
+        odd = rng.choice([[0.0], [0.0, -0.0, 5e-324], [0.0, math.inf], [-math.inf, math.nan, 1.0]])
+
+        def number() -> Any:
+            x = rng.choice([rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-spread, spread)] * 5 + odd)
+            return x if rng.random() < 0.2 else mg.Value(x)
+
+        args = [number() for _ in range(rng.choice([2, 3, 4, 8, 30]))]
+        args += args[: rng.choice([0, 2])]  # a node may stand there twice
+        p, q = args[: len(args) // 2], args[len(args) // 2 :]
+        try:
+            out = mg.math.dist(p, q[: len(p)]) if row == "dist" else mg.ops.TABLE[row](*args)
+        except Exception as error:
+            return [type(error), str(error)]
+        if isinstance(out, mg.Value):
+            out.backward()
+            return [out, out.partials, [x for x in args if isinstance(x, mg.Value)]]
+        return [out]
+
+    same(run)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sumprod_is_rounded_once(seed: int) -> None:
+    """Where products cancel, too: it is the exact sum, as a float; of terms that cancel altogether, 0."""
+    rng = random.Random(seed)
+    p = [rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-10, 10) for _ in range(20)]
+    q = [rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-10, 10) for _ in range(20)]
+    p, q = p + p, q + [-x * (1.0 + 2.0**-52) for x in q]
+    for mg in ENGINES:
+        node = mg.ops.sumprod(*map(mg.Value, p), *q)
+        assert node.data == float(sum(fractions.Fraction(x) * fractions.Fraction(y) for x, y in zip(p, q)))
+        assert mg.ops.sumprod(1e16, 1.0, -1e16, mg.Value(-1.0), 1.0, 1.0, 1.0, 1.0).data == 0.0
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.floats(-3.0, 3.0), min_size=2, max_size=3), STEPS, st.integers(1, 20), st.booleans())
+def test_all_derivatives_at_once(leaves: list[float], steps: list[tuple[str, list[float]]], m: int, aim: bool) -> None:
+    """Sweeps with vectors, in blocks: each lane gives the bits of a sweep of its own."""
+
+    def run(mg: ModuleType) -> Any:
+        made, _ = program(mg, leaves, steps)
+        inputs = [x for x in made if x.op is None]
+        outputs = (made[::-1] * m)[:m]
+        for node in made:
+            node.grad = 0.5
+        rows = mg.value.slope_rows(outputs, inputs, aim)
+        made[-1].backward()
+        return [rows, made]
+
+    same(run)
+
+
+def test_nodes_of_every_kind_in_sweeps_with_vectors() -> None:
+    def run(mg: ModuleType) -> Any:
+        w, x = mg.value.variables([0.5, -1.5, 2.0]), mg.value.variables([1.25, 3.0, -0.75])
+        units = [
+            mg.nn.net_input(w, x, w[0]),
+            mg.nn.net_input(w, [*x[:2], w[1] * x[0]]),
+            mg.nn.net_input(x, [1.0, 2.0, w[2]]),
+        ]
+        zero = x[0] - x[0]
+        poles = [zero.sqrt() * x[1], zero.sqrt() * 0.0 + x[2], zero.hypot(zero) + 2.0, zero.abs() * math.inf]
+        rows = [
+            mg.ops.fsum(1.0, *units, 2.5),
+            mg.ops.sumprod(*units, *x),
+            1.0 - units[0],
+            x[0],
+            mg.Value(7.0),
+            units[1],
+        ]
+        outputs = [*units, *poles, *rows, *[y.tanh() * units[0] for y in rows[:3]], units[1]]
+        every = [mg.value.slope_rows(outputs, [*w, *x], aim) for aim in (False, True)]
+        singly = [
+            [mg.value.slopes(y, [*w, *x]) for y in outputs],
+            [mg.value.pushed(outputs, [*w, *x], unit) for unit in np.eye(6)],
+        ]
+        assert np.allclose(every[0], singly[0], rtol=1e-14, equal_nan=True)
+        assert np.array_equal(every[1], np.transpose(singly[1]), equal_nan=True)
+        return every
+
+    same(run)
+
+
+def test_no_vectors_through_functions_of_a_nodes_own() -> None:
+    def run(mg: ModuleType) -> Any:
+        x, y = mg.Value(2.0), mg.Value(3.0)
+        node = mg.Value(6.0, (x, y), "*")
+        node._backward = lambda: setattr(x, "grad", x.grad + y.data * node.grad)
+        x.grad = 5.0
+        found = mg.value.slope_rows([x * 2.0, node * y], [x, y])
+        return [str(found), x, y, mg.value.slopes(node * 2.0, [x, y]), str(mg.value.slope_rows([x * y], [x * 1.0]))]
+
+    same(run)
+
+
 def test_an_adjoint_of_0_passes_nothing_on() -> None:
     def run(mg: ModuleType) -> Any:
         x = mg.Value(0.0, "x")

@@ -17,6 +17,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, math
+from micrograd_bp.value import slope_rows
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
@@ -176,6 +177,34 @@ def test_the_context_of_the_caller_is_that_of_callbacks() -> None:
     with decimal.localcontext() as context:
         context.prec = 3
         assert kernel(np.array([[3.0], [6.0]])).tolist() == [0.333, 0.167]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+@pytest.mark.parametrize("forward", [False, True])
+def test_an_interrupted_jacobian_leaves_nothing_half_done(forward: bool) -> None:
+    x = mg.value.variables([0.1 * i for i in range(40)])
+    y = list(x)
+    for _ in range(300 if mg.engine_name() == "accelerated" else 10):
+        y = [math.sin(a) * b + 0.5 for a, b in zip(y, y[1:] + y[:1])]
+    for i, node in enumerate(x + y):
+        node.grad = float(i)
+    want = slope_rows(y, x, forward)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def interrupted(delay: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        while True:
+            assert slope_rows(y, x, forward) == want
+
+    try:
+        for trial in range(10):
+            with pytest.raises(KeyboardInterrupt):
+                interrupted(0.0005 + 0.0005 * trial)
+            assert [node.grad for node in x + y] == list(map(float, range(80)))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert slope_rows(y, x, forward) == want
 
 
 EXITS = """

@@ -19,7 +19,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, nn, ops
-from micrograd_bp.value import topological_order
+from micrograd_bp.value import slope_rows, topological_order
 
 SEEDS = int(os.environ.get("MICROGRAD_BP_FUZZ_SEEDS", "6"))  # benchmarks/safety.py asks for more
 
@@ -158,6 +158,9 @@ class World:
 
     def differentiate(self) -> None:
         self.nodes += mg.gradients(self.any(), [self.any(), self.any()])
+        leaves = [node for node in self.nodes if node.op is None and type(node) is Value]
+        rows = slope_rows([self.any() for _ in range(3)], leaves, self.rng.random() < 0.5)
+        assert rows is None or [len(row) for row in rows] == [len(leaves)] * 3
 
     def act(self) -> None:
         try:
@@ -225,6 +228,7 @@ def test_depth_is_no_limit(shape: str) -> None:
     chain.backward()
     assert len(topological_order(chain)) > 100_000
     assert chain.grad == 1.0
+    assert slope_rows([chain, y], [x, y])[1] == slope_rows([chain, y], [x, y], forward=True)[1] == [0.0, 1.0]
     del chain
     chain = x
     for _ in range(100_000):
@@ -259,6 +263,7 @@ def test_memory_is_flat() -> None:
             z.backward()
             topological_order(z)
             mg.gradients(z, [x])
+            slope_rows([z, z * x, x], [x, y], forward=i % 2 == 0)
             _ = (z.operands, z.partials, z._prev, repr(z), z < y, copy.copy(z), pickle.loads(pickle.dumps(x)))
             failures = ((z.__truediv__, 0.0), (z.__add__, "a"), (ops.log, -1.0 - x), (Value, "a"), (z.atan, 1))
             for fails, argument in failures:

@@ -379,6 +379,27 @@ def test_a_pull_serves_any_number_of_cotangents() -> None:
     assert value == flatten(waves([0.3, 0.4, 0.5]))
 
 
+@pytest.mark.parametrize(("m", "n"), [(2, 3), (16, 16), (17, 20), (40, 33), (5, 2)])
+def test_a_jacobian_has_the_same_bits_of_floats_and_of_values(m: int, n: int) -> None:
+    rng = random.Random(m)
+
+    def f(x: Any) -> Any:
+        state = [x[i % n] for i in range(max(m, n))]
+        for _ in range(4):  # every node has several uses, of several outputs
+            mixed = [rng.sample(range(len(state)), 2) for _ in state]
+            state = [mg.math.sin(a) * state[i] + 0.5 * state[j] for a, (i, j) in zip(state, mixed)]
+        return state[:m]
+
+    point = [rng.uniform(-1.0, 1.0) for _ in range(n)]
+    seed = rng.getstate()
+    found = mg.jacobian(f)(point)
+    rng.setstate(seed)
+    assert found == [[entry.data for entry in row] for row in mg.jacobian(f)(list(map(Value, point)))]
+    rng.setstate(seed)
+    _, pull = mg.vjp(f, point)
+    assert close(found, [pull(unit)[0] for unit in np.eye(m).tolist()], 1e-13)
+
+
 # --- nesting ---
 
 

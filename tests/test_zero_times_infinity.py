@@ -43,6 +43,8 @@ def ways(f, x):
     yield mg.jacobian(lambda v: [f(v[0])])([x])[0][0]
     yield mg.jacobian(lambda v: [f(v[0]), v[0]])([x])[0][0]
     yield mg.jacobian(lambda v: f(v[0]) + 0.0 * v[1])([x, x])[0]
+    yield mg.jacobian(lambda v: [v[1], f(v[0])])([x, x])[1][0]  # a vector for each node, from the outputs back
+    yield mg.jacobian(lambda v: [v[1], f(v[0]), v[1]])([x, x])[1][0]  # and on from the inputs
     yield mg.grad(lambda a: f(a[0]))(np.array([x]))[0]
     yield mg.backward_source(y, [v]).function()(x)[1][0]
     yield mg.paths(y, v).total

@@ -16,20 +16,27 @@ attribute a node made of itself is a cycle: it is never freed.)
 cimport cython
 from cpython.array cimport array, clone
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport Py_EQ, Py_GT, Py_LE, Py_LT, Py_NE, PyObject, PyTypeObject
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
 
 import math
 import operator
+import sys
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
-    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, method_documentation,
+    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
     micrograd_arguments, noticed, general_net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
+
+cdef extern from "<math.h>":
+    double fabs(double x) noexcept
+    double fma(double x, double y, double z) noexcept
 
 cdef extern from "<fenv.h>":
     enum: FE_ALL_EXCEPT
@@ -40,7 +47,11 @@ cdef extern from *:
     #define take_over(pointer) (pointer)
     static inline int same_bits(double x, double y) { return memcmp(&x, &y, sizeof(double)) == 0; }
     #ifndef POOL
+    #ifdef Py_GIL_DISABLED /* a node's head is more than a count and a type there: Python's to make */
+    #define POOL 0
+    #else
     #define POOL 1
+    #endif
     #endif
     #if defined(__GNUC__)
     #define prefetch(address) __builtin_prefetch(address, 1)
@@ -71,6 +82,10 @@ cdef extern from *:
 # --- the rows computed here ---------------------------------------------------------------------------------------
 
 include "rules.pxi"  # Code, unary_rule and binary_rule, written by native.py from the table
+
+# A free-threaded Python switches its lock on for this module, and warns; it does not where it is told to leave it off.
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError("the accelerated engine needs Python's lock: run without PYTHON_GIL=0 and -X gil=0")
 
 cdef dict CODE_OF = {TABLE[name.lower()]: int(code) for name, code in Code.__members__.items()}
 cdef PyObject *ROWS[ROW_COUNT]
@@ -118,28 +133,8 @@ cdef enum:
     USE = 512
 
 
+@cython.binding(True)  # its methods can be given the docstrings and annotations of value.py
 cdef class Value:
-    """A number in a computation graph: arithmetic on it records a new Value.
-
-    A Value behaves as the float `data` does: the same results and branches, the same types of exception. `hash` alone
-    goes by identity, so that a set or dict of nodes holds nodes.
-
-    Args:
-        data: A real number.
-        label: A name for pictures and messages; `Value(2.0, "x")` gives it as well.
-        _children: The operands, where a program makes a node as micrograd does.
-        _op: The symbol of such a node.
-
-    Raises:
-        TypeError: data is no real number, or label no str.
-
-    Example:
-        >>> x = Value(3.0, label="x")
-        >>> y = x * x
-        >>> y.backward()
-        >>> y.data, x.grad, y.op.name, y.partials
-        (9.0, 6.0, 'mul', (3.0, 3.0))
-    """
 
     cdef size_t state
     cdef double adjoint, primal
@@ -282,20 +277,10 @@ cdef class Value:
             return (self.slopes[0].number,)
         return self.slopes[0].number, self.slopes[1].number
 
-    @property
-    def _prev(self):
-        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
-
-    @property
-    def _op(self):
-        return (<object>self.row).symbol if self.row != NULL else ""
-
     def detach(self):
-        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`."""
         return Value(self.data, (), "", self.label)
 
     def item(self):
-        """The number itself, as `data` is: PyTorch's and NumPy's name."""
         return self.data
 
     @staticmethod
@@ -303,7 +288,6 @@ cdef class Value:
         return record_any(op, args)
 
     def backward(self, seed=1.0):
-        """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to."""
         cdef double first = as_double(seed, "backward")
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("backward()", self)
@@ -366,28 +350,9 @@ cdef class Value:
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
-    def __float__(self):
-        raise TypeError(
-            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; an array that is "
-            "to hold Values has dtype object"
-        )
-
-    def __format__(self, spec):
-        return format(self.data, spec) if spec else repr(self)
-
     def __repr__(self):
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
-
-    def __reduce__(self):
-        attributes = {"grad": self.grad, **self._attributes()}
-        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
-
-    def __copy__(self):
-        return copied(self, Value)
-
-    def __deepcopy__(self, memo):
-        return copied(self, Value, memo)
 
 
 cdef list RECORDINGS = ops.RECORDINGS
@@ -743,10 +708,79 @@ cdef object record_any(op, tuple args):
                              right if isinstance(right, Value) else number(right, op.name))
     if op is NET_INPUT or op is SUMPROD and len(args) % 2 == 0:
         return record_products(op, tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args]))
+    if op is FSUM or op is HYPOT:
+        node = record_terms(op, args)
+        if node is not None:
+            return node
     return record(op, args)
 
 
-cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"]
+cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"], FSUM = TABLE["fsum"], HYPOT = TABLE["hypot"]
+cdef object fsum = math.fsum, hypot = math.hypot, sumprod = getattr(math, "sumprod", None)  # new in Python 3.12
+
+
+cdef object record_terms(object op, tuple args):
+    """The node for fsum or hypot of two or more operands; None where the Op itself has to do it."""
+    cdef PyObject **xs = items(args)
+    cdef Py_ssize_t i, n = len(args)
+    cdef double x, y, out, largest = 0.0
+    cdef bint is_length = op is HYPOT
+    cdef list data = []
+    if n < 2 or not are_plain(args, True):
+        return None
+    for i in range(n):
+        x = data_of(xs[i])
+        if is_length and not fabs(x) < 3e150:  # beyond, or for nan, the rule is not just a quotient: see op.scaled
+            return None
+        largest = max(largest, fabs(x))
+        data.append(x)
+    if is_length and not largest > 4e-151:
+        return None
+    try:
+        out = hypot(*data) if is_length else fsum(data)
+    except (OverflowError, ValueError):
+        return None
+    if n == 2:
+        x, y = data_of(xs[0]), data_of(xs[1])
+        return take_over(new_binary(
+            <PyObject *>op, out, (LEFT if is_value(args[0]) else 0) | (RIGHT if is_value(args[1]) else 0),
+            args[0], x, x / out if is_length else 1.0, args[1], y, y / out if is_length else 1.0,
+        ))
+    cdef Block *block = new_block(n)
+    for i in range(n):
+        set_item(block, i, <object>xs[i], data_of(xs[i]) / out if is_length else 1.0)
+    return new_many(op, out, block)
+
+
+cdef object new_many(object op, double out, Block *block):
+    """The node whose operands and partials are in the block, which it takes."""
+    cdef PyObject *node
+    try:
+        node = new_node(<PyObject *>op, out, MANY | block.kinds & TRACED)
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>node).terms[0].block = block
+    return noted(node)
+
+
+cdef object exact_terms(PyObject **xs, Py_ssize_t n):
+    """The products of two vectors and what rounding took off each, whose sum is exact; None: they may be no floats."""
+    cdef list terms = []
+    cdef Py_ssize_t i
+    cdef double x, y, product
+    for i in range(n):
+        x, y = data_of(xs[i]), data_of(xs[n + i])
+        product = x * y
+        if product == 0.0:
+            if x != 0.0 and y != 0.0:
+                return None
+        elif 1e-270 < fabs(product) < 1e290:
+            terms.append(product)
+            terms.append(fma(x, y, -product))
+        else:
+            return None
+    return terms
 
 
 cdef object record_products(object op, tuple args):
@@ -755,9 +789,10 @@ cdef object record_products(object op, tuple args):
     cdef Py_ssize_t n = len(args) // 2, i
     cdef double out = 0.0
     if op is SUMPROD:
+        terms = exact_terms(xs, n) if sumprod is None else None
+        data = [] if terms is not None else [data_of(xs[i]) for i in range(2 * n)]
         try:
-            out = op.forward(*[<object>xs[i] if PyFloat_CheckExact(<object>xs[i]) else (<Value>xs[i]).primal
-                               for i in range(2 * n)])
+            out = fsum(terms) if terms is not None else sumprod(data[:n], data[n:]) if sumprod else op.forward(*data)
         except Exception as error:
             raise op.failure(error, args) from error
     cdef PyObject *left = xs[0] if len(args) % 2 else NULL
@@ -775,32 +810,8 @@ cdef object record_products(object op, tuple args):
     return new_products(<PyObject *>op, out, left, p, q)
 
 
+@cython.binding(True)
 def net_input(w, x, b=None):
-    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
-
-    Its grad is the unit's delta.
-
-    Args:
-        w: The weights, Values or numbers.
-        x: The inputs, as many as there are weights.
-        b: The bias, if there is one.
-
-    Returns:
-        A Value, or a float where all of them are numbers.
-
-    Raises:
-        ValueError: There are more weights than inputs, or fewer.
-        TypeError: One of them is no real number.
-
-    Source:
-        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
-
-    Example:
-        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
-        >>> net = net_input(w, x, b=0.5)
-        >>> net, net.partials
-        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
-    """
     cdef Block *p = NULL
     cdef Block *q
     if (type(w) is list or type(w) is tuple) and (type(x) is list or type(x) is tuple) and len(w) == len(x):
@@ -822,6 +833,7 @@ def net_input(w, x, b=None):
     return new_products(<PyObject *>NET_INPUT, weighted_sum(left, p, q), left, p, q)
 
 
+@cython.binding(True)
 def layer_outputs(kind, list neurons not None, x):
     """The outputs of all neurons for the inputs x; those of this type without a Python call for each."""
     cdef list outputs = []
@@ -926,13 +938,7 @@ cdef object record(op, tuple args):
     cdef Py_ssize_t i
     for i in range(block.size):
         set_item(block, i, operands[i], partials[i])
-    try:
-        node = new_node(<PyObject *>op, result, MANY | block.kinds & TRACED)
-    except MemoryError:
-        release(block, NULL)
-        raise
-    (<Value>node).terms[0].block = block
-    return noted(node)
+    return new_many(op, result, block)
 
 
 cdef inline object noted(PyObject *node):
@@ -1164,23 +1170,8 @@ cdef void count_all(PyObject *output) noexcept:
                 (<Value>child).state += USE
 
 
+@cython.binding(True)
 def topological_order(Value output not None):
-    """Every node that the output depends on, each after its operands, the output last.
-
-    Args:
-        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
-
-    Returns:
-        A list of nodes, leaves among them, each once.
-
-    Source:
-        Kahn, Topological sorting of large networks, 1962, from the output back.
-
-    Example:
-        >>> x = Value(2.0)
-        >>> [node.data for node in topological_order(x * x + 1.0)]
-        [2.0, 4.0, 5.0]
-    """
     cdef list order = []
     cdef PyObject *ready = NULL
     cdef PyObject *node
@@ -1213,8 +1204,8 @@ cdef struct Saved:
     double adjoint
 
 
+@cython.binding(True)
 def slopes(Value output not None, inputs):
-    """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched."""
     cdef list wanted = checked(inputs)
     cdef Py_ssize_t i, size = len(wanted)
     cdef array found = clone(DOUBLES, size, False), kept = clone(DOUBLES, size, False)
@@ -1246,23 +1237,14 @@ def slopes(Value output not None, inputs):
     return slopes_by_hand(output, wanted) if by_hand else found.tolist()
 
 
+@cython.binding(True)
 def pushed(outputs, inputs, tangents):
-    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats."""
     cdef list ends = checked(outputs), starts = checked(inputs)
     cdef array directions = array("d", tangents), found = clone(DOUBLES, len(ends), False)
     cdef array kept = clone(DOUBLES, len(starts), False)
     cdef Py_ssize_t i
     cdef Value node
-    cdef Block *block = new_block(len(ends))
-    for i in range(len(ends)):
-        set_item(block, i, ends[i], 0.0)
-    cdef PyObject *root
-    try:
-        root = new_node(<PyObject *>NET_INPUT, 0.0, MANY)  # so that all outputs are met in one walk
-    except MemoryError:
-        release(block, NULL)
-        raise
-    (<Value>root).terms[0].block = block
+    cdef PyObject *root = joined(ends)
     held = take_over(root)
     for i in range(len(starts)):
         node = <Value>starts[i]
@@ -1296,6 +1278,166 @@ def pushed(outputs, inputs, tangents):
     if not complete:
         raise MemoryError
     return found.tolist()
+
+
+cdef PyObject *joined(list ends) except NULL:
+    """A node of which these are the operands, so that all of them are met in one walk."""
+    cdef PyObject *root
+    cdef Py_ssize_t i
+    cdef Block *block = new_block(len(ends))
+    for i in range(len(ends)):
+        set_item(block, i, ends[i], 0.0)
+    try:
+        root = new_node(<PyObject *>NET_INPUT, 0.0, MANY)
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>root).terms[0].block = block
+    return root
+
+
+cdef extern from "block_sweeps.h":
+    enum: LANES
+    ctypedef struct FlatGraph:
+        unsigned int places
+        int complete
+    unsigned int take_vacant(FlatGraph *graph) noexcept
+    void flat_edge(FlatGraph *graph, unsigned int target, double slope) noexcept
+    void flat_node(FlatGraph *graph, unsigned int place) noexcept
+    void free_flat(FlatGraph *graph) noexcept
+    void sweep_lanes(
+        const FlatGraph *graph, double *numbers, char *begun, bint forward, const long long *starts, size_t start_count,
+        const long long *stops, size_t stop_count, double *found, size_t by_lane, size_t by_stop,
+    ) noexcept
+
+
+@cython.binding(True)
+def slope_rows(outputs, inputs, bint forward=False):
+    cdef list ends = checked(outputs), starts = checked(inputs)
+    cdef list each = list(dict.fromkeys(ends)), at
+    cdef Py_ssize_t i, m = len(ends), n = len(starts)
+    cdef array ends_at = clone(PLACES, m, False), starts_at = clone(PLACES, n, False)
+    cdef array found = clone(DOUBLES, m * n, False)
+    cdef array numbers, begun
+    cdef FlatGraph flat
+    if not all_leaves(starts):
+        return None
+    memset(&flat, 0, sizeof(FlatGraph))
+    root = take_over(joined(each))
+    try:
+        if not flatten(<PyObject *>root, each, starts, ends, ends_at, starts_at, &flat):
+            return None
+        numbers = clone(DOUBLES, LANES * flat.places, False)
+        begun = clone(CHARS, flat.places, False)
+        at, count, stop_count = ([starts_at, ends_at], n, m) if forward else ([ends_at, starts_at], m, n)
+        for i in range(0, count, LANES):
+            sweep_lanes(
+                &flat, numbers.data.as_doubles, begun.data.as_chars, forward,
+                (<array>at[0]).data.as_longlongs + i, min(LANES, count - i), (<array>at[1]).data.as_longlongs, stop_count,
+                found.data.as_doubles + (i if forward else i * n), 1 if forward else n, n if forward else 1,
+            )
+            PyErr_CheckSignals()
+    finally:
+        free_flat(&flat)
+    cdef list rows = []
+    for i in range(m):
+        rows.append(found[i * n : (i + 1) * n].tolist())
+    return rows
+
+
+cdef bint flatten(
+    PyObject *root, list each, list starts, list ends, array ends_at, array starts_at, FlatGraph *flat
+) except -1:
+    """Write down the graph between the inputs and the root's operands, in the order of a sweep back.
+
+    False: a node has a _backward of its own. Meanwhile the adjoint of a node is its place in the graph, plus 1, or 0.
+    """
+    cdef array kept = clone(DOUBLES, len(starts), False)
+    cdef Py_ssize_t i
+    cdef Value node
+    cdef PyObject **leaves = items(starts)
+    cdef PyObject *ready = NULL
+    cdef PyObject *child
+    cdef Saved *saved = NULL
+    cdef Py_ssize_t count = 0
+    cdef bint complete = True, by_hand
+    flat.complete = 1
+    for i in range(len(starts)):
+        node = <Value>leaves[i]
+        kept.data.as_doubles[i] = node.adjoint
+        node.adjoint = 0.0
+        node.state |= WANTED
+    by_hand = put_aside(root, &saved, &count, &complete)
+    if by_hand or not complete:
+        sweep(root, True, True)
+    else:
+        for i in range(len(starts)):
+            place_of(<PyObject *>leaves[i], flat)
+        for i in range(len(each)):
+            node = <Value>items(each)[i]
+            if node.state & (SHAPE | WANTED):
+                place_of(<PyObject *>node, flat)
+        for i in range(len(starts)):
+            starts_at.data.as_longlongs[i] = place_of(<PyObject *>leaves[i], flat)
+        for i in range(len(ends)):
+            node = <Value>items(ends)[i]
+            ends_at.data.as_longlongs[i] = place_of(<PyObject *>node, flat) if node.state & (SHAPE | WANTED) else -1
+        find_ready(root, (<Value>root).state, &ready)
+        while ready != NULL:
+            child = pop(&ready)
+            fetch(child)
+            write_down(child, flat)
+            find_ready(child, (<Value>child).state, &ready)
+    for i in range(len(starts) - 1, -1, -1):
+        (<Value>leaves[i]).adjoint = kept.data.as_doubles[i]
+        (<Value>leaves[i]).state &= ~<size_t>WANTED
+    for i in range(count):
+        (<Value>saved[i].node).adjoint = saved[i].adjoint
+    free(saved)
+    if not complete or not flat.complete:
+        raise MemoryError
+    return not by_hand
+
+
+cdef inline unsigned int place_of(PyObject *node, FlatGraph *flat) noexcept:
+    """The place of a node's numbers; taken when it is first asked for."""
+    if (<Value>node).adjoint == 0.0:
+        (<Value>node).adjoint = take_vacant(flat) + 1.0
+    return <unsigned int>((<Value>node).adjoint - 1.0)
+
+
+cdef inline void write_down(PyObject *node, FlatGraph *flat) noexcept:
+    """A node's operands and partials, in the order in which a sweep passes its adjoint on."""
+    cdef size_t state = (<Value>node).state
+    cdef Block *p
+    cdef Block *q
+    if state & LEFT:
+        write_edge((<Value>node).terms[0].node, (<Value>node).slopes[0].number, flat)
+    if state & RIGHT:
+        write_edge((<Value>node).terms[1].node, (<Value>node).slopes[1].number, flat)
+    if state & MANY:
+        p = (<Value>node).terms[0].block
+        write_edges(p, doubles_in(p), flat)
+    if state & PRODUCTS:
+        p = (<Value>node).terms[1].block
+        q = (<Value>node).slopes[1].block
+        write_edges(p, doubles_in(q), flat)
+        write_edges(q, doubles_in(p), flat)
+    flat_node(flat, place_of(node, flat))
+    (<Value>node).adjoint = 0.0
+
+
+cdef inline void write_edge(PyObject *child, double slope, FlatGraph *flat) noexcept:
+    if slope != 0.0 and (<Value>child).state & (SHAPE | WANTED):
+        flat_edge(flat, place_of(child, flat), slope)
+
+
+cdef inline void write_edges(Block *block, double *slopes, FlatGraph *flat) noexcept:
+    cdef Py_ssize_t i
+    if block.kinds & LEFT:
+        for i in range(block.size):
+            if is_node(items_in(block)[i]):
+                write_edge(items_in(block)[i], slopes[i], flat)
 
 
 cdef PyObject *ordered(PyObject *output) noexcept:
@@ -1404,24 +1546,24 @@ cdef list checked(values):
     return nodes
 
 
+@cython.binding(True)
 def variables(numbers):
-    """A new leaf for each of the numbers."""
     cdef list nodes = []
     for x in numbers:
         nodes.append(take_over(new_node(NULL, as_double(x), LEAF)))
     return nodes
 
 
+@cython.binding(True)
 def all_leaves(values):
-    """Whether all are Values, and none the result of an operation."""
     for x in values:
         if not is_value(x) or (<Value>x).state & SHAPE:
             return False
     return True
 
 
+@cython.binding(True)
 def read_data(values):
-    """The data of the Values, as an array of doubles: what a compiled program reads."""
     cdef list nodes = values if type(values) is list else list(values)
     cdef Py_ssize_t i, size = len(nodes)
     cdef array numbers = clone(DOUBLES, size, False)
@@ -1433,11 +1575,11 @@ def read_data(values):
     return numbers
 
 
-cdef array DOUBLES = array("d")
+cdef array DOUBLES = array("d"), PLACES = array("q"), CHARS = array("b")
 
 
+@cython.binding(True)
 def add_to_grads(values, slopes):
-    """Add to the grad of each Value its slope: what a compiled program leaves behind."""
     cdef list nodes = checked(values)
     cdef array numbers = array("d", slopes)
     cdef Py_ssize_t i
@@ -1543,7 +1685,7 @@ def _method(op):
 for name, op in TABLE.items():
     if not hasattr(Value, name):
         _give(Value, name, _method(op))
-        getattr(Value, name).__doc__ = method_documentation(op)
+        give_help(getattr(Value, name), op)
 for read in READINGS:
     if not hasattr(Value, f"__{read.__name__}__"):
         _give(Value, f"__{read.__name__}__", _reading(read, Value))
@@ -1554,6 +1696,6 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
-    "add_to_grads": add_to_grads, "pushed": pushed, "all_leaves": all_leaves, "net_input": net_input,
-    "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
+    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
+    "watch": watch, "ENGINE": "accelerated",
 }

@@ -88,6 +88,7 @@ def derivatives(program: Program) -> str:
         output.backward()
         graphs = mg.gradients(output, variables)
         transformed = mg.grad(function, argnums=tuple(range(len(variables))))(*numbers)
+        blocks = mg.value.slope_rows([output, -output], variables, len(variables) < 2)
         for axis, (x, graph) in enumerate(zip(variables, graphs, strict=True)):
             try:
                 _, exact = derivative(program, numbers, axis)
@@ -96,7 +97,12 @@ def derivatives(program: Program) -> str:
                 continue
             checked["derivatives"] += 1
             allowed = 2.0**-36 * max(1.0, testing.sensitivity(graph), testing.sensitivity(output))
-            for how, slope in (("backward", x.grad), ("gradients", graph.data), ("grad", transformed[axis])):
+            for how, slope in (
+                ("backward", x.grad),
+                ("gradients", graph.data),
+                ("grad", transformed[axis]),
+                ("a sweep with vectors", blocks[0][axis]),
+            ):
                 if math.isnan(slope) and singular(output):
                     checked["derivatives: infinity less infinity"] += 1
                 elif not abs(slope - exact) <= allowed:
@@ -129,7 +135,9 @@ def answers(program: Program) -> list[Any]:
         second = []
         if len(order) < LARGE and sum(len(topological_order(x)) for x in gradients) < LARGE:
             second = [mg.gradients(x, variables) for x in gradients]
-        found.append([bits(output), len(order), bits([x.grad for x in variables]), bits(gradients), bits(second)])
+        rows = [mg.value.slope_rows(order[-20:], variables, forward) for forward in (False, True)]
+        slopes = bits([x.grad for x in variables])
+        found.append([bits(output), len(order), slopes, bits(gradients), bits(second), bits(rows)])
     return found
 
 
