@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def rosenbrock(count: int) -> Task:
     """The Hessian of Rosenbrock's function of many variables."""
 
     def scalars(math: Any, x: list[Any], w: list[Any]) -> Any:
-        return sum(100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in zip(w, w[1:]))
+        return sum(100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2 for a, b in pairwise(w))
 
     def arrays(jax: Any, x: Any, w: Any) -> Any:
         return (100.0 * (w[1:] - w[:-1] ** 2) ** 2 + (1.0 - w[:-1]) ** 2).sum()
@@ -323,7 +324,7 @@ def tasks(small: bool) -> dict[str, Task]:
         "attention, 16 tokens of 16, 4 heads": attention(4, 4, 2) if small else attention(16, 16, 4),
         "LSTM of 8 units, 100 steps": lstm(4, 2) if small else lstm(100, 8),
         "10,000 residuals": residuals(20) if small else residuals(10_000),
-        "jit(hessian(f)), 40 variables": rosenbrock(4) if small else rosenbrock(40),
+        "jit(hessian(f)), 20 variables": rosenbrock(4) if small else rosenbrock(20),
         "stencil 100 x 100, 3 steps": stencil(5, 2) if small else stencil(100, 3),
         "40 bodies, all pairs": bodies(4) if small else bodies(40),
     }

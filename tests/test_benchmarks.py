@@ -16,6 +16,7 @@ if not (ROOT / "benchmarks").is_dir():
 COMMANDS = {  # the module after "python -m", and what stands in the tables that it prints
     "benchmarks": ["micrograd_bp, accelerated", "micrograd_bp, compiled", "dot product", "| pure |"],
     "benchmarks.compiled": ["Rosenbrock", "Black-Scholes", "a warm call", "nodes"],
+    "benchmarks.compiling": ["| regular |", "| irregular |"],
     "benchmarks.crossover": ["| 2 | 9 |"],
     "benchmarks.derivatives": ["Taylor series", "mg.taylor (reference)"],
     "benchmarks.executors": ["| 2 | 15 | 4 |"],
