@@ -22,9 +22,7 @@ from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
-    copied,
     copy_help,
-    general_net_input,
     give_methods,
     micrograd_arguments,
     operators,
@@ -47,7 +45,7 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 
 # fmt: off
 __all__ = [
-    "Value", "add_to_grads", "all_leaves", "engine_name", "gradients", "layer_outputs", "net_input", "pushed",
+    "Value", "add_to_grads", "all_leaves", "engine_name", "gradients", "pushed",
     "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
 ]
 # fmt: on
@@ -230,40 +228,13 @@ class Value(Arithmetic):
                         ready.append(operand)
         return None
 
-    def __float__(self) -> float:
-        raise TypeError(
-            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; "
-            "an array that is to hold Values has dtype object"
-        )
-
-    def __format__(self, spec: str) -> str:
-        return format(self.data, spec) if spec else repr(self)
-
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        attributes = {"grad": self.grad, **self._attributes()}
-        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
-
-    def __copy__(self) -> Any:
-        return copied(self, Value)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copied(self, Value, memo)
-
     def _attributes(self) -> dict[str, Any]:
         """What a program gave to this node beside a Value's own attributes."""
         return self.__dict__
-
-    @property
-    def _prev(self) -> set[Value]:  # as in micrograd, where a constant is a node as well
-        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
-
-    @property
-    def _op(self) -> str:
-        return self.op.symbol if self.op is not None else ""
 
 
 def _step_back(output: Value) -> None:
@@ -316,56 +287,6 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
 def variables(numbers: Iterable[float]) -> list[Value]:
     """A new leaf for each of the numbers."""
     return list(map(Value, numbers))
-
-
-def net_input(w: Any, x: Any, b: Any = None) -> Any:
-    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
-
-    Its grad is the unit's delta.
-
-    Args:
-        w: The weights, Values or numbers.
-        x: The inputs, as many as there are weights.
-        b: The bias, if there is one.
-
-    Returns:
-        A Value, or a float where all of them are numbers.
-
-    Raises:
-        ValueError: There are more weights than inputs, or fewer.
-        TypeError: One of them is no real number.
-
-    Source:
-        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
-
-    Example:
-        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
-        >>> net = net_input(w, x, b=0.5)
-        >>> net, net.partials
-        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
-    """
-    if not RECORDINGS and len(w) == len(x):
-        args = (*w, *x) if b is None else (b, *w, *x)
-        if {Value} <= {*map(type, args)} <= {Value, float}:
-            data = [y._data if type(y) is Value else y for y in args]
-            node = Value.__new__(Value)
-            start, n = len(args) % 2, len(args) - len(x)
-            total = data[0] if start else data[0] * data[n]
-            for wi, xi in zip(data[1:n], data[n + 1 - start :]):
-                total = total + wi * xi
-            node._data = total
-            node._grad = 0.0
-            node._label = ""
-            node.op = ops.net_input
-            node.operands = args
-            node._partials = (*(1.0,) * start, *data[n:], *data[start:n])
-            return node
-    return general_net_input(w, x, b)
-
-
-def layer_outputs(kind: Any, neurons: list[Any], x: Any) -> list[Any]:
-    """The outputs of all neurons for the inputs x."""
-    return [neuron(x) for neuron in neurons]
 
 
 def all_leaves(values: Sequence[Any]) -> bool:

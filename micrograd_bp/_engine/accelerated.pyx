@@ -29,7 +29,7 @@ import sys
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
-    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_help, give_others,
+    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
     micrograd_arguments, noticed, general_net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
@@ -277,14 +277,6 @@ cdef class Value:
             return (self.slopes[0].number,)
         return self.slopes[0].number, self.slopes[1].number
 
-    @property
-    def _prev(self):
-        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
-
-    @property
-    def _op(self):
-        return (<object>self.row).symbol if self.row != NULL else ""
-
     def detach(self):
         return Value(self.data, (), "", self.label)
 
@@ -358,28 +350,9 @@ cdef class Value:
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
-    def __float__(self):
-        raise TypeError(
-            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; an array that is "
-            "to hold Values has dtype object"
-        )
-
-    def __format__(self, spec):
-        return format(self.data, spec) if spec else repr(self)
-
     def __repr__(self):
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
-
-    def __reduce__(self):
-        attributes = {"grad": self.grad, **self._attributes()}
-        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
-
-    def __copy__(self):
-        return copied(self, Value)
-
-    def __deepcopy__(self, memo):
-        return copied(self, Value, memo)
 
 
 cdef list RECORDINGS = ops.RECORDINGS
@@ -1753,6 +1726,6 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
-    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves, "net_input": net_input,
-    "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
+    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
+    "watch": watch, "ENGINE": "accelerated",
 }

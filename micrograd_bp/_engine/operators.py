@@ -95,8 +95,43 @@ def give_others(cls: Any) -> None:
     for alias, name in NUMPY_NAMES.items():
         setattr(cls, alias, getattr(cls, name))
     cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)
-    cls._backward = property(backward_step, set_backward_step)
+    _give_protocols(cls)
+    _give_names_of_micrograd(cls)
     Real.register(cls)
+
+
+def _give_protocols(cls: Any) -> None:
+    """Define conversion, formatting, pickling and copying on a class of nodes."""
+
+    def to_float(self: Any) -> float:
+        raise TypeError(
+            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; "
+            "an array that is to hold Values has dtype object"
+        )
+
+    def reduced(self: Any) -> tuple[Any, ...]:  # what is unpickled is a leaf
+        return type(self), (self.data, (), "", self.label), (None, {"grad": self.grad, **self._attributes()})
+
+    _give(cls, "__float__", to_float)
+    _give(cls, "__format__", lambda self, spec: format(self.data, spec) if spec else repr(self))
+    _give(cls, "__reduce__", reduced)
+    _give(cls, "__copy__", lambda self: copied(self, cls))
+    _give(cls, "__deepcopy__", lambda self, memo: copied(self, cls, memo))
+
+
+def _give_names_of_micrograd(cls: Any) -> None:
+    """Define micrograd's names for operands, symbol and backward step on a class of nodes."""
+    found = {
+        "_prev": lambda self: {
+            x if isinstance(x, cls) else cls(x) for x in self.operands
+        },  # a constant is a node there
+        "_op": lambda self: self.op.symbol if self.op is not None else "",
+    }
+    for name, read in found.items():
+        made: Any = property(read)
+        made.__set_name__(cls, name)  # which the error of an assignment shows
+        setattr(cls, name, made)
+    cls._backward = property(backward_step, set_backward_step)
 
 
 def give_help(method: Any, op: Op) -> None:
