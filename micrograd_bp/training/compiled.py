@@ -52,6 +52,7 @@ class _Compiled:
         self.pays: bool | None = None if work is not None else True  # compiling; None: not known yet
         self.encode: Callable[[Any], Any] | None = None  # a target as numbers that vary; found at the first row
         self.step = Compiled(_step(model, loss), False, PROGRAMS)
+        self.step.single = False
         self.step.pays = 0  # compiled at once, so that a resumed run has the bits of the whole one
 
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
