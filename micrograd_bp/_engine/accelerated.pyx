@@ -373,7 +373,7 @@ cdef class Value:
         return self.primal != 0.0
 
     def __hash__(self):
-        if RECORDINGS and (watched or self.state & TRACED):
+        if RECORDINGS and (watched or self.state & TRACED) and not is_internal():
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
@@ -405,6 +405,17 @@ cdef list RECORDINGS = ops.RECORDINGS
 cdef dict ATTRIBUTES = {}  # of programs' own, by the id of the node
 cdef tuple READ = tuple([_reading(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
 cdef object READ_BOOL = _reading(bool, Value)
+
+
+cdef extern from "Python.h":
+    PyObject *running_globals "PyEval_GetGlobals"() noexcept
+
+
+cdef bint is_internal() except -1:
+    """Whether this package's own code is running: its dicts of nodes hash a million of them while a Hessian is recorded."""
+    cdef PyObject *variables = running_globals()
+    name = (<dict>variables).get("__name__") if variables != NULL else None
+    return type(name) is str and (<str>name).startswith("micrograd_bp.")
 
 
 cdef inline bint is_value(object x) noexcept:

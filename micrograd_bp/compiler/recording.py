@@ -89,7 +89,7 @@ class Recording:
 
     def noticed(self, what: str, node: Value) -> None:
         """Called when something is read that cannot become a guard, such as `.data`."""
-        if not self.unfaithful and self._concerned((node,)) and not (what == "hash()" and _is_internal()):
+        if not self.unfaithful and not (what == "hash()" and _is_internal()) and self._concerned((node,)):
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
 
     @property
