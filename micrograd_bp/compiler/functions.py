@@ -8,6 +8,7 @@ before, or one that is recorded now.
 from __future__ import annotations
 
 import enum
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -952,6 +953,8 @@ class Compiled:
         if recorded.unfaithful:
             signature.faithful = False
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
+            with contextlib.suppress(TypeError):  # it returns other objects
+                signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = recorded.size > HEAVY

@@ -130,7 +130,7 @@ class Recording:
         if self.limit is not None and self.size > self.limit:
             sys.setprofile(None)
             return
-        if event == "c_call" and drawing(function):
+        if event == "c_call" and drawing(function) and not _is_importing(frame):
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
 
     def settle(self) -> None:
@@ -154,6 +154,15 @@ def source_line() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_importing(frame: Any) -> bool:
+    """Whether a module is being imported, which happens once: SciPy's draw random numbers then."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_internal() -> bool:
