@@ -24,8 +24,9 @@ from micrograd_bp._engine.modules import (
     named,
 )
 from micrograd_bp._engine.randomness import checked_rng
+from micrograd_bp._engine.units import net_input
 from micrograd_bp.losses import softmax
-from micrograd_bp.value import Value, net_input
+from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Row

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -30,6 +31,7 @@ from micrograd_bp.value import Value
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Binary, Scalar, Unary, Variadic
 
+SCALARS = {Value, float, int}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -75,9 +77,10 @@ def _row(op: Op, plain: Any = None) -> Any:
         return _elementwise(op, x) if _is_array(x) else op(x) if hasattr(type(x), "_record") else plain(x)
 
     def function(*args: Any) -> Any:
-        if any(map(_is_array, args)):
+        kinds = {*map(type, args)}  # of which there are few, however many arguments
+        if not kinds <= SCALARS and any(map(_is_array, args)):
             return _elementwise(op, *args)
-        return op(*args) if _recorded(*args) else plain(*args)
+        return op(*args) if any(hasattr(kind, "_record") for kind in kinds) else plain(*args)
 
     named = _named(unary if op.arity == 1 else function, plain)
     if not isinstance(plain, Op):  # whose documentation says it
@@ -200,8 +203,8 @@ def dist(p: Any, q: Any, /) -> Any:
     except TypeError:
         if not _recorded(*p, *q):
             raise
-    p, q = ([x if _recorded(x) else number(x, "dist") for x in point] for point in (p, q))
-    return ops.hypot(*[x - y for x, y in zip(p, q)])
+    p, q = ([x if hasattr(type(x), "_record") else number(x, "dist") for x in point] for point in (p, q))
+    return ops.hypot(*map(operator.sub, p, q))
 
 
 @overload

@@ -35,6 +35,7 @@ from micrograd_bp._engine.modules import (
     named,
 )
 from micrograd_bp._engine.randomness import checked_rng
+from micrograd_bp._engine.units import layer_outputs, net_input
 from micrograd_bp.layers import (
     GELU,
     Dropout,
@@ -50,7 +51,7 @@ from micrograd_bp.layers import (
     Tanh,
 )
 from micrograd_bp.losses import cross_entropy, log_softmax, softmax
-from micrograd_bp.value import Value, layer_outputs, net_input
+from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Frozen, Row, Scalar

@@ -18,7 +18,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from micrograd_bp._engine import native, special, symbolic  # noqa: F401 - symbolic gives ops their documentation
+from micrograd_bp._engine import native, special, symbolic
 from micrograd_bp._engine.op import ANY, MAX, RECORDINGS, TABLE, TINY, VARIABLES, Op, Operand, bare, number
 
 __all__ = ["ANY", "MAX", "RECORDINGS", "TABLE", "TINY", "VARIABLES", "Op", "Operand", "number"]  # and every row
@@ -240,4 +240,5 @@ def _whole(quotient: Any, ratio: Any) -> Any:
 
 TABLE.update((op.name, op) for op in list(globals().values()) if isinstance(op, Op))
 native.compile_formulas()
+symbolic.give_help()
 __all__ += TABLE.keys()

@@ -583,16 +583,16 @@ def cosine_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Ca
     """The schedule that goes along half a wave from lr to `end` in so many steps, and stays there.
 
     Args:
-        lr: The largest learning rate, after the warm-up.
-        steps: How many updates it takes to come to the end, the warm-up among them.
-        end: The last learning rate.
-        warmup: How many updates come first in which the rate rises from lr / warmup to lr, fewer than steps.
+        lr: As for `linear_decay`.
+        steps: As for `linear_decay`.
+        end: As for `linear_decay`.
+        warmup: As for `linear_decay`.
 
     Returns:
         A function from the number of updates made so far to a learning rate.
 
     Raises:
-        ValueError: A rate is negative or not finite, or steps or warmup is no such whole number.
+        ValueError: As for `linear_decay`.
 
     Source:
         Loshchilov and Hutter, SGDR, 2017, equation 5; Goyal et al., 2017 (the warm-up).

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from micrograd_bp import ops
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.sweeps import Number, Step, product
 from micrograd_bp.ops import Op
-from micrograd_bp.value import Value, _product, gradients, topological_order, variables
+from micrograd_bp.value import Value, gradients, topological_order, variables
 
-Number: TypeAlias = Any  # a float; or a Value, where it is to be differentiated
-Tape: TypeAlias = list[tuple[Value, Sequence[Number], Sequence[Number]]]  # (node, operands, partials), operands first
+Tape: TypeAlias = list[Step]  # operands first
 Row: TypeAlias = dict[int, Number]  # entries by their column
 Curvature: TypeAlias = tuple[int, int, Number]  # the second derivative of a node by two of its operands
 
@@ -76,7 +76,7 @@ def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
         row: Row = {}
         for operand, partial in zip(operands, partials):
             for j, slope in known[operand].items() if operand in known else ():
-                term = _product(slope, partial)
+                term = product(slope, partial)
                 row[j] = row[j] + term if j in row else term
         if row:
             known[node] = row
@@ -99,7 +99,7 @@ def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
             node, operands, partials = tape[-heappop(waiting)]
             adjoint = adjoints.pop(node)
             for x, partial in zip(operands, partials):
-                term = _product(adjoint, partial)
+                term = product(adjoint, partial)
                 if x in columns:
                     j = columns[x]
                     row[j] = row[j] + term if j in row else term
@@ -117,7 +117,7 @@ def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
 
 def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool) -> list[Row]:
     """The second derivatives of an output by the inputs: one reverse sweep that pushes edges."""
-    product = _product if graph else _float_product
+    times = product if graph else _float_product
     live = {*inputs, *[node for node, _, _ in tape]}
     adjoints: dict[Any, Number] = {output: 1.0}
     w: dict[Any, dict[Any, Number]] = {}  # symmetric
@@ -143,14 +143,14 @@ def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool
             for x, term in row.items():
                 del w[x][node]
                 for y, slope in slopes.items():
-                    pushed = product(slope, term)
+                    pushed = times(slope, term)
                     add(x, y, pushed)
                     add(y, x, pushed)
             if own is not None:
                 for x, slope in slopes.items():
-                    pushed = product(slope, own)
+                    pushed = times(slope, own)
                     for y, other in slopes.items():
-                        add(x, y, product(other, pushed))
+                        add(x, y, times(other, pushed))
         assert node.op is not None
         every = node.operands
         curvature = _curvature(node.op, tuple([None if isinstance(x, Value) else x for x in every]))
@@ -158,17 +158,17 @@ def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool
             given = [x if graph else x._data for x in every if isinstance(x, Value)]
             for i, j, curved in curvature(given):
                 if every[i] in live and every[j] in live:
-                    add(every[i], every[j], product(adjoint, curved))
+                    add(every[i], every[j], times(adjoint, curved))
         for x, partial in zip(operands, partials):
             if x in live:
-                term = product(adjoint, partial)
+                term = times(adjoint, partial)
                 adjoints[x] = adjoints[x] + term if x in adjoints else term
     columns = {x: j for j, x in enumerate(inputs)}
     return [{columns[y]: term for y, term in w.get(x, {}).items()} for x in inputs]
 
 
 def _float_product(x: Any, y: Any) -> Any:
-    """The chain rule's product: 0 times anything is 0."""
+    """The chain rule's product of floats: 0 times anything is 0."""
     return x * y if x and y else 0.0
 
 

@@ -33,24 +33,13 @@ from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
+from micrograd_bp._engine.sweeps import Number, float_partials, graph_partials, ordered, pull, push
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
-from micrograd_bp.sparse import Entries, entries, hessian_rows, jacobian_rows
-from micrograd_bp.value import (
-    Value,
-    _partials,
-    _product,
-    float_partials,
-    pushed,
-    slope_rows,
-    slopes,
-    topological_order,
-    variables,
-)
+from micrograd_bp.sparse import Entries, Tape, entries, hessian_rows, jacobian_rows
+from micrograd_bp.value import Value, pushed, slope_rows, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
-Number: TypeAlias = Any  # a float; or a Value, where the result is to be differentiated again
-Tape: TypeAlias = list[tuple[Value, Sequence[Number], Sequence[Number]]]  # (node, operands, partials), operands first
 
 _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
 inside = _RECORDING.get  # whether this thread is inside a function that is being differentiated or recorded
@@ -619,15 +608,10 @@ class _Call:
         if not graph:  # as the gradient of sum(output * cotangent)
             terms = [y if u == 1.0 else y * u for y, u in zip(self.outputs, cotangents) if u != 0.0]
             return slopes(sum(terms[1:], start=terms[0]), self.variables) if terms else [0.0 for _ in self.variables]
-        adjoints: dict[Value, Number] = {}
+        adjoints: dict[Any, Number] = {}
         for output, cotangent in zip(self.outputs, cotangents):
             adjoints[output] = adjoints[output] + cotangent if output in adjoints else cotangent
-        for node, operands, partials in reversed(self.tape(graph)):
-            if node in adjoints:
-                for operand, partial in zip(operands, partials):
-                    term = _product(adjoints[node], partial)
-                    if isinstance(term, Value) or term:
-                        adjoints[operand] = adjoints[operand] + term if operand in adjoints else term
+        pull(reversed(self.tape(graph)), adjoints)
         return _finished([adjoints.get(x, 0.0) for x in self.variables], graph)
 
     def push(self, tangents: Sequence[Number], graph: bool) -> list[Number]:
@@ -636,53 +620,26 @@ class _Call:
             found = pushed(self.outputs, self.variables, [float(x) for x in tangents])
             if not any(map(math.isnan, found)):
                 return found  # else there may be nodes without recorded partials, as `checkpoint` makes them
-        known: dict[Value, Number] = dict(zip(self.variables, tangents))
-        for node, operands, partials in self.tape(graph):
-            for operand, partial in zip(operands, partials):
-                tangent = known.get(operand)
-                if tangent is not None:
-                    term = _product(tangent, partial)
-                    if type(term) is not float or term:
-                        known[node] = known[node] + term if node in known else term
+        known: dict[Any, Number] = dict(zip(self.variables, tangents))
+        push(self.tape(graph), known)
         return _finished([known.get(x, 0.0) for x in self.outputs], graph)
 
 
 def _tape(outputs: list[Value], variables: list[Value], graph: bool) -> Tape:
     """The nodes that the outputs depend on, each after its operands, with operands and partials.
 
-    As `topological_order`, but it stops at the variables, whose own operands are no part of the function. With `graph`
-    the partials are Values, and nodes that do not depend on the variables are left out; with floats, finding them would
-    cost twice what it saves.
+    As in `topological_order`, but the walk stops at the variables, whose own operands are no part of the function. With
+    `graph` the partials are Values, and nodes that do not depend on the variables are left out; with floats, finding
+    them would cost twice what it saves.
     """
-    reached = set(variables)
-    uses = dict.fromkeys(outputs, 0)
-    nodes = list(uses)
-    for node in nodes:  # the list grows meanwhile
-        if node not in reached:
-            for operand in node.operands:
-                if isinstance(operand, Value):
-                    if operand in uses:
-                        uses[operand] += 1
-                    else:
-                        uses[operand] = 1
-                        nodes.append(operand)
-    order, ready = [], [node for node in dict.fromkeys(outputs) if not uses[node]]
-    while ready:
-        node = ready.pop()
-        if node.op is not None and node not in reached:
-            order.append(node)
-            for operand in node.operands:
-                if isinstance(operand, Value):
-                    uses[operand] = left = uses[operand] - 1
-                    if not left:
-                        ready.append(operand)
-    order.reverse()
+    order = [node for node in ordered(outputs, variables) if node.op is not None]
     if not graph:
         return [(node, node.operands, float_partials(node)) for node in order]
     tape: Tape = []
+    reached = set(variables)
     for node in order:
         if node.op is not None and not reached.isdisjoint(node.operands):
-            edges = [(x, partial) for x, partial in zip(node.operands, _partials(node, node.op)) if x in reached]
+            edges = [(x, partial) for x, partial in zip(node.operands, graph_partials(node, node.op)) if x in reached]
             tape.append((node, [x for x, _ in edges], [partial for _, partial in edges]))
             reached.add(node)
     return tape
@@ -748,7 +705,7 @@ def _sparse(transform: str, f: Function, argnums: Argnums, derive: Callable[[_Ca
     def derivative(*args: Any, **kwargs: Any) -> Any:
         return found(*args, **kwargs).array()
 
-    derivative.entries = found  # type: ignore[attr-defined]
+    vars(derivative)["entries"] = found
     return derivative
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.labels import Listing, check_value
+from micrograd_bp._engine.sweeps import adjoints
 from micrograd_bp.ops import Op, chain
 from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
 from micrograd_bp.value import Value
@@ -114,16 +115,12 @@ def rounding_error(output: Value) -> RoundingError:
     """
     check_value(output, "rounding_error")
     listing = Listing(output)
-    adjoints: dict[Value, float] = {output: 1.0}
-    for node in reversed(listing.interior):
-        for operand, partial in zip(node.operands, node.partials):
-            if isinstance(operand, Value):
-                adjoints[operand] = adjoints.get(operand, 0.0) + chain(adjoints[node], partial)
+    slopes = adjoints(output, listing.nodes)
     local = {node: _local_error(node, node.op) for node in listing.interior if node.op is not None}
-    bounds = {node: abs(chain(adjoints[node], size)) for node, (_, size) in local.items()}
+    bounds = {node: abs(chain(slopes[node], size)) for node, (_, size) in local.items()}
     bound = math.fsum(bounds.values()) if all(map(math.isfinite, bounds.values())) else math.nan
-    known = math.fsum(chain(adjoints[node], error) for node, (error, _) in local.items() if error is not None)
-    others = [chain(adjoints[node], math.ulp(node.data)) for node, (error, size) in local.items() if error is None]
+    known = math.fsum(chain(slopes[node], error) for node, (error, _) in local.items() if error is not None)
+    others = [chain(slopes[node], math.ulp(node.data)) for node, (error, size) in local.items() if error is None]
     estimate = math.hypot(known, TYPICAL * math.hypot(*others)) if bound == bound else math.nan
     lost = _lost_digits(listing, {node: size for node, (_, size) in local.items()})
     rows = [
@@ -131,9 +128,7 @@ def rounding_error(output: Value) -> RoundingError:
         for node, x in bounds.items()
     ]
     rows.sort(key=lambda row: -row.bound)
-    reaching = [
-        row for row in rows if row.lost >= CANCELS and abs(adjoints[row.node]) * lost[row.node][1] > 0.01 * bound
-    ]
+    reaching = [row for row in rows if row.lost >= CANCELS and abs(slopes[row.node]) * lost[row.node][1] > 0.01 * bound]
     reaching.sort(key=lambda row: -row.lost)
     return RoundingError(output.data, SLACK * bound, estimate, rows, reaching)
 
@@ -222,16 +217,12 @@ def sensitivities(output: Value) -> Sensitivities:
     """
     check_value(output, "sensitivities")
     listing = Listing(output)
-    adjoints: dict[Value, float] = {output: 1.0}
-    for node in reversed(listing.interior):
-        for operand, partial in zip(node.operands, node.partials):
-            if isinstance(operand, Value):
-                adjoints[operand] = adjoints.get(operand, 0.0) + chain(adjoints[node], partial)
+    slopes = adjoints(output, listing.nodes)
     found = []
     for leaf in listing.leaves:
-        change = chain(leaf.data, adjoints[leaf])
+        change = chain(leaf.data, slopes[leaf])
         elasticity = change / output.data if output.data else math.copysign(math.inf, change) if change else math.nan
-        found.append(Sensitivity(leaf, listing.names[leaf], leaf.data, adjoints[leaf], elasticity))
+        found.append(Sensitivity(leaf, listing.names[leaf], leaf.data, slopes[leaf], elasticity))
     return Sensitivities(
         sorted(found, key=lambda row: -abs(row.elasticity) if row.elasticity == row.elasticity else 1.0)
     )

@@ -300,6 +300,48 @@ def test_gradients_are_summed_in_one_order(seed: int) -> None:
     same(run)
 
 
+@pytest.mark.parametrize("row", ["fsum", "hypot", "sumprod", "net_input", "dist"])
+@pytest.mark.parametrize("seed", range(40))
+def test_rows_of_many_operands(row: str, seed: int) -> None:
+    """Values and numbers of like and of unlike sizes, zeros, infinities: the reference's node, or its error."""
+
+    def run(mg: ModuleType) -> Any:
+        rng = random.Random(seed)
+        spread = rng.choice([0, 1, 20, 160, 300])
+        odd = rng.choice([[0.0], [0.0, -0.0, 5e-324], [0.0, math.inf], [-math.inf, math.nan, 1.0]])
+
+        def number() -> Any:
+            x = rng.choice([rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-spread, spread)] * 5 + odd)
+            return x if rng.random() < 0.2 else mg.Value(x)
+
+        args = [number() for _ in range(rng.choice([2, 3, 4, 8, 30]))]
+        args += args[: rng.choice([0, 2])]  # a node may stand there twice
+        p, q = args[: len(args) // 2], args[len(args) // 2 :]
+        try:
+            out = mg.math.dist(p, q[: len(p)]) if row == "dist" else mg.ops.TABLE[row](*args)
+        except Exception as error:
+            return [type(error), str(error)]
+        if isinstance(out, mg.Value):
+            out.backward()
+            return [out, out.partials, [x for x in args if isinstance(x, mg.Value)]]
+        return [out]
+
+    same(run)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sumprod_is_rounded_once(seed: int) -> None:
+    """Where products cancel, too: it is the exact sum, as a float; of terms that cancel altogether, 0."""
+    rng = random.Random(seed)
+    p = [rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-10, 10) for _ in range(20)]
+    q = [rng.uniform(-1.0, 1.0) * 10.0 ** rng.uniform(-10, 10) for _ in range(20)]
+    p, q = p + p, q + [-x * (1.0 + 2.0**-52) for x in q]
+    for mg in ENGINES:
+        node = mg.ops.sumprod(*map(mg.Value, p), *q)
+        assert node.data == float(sum(fractions.Fraction(x) * fractions.Fraction(y) for x, y in zip(p, q)))
+        assert mg.ops.sumprod(1e16, 1.0, -1e16, mg.Value(-1.0), 1.0, 1.0, 1.0, 1.0).data == 0.0
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.floats(-3.0, 3.0), min_size=2, max_size=3), STEPS, st.integers(1, 20), st.booleans())
 def test_all_derivatives_at_once(leaves: list[float], steps: list[tuple[str, list[float]]], m: int, aim: bool) -> None:

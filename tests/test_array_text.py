@@ -133,13 +133,13 @@ def test_the_text_of_a_jitted_function_is_that_of_its_arrays():
 
 
 def test_the_text_needs_numpy_and_nothing_else(tmp_path):
-    model, inputs = network(20, 20, 1)
+    model, inputs = network(24, 24, 1)
     kernel = mg.kernel((model(inputs) - 0.5) ** 2, inputs, model.parameters())
     path = tmp_path / "network.py"
-    path.write_text(kernel.source() + "\n\n\nprint(value_and_grad(np.ones((3, 20)), np.full(441, 0.1))[0])\n")
+    path.write_text(kernel.source() + "\n\n\nprint(value_and_grad(np.ones((3, 24)), np.full(625, 0.1))[0])\n")
     done = subprocess.run([sys.executable, "-W", "error", str(path)], capture_output=True, text=True, cwd=tmp_path)
     assert done.stderr == ""
-    assert float(done.stdout) == pytest.approx(kernel.value_and_grad(np.ones((3, 20)), [0.1] * 441)[0], rel=1e-12)
+    assert float(done.stdout) == pytest.approx(kernel.value_and_grad(np.ones((3, 24)), [0.1] * 625)[0], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -645,3 +645,70 @@ def test_a_model_that_refers_to_itself_and_one_with_slots():
         "inner['first']",
         "inner['second'][0]",
     ]
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def array_boxes(picture):
+    """The text of each box, and each edge as (from, to, label)."""
+    boxes = {
+        name: re.sub("<[^>]*>", " ", text) for name, text in re.findall(r"\t(a\d+) \[label=<(.*)>\]", picture.source)
+    }
+    edges = re.findall(r'\t(a\d+) -> (a\d+) \[label=(?:"([^"]*)"|(\w+))\]', picture.source)
+    return {name: " ".join(html.unescape(text).split()) for name, text in boxes.items()}, [
+        (a, b, c or d) for a, b, c, d in edges
+    ]
+
+
+def test_a_network_is_drawn_as_its_arrays():
+    pytest.importorskip("numpy")
+    model = nn.MLP(6, [5, 3], activation="tanh", rng=random.Random(0))
+    boxes, edges = array_boxes(mg.draw(model([Value(0.1 * k, f"x{k}") for k in range(6)]), arrays=True))
+    assert list(boxes.values()) == [
+        "layers.0.neurons.i.w.i 5 × 6 members",
+        "xi 6 members",
+        "layers.0.neurons.i.b 5 members",
+        "h1 = layers.0.neurons.i.w.i @ xi + layers.0.neurons.i.b 5 members",
+        "h2 = tanh(h1) 5 members",
+        "layers.1.neurons.i.w.i 3 × 5 members",
+        "layers.1.neurons.i.b 3 members",
+        "h3 = layers.1.neurons.i.w.i @ h2 + layers.1.neurons.i.b 3 members",
+    ]
+    assert {how for *_, how in edges} == {"whole"}
+    assert len(edges) == 7
+
+
+def test_edges_between_arrays_say_how_they_are_read():
+    pytest.importorskip("numpy")
+    x = [Value(0.1 * k + 1.0, f"x{k}") for k in range(8)]
+    y = [a.exp() for a in x]
+    z = [a * y[3] for a in y] + [a - 1.0 for a in y[2:6]] + [a.sin() for a in y[1::2]]
+    z += [a / b for a, b in zip(y, [y[k] for k in (5, 1, 0, 0, 2, 7, 3, 3)])] + [a - b for a, b in zip(y, y[::-1])]
+    boxes, edges = array_boxes(mg.draw(z, arrays=True))
+    named = {name: text.split(" ")[0] for name, text in boxes.items()}
+    found = {(named[a], boxes[b].partition(" = ")[2].partition(" 8 ")[0]): set() for a, b, _ in edges}
+    for a, b, how in edges:
+        found[named[a], boxes[b].partition(" = ")[2].partition(" 8 ")[0]].add(how)
+    assert found["h1", "h1 * h1"] == {"whole", "broadcast [3]"}
+    assert found["h1", "h1 - 1 4 members"] == {"slice 2:6"}
+    assert found["h1", "sin(h1) 4 members"] == {"slice 1:9:2"}
+    assert found["h1", "h1 / h1"] == {"whole", "gathered 8"}
+    assert found["h1", "h1 - h1"] == {"whole", "permuted"}
+
+
+def test_a_picture_of_arrays_has_a_caption_a_limit_and_no_models():
+    pytest.importorskip("numpy")
+    x = Value(0.5, "x")
+    y = x
+    for _ in range(30):
+        y = y.sin()
+    picture = mg.draw(y, arrays=True, max_nodes=5, title="Sines")
+    assert "30 operations in 30 arrays" in picture.source
+    assert "26 boxes farther from the output are not drawn" in picture.source
+    assert len(array_boxes(picture)[0]) == 5
+    for options in ({"derivatives": True}, {"shade": True}, {"model": nn.Neuron(1)}):
+        with pytest.raises(ValueError, match=f"arrays=True draws arrays, which have no {next(iter(options))}"):
+            mg.draw(y, arrays=True, **options)
+    with pytest.raises(ValueError, match="the output is a leaf"):
+        mg.draw(x, arrays=True)

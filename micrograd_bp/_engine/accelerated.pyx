@@ -29,10 +29,14 @@ import sys
 
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
-    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, copied, give_others, method_documentation,
+    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
     micrograd_arguments, noticed, general_net_input,
 )
 from micrograd_bp.ops import TABLE, Op, number
+
+cdef extern from "<math.h>":
+    double fabs(double x) noexcept
+    double fma(double x, double y, double z) noexcept
 
 cdef extern from "<fenv.h>":
     enum: FE_ALL_EXCEPT
@@ -129,28 +133,8 @@ cdef enum:
     USE = 512
 
 
+@cython.binding(True)  # its methods can be given the docstrings and annotations of value.py
 cdef class Value:
-    """A number in a computation graph: arithmetic on it records a new Value.
-
-    A Value behaves as the float `data` does: the same results and branches, the same types of exception. `hash` alone
-    goes by identity, so that a set or dict of nodes holds nodes.
-
-    Args:
-        data: A real number.
-        label: A name for pictures and messages; `Value(2.0, "x")` gives it as well.
-        _children: The operands, where a program makes a node as micrograd does.
-        _op: The symbol of such a node.
-
-    Raises:
-        TypeError: data is no real number, or label no str.
-
-    Example:
-        >>> x = Value(3.0, label="x")
-        >>> y = x * x
-        >>> y.backward()
-        >>> y.data, x.grad, y.op.name, y.partials
-        (9.0, 6.0, 'mul', (3.0, 3.0))
-    """
 
     cdef size_t state
     cdef double adjoint, primal
@@ -293,20 +277,10 @@ cdef class Value:
             return (self.slopes[0].number,)
         return self.slopes[0].number, self.slopes[1].number
 
-    @property
-    def _prev(self):
-        return {operand if isinstance(operand, Value) else Value(operand) for operand in self.operands}
-
-    @property
-    def _op(self):
-        return (<object>self.row).symbol if self.row != NULL else ""
-
     def detach(self):
-        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`."""
         return Value(self.data, (), "", self.label)
 
     def item(self):
-        """The number itself, as `data` is: PyTorch's and NumPy's name."""
         return self.data
 
     @staticmethod
@@ -314,7 +288,6 @@ cdef class Value:
         return record_any(op, args)
 
     def backward(self, seed=1.0):
-        """Add seed times d self / d leaf to the grad of every leaf; on other nodes grad is set, not added to."""
         cdef double first = as_double(seed, "backward")
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("backward()", self)
@@ -377,28 +350,9 @@ cdef class Value:
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
-    def __float__(self):
-        raise TypeError(
-            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; an array that is "
-            "to hold Values has dtype object"
-        )
-
-    def __format__(self, spec):
-        return format(self.data, spec) if spec else repr(self)
-
     def __repr__(self):
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
-
-    def __reduce__(self):
-        attributes = {"grad": self.grad, **self._attributes()}
-        return type(self), (self.data, (), "", self.label), (None, attributes)  # what comes out is a leaf
-
-    def __copy__(self):
-        return copied(self, Value)
-
-    def __deepcopy__(self, memo):
-        return copied(self, Value, memo)
 
 
 cdef list RECORDINGS = ops.RECORDINGS
@@ -765,10 +719,79 @@ cdef object record_any(op, tuple args):
                              right if isinstance(right, Value) else number(right, op.name))
     if op is NET_INPUT or op is SUMPROD and len(args) % 2 == 0:
         return record_products(op, tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args]))
+    if op is FSUM or op is HYPOT:
+        node = record_terms(op, args)
+        if node is not None:
+            return node
     return record(op, args)
 
 
-cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"]
+cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"], FSUM = TABLE["fsum"], HYPOT = TABLE["hypot"]
+cdef object fsum = math.fsum, hypot = math.hypot, sumprod = getattr(math, "sumprod", None)  # new in Python 3.12
+
+
+cdef object record_terms(object op, tuple args):
+    """The node for fsum or hypot of two or more operands; None where the Op itself has to do it."""
+    cdef PyObject **xs = items(args)
+    cdef Py_ssize_t i, n = len(args)
+    cdef double x, y, out, largest = 0.0
+    cdef bint is_length = op is HYPOT
+    cdef list data = []
+    if n < 2 or not are_plain(args, True):
+        return None
+    for i in range(n):
+        x = data_of(xs[i])
+        if is_length and not fabs(x) < 3e150:  # beyond, or for nan, the rule is not just a quotient: see op.scaled
+            return None
+        largest = max(largest, fabs(x))
+        data.append(x)
+    if is_length and not largest > 4e-151:
+        return None
+    try:
+        out = hypot(*data) if is_length else fsum(data)
+    except (OverflowError, ValueError):
+        return None
+    if n == 2:
+        x, y = data_of(xs[0]), data_of(xs[1])
+        return take_over(new_binary(
+            <PyObject *>op, out, (LEFT if is_value(args[0]) else 0) | (RIGHT if is_value(args[1]) else 0),
+            args[0], x, x / out if is_length else 1.0, args[1], y, y / out if is_length else 1.0,
+        ))
+    cdef Block *block = new_block(n)
+    for i in range(n):
+        set_item(block, i, <object>xs[i], data_of(xs[i]) / out if is_length else 1.0)
+    return new_many(op, out, block)
+
+
+cdef object new_many(object op, double out, Block *block):
+    """The node whose operands and partials are in the block, which it takes."""
+    cdef PyObject *node
+    try:
+        node = new_node(<PyObject *>op, out, MANY | block.kinds & TRACED)
+    except MemoryError:
+        release(block, NULL)
+        raise
+    (<Value>node).terms[0].block = block
+    return noted(node)
+
+
+cdef object exact_terms(PyObject **xs, Py_ssize_t n):
+    """The products of two vectors and what rounding took off each, whose sum is exact; None: they may be no floats."""
+    cdef list terms = []
+    cdef Py_ssize_t i
+    cdef double x, y, product
+    for i in range(n):
+        x, y = data_of(xs[i]), data_of(xs[n + i])
+        product = x * y
+        if product == 0.0:
+            if x != 0.0 and y != 0.0:
+                return None
+        elif 1e-270 < fabs(product) < 1e290:
+            terms.append(product)
+            terms.append(fma(x, y, -product))
+        else:
+            return None
+    return terms
 
 
 cdef object record_products(object op, tuple args):
@@ -777,9 +800,10 @@ cdef object record_products(object op, tuple args):
     cdef Py_ssize_t n = len(args) // 2, i
     cdef double out = 0.0
     if op is SUMPROD:
+        terms = exact_terms(xs, n) if sumprod is None else None
+        data = [] if terms is not None else [data_of(xs[i]) for i in range(2 * n)]
         try:
-            out = op.forward(*[<object>xs[i] if PyFloat_CheckExact(<object>xs[i]) else (<Value>xs[i]).primal
-                               for i in range(2 * n)])
+            out = fsum(terms) if terms is not None else sumprod(data[:n], data[n:]) if sumprod else op.forward(*data)
         except Exception as error:
             raise op.failure(error, args) from error
     cdef PyObject *left = xs[0] if len(args) % 2 else NULL
@@ -797,32 +821,8 @@ cdef object record_products(object op, tuple args):
     return new_products(<PyObject *>op, out, left, p, q)
 
 
+@cython.binding(True)
 def net_input(w, x, b=None):
-    """The net input of a unit, b + w_1 x_1 + ... + w_n x_n, added from left to right, as one node of the graph.
-
-    Its grad is the unit's delta.
-
-    Args:
-        w: The weights, Values or numbers.
-        x: The inputs, as many as there are weights.
-        b: The bias, if there is one.
-
-    Returns:
-        A Value, or a float where all of them are numbers.
-
-    Raises:
-        ValueError: There are more weights than inputs, or fewer.
-        TypeError: One of them is no real number.
-
-    Source:
-        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986, equation 1.
-
-    Example:
-        >>> w, x = [Value(2.0), Value(-1.0)], [Value(3.0), Value(4.0)]
-        >>> net = net_input(w, x, b=0.5)
-        >>> net, net.partials
-        (Value(data=2.5, grad=0.0), (1.0, 3.0, 4.0, 2.0, -1.0))
-    """
     cdef Block *p = NULL
     cdef Block *q
     if (type(w) is list or type(w) is tuple) and (type(x) is list or type(x) is tuple) and len(w) == len(x):
@@ -844,6 +844,7 @@ def net_input(w, x, b=None):
     return new_products(<PyObject *>NET_INPUT, weighted_sum(left, p, q), left, p, q)
 
 
+@cython.binding(True)
 def layer_outputs(kind, list neurons not None, x):
     """The outputs of all neurons for the inputs x; those of this type without a Python call for each."""
     cdef list outputs = []
@@ -948,13 +949,7 @@ cdef object record(op, tuple args):
     cdef Py_ssize_t i
     for i in range(block.size):
         set_item(block, i, operands[i], partials[i])
-    try:
-        node = new_node(<PyObject *>op, result, MANY | block.kinds & TRACED)
-    except MemoryError:
-        release(block, NULL)
-        raise
-    (<Value>node).terms[0].block = block
-    return noted(node)
+    return new_many(op, result, block)
 
 
 cdef inline object noted(PyObject *node):
@@ -1186,23 +1181,8 @@ cdef void count_all(PyObject *output) noexcept:
                 (<Value>child).state += USE
 
 
+@cython.binding(True)
 def topological_order(Value output not None):
-    """Every node that the output depends on, each after its operands, the output last.
-
-    Args:
-        output: The node where the walk begins. It uses no recursion, so a chain may be as long as memory allows.
-
-    Returns:
-        A list of nodes, leaves among them, each once.
-
-    Source:
-        Kahn, Topological sorting of large networks, 1962, from the output back.
-
-    Example:
-        >>> x = Value(2.0)
-        >>> [node.data for node in topological_order(x * x + 1.0)]
-        [2.0, 4.0, 5.0]
-    """
     cdef list order = []
     cdef PyObject *ready = NULL
     cdef PyObject *node
@@ -1235,8 +1215,8 @@ cdef struct Saved:
     double adjoint
 
 
+@cython.binding(True)
 def slopes(Value output not None, inputs):
-    """The derivatives of the output with respect to the inputs, as floats: `backward`, but no grad is touched."""
     cdef list wanted = checked(inputs)
     cdef Py_ssize_t i, size = len(wanted)
     cdef array found = clone(DOUBLES, size, False), kept = clone(DOUBLES, size, False)
@@ -1268,8 +1248,8 @@ def slopes(Value output not None, inputs):
     return slopes_by_hand(output, wanted) if by_hand else found.tolist()
 
 
+@cython.binding(True)
 def pushed(outputs, inputs, tangents):
-    """Forward accumulation: the derivatives of the outputs in the direction of these tangents of the inputs, as floats."""
     cdef list ends = checked(outputs), starts = checked(inputs)
     cdef array directions = array("d", tangents), found = clone(DOUBLES, len(ends), False)
     cdef array kept = clone(DOUBLES, len(starts), False)
@@ -1342,12 +1322,8 @@ cdef extern from "block_sweeps.h":
     ) noexcept
 
 
+@cython.binding(True)
 def slope_rows(outputs, inputs, bint forward=False):
-    """The derivatives of all outputs with respect to all inputs, as floats, a list for each output; no grad is touched.
-
-    The graph is written down once and swept for a vector of outputs, or (forward) of inputs, at once. The result is None
-    where a node has a _backward of its own, or an input operands.
-    """
     cdef list ends = checked(outputs), starts = checked(inputs)
     cdef list each = list(dict.fromkeys(ends)), at
     cdef Py_ssize_t i, m = len(ends), n = len(starts)
@@ -1581,24 +1557,24 @@ cdef list checked(values):
     return nodes
 
 
+@cython.binding(True)
 def variables(numbers):
-    """A new leaf for each of the numbers."""
     cdef list nodes = []
     for x in numbers:
         nodes.append(take_over(new_node(NULL, as_double(x), LEAF)))
     return nodes
 
 
+@cython.binding(True)
 def all_leaves(values):
-    """Whether all are Values, and none the result of an operation."""
     for x in values:
         if not is_value(x) or (<Value>x).state & SHAPE:
             return False
     return True
 
 
+@cython.binding(True)
 def read_data(values):
-    """The data of the Values, as an array of doubles: what a compiled program reads."""
     cdef list nodes = values if type(values) is list else list(values)
     cdef Py_ssize_t i, size = len(nodes)
     cdef array numbers = clone(DOUBLES, size, False)
@@ -1613,8 +1589,8 @@ def read_data(values):
 cdef array DOUBLES = array("d"), PLACES = array("q"), CHARS = array("b")
 
 
+@cython.binding(True)
 def add_to_grads(values, slopes):
-    """Add to the grad of each Value its slope: what a compiled program leaves behind."""
     cdef list nodes = checked(values)
     cdef array numbers = array("d", slopes)
     cdef Py_ssize_t i
@@ -1720,7 +1696,7 @@ def _method(op):
 for name, op in TABLE.items():
     if not hasattr(Value, name):
         _give(Value, name, _method(op))
-        getattr(Value, name).__doc__ = method_documentation(op)
+        give_help(getattr(Value, name), op)
 for read in READINGS:
     if not hasattr(Value, f"__{read.__name__}__"):
         _give(Value, f"__{read.__name__}__", _reading(read, Value))
@@ -1731,6 +1707,6 @@ Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
-    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves, "net_input": net_input,
-    "layer_outputs": layer_outputs, "watch": watch, "ENGINE": "accelerated",
+    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
+    "watch": watch, "ENGINE": "accelerated",
 }

@@ -9,7 +9,10 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, overload
+
+if TYPE_CHECKING:
+    from micrograd_bp.value import Value
 
 MAX = 1.7976931348623157e308  # the largest float
 TINY = 5e-324  # the smallest
@@ -108,6 +111,14 @@ class Op:
         for fact, x in facts.items():
             object.__setattr__(self, fact, x)
 
+    @overload
+    def __call__(self, *args: float) -> float: ...
+    @overload
+    def __call__(self, x: Value, /, *args: Value | float) -> Value: ...
+    @overload
+    def __call__(self, x: float, y: Value, /, *args: Value | float) -> Value: ...
+    @overload
+    def __call__(self, *args: Any) -> Any: ...
     def __call__(self, *args: Any) -> Any:
         """The operation's value: a float for numbers, a Value where one is among the arguments (*args)."""
         if len(args) != self.arity:
@@ -267,7 +278,7 @@ class Quiet(Operand):
     """
 
     __slots__ = ("number",)
-    IEEE = {"truediv": "ieee_div", "log": "ieee_log", "pow": "ieee_pow"}  # noqa: RUF012 - read only
+    IEEE: ClassVar = {"truediv": "ieee_div", "log": "ieee_log", "pow": "ieee_pow"}
 
     def __init__(self, x: Any) -> None:
         self.number = x

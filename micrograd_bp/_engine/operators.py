@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import math
 import operator
 import warnings
@@ -67,7 +68,7 @@ def give_methods(cls: Any) -> None:
     """Define a method for every op on a class of nodes, and the other methods that floats have."""
     for op in TABLE.values():
         _give(cls, op.name, _method(op, cls) if op.arity == 1 else lambda self, *args, op=op: op(self, *args))
-        getattr(cls, op.name).__doc__ = method_documentation(op)
+        give_help(getattr(cls, op.name), op)
     for read in READINGS:
         _give(cls, f"__{read.__name__}__", _reading(read, cls))
     give_others(cls)
@@ -94,14 +95,65 @@ def give_others(cls: Any) -> None:
     for alias, name in NUMPY_NAMES.items():
         setattr(cls, alias, getattr(cls, name))
     cls.real, cls.imag = property(cls.pos), property(lambda self: 0.0)
-    cls._backward = property(backward_step, set_backward_step)
+    _give_protocols(cls)
+    _give_names_of_micrograd(cls)
     Real.register(cls)
 
 
-def method_documentation(op: Op) -> str:
-    """What help() shows of the method for an op."""
+def _give_protocols(cls: Any) -> None:
+    """Define conversion, formatting, pickling and copying on a class of nodes."""
+
+    def to_float(self: Any) -> float:
+        raise TypeError(
+            "float() of a Value would drop its gradient; take .data, or functions of micrograd_bp.math; "
+            "an array that is to hold Values has dtype object"
+        )
+
+    def reduced(self: Any) -> tuple[Any, ...]:  # what is unpickled is a leaf
+        return type(self), (self.data, (), "", self.label), (None, {"grad": self.grad, **self._attributes()})
+
+    _give(cls, "__float__", to_float)
+    _give(cls, "__format__", lambda self, spec: format(self.data, spec) if spec else repr(self))
+    _give(cls, "__reduce__", reduced)
+    _give(cls, "__copy__", lambda self: copied(self, cls))
+    _give(cls, "__deepcopy__", lambda self, memo: copied(self, cls, memo))
+
+
+def _give_names_of_micrograd(cls: Any) -> None:
+    """Define micrograd's names for operands, symbol and backward step on a class of nodes."""
+    found = {
+        "_prev": lambda self: {
+            x if isinstance(x, cls) else cls(x) for x in self.operands
+        },  # a constant is a node there
+        "_op": lambda self: self.op.symbol if self.op is not None else "",
+    }
+    for name, read in found.items():
+        made: Any = property(read)
+        made.__set_name__(cls, name)  # which the error of an assignment shows
+        setattr(cls, name, made)
+    cls._backward = property(backward_step, set_backward_step)
+
+
+def give_help(method: Any, op: Op) -> None:
+    """Give the method for an op what help() and inspect show of it."""
     others = ", ".join(op.parameters[1:]) if op.arity is not None else "*args"
-    return f"{op.name} of this Value{f' and {others}' * bool(others)}: see help(micrograd_bp.ops.{op.name})."
+    method.__doc__ = f"{op.name} of this Value{f' and {others}' * bool(others)}: see help(micrograd_bp.ops.{op.name})."
+    kinds, shown = inspect.Parameter, inspect.signature(op)
+    parameters = [*shown.parameters.values()][op.arity is not None :]
+    own = kinds("self", kinds.POSITIONAL_ONLY)
+    method.__signature__ = shown.replace(parameters=[own, *parameters], return_annotation="Value")
+
+
+def copy_help(reference: Any, other: Any) -> None:
+    """Give a function, or a class and its methods, docstring, annotations and signature of the like in value.py."""
+    if isinstance(reference, type):
+        other.__doc__, other.__signature__ = reference.__doc__, inspect.signature(reference)
+        for name, function in vars(reference).items():
+            if inspect.isfunction(function) and name in vars(other):
+                copy_help(function, vars(other)[name])
+    elif inspect.isfunction(reference) and hasattr(other, "__annotations__"):
+        other.__doc__, other.__annotations__ = reference.__doc__, reference.__annotations__
+        vars(other).update(vars(reference))
 
 
 def _give(cls: Any, name: str, function: Any) -> None:

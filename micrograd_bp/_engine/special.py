@@ -94,8 +94,7 @@ def sumprod(*args: float) -> float:
     rounded = sum((x * y for x, y in zip(p, q, strict=True)), 0.0)
     if not math.isfinite(rounded):
         return rounded
-    exact = sum(Fraction(x) * Fraction(y) for x, y in zip(p, q, strict=True))
-    return float(exact) if exact else rounded
+    return float(sum(Fraction(x) * Fraction(y) for x, y in zip(p, q, strict=True)))
 
 
 # The Bernoulli numbers B_2, B_4, ... as numerators and denominators

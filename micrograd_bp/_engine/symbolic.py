@@ -163,5 +163,7 @@ class _Signature:
         return inspect.Signature(parameters, return_annotation="Value | float")
 
 
-for _name, _descriptor in (("__doc__", _Documentation(Op.__doc__)), ("__signature__", _Signature())):
-    setattr(Op, _name, _descriptor)
+def give_help() -> None:
+    """Let help() and inspect show of every op what its row says."""
+    for name, descriptor in (("__doc__", _Documentation(Op.__doc__)), ("__signature__", _Signature())):
+        setattr(Op, name, descriptor)

@@ -14,7 +14,7 @@ from micrograd_bp.compiler.program import FlatProgram, Native, lower
 from micrograd_bp.ops import Op
 
 # A program of fewer nodes is read node by node; an array of a text has so many members at least, on the average.
-SMALL, MEMBERS = 500, 16
+SMALL, MEMBERS = 1_000, 16
 GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # never infinite but by overflow
 LEVELS = 4  # of a table that is written as a sum of ranges
 

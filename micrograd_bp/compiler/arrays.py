@@ -224,10 +224,15 @@ def _order(found: ArrayProgram) -> None:
             for part in step.parts:
                 if isinstance(part, Terms):
                     part.places = new(part.source, part.places)
+                    if step.size == 1:
+                        part.places = np.sort(part.places)
                     sides.append((part.source, part.places[:, 0]))
                 else:
-                    part.left_places = new(part.left, part.left_places)
-                    part.right_places = new(part.right, part.right_places)
+                    left, right = new(part.left, part.left_places), new(part.right, part.right_places)
+                    if moved[part.left] is not None or moved[part.right] is not None:
+                        terms = np.lexsort((right, left))  # the order of terms is free
+                        left, right = np.take_along_axis(left, terms, 1), np.take_along_axis(right, terms, 1)
+                    part.left_places, part.right_places = left, right
                     sides += [(part.left, part.left_places[:, 0]), (part.right, part.right_places[:, 0])]
         ranked = []
         for k, places in sides:  # first what is read once each, of what varies and comes early; then rows of matrices
@@ -325,7 +330,7 @@ def _sums(found: ArrayProgram, nodes: Places, sizes: Places, left: Places, right
     left, right = np.where(swap, right, left), np.where(swap, left, right)
     kind = np.where(two, (a + 1) * SHIFT + b, a)
     number = np.repeat(np.arange(len(nodes)), sizes)
-    order = np.lexsort((np.where(two, member[right], 0), kind, number))
+    order = np.lexsort((np.where(two, member[right], 0), np.where(two, member[left], 0), kind, number))
     left, right, kind = left[order], right[order], kind[order]
     made = []
     for which, at in _alike(nodes, sizes, kind, np.zeros(len(nodes), np.int64)):

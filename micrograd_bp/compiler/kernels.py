@@ -229,9 +229,10 @@ class Kernel:
 
         Args:
             language: "python" for value, or value and gradient, in Python: a function of the inputs and of all other
-                leaves; for 500 nodes or more that are regular, their arrays in NumPy: a function of a matrix and of an
-                array of the other leaves, whose value is the mean. "llvm" for the text that is compiled; "c" for one
-                self-contained C99 file, value and gradient, that needs math.h and nothing else.
+                leaves. Of a regular graph of 1,000 nodes or more it is the arrays in NumPy: a function of a matrix and
+                of an array of the other leaves, whose value is the mean over the rows. "llvm" for the text that is
+                compiled; "c" for one self-contained C99 file, value and gradient, that needs math.h and nothing else:
+                loops over arrays, where there are such.
             name: What the functions of the C file begin with.
             real: The type of the numbers in the C file, "double" or "float".
             title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.

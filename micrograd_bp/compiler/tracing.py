@@ -82,7 +82,7 @@ def _method(op: Op) -> Callable[..., Any]:
         operands = [x if isinstance(x, Value) else _operand(op, x) for x in others]
         return NotImplemented if any(x is NotImplemented for x in operands) else op(self, *operands)
 
-    method.op = op  # type: ignore[attr-defined]
+    vars(method)["op"] = op
     return method
 
 
@@ -91,7 +91,7 @@ def _reflected(op: Op) -> Callable[..., Any]:
         operand = _operand(op, other)
         return NotImplemented if operand is NotImplemented else op(operand, self)
 
-    reflected.op = op  # type: ignore[attr-defined]
+    vars(reflected)["op"] = op
     return reflected
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp._engine import files
 from micrograd_bp._engine.labels import Listing, check_outputs, fresh
+from micrograd_bp.see.array_plan import array_plan
 from micrograd_bp.see.opened import opened
 from micrograd_bp.see.parts import Part, find_parts, members
 from micrograd_bp.uncertainty import rounding_error
@@ -140,6 +141,7 @@ def draw(
     direction: str = "LR",
     derivatives: bool = False,
     expand: bool = False,
+    arrays: bool = False,
     shade: bool | str = False,
     dpi: float | None = None,
 ) -> graphviz.Digraph:
@@ -170,6 +172,10 @@ def draw(
         expand: Whether a unit's net input, which is one box, Σ, as textbooks draw it, is opened out into its
             products and sums, as micrograd's pictures have them.
 
+        arrays: Whether arrays are drawn, not nodes: all nodes of one structure are one box with their
+            number and formula, and edges say how an array is read: whole, as a slice, broadcast (one
+            member for all) or gathered from places.
+
     Returns:
         A graphviz.Digraph that renders with or without a system Graphviz.
 
@@ -196,6 +202,11 @@ def draw(
         raise ValueError(f"max_nodes is a count, 1 or more, or None; not {max_nodes}")
     if model is None and (depth is not None or collapse):
         raise ValueError("depth and collapse speak of the parts of a model; pass model= as well")
+    if arrays:
+        given = {"model": model, "depth": depth, "collapse": collapse, "derivatives": derivatives, "shade": shade}
+        if others := [name for name, x in given.items() if x not in (None, False, ())]:
+            raise ValueError(f"arrays=True draws arrays, which have no {others[0]}; leave that out")
+        return _array_picture(output, title, max_nodes, direction, dpi)
     output = opened(output) if expand else output
     listing = Listing(output)
     root = None if model is None else find_parts(model)
@@ -206,19 +217,8 @@ def draw(
             raise ValueError('shade="rounding" shows what rounding does to one output; draw that one alone')
         what, sizes = "share in the rounding error", {row.node: row.share for row in rounding_error(output).rows}
     write = _Labels(listing, plan, number_format, what, sizes)
-    picture = picture_class()(format="svg")
-    picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
-    picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
-    picture.attr("edge", color=GREY, fontcolor=GREY, fontname=FONT, fontsize="10", arrowsize="0.7")
+    picture = _sheet(direction, dpi, title, write.caption())
     ease(picture, plan.work)
-    if dpi is not None:
-        picture.attr(dpi=f"{dpi:g}")
-    caption = write.caption()
-    if title:
-        lines = [f'<font point-size="15"><b>{_text(title, 120)}</b></font>', *[_text(line, 120) for line in caption]]
-        picture.attr(label=f"<{'<br/>'.join(lines)}>", labelloc="t")
-    elif caption:
-        picture.attr(label="\\n".join(caption), labelloc="b")
     if plan.inside:
         picture.attr(ranksep="0.9")  # edges between columns of boxes need room
         if not any(isinstance(item, Value) for frame, items in plan.framed.items() if frame for item in items):
@@ -286,6 +286,50 @@ def draw(
             for node, place in uses:
                 picture.edge(*ends, label=f"{node.partials[place]:{number_format}}" if derivatives else None, **layout)
     return picture
+
+
+def _sheet(direction: str, dpi: float | None, title: str, caption: Sequence[str]) -> graphviz.Digraph:
+    """A picture without boxes."""
+    picture = picture_class()(format="svg")
+    picture.attr(rankdir=direction, bgcolor="transparent", fontname=FONT, fontsize="11", fontcolor=GREY)
+    picture.attr("node", shape="plain", fontname=FONT, fontsize="12", fontcolor=DARK)
+    picture.attr("edge", color=GREY, fontcolor=GREY, fontname=FONT, fontsize="10", arrowsize="0.7")
+    if dpi is not None:
+        picture.attr(dpi=f"{dpi:g}")
+    if title:
+        lines = [f'<font point-size="15"><b>{_text(title, 120)}</b></font>', *[_text(line, 120) for line in caption]]
+        picture.attr(label=f"<{'<br/>'.join(lines)}>", labelloc="t")
+    elif caption:
+        picture.attr(label="\\n".join(caption), labelloc="b")
+    return picture
+
+
+def _array_picture(
+    output: Value | Sequence[Value], title: str, most: int | None, direction: str, dpi: float | None
+) -> graphviz.Digraph:
+    """The picture of the arrays of a graph."""
+    plan = array_plan([output] if isinstance(output, Value) else output)
+    hidden = 0 if most is None else max(0, len(plan.boxes) - most)
+    count = sum(box.kind != "leaf" for box in plan.boxes)
+    caption = [f"{plan.nodes:,} operations in {count:,} array{'s' * (count != 1)}"]
+    if hidden:
+        caption.append(f"{hidden:,} boxes farther from the output are not drawn")
+    picture = _sheet(direction, dpi, title, caption)
+    ease(picture, rank_span([(a, b) for a, b, _ in reversed(plan.edges)]))
+    for k, box in enumerate(plan.boxes[hidden:], hidden):
+        lines = f"<b>{_text(box.name)}</b>" + (f" = {_text(box.formula, 60)}" if box.formula else "")
+        picture.node(f"a{k}", array_label(box.kind, lines, _text(box.shape)))
+    for source, target, how in plan.edges:
+        if min(source, target) >= hidden:
+            picture.edge(f"a{source}", f"a{target}", label=how)
+    return picture
+
+
+def array_label(kind: str, title: str, shape: str) -> str:
+    """The box of an array."""
+    table = f'border="0" cellborder="1" cellspacing="0" cellpadding="6" color="{BORDERS[kind]}" bgcolor="{FILLS[kind]}"'
+    below = f'<br/><font point-size="10">{shape} members</font>' if shape else ""
+    return f"<<table {table}><tr><td>{title}{below}</td></tr></table>>"
 
 
 def rank_span(edges: Collection[tuple[Any, Any]]) -> int:

@@ -20,10 +20,10 @@ from micrograd_bp._engine.labels import check_outputs, check_value, written
 from micrograd_bp._engine.symbolic import Expr, derivatives
 from micrograd_bp.ops import number
 from micrograd_bp.see.javascript import Rules, javascript
-from micrograd_bp.see.mathml import MathML
 from micrograd_bp.see.opened import opened
 from micrograd_bp.see.parts import find_parts, members
 from micrograd_bp.see.trace import Trace, partials_of
+from micrograd_bp.see.typesetting import MathML
 from micrograd_bp.uncertainty import rounding_error
 from micrograd_bp.value import Value
 

@@ -7,41 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from micrograd_bp._engine.labels import Listing, check_value
+from micrograd_bp._engine.sweeps import adjoints
 from micrograd_bp._engine.symbolic import Expr
-from micrograd_bp.ops import Op, chain, mul, neg
+from micrograd_bp.ops import Op, mul, neg
 from micrograd_bp.see.opened import opened
 from micrograd_bp.value import Value
 
 
-class Contribution(NamedTuple):
-    """What one use of an operand adds to its adjoint: operand' += node' * partial, which makes it `total`."""
-
-    operand: Value
-    place: int  # among the node's operands
-    adjoint: float
-    partial: float
-    total: float
-
-
 class Trace(Listing):
-    """A graph and what backward() does with it, step by step, from a seed of 1 at the first output.
-
-    backward() takes `interior` in reverse. `contributions` holds what each node sends to its operands, in the order in
-    which it is added up, and `adjoints` the sums. No grad is read or changed.
-    """
+    """A graph and its adjoints, as backward() computes them from 1 at the first output; no grad is touched."""
 
     def __init__(self, output: Value | Sequence[Value]) -> None:
         super().__init__(output)
-        self.adjoints = dict.fromkeys(self.nodes, 0.0)
-        self.adjoints[self.output] = 1.0
-        self.contributions: dict[Value, list[Contribution]] = {}
-        for node in reversed(self.interior):
-            adjoint = self.adjoints[node]
-            self.contributions[node] = sent = []
-            for place, (operand, partial) in enumerate(zip(node.operands, node.partials)):
-                if adjoint and isinstance(operand, Value):  # 0 passes nothing on, as in backward()
-                    self.adjoints[operand] = total = self.adjoints[operand] + chain(adjoint, partial)
-                    sent.append(Contribution(operand, place, adjoint, partial, total))
+        self.adjoints = adjoints(self.output, self.nodes)
 
     def terms(self, node: Value, adjoint: str = "{}'") -> list[str]:
         """What the node adds to the adjoints of its operands, one by one: v4' * v2; nothing for a plain number."""

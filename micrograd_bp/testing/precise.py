@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from micrograd_bp import ops
+from micrograd_bp._engine.sweeps import adjoints
 from micrograd_bp.ops import Op, Operand
 from micrograd_bp.value import Value, topological_order
 
@@ -78,7 +79,8 @@ class Precise(Operand):
 
     def __getattr__(self, name: str) -> Callable[..., Precise]:
         if name in ops.TABLE:
-            return functools.partial(ops.TABLE[name], self)
+            op: Any = ops.TABLE[name]
+            return functools.partial(op, self)
         raise AttributeError(f"{name!r} is no operation of the table")
 
     def __bool__(self) -> bool:
@@ -358,16 +360,10 @@ def sensitivity(output: Value) -> float:
         >>> sensitivity(x * x - 8.0)  # |out| + |x * x| + |x * 2 x|
         28.0
     """
-    adjoints: dict[Any, float] = {output: 1.0}
-    total = 0.0
-    for node in reversed(topological_order(output)):
-        adjoint = adjoints.get(node, 0.0)
-        if adjoint and math.isfinite(node.data * adjoint):
-            total += abs(node.data * adjoint)
-            for operand, partial in zip(node.operands, node.partials):
-                if isinstance(operand, Value):
-                    adjoints[operand] = adjoints.get(operand, 0.0) + adjoint * partial
-    return total
+    order = topological_order(output)
+    slopes = adjoints(output, order)
+    terms = (abs(node.data * slopes[node]) for node in reversed(order))
+    return sum(term for term in terms if math.isfinite(term))
 
 
 def _ulps(x: float, exact: Any, least: float) -> float:

@@ -25,6 +25,7 @@ COVERS = {  # the cell of each notebook whose picture stands in the index
     "11_names": 19,
     "12_fitting_things": 20,
     "13_further_derivatives": 12,
+    "14_a_heap_of_scalars": 10,
 }
 
 

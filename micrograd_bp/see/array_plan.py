@@ -1,0 +1,198 @@
+"""What a picture of the arrays of a graph shows: a box for each array, an edge for each way in which one is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from micrograd_bp._engine.labels import Listing, written
+from micrograd_bp._engine.symbolic import Expr
+from micrograd_bp.compiler.array_parts import distinct_rows, is_single, levels
+from micrograd_bp.compiler.arrays import (
+    CONSTANTS,
+    LEAVES,
+    PARAMETERS,
+    ArrayProgram,
+    Map,
+    Places,
+    Products,
+    Sum,
+    Terms,
+    find,
+)
+from micrograd_bp.compiler.program import flatten
+from micrograd_bp.value import Value
+
+
+@dataclass(slots=True)
+class Box:
+    """An array: what it is called, how many members it has, of which shape, what they are, and its kind of box."""
+
+    name: str
+    size: int
+    shape: str
+    formula: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """Boxes, each after those that it reads, and edges: from, to, how it is read."""
+
+    boxes: list[Box]
+    edges: list[tuple[int, int, str]]
+    nodes: int
+
+
+def array_plan(outputs: Sequence[Value]) -> Plan:
+    """The arrays of the graph of these outputs, however few their members.
+
+    Leaves that are read together are one box: the weights of a layer, say, and its biases. Raises ImportError without
+    NumPy.
+    """
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise ImportError("draw(arrays=True) finds arrays with NumPy: pip install numpy") from error
+    leaves = sorted(Listing(outputs).leaves, key=lambda x: _parts(x.label))  # x2 before x10
+    program, leaves = flatten(outputs, [], leaves)
+    found = find(program, small=0, share=1)
+    if found is None:
+        raise ValueError("draw(arrays=True) shows what operations give, and some of these have raised")
+    made = _Planner(found, [x.label for x in leaves])
+    shown = {int(k) for k in np.unique(found.array[program.outputs])}
+    for k, step in enumerate(found.steps, LEAVES):
+        made.step(k, step, k in shown)
+    if not found.steps:
+        raise ValueError("draw(arrays=True) shows arrays of operations; the output is a leaf")
+    return Plan(made.boxes, made.edges, program.count)
+
+
+class _Planner:
+    """The boxes and edges that have been made."""
+
+    def __init__(self, program: ArrayProgram, labels: Sequence[str]) -> None:
+        self.program, self.labels = program, labels
+        self.boxes: list[Box] = []
+        self.edges: list[tuple[int, int, str]] = []
+        self.box: dict[int, int] = {}  # of an array
+        self.groups: dict[bytes, tuple[int, Places]] = {}  # leaves that are read together: their box
+
+    def step(self, k: int, step: Map | Sum, output: bool) -> None:
+        """A box for an array, after those of leaves that it is the first to read."""
+        reads: list[tuple[int, str]] = []
+        if isinstance(step, Map):
+            names = [self.read(source, places, reads) for source, places in step.reads]
+            size, formula = step.size, written(step.op, names)
+        else:
+            terms = []
+            for part in sorted(step.parts, key=lambda part: isinstance(part, Terms)):
+                terms.append(self.terms(part, reads) if isinstance(part, Terms) else self.products(part, reads))
+            size, formula = step.size, " + ".join(x for x in terms if x != "0") or "0"
+        self.box[k] = len(self.boxes)
+        name = f"h{k - LEAVES + 1}"
+        self.boxes.append(Box(name, size, f"{size:,}" if size > 1 else "", formula, "output" if output else "interior"))
+        self.edges += [(source, self.box[k], how) for source, how in dict.fromkeys(reads)]
+
+    def read(self, k: int, places: Places, reads: list[tuple[int, str]]) -> Expr | float:
+        """The name of what is read; notes the edge."""
+        if k == CONSTANTS:
+            numbers = [self.program.constants[i] for i in places.ravel().tolist()]
+            return numbers[0] if len({repr(x) for x in numbers}) == 1 else Expr("constants")
+        box, size, own = self.source(k, places)
+        reads.append((box, how_read(own, size)))
+        return Expr(self.boxes[box].name)
+
+    def source(self, k: int, places: Places) -> tuple[int, int, Places]:
+        """The box that is read, its size, and the places in it."""
+        import numpy as np
+
+        if k != PARAMETERS:
+            return self.box[k], self.program.sizes[k], places
+        members = np.unique(places)
+        key = members.tobytes()
+        if key not in self.groups:
+            name = _common([self.labels[i] for i in members.tolist()]) or f"w{len(self.groups) + 1}"
+            taken = {box.name for box in self.boxes}
+            name = name if name not in taken else f"{name} ({len(self.groups) + 1})"
+            sides = [n for n in places.shape if n > 1] if places.size == len(members) else [len(members)]
+            shape = " × ".join(f"{n:,}" for n in sides)
+            self.groups[key] = len(self.boxes), members
+            self.boxes.append(Box(name, len(members), shape if len(members) > 1 else "", "", "leaf"))
+        box, members = self.groups[key]
+        return box, len(members), np.searchsorted(members, places)
+
+    def terms(self, part: Terms, reads: list[tuple[int, str]]) -> str:
+        """Members added up."""
+        name = self.read(part.source, part.places, reads)
+        length = part.places.shape[1]
+        text = name.text if isinstance(name, Expr) else f"{name:g}"
+        if text in ("0", "1") or length == 1:
+            return text if length == 1 or text == "0" else f"{length}"
+        return f"{length}·{text}" if is_single(part.places) else f"Σ {text}"
+
+    def products(self, part: Products, reads: list[tuple[int, str]]) -> str:
+        """Products added up: a matrix product, where rows of one operand meet columns of the other in a grid."""
+        found = [distinct_rows(places)[0] for places in (part.left_places, part.right_places)]
+        grid = part.left_places.shape[1] > 1 and len(found[0]) * len(found[1]) == len(part.left_places) > 1
+        if not grid:
+            found = [part.left_places, part.right_places]
+        sides = []
+        for k, places in zip((part.left, part.right), found):
+            name = self.read(k, places, reads)
+            sides.append(name.text if isinstance(name, Expr) else f"{name:g}")
+        if grid:
+            return " @ ".join(sides)
+        if "1" in sides:
+            sides.remove("1")
+        return ("Σ " if part.left_places.shape[1] > 1 else "") + "·".join(sides)
+
+
+def how_read(places: Places, size: int) -> str:
+    """How members of an array of that size are read: whole, a slice, broadcast (one for all), or gathered.
+
+    Example:
+        >>> import numpy as np
+        >>> how_read(np.arange(5), 5), how_read(np.arange(0, 10, 2), 10), how_read(np.zeros(5, int), 10)
+        ('whole', 'slice 0:10:2', 'broadcast [0]')
+        >>> how_read(np.array([[0, 1], [1, 2]]), 3)
+        'gathered 2 × 2'
+    """
+    import numpy as np
+
+    shape = " × ".join(f"{n:,}" for n in places.shape if n > 1 or places.ndim == 1)
+    if is_single(places):
+        where = "" if size == 1 else f" [{places.flat[0]}]"
+        return f"broadcast{where}" if places.size > 1 else f"member{where}" if where else "whole"
+    if places.ndim > 1 and len(places) > 1 and (places == places[0]).all():
+        return how_read(places[0], size)  # a vector that meets every row of a matrix
+    if places.ndim > 1 and places.shape[1] > 1 and (places == places[:, :1]).all():
+        return f"{how_read(places[:, 0], size)}, broadcast"
+    flat = places.ravel()
+    found = levels(flat)
+    if found is not None and len(found[1]) == 1 and found[1][0][1] > 0:
+        first, [(count, step)] = found
+        if count == size and step == 1:
+            return "whole"
+        return f"slice {first}:{first + step * count}" + (f":{step}" if step > 1 else "")
+    if len(flat) == size and np.array_equal(np.sort(flat), np.arange(size)):
+        return "permuted"
+    return f"gathered {shape}"
+
+
+def _parts(label: str) -> list[Any]:
+    """A label taken apart: text, number, text, ..."""
+    return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", label))]
+
+
+def _common(labels: Sequence[str]) -> str:
+    """The label that leaves have in common, numbers that differ left out; "": they have none."""
+    parts = [[str(part) for part in _parts(label)] for label in labels]
+    if not labels or not labels[0] or len({len(part) for part in parts}) > 1:
+        return ""
+    columns = [set(column) for column in zip(*parts)]
+    if any(len(column) > 1 and k % 2 == 0 for k, column in enumerate(columns)):
+        return ""
+    return "".join(next(iter(column)) if len(column) == 1 else "i" if len(labels) > 1 else "" for column in columns)
