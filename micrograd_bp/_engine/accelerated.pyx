@@ -30,7 +30,7 @@ import sys
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
     COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
-    micrograd_arguments, noticed, general_net_input,
+    micrograd_arguments, noticed, general_net_input, partials_at_reading,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -262,7 +262,7 @@ cdef class Value:
     def partials(self):
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("partials", self)
-        return self._partials
+        return partials_at_reading(self) if self.state & BY_HAND else self._partials
 
     @property
     def _partials(self):

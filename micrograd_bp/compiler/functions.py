@@ -7,8 +7,8 @@ before, or one that is recorded now.
 
 from __future__ import annotations
 
-import enum
 import contextlib
+import enum
 import functools
 import importlib.util
 import inspect
