@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
+from micrograd_bp._engine.flattening import flat, listening, marked
 from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
@@ -46,8 +47,8 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 
 # fmt: off
 __all__ = [
-    "Value", "add_to_grads", "all_leaves", "engine_name", "gradients", "pushed",
-    "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
+    "Value", "add_to_grads", "all_leaves", "engine_name", "flat", "gradients", "listening",
+    "marked", "pushed", "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
 ]
 # fmt: on
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import math
@@ -19,6 +20,7 @@ from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
+from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, add_to_grads, gradients, read_data
 
@@ -330,8 +332,7 @@ class Kernel:
         if found is not None:
             return counts | {"arrays": len(found.steps)}
         for kind in ("value", "gradient") if self.parameters and self.single else ("value",):
-            program = self._graph(kind)
-            counts[f"{kind}: nodes"] = program.count
+            counts[f"{kind}: nodes"] = (self._rolled(kind) or self._graph(kind)).count
             native = self._native(kind)
             if native is not None:
                 counts[f"{kind}: compiled, for each row"] = len(native.plan.every)
@@ -378,13 +379,28 @@ class Kernel:
             machine = host()
             native = None
             if machine is not None:
-                graph = self._graph(kind)
-                rolled = roll(graph) if kind == "value" else None
-                program = lower(graph if rolled is None else rolled[0], machine.native, self.exact)
+                rolled = self._rolled(kind)
+                program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
                 results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
                 native = Native(program, results, sums, exact=self.exact)
             self._made[kind] = native
         made: Native | None = self._made[kind]
+        return made
+
+    def _rolled(self, kind: str) -> FlatProgram | None:
+        """The program for a kind as loops; None where there are none, or where their sums would have other bits."""
+        name = f"{kind} rolled"
+        if name in self._made:
+            return self._made[name]  # type: ignore[no-any-return]
+        made: FlatProgram | None = None
+        if kind == "value":
+            found = roll(self.program)
+            made = None if found is None else found[0]
+        elif self.single and not self.exact and (values := self._rolled("value")) is not None:
+            program = values.weighted() if kind == "weighted" else values
+            with contextlib.suppress(UnsuitableError):
+                made = with_gradient(program, program.outputs[0], program.parameters[: len(self.parameters)])
+        self._made[name] = made
         return made
 
     def _arrays(self, gradient: bool = False) -> Arrays | None:
