@@ -964,16 +964,16 @@ class Compiled:
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
             try:
                 with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
-                    raw, deferred = self._recorded(recorded, inputs, given_args, given_kwargs)
+                    raw, deferred = self._recorded(recorded, given_args, given_kwargs)
+                if recorded.limit is None or recorded.size <= recorded.limit:
+                    _ = recorded.guards  # made now, for their nodes are recorded too
             finally:
                 if recorded.changes:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        closed = recorded.size > HEAVY and (deferred is not None or recorded.is_closed())
-        known = () if deferred is None else (deferred[0], *deferred[2])
-        own = recorded.owners(raw, known) if closed else recorded.owns
-        given = self._given(raw, inputs, own, args, kwargs, closed)
+        own = recorded.owners(raw, () if deferred is None else deferred[2]) if recorded.size > HEAVY else None
+        given = self._given(raw, inputs, own or recorded.owns, args, kwargs, own is not None)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
@@ -987,6 +987,7 @@ class Compiled:
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
+            recorded.nodes.clear()
             return given, None
         path = self._path(recorded, result, inputs, numbers, args, deferred)
         raw = deferred = None
@@ -1041,9 +1042,7 @@ class Compiled:
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
-    def _recorded(
-        self, recorded: Recording, inputs: list[Value], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any]:
+    def _recorded(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Call the function while it is recorded. A long gradient is not: what it is of, by what, and leaves for it."""
         parts = getattr(self._plain, "parts", None)
         if parts is None:
@@ -1068,11 +1067,17 @@ class Compiled:
         self, signature: Signature | None, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Run the function eagerly on these numbers."""
-        large = len(numbers) > HEAVY and any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
+        arrays = any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
+        large = len(numbers) > HEAVY and arrays
         if large or (signature is not None and signature.changes):  # on the arguments themselves
             return self._plain(*args, **kwargs)
         if signature is not None and signature.linked is False and getattr(self._plain, "is_derivative", False):
             return self._called(args, kwargs)  # for Values, it would record the derivative's graph (40 times the time)
+        if signature is not None and signature.heavy and signature.linked is False and not arrays:
+            try:
+                return self._plain(*args, **kwargs)
+            except Exception:  # it needs Values, or raises: for Values the message has labels
+                pass
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
         with recording(inputs):
