@@ -604,7 +604,7 @@ def watch(unsigned long thread):
     global watched, recorded, limit, deaf, whole
     watched = thread
     if thread:
-        recorded, limit = RECORDINGS[0].nodes, RECORDINGS[0].limit or 0
+        recorded, limit = RECORDINGS[0].nodes, getattr(RECORDINGS[0], "limit", None) or 0
         whole = True
     deaf = False
 
