@@ -97,7 +97,7 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
 
 
 def remat(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, whose graph is not kept: a reverse sweep records it again and sweeps it at once.
+    """The same function, whose graph is not kept: a reverse sweep records it again and differentiates it at once.
 
     Memory for all that f computes on the way is needed by one call at a time, for one more evaluation of f.
 
@@ -197,7 +197,7 @@ def schedule(n: int, snapshots: int) -> Iterator[tuple[str, int, int]]:
 
 
 def _stride(n: int, s: int) -> int:
-    """How far to advance, of n steps, before the next state is kept, with s states at hand."""
+    """How many of n steps to advance before the next state is kept, with s states available."""
     if s == 1:
         return n - 1
     r = 1
@@ -209,7 +209,7 @@ def _stride(n: int, s: int) -> int:
 class _Loop:
     """Steps of a state, forwards and in reverse.
 
-    shaped: a state around numbers. flat: the numbers of a state. arguments: the parameters around their operands.
+    shaped: builds a state from its numbers. flat: the numbers of a state. arguments: the parameters from operands.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class _Loop:
         self.shaped, self.flat, self.arguments = shaped, flat, arguments
 
     def advance(self, state: Any, params: tuple[Any, ...], steps: int) -> Any:
-        """The state so many steps later."""
+        """The state after a number of steps."""
         step = self.step
         for _ in range(steps):
             state = step(state, *params)
@@ -242,9 +242,9 @@ class _Loop:
     def pull(self, state: list[float], params: list[float], cotangents: dict[int, float]) -> list[float]:
         """The cotangents of the first state and of the parameters, from those of the last state.
 
-        cotangents: by the numbers' places, in the order in which one long sweep would come upon them.
+        cotangents: by the numbers' indices, in the order in which a sweep over the whole loop would reach them.
         """
-        given = variables(params)  # the same for all steps: what they get is added up in the order of one long sweep
+        given = variables(params)  # the same for all steps: grads accumulate as in a sweep over the whole loop
         plain, recorded = self.arguments(params), self.arguments(given)
         states = [self.shaped(state)]
         for what, _, count in schedule(self.n, self.snapshots) if self.n else ():
@@ -256,19 +256,19 @@ class _Loop:
         return [*[cotangents.get(i, 0.0) for i in range(len(state))], *[x._grad for x in given]]
 
     def _one(self, state: list[float], params: tuple[Any, ...], cotangents: dict[int, float]) -> dict[int, float]:
-        """One step in reverse."""
+        """Reverse one step: the cotangents of its state from those of its result."""
         inputs = variables(state)
         outputs = self.flat(self.step(self.shaped(inputs), *params))
         terms = [outputs[i] * u for i, u in cotangents.items() if u and isinstance(outputs[i], Value)]
         if not terms:
             return {}
-        total = sum(terms[-2::-1], start=terms[-1])  # a sweep comes upon the last one added first
+        total = sum(terms[-2::-1], start=terms[-1])  # a reverse sweep reaches the term added last first
         total.backward()
         places = {x: i for i, x in enumerate(inputs)}
         return {places[x]: x._grad for x in reversed(topological_order(total)) if x in places}
 
     def tangents(self, size: int, count: int) -> _Loop:
-        """The loop that carries along the derivatives of its state, of that size, by itself and by count parameters."""
+        """The loop that also advances the derivatives of its state, of that size, by the first state and parameters."""
 
         def once(state: list[Any], params: list[Any]) -> list[Any]:
             return self.flat(self.step(self.shaped(state), *self.arguments(params)))
@@ -289,14 +289,14 @@ def _none(result: Any, args: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
     return []
 
 
-# --- nodes that are swept by recomputing --------------------------------------------------------------------------
+# --- nodes that reverse by recomputing ----------------------------------------------------------------------------
 
 
 def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]:
     """The last state as operations on the first one and the parameters.
 
-    One node gathers: each output leaves its adjoint there, and it pulls them back together. In all but reverse sweeps
-    on floats, the outputs are operations with the derivatives that the loop with tangents gives.
+    A reverse sweep on floats collects the adjoints of all outputs in one node, which then reverses the loop once. Any
+    other derivative takes the partials of the outputs from the loop extended by tangents.
     """
     size, operands = len(state), (*state, *params)
     data = [getattr(x, "_data", x) for x in operands]

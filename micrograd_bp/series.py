@@ -88,7 +88,7 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
         args = tuple([walk.of(x) if isinstance(x, Value) else x for x in operands])
         walk.known[node] = Series(walk, node.op, args, [] if digits else [walk.number(node)])
     with walk.arithmetic():
-        for k in range(order + 1):  # operands before results, so that none has to be found by recursion
+        for k in range(order + 1):  # operands before results, so that the recursion stays shallow
             for node, _, _ in tape:
                 walk.known[node].at(k)
         outputs = [walk.of(y) for y in call.outputs]
@@ -97,7 +97,7 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
 
 
 class _Walk:
-    """The series of one call: of the graph's nodes, and of what the rules make of them, each made once."""
+    """The series of one call, each made once: those of the graph's nodes and those that their rules compute."""
 
     def __init__(self, graph: bool, digits: int | None) -> None:
         self.graph, self.digits = graph, digits
@@ -110,20 +110,20 @@ class _Walk:
         return node if self.graph else node._data
 
     def arithmetic(self) -> Any:
-        """While it lasts, numbers have so many digits."""
+        """A context in which numbers have the wanted number of digits."""
         return arithmetic().workdps(self.digits) if self.digits else contextlib.nullcontext()
 
     def rounded(self, x: Number) -> Number:
         return float(x.number) if isinstance(x, Precise) else x
 
     def of(self, node: Value) -> Series:
-        """The series of a node; of one that does not depend on the variables, a constant."""
+        """The series of a node; a constant if the node does not depend on the variables."""
         if node not in self.known:
             self.known[node] = Series(self, None, (), [self.number(node)])
         return self.known[node]
 
     def made(self, op: Op, args: tuple[Any, ...]) -> Series:
-        """The series of a row on these arguments."""
+        """The series of an op applied to these arguments."""
         key = op, *[id(x) if isinstance(x, Series) else repr(x) for x in args]
         if key not in self.known:
             self.known[key] = Series(self, op, args, [])
@@ -152,7 +152,7 @@ class Series:
         return found[k]
 
     def _next(self, k: int) -> Number:
-        """Coefficient k, all before it being known."""
+        """Coefficient k, after all earlier ones have been computed."""
         if self.op is None:
             return 0.0
         if k == 0:
@@ -177,7 +177,7 @@ class Series:
 
     @property
     def _data(self) -> float:
-        """The number itself, for functions that no rule can be run on."""
+        """The 0th coefficient as a float, for code that reads a Value's data."""
         first: Any = self.at(0)
         return float(first.number) if isinstance(first, Precise) else float(getattr(first, "_data", first))
 
@@ -209,14 +209,14 @@ def _sum(terms: list[Number]) -> Number:
 
 
 def _times(out: Series, k: int, x: Any, y: Any) -> Number:
-    """Of a product (Cauchy)."""
+    """Coefficient k of a product (Cauchy's rule)."""
     if not isinstance(x, Series) or not isinstance(y, Series):
         return _product(_at(x, k), y) if isinstance(x, Series) else _product(x, _at(y, k))
     return _sum([_product(x.at(j), y.at(k - j)) for j in range(k + 1)])
 
 
 def _over(out: Series, k: int, x: Any, y: Any) -> Number:
-    """Of a quotient, from out * y = x."""
+    """Coefficient k of a quotient, from out * y = x."""
     rest = _at(x, k)
     if isinstance(y, Series):
         rest = rest - _sum([_product(y.at(j), out.at(k - j)) for j in range(1, k + 1)])
@@ -224,12 +224,12 @@ def _over(out: Series, k: int, x: Any, y: Any) -> Number:
 
 
 def _chosen(out: Series, k: int, c: Any, x: Any, y: Any) -> Number:
-    """Of a choice: the chosen one's."""
+    """Coefficient k of `where`: that of the chosen argument."""
     return _at(x if _at(c, 0) else y, k)
 
 
 def _raised(out: Series, k: int, x: Any, y: Any) -> Number:
-    """Of a power: of products where the exponent is a small whole number."""
+    """Coefficient k of a power; by repeated products if the exponent is a small whole number."""
     if type(y) is float and y % 1.0 == 0.0 and abs(y) <= PRODUCTS:
         return _at(_products(x, int(y)), k)
     return out.by_rule(ops.pow, k)

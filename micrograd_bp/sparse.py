@@ -1,6 +1,6 @@
 """Sparse Jacobians and Hessians, read off the graph: what `jacobian` and `hessian` give with sparse=True.
 
-A graph of scalars knows its own pattern, so no colouring is needed: only entries that a path leads to are ever touched.
+The graph of scalars gives the sparsity pattern, so no colouring is needed: only entries with a path are computed.
 A Jacobian is accumulated row by row along the graph, in the cheaper direction. A Hessian comes from one reverse sweep
 that pushes edges (Gower and Mello, A new framework for the computation of Hessians, Optimization Methods and Software
 27, 2012, algorithm 5): W holds the second derivatives by the nodes that are live; a node that is swept passes its row
@@ -26,7 +26,7 @@ Curvature: TypeAlias = tuple[int, int, Number]  # the second derivative of a nod
 
 
 class Entries(NamedTuple):
-    """A sparse matrix by rows, as `scipy.sparse.csr_array` has it; what stands for one where its numbers are Values."""
+    """A sparse matrix in the CSR format of `scipy.sparse.csr_array`; it may hold Values, which a csr_array cannot."""
 
     data: Any
     indices: Any  # the columns of the numbers
@@ -34,14 +34,14 @@ class Entries(NamedTuple):
     shape: tuple[int, int]
 
     def array(self) -> Any:
-        """The `scipy.sparse.csr_array` of these numbers, where they are floats; otherwise these entries."""
+        """The `scipy.sparse.csr_array` of entries that are floats; entries that are Values are returned as they are."""
         if self.data.dtype.hasobject:
             return self
         return _needs("scipy.sparse").csr_array((self.data, self.indices, self.indptr), shape=self.shape)
 
 
 def entries(rows: Sequence[Row], width: int) -> Entries:
-    """A matrix of so many columns by its rows."""
+    """The matrix with these rows and this number of columns."""
     numpy = _needs("numpy")
     columns = [sorted(row) for row in rows]
     numbers = [row[j] for row, found in zip(rows, columns) for j in found]
@@ -85,7 +85,7 @@ def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
 
 
 def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[Row]:
-    """The same by a reverse sweep for each output, over what it is made of and nothing else."""
+    """The same by a reverse sweep for each output, over the nodes that it depends on and no others."""
     places = {node: k for k, (node, _, _) in enumerate(tape)}
     columns = {x: j for j, x in enumerate(inputs)}
     rows = []

@@ -16,10 +16,12 @@ if not (ROOT / "benchmarks").is_dir():
 COMMANDS = {  # the module after "python -m", and what stands in the tables that it prints
     "benchmarks": ["micrograd_bp, accelerated", "micrograd_bp, compiled", "dot product", "| pure |"],
     "benchmarks.compiled": ["Rosenbrock", "Black-Scholes", "a warm call", "nodes"],
+    "benchmarks.compiling": ["| regular |", "| irregular |"],
     "benchmarks.crossover": ["| 2 | 9 |"],
     "benchmarks.derivatives": ["Taylor series", "mg.taylor (reference)"],
     "benchmarks.executors": ["| 2 | 15 | 4 |"],
     "benchmarks.gpt": ["parameters", "step     3: loss"],
+    "benchmarks.structures": ["| convolution", "| LSTM", "| jit(hessian(f))", "| 40 bodies"],
     "benchmarks.scale": ["**pure**", "**accelerated**", "**compiled**"],
 }
 

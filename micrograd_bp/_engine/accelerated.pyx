@@ -539,6 +539,28 @@ cdef inline PyObject *pop(PyObject **stack) noexcept:
     return node
 
 
+# A list in the order of finding. A graph is explored breadth first: so the walk stays at one height of it, and goes down
+# through memory once. Depth first it comes back for what it left behind, by when the cache has lost it.
+cdef struct Queue:
+    PyObject *first
+    PyObject *last
+
+
+cdef inline void append(Queue *queue, PyObject *node) noexcept:
+    (<Value>node).next = NULL
+    if queue.first == NULL:
+        queue.first = node
+    else:
+        (<Value>queue.last).next = node
+    queue.last = node
+
+
+cdef inline PyObject *take_first(Queue *queue) noexcept:
+    cdef PyObject *node = queue.first
+    queue.first = (<Value>node).next
+    return node
+
+
 cdef extern from "node_memory.h":
     size_t NODE_SIZE
     void *take_place() noexcept
@@ -1292,15 +1314,15 @@ cdef inline PyObject *operand(PyObject *node, Py_ssize_t i) noexcept:
     return (<Value>node).terms[i].node if state & (LEFT << i) else NULL
 
 
-cdef inline void found_use(PyObject *child, PyObject **found) noexcept:
+cdef inline void found_use(PyObject *child, Queue *found) noexcept:
     """Count a use of a node, which is found by its first."""
     if (<Value>child).state & SHAPE:  # a leaf is never waited for
         if (<Value>child).state < USE:
-            push(found, child)
+            append(found, child)
         (<Value>child).state += USE
 
 
-cdef inline void found_uses(Block *block, PyObject **found) noexcept:
+cdef inline void found_uses(Block *block, Queue *found) noexcept:
     """Count a use of all items. The uses by nodes that share a block end with the last of them: they count as one."""
     cdef Py_ssize_t i
     block.uses += 1
@@ -1368,11 +1390,11 @@ cdef size_t count_uses(PyObject *output) noexcept:
     The result has BY_HAND if one of them passes its grad on by a function of its own.
     """
     cdef size_t state, states = 0
-    cdef PyObject *found = NULL
+    cdef Queue found = Queue(NULL, NULL)
     cdef PyObject *node
-    push(&found, output)
-    while found != NULL:
-        node = pop(&found)
+    append(&found, output)
+    while found.first != NULL:
+        node = take_first(&found)
         fetch(node)
         state = (<Value>node).state
         states |= state
@@ -1382,7 +1404,7 @@ cdef size_t count_uses(PyObject *output) noexcept:
     return states & BY_HAND
 
 
-cdef inline void find_uses(PyObject *node, size_t state, PyObject **found) noexcept:
+cdef inline void find_uses(PyObject *node, size_t state, Queue *found) noexcept:
     """Count the uses of a node's operands."""
     if state & LEFT:
         found_use((<Value>node).terms[0].node, found)
@@ -1426,20 +1448,27 @@ cdef inline void sweep(PyObject *output, bint counts_only, bint private) noexcep
         state = (<Value>node).state
         if private and not state & WANTED and not counts_only:
             (<Value>node).adjoint = 0.0
-        if adjoint != 0.0:
-            if state & LEFT:
+        if state & LEFT:  # each operand is come to once, for its grad and for its count
+            if adjoint != 0.0:
                 pass_on((<Value>node).terms[0].node, adjoint, (<Value>node).slopes[0].number, private)
-            if state & RIGHT:
+            used((<Value>node).terms[0].node, &ready)
+        if state & RIGHT:
+            if adjoint != 0.0:
                 pass_on((<Value>node).terms[1].node, adjoint, (<Value>node).slopes[1].number, private)
-            if state & MANY:
-                p = (<Value>node).terms[0].block
+            used((<Value>node).terms[1].node, &ready)
+        if state & MANY:
+            p = (<Value>node).terms[0].block
+            if adjoint != 0.0:
                 pass_all_on(p, adjoint, doubles_in(p), private)
-            if state & PRODUCTS:
-                p = (<Value>node).terms[1].block
-                q = (<Value>node).slopes[1].block
+            all_used(p, &ready)
+        if state & PRODUCTS:
+            p = (<Value>node).terms[1].block
+            q = (<Value>node).slopes[1].block
+            if adjoint != 0.0:
                 pass_all_on(p, adjoint, doubles_in(q), private)
                 pass_all_on(q, adjoint, doubles_in(p), private)
-        find_ready(node, state, &ready)
+            all_used(p, &ready)
+            all_used(q, &ready)
 
 
 cdef void count_all(PyObject *output) noexcept:
@@ -1797,14 +1826,14 @@ cdef bint put_aside(PyObject *output, Saved **saved, Py_ssize_t *count, bint *co
 
     complete is false where there is not enough memory for that; the result is whether a node has a _backward of its own.
     """
-    cdef PyObject *found = NULL
+    cdef Queue found = Queue(NULL, NULL)
     cdef PyObject *node
     cdef size_t state, states = 0
     cdef Py_ssize_t room = 0
     cdef Saved *larger
-    push(&found, output)
-    while found != NULL:
-        node = pop(&found)
+    append(&found, output)
+    while found.first != NULL:
+        node = take_first(&found)
         fetch(node)
         state = (<Value>node).state
         states |= state
@@ -1895,6 +1924,7 @@ cdef void clear(Value self) noexcept:
     empty(node, &dying)
     while dying != NULL:
         node = pop(&dying)
+        fetch(node)
         empty(node, &dying)
         free_node(node)
 

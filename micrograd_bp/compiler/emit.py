@@ -15,7 +15,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
@@ -44,10 +44,28 @@ def hexadecimal(x: float) -> str:
     return f"0x{struct.unpack('>Q', struct.pack('>d', x))[0]:016X}"
 
 
+class Context(Protocol):
+    """What a writer asks of the whole: a plan of straight-line code, or the emission of an array program."""
+
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def fuses(self) -> bool: ...
+    @property
+    def host(self) -> Host: ...
+    @property
+    def program(self) -> FlatProgram: ...
+    @property
+    def uses(self) -> list[int]: ...
+    def precise(self, i: int) -> bool: ...
+    def declare(self, name: str, vector: str, arity: int) -> None: ...
+    def scalar(self, op: Op, native: str, arity: int) -> str: ...
+
+
 class LLVMWriter:
     """Straight-line LLVM code for nodes of a program, `width` rows at a time."""
 
-    def __init__(self, plan: Plan, width: int, load: Callable[[LLVMWriter, int], str], prefix: str = "%t") -> None:
+    def __init__(self, plan: Context, width: int, load: Callable[[LLVMWriter, int], str], prefix: str = "%t") -> None:
         self.plan, self.width, self.load, self.prefix = plan, width, load, prefix
         self.program = plan.program
         self.vector = f"<{width} x double>"

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from micrograd_bp._engine import trees
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import roll
@@ -39,6 +39,7 @@ from micrograd_bp.compiler.recording import Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, add_to_grads, gradients, read_data
 
@@ -537,15 +538,18 @@ class Kernel:
         import numpy as np
 
         n = len(X)
+        scale = 1.0 / n if reduction == "mean" and n else 1.0
         if weights is not None:
-            weights = np.asarray(_numbers(weights, n, "weights", "row"), float)
+            weights = np.ascontiguousarray(_numbers(weights, n, "weights", "row"), float)
+        elif type(X) is np.ndarray and X.dtype is np.dtype(float) and X.ndim == 2 and n:
+            total = found.small_totals(X, point, len(self.parameters), scale)
+            if total is not None:
+                return float(total[0]), total[1:]
         matrix = self._matrix(X, 2)
         if not n:
             self._check(matrix)
         again = self._again(matrix, point, weights)
-        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights)
-        if weights is None and reduction == "mean":
-            total *= 1.0 / n
+        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights, scale)
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:

@@ -50,7 +50,7 @@ class Job:
     that wait, so the job object owns all memory that the workers read and write.
     """
 
-    def __init__(self, plan: Plan, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
+    def __init__(self, plan: Any, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
         self.plan, self.block, self.starts, self.keep = plan, block, starts, keep
         self.results: list[Any] = [None] * len(starts)
         self.error: BaseException | None = None
