@@ -46,8 +46,23 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 
 # fmt: off
 __all__ = [
-    "Value", "add_to_grads", "all_leaves", "engine_name", "closed", "deafen", "flat", "gradients", "listening",
-    "marked", "pushed", "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
+    "Value",
+    "add_to_grads",
+    "all_leaves",
+    "closed",
+    "deafen",
+    "engine_name",
+    "flat",
+    "gradients",
+    "listening",
+    "marked",
+    "pushed",
+    "read_data",
+    "slope_rows",
+    "slopes",
+    "topological_order",
+    "variables",
+    "watch",
 ]
 # fmt: on
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from micrograd_bp._engine import trees
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
+from micrograd_bp.compiler.arrays import MEMBERS
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
@@ -284,7 +285,8 @@ class GuardedProgram:
         """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         machine = host()
         rolled = self.rolled() if machine is not None else None
-        if rolled is None and importlib.util.find_spec("numpy") is not None:
+        deep = self.forward.longest > len(self.forward) // MEMBERS  # too many arrays, each of few members
+        if rolled is None and not deep and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
         if self.arrays is not None:
@@ -898,7 +900,7 @@ class Compiled:
                 pending = pending[1:]
         for i in sorted(unfinished):
             batch.taken[i] = -1
-            result = Result.of(self._eager(signature, row(i), args, {}))
+            result = Result.of(self._eager(signature, row(i), args, {}, own=False))
             batch.add(result, [i], _data(result.entries))
             if signature is not None:
                 signature.eager += 1
@@ -926,7 +928,7 @@ class Compiled:
                 if known.point(numbers)[1] == 0:
                     return known
             signature.odd += odd
-            raw, path = self.record(signature, numbers, args, {}, wait=1.0, odd=odd)
+            raw, path = self.record(signature, numbers, args, {}, wait=1.0, odd=odd, own=False)
             if path is None and signature.heavy:
                 return None
             if path is not None:
@@ -946,20 +948,22 @@ class Compiled:
         kwargs: dict[str, Any],
         wait: float = 0.0,
         odd: bool = False,
+        own: bool = True,
     ) -> tuple[Any, GuardedProgram | None]:
         """Run the function on these numbers, recording it; returns the result and the path, compiled and kept, or None.
 
         odd: these numbers pass the guards of another path, so the new one is kept only if its numbers are finite.
+        own: they are those of the arguments, else those of other arguments like them.
         """
         if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
             signature.used += 1
-            return self._eager(signature, numbers, args, kwargs), None
+            return self._eager(signature, numbers, args, kwargs, own), None
         recorded = Recording(None if self._is_due(signature) else HEAVY)
         deferred = None
         with watched(recorded, wait) as alone:
             if not alone:
-                return self._eager(signature, numbers, args, kwargs), None
+                return self._eager(signature, numbers, args, kwargs, own), None
             inputs = [Value(x, label=label) for x, label in zip(numbers, signature.labels, strict=True)]
             copies: Copies = {}
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
@@ -1065,9 +1069,16 @@ class Compiled:
             raise
 
     def _eager(
-        self, signature: Signature | None, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        signature: Signature | None,
+        numbers: Sequence[float],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        own: bool = True,
     ) -> Any:
-        """Run the function eagerly on these numbers."""
+        """Run the function eagerly on these numbers; own: they are those of the arguments, else of others like them."""
+        if not own:
+            args, kwargs = filled((args, kwargs), iter(numbers), {})
         arrays = any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
         large = len(numbers) > HEAVY and arrays
         if large or (signature is not None and signature.changes):  # on the arguments themselves
