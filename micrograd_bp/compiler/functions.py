@@ -25,9 +25,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
-from micrograd_bp.compiler.arrays import MEMBERS
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
@@ -40,7 +40,7 @@ from micrograd_bp.compiler.recording import Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.compiler.vectors import arrays
+from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order
@@ -285,7 +285,9 @@ class GuardedProgram:
         """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         machine = host()
         rolled = self.rolled() if machine is not None else None
-        deep = self.forward.longest > len(self.forward) // MEMBERS  # too many arrays, each of few members
+        deep = self.forward.longest > len(self.forward) // min(
+            SHARE, finding.MEMBERS
+        )  # too many arrays, each of few members
         if rolled is None and not deep and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
@@ -977,8 +979,8 @@ class Compiled:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        own = recorded.owners(raw, () if deferred is None else deferred[2]) if recorded.size > HEAVY else None
-        given = self._given(raw, inputs, own or recorded.owns, args, kwargs, own is not None)
+        owns = recorded.owners(raw, () if deferred is None else deferred[2]) if recorded.size > HEAVY else None
+        given = self._given(raw, inputs, owns or recorded.owns, args, kwargs, owns is not None)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
