@@ -285,9 +285,7 @@ class GuardedProgram:
         """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         machine = host()
         rolled = self.rolled() if machine is not None else None
-        deep = self.forward.longest > len(self.forward) // min(
-            SHARE, finding.MEMBERS
-        )  # too many arrays, each of few members
+        deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each
         if rolled is None and not deep and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
