@@ -41,7 +41,7 @@ SMALL, SHARE = 300, 32
 COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from NumPy would take longer
 FEW = 8  # terms of a sum that are written out
 # Rows of a block: so that what it keeps stays in the cache, but products of matrices want some.
-KEPT, LEAST, MOST = 1 << 15, 64, 256
+KEPT, LEAST, MOST = 1 << 13, 64, 128
 CHUNK, SHARES = 20_000_000, 8  # operations that are worth another thread, some 0.5 ms; sums are of so many shares
 ARGUMENTS = "ptr %w, ptr %p, ptr %q, ptr %x, i64 %sx, i64 %vecs, i64 %count, i1 %first"
 # What a call of the code is told, by a pointer to these words.
