@@ -23,7 +23,7 @@ from typing import Any
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.operators import ByHand
-from micrograd_bp.custom import Rows, operands_of
+from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
 from micrograd_bp.transforms import _Call, _name, numbers_only
 from micrograd_bp.value import Value, topological_order, variables
@@ -86,8 +86,8 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
                 return list(after)
             return list(trees.matched(template, after, f"{title}: the state after a step"))
 
-        arguments = Rows(title, list, _none, params).arguments
-        loop = _Loop(title, step, lambda entries: build(iter(entries)), flat, arguments, n, kept)
+        arguments = OutputOps(title, list, _none, params).arguments
+        loop = _StateLoop(title, step, lambda entries: build(iter(entries)), flat, arguments, n, kept)
         if not any(isinstance(x, Value) for x in (*numbers, *operands)):
             return build(iter(flat(loop.advance(build(iter(numbers)), arguments(operands), n))))
         return build(iter(_recomputed(loop, numbers, operands)))
@@ -138,8 +138,8 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
             shapes[:] = [result]
             return trees.entries(result)
 
-        arguments = Rows(title, list, _none, args).arguments
-        loop = _Loop(title, lambda _, *args: f(*args, **kwargs), lambda _: None, flat, arguments, 1, 1)
+        arguments = OutputOps(title, list, _none, args).arguments
+        loop = _StateLoop(title, lambda _, *args: f(*args, **kwargs), lambda _: None, flat, arguments, 1, 1)
         outputs = _recomputed(loop, [], operands)
         return trees.shaped(shapes[0], outputs)
 
@@ -206,7 +206,7 @@ def _stride(n: int, s: int) -> int:
     return max(1, min(math.comb(s + r - 1, s), n - math.comb(s + r - 2, s - 1)))
 
 
-class _Loop:
+class _StateLoop:
     """Steps of a state, forwards and in reverse.
 
     shaped: builds a state from its numbers. flat: the numbers of a state. arguments: the parameters from operands.
@@ -267,7 +267,7 @@ class _Loop:
         places = {x: i for i, x in enumerate(inputs)}
         return {places[x]: x._grad for x in reversed(topological_order(total)) if x in places}
 
-    def tangents(self, size: int, count: int) -> _Loop:
+    def tangents(self, size: int, count: int) -> _StateLoop:
         """The loop that also advances the derivatives of its state, of that size, by the first state and parameters."""
 
         def once(state: list[Any], params: list[Any]) -> list[Any]:
@@ -282,7 +282,7 @@ class _Loop:
                 carried += call.push([*state[size * (j + 1) : size * (j + 2)], *own], graph)
             return [*(call.outputs if graph else [x._data for x in call.outputs]), *carried]
 
-        return _Loop(self.title, step, list, list, lambda operands: (list(operands),), self.n, self.snapshots)
+        return _StateLoop(self.title, step, list, list, lambda operands: (list(operands),), self.n, self.snapshots)
 
 
 def _none(result: Any, args: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
@@ -292,7 +292,7 @@ def _none(result: Any, args: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
 # --- nodes that reverse by recomputing ----------------------------------------------------------------------------
 
 
-def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]:
+def _recomputed(loop: _StateLoop, state: list[Any], params: list[Any]) -> list[Value]:
     """The last state as operations on the first one and the parameters.
 
     A reverse sweep on floats collects the adjoints of all outputs in one node, which then reverses the loop once. Any
@@ -312,7 +312,7 @@ def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]
         flat = through(carried, [*first, *units], given)[size:]
         return [flat[i::size] for i in range(size)]
 
-    rows = Rows(loop.title, loop.run, slopes, ([0.0] * size, [0.0] * len(params)))
+    rows = OutputOps(loop.title, loop.run, slopes, ([0.0] * size, [0.0] * len(params)))
     values = rows.evaluate(data)
     adjoints: dict[int, float] = {}
 

@@ -115,7 +115,7 @@ class CustomDerivative:
             raise TypeError(f"{self.name} has no rule for its derivatives; give it one with @{self.name}.partials")
         return self._rows(args, leaves, kwargs)(operands)
 
-    def _rows(self, args: tuple[Any, ...], leaves: list[Any], kwargs: dict[str, Any]) -> Rows:
+    def _rows(self, args: tuple[Any, ...], leaves: list[Any], kwargs: dict[str, Any]) -> OutputOps:
         """The operations for arguments of this structure, made once."""
         others = [x for x in leaves if not _is_operand(x)]
         try:
@@ -129,7 +129,7 @@ class CustomDerivative:
             found = self._known()[key] = self._made(args, kwargs)
         return found
 
-    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rows:
+    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OutputOps:
         def run(*args: Any) -> Any:
             return self.function(*args, **kwargs)
 
@@ -145,16 +145,16 @@ class CustomDerivative:
                 wanted += ", in the place of each output" if isinstance(result, trees.CONTAINERS) else ""
                 raise TypeError(f"{rule} gave {reprlib.repr(given)}: {error}; expected {wanted}") from None
 
-        return Rows(self.name, run, slopes, args)
+        return OutputOps(self.name, run, slopes, args)
 
 
-def _memory() -> Callable[[], dict[Any, Rows]]:
+def _memory() -> Callable[[], dict[Any, OutputOps]]:
     """A dict for caching, kept out of the attributes that `jit` watches for side effects."""
-    kept: dict[Any, Rows] = {}
+    kept: dict[Any, OutputOps] = {}
     return lambda: kept
 
 
-class Rows:
+class OutputOps:
     """A function of arguments that are built in one way as operations, one for each of its outputs.
 
     run: the function, of plain numbers. slopes: from its result and its arguments, floats or Values, to the

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
-from micrograd_bp.custom import Rows, operands_of
+from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
 from micrograd_bp.transforms import _Call, _name, grad, numbers_only
 from micrograd_bp.value import Value
@@ -173,7 +173,7 @@ def _solution(
         matrix = call.rows()
         return _solved(title, [row[:n] for row in matrix], [[-b for b in row[n:]] for row in matrix])
 
-    rows = Rows(kind, run, derivatives, params)
+    rows = OutputOps(kind, run, derivatives, params)
     operands = operands_of(trees.leaves(params))
     if _values(operands):
         return rows(operands)

@@ -136,7 +136,7 @@ class Dialect:
         return f"{op.name}({', '.join(operands)})"
 
 
-class Rows(Dialect):
+class OpCalls(Dialect):
     """Python in which ops are called, so that it runs on Values, and in which no arithmetic raises."""
 
     def expression(self, op: Op, operands: list[str]) -> str:
@@ -188,7 +188,7 @@ def compile_formulas() -> None:
     texts = []
     for op in filter(_is_singular, TABLE.values()):
         if op.arity is not None:
-            texts.append(_function(f"{op.name}_rule", traced(op.rule_of_values, op, opens=(), out=True), Rows()))
+            texts.append(_function(f"{op.name}_rule", traced(op.rule_of_values, op, opens=(), out=True), OpCalls()))
         object.__setattr__(op, "rule_of_values", functools.partial(quietly, op))
     names = _executed(texts, numbers | TABLE)
     for op in TABLE.values():

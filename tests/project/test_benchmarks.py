@@ -9,7 +9,7 @@ import pytest
 
 import micrograd_bp as mg
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not beside the tests", allow_module_level=True)
 

@@ -14,7 +14,7 @@ import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, ops
 from micrograd_bp import cli as command
 from micrograd_bp.compiler import array_c, array_parts, c99
-from tests.test_arrays import GRAPHS, eager, recorded
+from tests.compiler.test_arrays import GRAPHS, eager, recorded
 
 STRICT = ["cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wshadow"]
 REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
