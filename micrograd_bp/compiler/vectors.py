@@ -7,6 +7,7 @@ out to threads, in shares that do not depend on their number.
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ from micrograd_bp.compiler.vector_sweeps import Sweep
 if TYPE_CHECKING:
     import numpy as np
 
-# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (8-8-1: as
-# fast, 32-32-1 with one row: 2.5 times), and compiled in a fraction of the time.
-SMALL, SHARE = 300, 32
+# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (16-16-1: as
+# fast, 32-32-1 with one row: 2.5 times), and compiled in a tenth of the time.
+SMALL, SHARE = 1_000, 32
 COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from NumPy would take longer
 # Rows of a block: so that what it keeps stays in the cache, but products of matrices want some.
 KEPT, LEAST, MOST = 1 << 13, 64, 128
@@ -494,7 +495,8 @@ def address(array: Any) -> int:
 
 def arrays(program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), exact: bool = False) -> Arrays | None:
     """A program as arrays, ready to run; None where straight-line code is better, or the only way."""
-    compiled = len(program) >= min(SMALL, finding.SMALL) and host() is not None
+    compiled = len(program) >= min(SMALL, finding.SMALL) and importlib.util.find_spec("llvmlite") is not None
+    compiled = compiled and host() is not None
     if compiled:
         found = find(program, exact, min(SMALL, finding.SMALL), min(SHARE, finding.MEMBERS))
     else:
