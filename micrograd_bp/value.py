@@ -27,6 +27,7 @@ from micrograd_bp._engine.operators import (
     give_methods,
     micrograd_arguments,
     operators,
+    partials_at_reading,
     sign_operator,
 )
 from micrograd_bp._engine.signatures import Arithmetic
@@ -112,8 +113,12 @@ class Value(Arithmetic):
 
     @property
     def partials(self) -> tuple[float, ...]:
-        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it."""
-        return self._partials
+        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it.
+
+        Of `checkpoint` and `remat` they are computed when they are read. They are nan where the derivative is known to
+        a `_backward` of the node's own alone.
+        """
+        return partials_at_reading(self) if type(self.op) is ByHand else self._partials
 
     @property
     def label(self) -> str:

@@ -30,7 +30,7 @@ import sys
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
     COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
-    micrograd_arguments, noticed, general_net_input,
+    micrograd_arguments, noticed, general_net_input, partials_at_reading,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -269,7 +269,7 @@ cdef class Value:
     def partials(self):
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("partials", self)
-        return self._partials
+        return partials_at_reading(self) if self.state & BY_HAND else self._partials
 
     @property
     def _partials(self):
@@ -353,7 +353,7 @@ cdef class Value:
         return self.primal != 0.0
 
     def __hash__(self):
-        if RECORDINGS and (watched or self.state & TRACED):
+        if RECORDINGS and (watched or self.state & TRACED) and not is_internal():
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
@@ -366,6 +366,17 @@ cdef list RECORDINGS = ops.RECORDINGS
 cdef dict ATTRIBUTES = {}  # of programs' own, by the id of the node
 cdef tuple READ = tuple([_reading(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
 cdef object READ_BOOL = _reading(bool, Value)
+
+
+cdef extern from "Python.h":
+    PyObject *running_globals "PyEval_GetGlobals"() noexcept
+
+
+cdef bint is_internal() except -1:
+    """Whether this package's own code is running: its dicts of nodes hash a million of them while a Hessian is recorded."""
+    cdef PyObject *variables = running_globals()
+    name = (<dict>variables).get("__name__") if variables != NULL else None
+    return type(name) is str and (<str>name).startswith("micrograd_bp.")
 
 
 cdef inline bint is_value(object x) noexcept:

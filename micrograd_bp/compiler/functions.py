@@ -7,6 +7,7 @@ before, or one that is recorded now.
 
 from __future__ import annotations
 
+import contextlib
 import copy as copying
 import enum
 import functools
@@ -115,7 +116,7 @@ class Constant:
     value: Any
 
 
-@dataclass(slots=True)
+@dataclass
 class Result:
     """The result of a function: its entries in order, and how to rebuild its structure with other numbers."""
 
@@ -144,6 +145,11 @@ class Result:
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
         return cls(trees.outline(result), leaves, entries)
+
+    @functools.cached_property
+    def of_arrays(self) -> bool:
+        """Whether all its numbers stand in arrays."""
+        return all(isinstance(leaf, (tuple, Constant)) for leaf in self.leaves)
 
     def alike(self, other: Result) -> bool:
         """Whether two results have the same structure; any numbers match, constant or not."""
@@ -272,6 +278,11 @@ class GuardedProgram:
         except UnsuitableError:
             return None
 
+    @property
+    def vector(self) -> bool:
+        """Whether its numbers stay in an array: arrays compute them, and all of them go into arrays."""
+        return self.arrays is not None and not self.linked and self.result.of_arrays
+
     def parameters(self) -> list[float]:
         """The data of the leaves now."""
         return [x._data for x in self.leaves]
@@ -324,7 +335,8 @@ class GuardedProgram:
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
         if self.arrays is not None:
-            return self.arrays.point(data, self.parameters())
+            out, status = self.arrays.point(data, self.parameters())
+            return (out if self.vector else out.tolist()), status
         if self.replayed is None:
             assert self.native is not None
             return self.native.point(data, self.parameters())
@@ -625,6 +637,7 @@ class Compiled:
         self._plain = function.function if isinstance(function, Vmap) else function  # what is recorded
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # signatures of calls with n floats and nothing else, by n
+        self._shapes: dict[tuple[int, ...], Signature] = {}  # and of calls with one array of floats
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
@@ -655,6 +668,14 @@ class Compiled:
                 signature = self._floats.get(len(args))
                 if signature is not None:
                     return self._point(signature, args, args, kwargs)
+            if len(args) == 1 and self._shapes and _is_vector(args[0]):
+                signature = self._shapes.get(args[0].shape)
+                for path in self._current(signature) if signature is not None else ():
+                    if path.vector:
+                        results, status = path.point(args[0].ravel())
+                        if status == 0:
+                            path.rows += 1
+                            return path.result.rebuilt(results)
         if isinstance(self.function, Vmap):
             try:
                 return self._over(args, kwargs)
@@ -727,6 +748,8 @@ class Compiled:
         signature = self._signatures.setdefault(key, signature)
         if not kwargs and not isinstance(self.function, Vmap) and all(type(x) is float for x in args):
             self._floats.setdefault(len(args), signature)
+        if not kwargs and not isinstance(self.function, Vmap) and len(args) == 1 and _is_vector(args[0]):
+            self._shapes.setdefault(args[0].shape, signature)
         return signature
 
     def _labels(self, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> list[str]:
@@ -982,6 +1005,8 @@ class Compiled:
         if recorded.unfaithful:
             signature.faithful = False
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
+            with contextlib.suppress(TypeError):  # it returns other objects
+                signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = recorded.size > HEAVY
@@ -1185,6 +1210,12 @@ def _scalars(args: Any) -> type:
     arrays = any(trees.is_array(x) for x in trees.leaves(args))
     found: type = sys.modules["numpy"].float64 if arrays else float
     return found
+
+
+def _is_vector(x: Any) -> bool:
+    """Whether x is an array of doubles, and nothing besides."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(x) is numpy.ndarray and x.dtype is numpy.dtype(float)
 
 
 def _data(entries: Sequence[Any]) -> list[float]:

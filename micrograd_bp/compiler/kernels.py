@@ -468,8 +468,8 @@ class Kernel:
             row = [number(x, "a kernel's row") for x in row]
         found = self._arrays()
         if found is not None:
-            results, status = found.point(row, point)
-            return (self._eager(row, point), status) if status else (results, 0)
+            numbers, status = found.point(row, point)
+            return (self._eager(row, point), status) if status else (numbers.tolist(), 0)
         native = self._native("value")
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)

@@ -92,7 +92,7 @@ class Recording:
 
     def noticed(self, what: str, node: Value) -> None:
         """Called when something is read that cannot become a guard, such as `.data`."""
-        if not self.unfaithful and self._concerned((node,)) and not (what == "hash()" and _is_internal()):
+        if not self.unfaithful and not (what == "hash()" and _is_internal()) and self._concerned((node,)):
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
 
     def is_closed(self) -> bool:
@@ -150,7 +150,7 @@ class Recording:
     def _called(self, function: Any) -> None:
         if self.limit is not None and self.size > self.limit:
             listening(None)
-        elif drawing(function):
+        elif drawing(function) and not _is_importing():
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
 
     def settle(self) -> None:
@@ -174,6 +174,16 @@ def source_line() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_importing() -> bool:
+    """Whether a module is being imported, which happens once: SciPy's draw random numbers then."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_internal() -> bool:

@@ -311,7 +311,7 @@ class Vectors(Arrays):
         parts = self._shared(part, range(0, n, size), n, (out, point))
         return np.concatenate([x for x, _ in parts]), np.concatenate([x for _, x in parts])
 
-    def point(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
+    def point(self, row: Sequence[float], point: Any) -> tuple[Any, int]:
         """The outputs for one row, and its status."""
         import numpy as np
 
@@ -321,7 +321,7 @@ class Vectors(Arrays):
         out, status = np.empty((self.count, 1)), np.empty(1, np.int8)
         X = np.array(row, float).reshape(1, -1)
         code(X, 1, np.ascontiguousarray(point, float), None, 0.0, out, status, None, 0)
-        return out[:, 0].tolist(), int(status[0])
+        return out[:, 0], int(status[0])
 
     def prepare(self, parameters: int) -> None:
         super().prepare(parameters)
@@ -464,8 +464,8 @@ class Program:
         finally:
             self._idle.append(memory)
 
-    def one(self, row: Sequence[float], point: Any, count: int) -> tuple[list[float], int]:
-        """The outputs for one row, so many, and its status."""
+    def one(self, row: Sequence[float], point: Any, count: int) -> tuple[Any, int]:
+        """The outputs for one row, so many, in an array of their own, and its status."""
         memory = self._memory()
         try:
             place, words, _ = memory.staged.get(1) or memory.stage(1, self.inputs)
@@ -477,7 +477,7 @@ class Program:
             place[0] = row
             memory.point[:] = point
             status = self.run(words)
-            return memory.out[0].tolist(), status
+            return memory.out[0].copy(), status
         finally:
             self._idle.append(memory)
 
