@@ -312,7 +312,7 @@ def _recomputed(loop: _StateLoop, state: list[Any], params: list[Any]) -> list[V
         flat = through(carried, [*first, *units], given)[size:]
         return [flat[i::size] for i in range(size)]
 
-    rows = OutputOps(loop.title, loop.run, slopes, ([0.0] * size, [0.0] * len(params)))
+    rows = OutputOps(loop.title, loop.run, slopes, ([0.0] * size, [0.0] * len(params)), of_values=True)
     values = rows.evaluate(data)
     adjoints: dict[int, float] = {}
 
@@ -332,6 +332,20 @@ def _recomputed(loop: _StateLoop, state: list[Any], params: list[Any]) -> list[V
     def zeros(out: Any, *operands: Any) -> tuple[float, ...]:
         return (0.0,) * len(operands)
 
+    @functools.lru_cache(1)
+    def unrolled(operands: tuple[Any, ...]) -> _Call:
+        numbers = [getattr(x, "_data", x) for x in operands]
+
+        def once(state: list[Any], params: list[Any]) -> list[Any]:
+            return loop.flat(loop.advance(loop.shaped(state), loop.arguments(params), loop.n))
+
+        return _Call(loop.title, once, (numbers[:size], numbers[size:]), {})
+
+    def recorded(k: int, operands: tuple[Any, ...]) -> tuple[list[Value], list[Value], int]:
+        """The loop as operations on variables of its own: the last state, the variables, and which output it is."""
+        call = unrolled(operands[:-1])
+        return call.outputs, call.variables, k
+
     gathering = _node(0.0, ByHand.opaque(loop.title, lambda *operands: 0.0, zeros, gather), operands)
     outputs = []
     for k, op in enumerate(rows.ops):
@@ -342,7 +356,7 @@ def _recomputed(loop: _StateLoop, state: list[Any], params: list[Any]) -> list[V
         def forward(*operands: float, op: Any = op) -> float:
             return float(op.forward(*operands[:-1]))
 
-        hand = ByHand.opaque(op.name, forward, partials, functools.partial(leave, k))
+        hand = ByHand.opaque(op.name, forward, partials, functools.partial(leave, k), functools.partial(recorded, k))
         outputs.append(_node(values[k], hand, (*operands, gathering)))
     return outputs
 

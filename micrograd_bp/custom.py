@@ -159,6 +159,7 @@ class OutputOps:
 
     run: the function, of plain numbers. slopes: from its result and its arguments, floats or Values, to the
     derivatives of each output by all operands: the floats and Values among the arguments, and the entries of arrays.
+    of_values: whether slopes record graphs, and so run on floats and Values alone, not on power series.
     """
 
     def __init__(
@@ -167,8 +168,9 @@ class OutputOps:
         run: Callable[..., Any],
         slopes: Callable[[Any, tuple[Any, ...]], Sequence[Sequence[Any]]],
         args: tuple[Any, ...],
+        of_values: bool = False,
     ) -> None:
-        self.name, self.run, self.slopes = name, run, slopes
+        self.name, self.run, self.slopes, self.of_values = name, run, slopes, of_values
         leaves = trees.leaves(args)
         self.leaves: list[Any] = [_plain(x) if _is_operand(x) else x for x in leaves]
         self.outline = trees.outline(args)
@@ -220,6 +222,7 @@ class OutputOps:
         def partials(out: Any, *operands: Any) -> tuple[Any, ...]:
             return self.partials(k, out, operands)
 
+        vars(partials)["of_values"] = self.of_values
         return Op(name, name, lambda *operands: self.evaluate(operands)[k], partials)
 
     def partials(self, k: int, out: Any, operands: tuple[Any, ...]) -> tuple[Any, ...]:

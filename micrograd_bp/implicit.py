@@ -173,7 +173,7 @@ def _solution(
         matrix = call.rows()
         return _solved(title, [row[:n] for row in matrix], [[-b for b in row[n:]] for row in matrix])
 
-    rows = OutputOps(kind, run, derivatives, params)
+    rows = OutputOps(kind, run, derivatives, params, of_values=True)
     operands = operands_of(trees.leaves(params))
     if _values(operands):
         return rows(operands)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, TypeAlias
 
+from micrograd_bp import ops
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.sweeps import Number, Step, product
 from micrograd_bp.ops import Op
@@ -37,7 +38,8 @@ class Entries(NamedTuple):
         """The `scipy.sparse.csr_array` of entries that are floats; entries that are Values are returned as they are."""
         if self.data.dtype.hasobject:
             return self
-        return _needs("scipy.sparse").csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+        parts = self.data, self.indices.copy(), self.indptr.copy()  # the next call's pattern, where it is compiled
+        return _needs("scipy.sparse").csr_array(parts, shape=self.shape)
 
 
 def entries(rows: Sequence[Row], width: int) -> Entries:
@@ -188,24 +190,28 @@ def _curvature(op: Op, constants: tuple[float | None, ...]) -> Callable[[list[An
             found += [(i, j, x) for j, x in zip(where, second) if x.op is not None or x.data != 0.0]
     if not found:
         return None
-    places = {x: k for k, x in enumerate(inputs)}
-    constant: list[float] = []
+    places: dict[Value, Any] = {
+        x: (k,) for k, x in enumerate(inputs)
+    }  # (place among the values,), or the number itself
     steps: list[tuple[Op, list[Any]]] = []
-    order = list(dict.fromkeys(node for _, _, x in found for node in topological_order(x)))
-    for node in order:
-        if node.op is None and node not in places:
-            places[node] = len(places)
-            constant.append(node.data)
-    for node in order:
-        if node.op is not None:
-            places[node] = len(places)
-            steps.append((node.op, [(places[x],) if isinstance(x, Value) else x for x in node.operands]))
+    for node in dict.fromkeys(node for _, _, x in found for node in topological_order(x)):
+        operands = [places[x] if isinstance(x, Value) else x for x in node.operands]
+        if node in places:
+            continue
+        if not any(type(x) is tuple for x in operands):
+            places[node] = node._data
+        elif node.op in (ops.pow, ops.ieee_pow) and operands[1] in (0.0, 1.0):
+            places[node] = operands[0] if operands[1] else 1.0
+        else:
+            assert node.op is not None
+            places[node] = (len(inputs) + len(steps),)
+            steps.append((node.op, operands))
     results = [(i, j, places[x]) for i, j, x in found]
 
     def run(given: list[Any]) -> list[Curvature]:
-        values = [*given, *constant]
+        values = [*given]
         for op, operands in steps:
             values.append(op(*[values[x[0]] if type(x) is tuple else x for x in operands]))
-        return [(i, j, values[k]) for i, j, k in results]
+        return [(i, j, values[x[0]] if type(x) is tuple else x) for i, j, x in results]
 
     return run

@@ -99,6 +99,9 @@ def rounding_error(output: Value) -> RoundingError:
     Args:
         output: The number in question, a Value.
 
+    Raises:
+        ValueError: The output depends on a result of `checkpoint` or `remat`, whose operations are not recorded.
+
     Returns:
         A table that prints itself, the largest contributions first, with `.bound`, `.estimate`, `.digits`, `.rows` and
         `.cancellations`: the steps at which digits are lost. No grad is read or changed.
@@ -115,6 +118,12 @@ def rounding_error(output: Value) -> RoundingError:
     """
     check_value(output, "rounding_error")
     listing = Listing(output)
+    for node in listing.interior:
+        if getattr(node.op, "recorded", None) is not None:
+            name = node.op.name if node.op is not None else ""
+            raise ValueError(
+                f"rounding_error: how {name} rounds is not recorded; call its function without checkpoint or remat"
+            )
     slopes = adjoints(output, listing.nodes)
     local = {node: _local_error(node, node.op) for node in listing.interior if node.op is not None}
     bounds = {node: abs(chain(slopes[node], size)) for node, (_, size) in local.items()}

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp._engine.operators import ByHand
+from micrograd_bp._engine.operators import ByHand, partials_at_reading
 from micrograd_bp.ops import TABLE, Op, chain, number
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def adjoints(output: Value, order: Sequence[Value]) -> dict[Any, float]:
     for node in reversed(order):
         adjoint = found[node]
         if adjoint:
-            for operand, partial in zip(node.operands, node._partials):
+            partials = partials_at_reading(node) if type(node.op) is ByHand else node._partials
+            for operand, partial in zip(node.operands, partials):
                 if partial and type(operand) is not float:  # 0 times anything is 0
                     found[operand] += adjoint * partial
     return found

@@ -697,14 +697,14 @@ class Arrays:
                 statuses.append(status[found])
         return np.concatenate(odd), np.concatenate(statuses)
 
-    def point(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
-        """The outputs for one row, and its status."""
+    def point(self, row: Sequence[float], point: Any) -> tuple[Array, int]:
+        """The outputs for one row, in an array of their own, and its status."""
         import numpy as np
 
         X = np.array(row, float).reshape(-1, 1)
         out = np.empty((sum(len(which) for _, _, which in self.outputs), 1))
         odd, status = self.rows(lambda start, stop: X, 1, point, out)
-        return out[:, 0].tolist(), int(status[0]) if len(odd) else 0
+        return out[:, 0], int(status[0]) if len(odd) else 0
 
     def prepare(self, parameters: int) -> None:
         """Get ready for gradients by the first parameters. UnsuitableError: there is a rule that NumPy cannot do."""

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import math
 import operator
+import sys
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -467,8 +468,8 @@ class Kernel:
             row = [number(x, "a kernel's row") for x in row]
         found = self._arrays()
         if found is not None:
-            results, status = found.point(row, point)
-            return (self._eager(row, point), status) if status else (results, 0)
+            numbers, status = found.point(row, point)
+            return (self._eager(row, point), status) if status else (numbers.tolist(), 0)
         native = self._native("value")
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)
@@ -601,6 +602,10 @@ def _restored(state: dict[str, Any]) -> Kernel:
 
 def _numbers(given: Any, count: int, what: str, each: str) -> Any:
     """Check that these are `count` real numbers; returns a list, or a contiguous array of floats for an array."""
+    loaded = sys.modules.get("numpy")
+    usual = loaded is not None and type(given) is loaded.ndarray and given.dtype is loaded.dtype(float)
+    if loaded is not None and usual and given.shape == (count,):  # 0.3 us, where the general case takes 2
+        return loaded.ascontiguousarray(given)
     if not _array_like(given):
         if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
             raise TypeError(
