@@ -121,7 +121,7 @@ def repeated(mg: Any, count: int, repetitions: int = 10) -> list[tuple[float, ..
 
 
 def compiled(mg: Any, count: int, rows: int = 4096) -> tuple[float, ...]:
-    """Of a network's loss, of about so many nodes with its gradient: how many are recorded; bytes and milliseconds each.
+    """Of a network's loss, of about so many nodes with its gradient: how many are recorded; bytes and ms each.
 
     And nanoseconds for each and a row, value and gradient, once it is compiled.
     """
