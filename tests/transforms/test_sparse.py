@@ -140,6 +140,43 @@ def test_scipy_solves_an_optimal_control_problem_of_2001_variables():
     assert found.fun == pytest.approx(5.322, abs=1e-3)
 
 
+def test_ipopt_solves_it_too():
+    cyipopt = pytest.importorskip("cyipopt", reason="it has no wheel: pip install cyipopt builds it beside Ipopt")
+    effort, gaps, start = control(666)
+    slopes = mg.jacobian(gaps, sparse=True)
+    lagrangian = mg.hessian(lambda z, v, s: s * effort(z) + sum(a * b for a, b in zip(v, gaps(z))), sparse=True)
+    count = len(gaps(start))
+    pattern, curved = slopes(start).tocoo(), lagrangian(start, [1.0] * count, 1.0).tocoo()
+    lower = curved.row >= curved.col
+
+    class Swing:
+        objective = staticmethod(effort)
+        gradient = staticmethod(mg.grad(effort))
+
+        def constraints(self, z):
+            return np.array(gaps(z))
+
+        def jacobian(self, z):
+            return slopes(z).data
+
+        def jacobianstructure(self):
+            return pattern.row, pattern.col
+
+        def hessian(self, z, v, s):
+            return lagrangian(z, v.tolist(), float(s)).data[lower]
+
+        def hessianstructure(self):
+            return curved.row[lower], curved.col[lower]
+
+    zeros = np.zeros(count)
+    problem = cyipopt.Problem(len(start), count, Swing(), cl=zeros, cu=zeros)
+    problem.add_option("print_level", 0)
+    z, told = problem.solve(start)
+    assert told["status"] == 0
+    assert np.abs(gaps(z)).max() < 1e-8
+    assert told["obj_val"] == pytest.approx(5.322, abs=1e-3)
+
+
 def test_without_scipy_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "scipy.sparse", None)
     with pytest.raises(ImportError, match="pip install scipy"):
