@@ -345,7 +345,7 @@ def main() -> None:
         "implicit functions": implicit(3 if small else 10),
         "checkpointing": checkpointing(100 if small else 10_000),
         f"sparse Hessian, {5 if small else 5_000} variables": sparse_hessian(5 if small else 5_000),
-        f"sparse Hessian again, {5 if small else 500} variables": sparse_again(5 if small else 500),
+        f"sparse Hessian again, {5 if small else 5_000} variables": sparse_again(5 if small else 5_000),
         f"Jacobian of {2 if small else 16} outputs": several_outputs(2 if small else 16),
         "correlated inputs": correlated_inputs(3 if small else 100),
     }

@@ -53,7 +53,7 @@ def sanitized(folder: Path, seeds: int) -> None:
     ]
     environment = {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"}
     environment |= {"PYTHONPATH": str(folder), "MICROGRAD_BP_FUZZ_SEEDS": str(seeds)}
-    tests = ["tests/test_safety.py", "tests/test_accelerated.py", "tests/test_interrupts.py"]
+    tests = ["tests/engine/test_safety.py", "tests/engine/test_accelerated.py", "tests/engine/test_interrupts.py"]
     run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], folder, **environment)
 
 

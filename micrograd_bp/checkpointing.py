@@ -23,7 +23,7 @@ from typing import Any
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.operators import ByHand
-from micrograd_bp.custom import Rows, operands_of
+from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
 from micrograd_bp.transforms import _Call, _name, numbers_only
 from micrograd_bp.value import Value, topological_order, variables
@@ -86,8 +86,8 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
                 return list(after)
             return list(trees.matched(template, after, f"{title}: the state after a step"))
 
-        arguments = Rows(title, list, _none, params).arguments
-        loop = _Loop(title, step, lambda entries: build(iter(entries)), flat, arguments, n, kept)
+        arguments = OutputOps(title, list, _none, params).arguments
+        loop = _StateLoop(title, step, lambda entries: build(iter(entries)), flat, arguments, n, kept)
         if not any(isinstance(x, Value) for x in (*numbers, *operands)):
             return build(iter(flat(loop.advance(build(iter(numbers)), arguments(operands), n))))
         return build(iter(_recomputed(loop, numbers, operands)))
@@ -97,7 +97,7 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
 
 
 def remat(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, whose graph is not kept: a reverse sweep records it again and sweeps it at once.
+    """The same function, whose graph is not kept: a reverse sweep records it again and differentiates it at once.
 
     Memory for all that f computes on the way is needed by one call at a time, for one more evaluation of f.
 
@@ -138,8 +138,8 @@ def remat(f: Callable[..., Any]) -> Callable[..., Any]:
             shapes[:] = [result]
             return trees.entries(result)
 
-        arguments = Rows(title, list, _none, args).arguments
-        loop = _Loop(title, lambda _, *args: f(*args, **kwargs), lambda _: None, flat, arguments, 1, 1)
+        arguments = OutputOps(title, list, _none, args).arguments
+        loop = _StateLoop(title, lambda _, *args: f(*args, **kwargs), lambda _: None, flat, arguments, 1, 1)
         outputs = _recomputed(loop, [], operands)
         return trees.shaped(shapes[0], outputs)
 
@@ -197,7 +197,7 @@ def schedule(n: int, snapshots: int) -> Iterator[tuple[str, int, int]]:
 
 
 def _stride(n: int, s: int) -> int:
-    """How far to advance, of n steps, before the next state is kept, with s states at hand."""
+    """How many of n steps to advance before the next state is kept, with s states available."""
     if s == 1:
         return n - 1
     r = 1
@@ -206,10 +206,10 @@ def _stride(n: int, s: int) -> int:
     return max(1, min(math.comb(s + r - 1, s), n - math.comb(s + r - 2, s - 1)))
 
 
-class _Loop:
+class _StateLoop:
     """Steps of a state, forwards and in reverse.
 
-    shaped: a state around numbers. flat: the numbers of a state. arguments: the parameters around their operands.
+    shaped: builds a state from its numbers. flat: the numbers of a state. arguments: the parameters from operands.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class _Loop:
         self.shaped, self.flat, self.arguments = shaped, flat, arguments
 
     def advance(self, state: Any, params: tuple[Any, ...], steps: int) -> Any:
-        """The state so many steps later."""
+        """The state after a number of steps."""
         step = self.step
         for _ in range(steps):
             state = step(state, *params)
@@ -242,9 +242,9 @@ class _Loop:
     def pull(self, state: list[float], params: list[float], cotangents: dict[int, float]) -> list[float]:
         """The cotangents of the first state and of the parameters, from those of the last state.
 
-        cotangents: by the numbers' places, in the order in which one long sweep would come upon them.
+        cotangents: by the numbers' indices, in the order in which a sweep over the whole loop would reach them.
         """
-        given = variables(params)  # the same for all steps: what they get is added up in the order of one long sweep
+        given = variables(params)  # the same for all steps: grads accumulate as in a sweep over the whole loop
         plain, recorded = self.arguments(params), self.arguments(given)
         states = [self.shaped(state)]
         for what, _, count in schedule(self.n, self.snapshots) if self.n else ():
@@ -256,19 +256,19 @@ class _Loop:
         return [*[cotangents.get(i, 0.0) for i in range(len(state))], *[x._grad for x in given]]
 
     def _one(self, state: list[float], params: tuple[Any, ...], cotangents: dict[int, float]) -> dict[int, float]:
-        """One step in reverse."""
+        """Reverse one step: the cotangents of its state from those of its result."""
         inputs = variables(state)
         outputs = self.flat(self.step(self.shaped(inputs), *params))
         terms = [outputs[i] * u for i, u in cotangents.items() if u and isinstance(outputs[i], Value)]
         if not terms:
             return {}
-        total = sum(terms[-2::-1], start=terms[-1])  # a sweep comes upon the last one added first
+        total = sum(terms[-2::-1], start=terms[-1])  # a reverse sweep reaches the term added last first
         total.backward()
         places = {x: i for i, x in enumerate(inputs)}
         return {places[x]: x._grad for x in reversed(topological_order(total)) if x in places}
 
-    def tangents(self, size: int, count: int) -> _Loop:
-        """The loop that carries along the derivatives of its state, of that size, by itself and by count parameters."""
+    def tangents(self, size: int, count: int) -> _StateLoop:
+        """The loop that also advances the derivatives of its state, of that size, by the first state and parameters."""
 
         def once(state: list[Any], params: list[Any]) -> list[Any]:
             return self.flat(self.step(self.shaped(state), *self.arguments(params)))
@@ -282,21 +282,21 @@ class _Loop:
                 carried += call.push([*state[size * (j + 1) : size * (j + 2)], *own], graph)
             return [*(call.outputs if graph else [x._data for x in call.outputs]), *carried]
 
-        return _Loop(self.title, step, list, list, lambda operands: (list(operands),), self.n, self.snapshots)
+        return _StateLoop(self.title, step, list, list, lambda operands: (list(operands),), self.n, self.snapshots)
 
 
 def _none(result: Any, args: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
     return []
 
 
-# --- nodes that are swept by recomputing --------------------------------------------------------------------------
+# --- nodes that reverse by recomputing ----------------------------------------------------------------------------
 
 
-def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]:
+def _recomputed(loop: _StateLoop, state: list[Any], params: list[Any]) -> list[Value]:
     """The last state as operations on the first one and the parameters.
 
-    One node gathers: each output leaves its adjoint there, and it pulls them back together. In all but reverse sweeps
-    on floats, the outputs are operations with the derivatives that the loop with tangents gives.
+    A reverse sweep on floats collects the adjoints of all outputs in one node, which then reverses the loop once. Any
+    other derivative takes the partials of the outputs from the loop extended by tangents.
     """
     size, operands = len(state), (*state, *params)
     data = [getattr(x, "_data", x) for x in operands]
@@ -312,7 +312,7 @@ def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]
         flat = through(carried, [*first, *units], given)[size:]
         return [flat[i::size] for i in range(size)]
 
-    rows = Rows(loop.title, loop.run, slopes, ([0.0] * size, [0.0] * len(params)))
+    rows = OutputOps(loop.title, loop.run, slopes, ([0.0] * size, [0.0] * len(params)), of_values=True)
     values = rows.evaluate(data)
     adjoints: dict[int, float] = {}
 
@@ -332,6 +332,20 @@ def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]
     def zeros(out: Any, *operands: Any) -> tuple[float, ...]:
         return (0.0,) * len(operands)
 
+    @functools.lru_cache(1)
+    def unrolled(operands: tuple[Any, ...]) -> _Call:
+        numbers = [getattr(x, "_data", x) for x in operands]
+
+        def once(state: list[Any], params: list[Any]) -> list[Any]:
+            return loop.flat(loop.advance(loop.shaped(state), loop.arguments(params), loop.n))
+
+        return _Call(loop.title, once, (numbers[:size], numbers[size:]), {})
+
+    def recorded(k: int, operands: tuple[Any, ...]) -> tuple[list[Value], list[Value], int]:
+        """The loop as operations on variables of its own: the last state, the variables, and which output it is."""
+        call = unrolled(operands[:-1])
+        return call.outputs, call.variables, k
+
     gathering = _node(0.0, ByHand.opaque(loop.title, lambda *operands: 0.0, zeros, gather), operands)
     outputs = []
     for k, op in enumerate(rows.ops):
@@ -342,7 +356,7 @@ def _recomputed(loop: _Loop, state: list[Any], params: list[Any]) -> list[Value]
         def forward(*operands: float, op: Any = op) -> float:
             return float(op.forward(*operands[:-1]))
 
-        hand = ByHand.opaque(op.name, forward, partials, functools.partial(leave, k))
+        hand = ByHand.opaque(op.name, forward, partials, functools.partial(leave, k), functools.partial(recorded, k))
         outputs.append(_node(values[k], hand, (*operands, gathering)))
     return outputs
 

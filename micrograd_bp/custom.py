@@ -1,4 +1,4 @@
-"""Functions whose derivative is written by hand: `custom_derivative`, for code that no walk can look into.
+"""Functions whose derivative is written by hand: `custom_derivative`, for code that cannot run on Values.
 
 >>> import math
 >>> from micrograd_bp import Value
@@ -71,7 +71,7 @@ def custom_derivative(function: Callable[..., Any], partials: Callable[..., Any]
 
 
 class CustomDerivative:
-    """What `custom_derivative` gives."""
+    """A function with a derivative of its own: the result of `custom_derivative`."""
 
     def __init__(self, function: Callable[..., Any], rule: Callable[..., Any] | None = None) -> None:
         for f in (function, rule or function):
@@ -115,8 +115,8 @@ class CustomDerivative:
             raise TypeError(f"{self.name} has no rule for its derivatives; give it one with @{self.name}.partials")
         return self._rows(args, leaves, kwargs)(operands)
 
-    def _rows(self, args: tuple[Any, ...], leaves: list[Any], kwargs: dict[str, Any]) -> Rows:
-        """The rows for arguments that are built like these, made once."""
+    def _rows(self, args: tuple[Any, ...], leaves: list[Any], kwargs: dict[str, Any]) -> OutputOps:
+        """The operations for arguments of this structure, made once."""
         others = [x for x in leaves if not _is_operand(x)]
         try:
             key = _build(args), tuple([(type(x), x) for x in others]), tuple(kwargs.items())
@@ -129,7 +129,7 @@ class CustomDerivative:
             found = self._known()[key] = self._made(args, kwargs)
         return found
 
-    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Rows:
+    def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OutputOps:
         def run(*args: Any) -> Any:
             return self.function(*args, **kwargs)
 
@@ -145,20 +145,21 @@ class CustomDerivative:
                 wanted += ", in the place of each output" if isinstance(result, trees.CONTAINERS) else ""
                 raise TypeError(f"{rule} gave {reprlib.repr(given)}: {error}; expected {wanted}") from None
 
-        return Rows(self.name, run, slopes, args)
+        return OutputOps(self.name, run, slopes, args)
 
 
-def _memory() -> Callable[[], dict[Any, Rows]]:
-    """A dict in a place where `jit`, which looks whether a function changes anything, does not look."""
-    kept: dict[Any, Rows] = {}
+def _memory() -> Callable[[], dict[Any, OutputOps]]:
+    """A dict for caching, kept out of the attributes that `jit` watches for side effects."""
+    kept: dict[Any, OutputOps] = {}
     return lambda: kept
 
 
-class Rows:
+class OutputOps:
     """A function of arguments that are built in one way as operations, one for each of its outputs.
 
     run: the function, of plain numbers. slopes: from its result and its arguments, floats or Values, to the
     derivatives of each output by all operands: the floats and Values among the arguments, and the entries of arrays.
+    of_values: whether slopes record graphs, and so run on floats and Values alone, not on power series.
     """
 
     def __init__(
@@ -167,8 +168,9 @@ class Rows:
         run: Callable[..., Any],
         slopes: Callable[[Any, tuple[Any, ...]], Sequence[Sequence[Any]]],
         args: tuple[Any, ...],
+        of_values: bool = False,
     ) -> None:
-        self.name, self.run, self.slopes = name, run, slopes
+        self.name, self.run, self.slopes, self.of_values = name, run, slopes, of_values
         leaves = trees.leaves(args)
         self.leaves: list[Any] = [_plain(x) if _is_operand(x) else x for x in leaves]
         self.outline = trees.outline(args)
@@ -183,7 +185,7 @@ class Rows:
         return self.build([op(*operands) for op in self.ops])
 
     def arguments(self, operands: Sequence[Any]) -> tuple[Any, ...]:
-        """The function's arguments around these operands."""
+        """The function's arguments, rebuilt from these operands."""
         rest, leaves = iter(operands), []
         for leaf in self.leaves:
             if not _is_operand(leaf):
@@ -196,7 +198,7 @@ class Rows:
         return arguments
 
     def evaluate(self, operands: Sequence[Any]) -> list[float]:
-        """The outputs for these numbers; all operations ask for them in turn, and the function is called once."""
+        """The outputs for these numbers, cached: each output is an operation, but the function is called once."""
         bits = array("d", operands).tobytes()
         known, values = self._last
         if known != bits or not self.ops:
@@ -220,6 +222,7 @@ class Rows:
         def partials(out: Any, *operands: Any) -> tuple[Any, ...]:
             return self.partials(k, out, operands)
 
+        vars(partials)["of_values"] = self.of_values
         return Op(name, name, lambda *operands: self.evaluate(operands)[k], partials)
 
     def partials(self, k: int, out: Any, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -269,7 +272,7 @@ def _leaves(arg: Any, part: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _pairs(tree: Any, other: Any) -> list[tuple[Any, Any]]:
-    """What two containers that are built alike hold, by pairs."""
+    """The children of two containers of the same structure, in pairs."""
     if not isinstance(other, trees.CONTAINERS) or set(trees.keys(other)) != set(trees.keys(tree)):
         raise ValueError(f"{reprlib.repr(other)} is not built like {reprlib.repr(tree)}")
     others = dict(zip(trees.keys(other), trees.children_of(other)))
@@ -277,22 +280,22 @@ def _pairs(tree: Any, other: Any) -> list[tuple[Any, Any]]:
 
 
 def _recorded(x: Any) -> bool:
-    """Whether it takes part in operations as a Value does."""
+    """Whether operations record it: a Value, or what stands for one during recording."""
     return hasattr(type(x), "_record")
 
 
 def _is_operand(leaf: Any) -> bool:
-    """Whether it is differentiated by: a float (NumPy's too), a Value, an array of these."""
+    """Whether derivatives are taken by it: a float (NumPy's too), a Value, or an array of these."""
     return _recorded(leaf) or isinstance(leaf, float) or (trees.is_array(leaf) and leaf.dtype.kind in "fO")
 
 
 def _plain(leaf: Any) -> Any:
-    """A leaf that is built like this one and holds no Value."""
+    """The leaf with floats in place of Values."""
     return trees.array([0.0] * leaf.size, leaf.shape) if trees.is_array(leaf) else 0.0
 
 
 def _operands(leaf: Any) -> list[Any]:
-    """The numbers of a leaf that are differentiated by."""
+    """The numbers of a leaf by which derivatives are taken."""
     return trees.elements(leaf) if _is_operand(leaf) else []
 
 
@@ -302,7 +305,7 @@ def operands_of(leaves: list[Any]) -> list[Any]:
 
 
 def _build(tree: Any) -> Any:
-    """How a tree is built, hashable."""
+    """The structure of a tree without its numbers, as a hashable object."""
     if isinstance(tree, trees.CONTAINERS):
         return type(tree), tuple([(key, _build(x)) for key, x in zip(trees.keys(tree), trees.children_of(tree))])
     return ("array", *trees.shape(tree)) if trees.is_array(tree) else _is_operand(tree)

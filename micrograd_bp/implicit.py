@@ -1,6 +1,6 @@
 """Solutions as functions of the parameters of their equations: `root`, `fixed_point`, `argmin`.
 
-The solver runs on plain numbers and is never looked into. Where f(x, p) = 0, the implicit function theorem has
+The solver runs on plain numbers and is not differentiated. Where f(x, p) = 0, the implicit function theorem gives
 
     dx/dp = -(df/dx)**-1 df/dp,
 
@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
-from micrograd_bp.custom import Rows, operands_of
+from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
 from micrograd_bp.transforms import _Call, _name, grad, numbers_only
 from micrograd_bp.value import Value
@@ -140,7 +140,7 @@ def _solution(
     shaped = trees.taken_apart(x0)[2]
 
     def flat(numbers: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
-        """The equations' left sides, a list, for lists of numbers."""
+        """The equations' left-hand sides, as a flat list, from flat lists of unknowns and parameters."""
         sides = trees.entries(equations(shaped(iter(numbers)), *rows.arguments(operands)))
         if len(sides) != len(entries):
             raise ValueError(f"{title}: {len(sides)} equations for {len(entries)} unknowns")
@@ -163,7 +163,7 @@ def _solution(
         def whole(x: Sequence[float]) -> Any:
             return trees.entries(f(shaped(iter([float(a) for a in x])), *params))[0]
 
-        residual(start)  # errors of the function's own come before SciPy's
+        residual(start)  # errors of the user's function are raised before SciPy's
         return shaped(iter(_polished(title, residual, slopes, search(title, residual, slopes, whole, start))))
 
     def derivatives(x: Any, params: tuple[Any, ...]) -> Sequence[Sequence[Any]]:
@@ -173,7 +173,7 @@ def _solution(
         matrix = call.rows()
         return _solved(title, [row[:n] for row in matrix], [[-b for b in row[n:]] for row in matrix])
 
-    rows = Rows(kind, run, derivatives, params)
+    rows = OutputOps(kind, run, derivatives, params, of_values=True)
     operands = operands_of(trees.leaves(params))
     if _values(operands):
         return rows(operands)
@@ -186,19 +186,19 @@ def _values(entries: Sequence[Any]) -> bool:
 
 
 def _found(title: str, residual: Function, slopes: Function, whole: Function, start: list[float]) -> list[float]:
-    """A root by SciPy."""
+    """A root found by SciPy."""
     found = _scipy(title).root(residual, start, jac=slopes)
     return [float(x) for x in found.x]
 
 
 def _least(title: str, residual: Function, slopes: Function, whole: Function, start: list[float]) -> list[float]:
-    """A minimum by SciPy."""
+    """A minimum found by SciPy."""
     found = _scipy(title).minimize(whole, start, jac=residual)
     return [float(x) for x in found.x]
 
 
 def _polished(title: str, residual: Function, slopes: Function, x: list[float]) -> list[float]:
-    """The solution after some steps of Newton's method, as long as they bring it nearer."""
+    """The solution after further steps of Newton's method, as long as they reduce the residual."""
     here = residual(x)
     error = math.hypot(*here)
     for _ in range(POLISH):

@@ -13,23 +13,32 @@ True
 
 from __future__ import annotations
 
-import functools
 import importlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 from micrograd_bp._engine import files
-from micrograd_bp.ops import number
+from micrograd_bp._engine.schedules import checked, cosine_decay, exponential_decay, linear_decay, step_decay, whole
 from micrograd_bp.value import Value
 
 Rate: TypeAlias = float | Callable[[int], float]  # or a schedule: number of updates made so far -> learning rate
 
-# The least value of a hyperparameter, and the value that it stays under.
-_BOUNDS = {
-    "lr": (0.0, math.inf), "momentum": (0.0, math.inf), "dampening": (-math.inf, math.inf), "eps": (0.0, math.inf),
-    "weight_decay": (0.0, math.inf), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "alpha": (0.0, 1.0),
-}  # fmt: skip
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "Rate",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "cosine_decay",
+    "exponential_decay",
+    "lbfgs",
+    "linear_decay",
+    "step_decay",
+]
 
 
 class Optimizer:
@@ -75,9 +84,9 @@ class Optimizer:
             raise ValueError(f"{name} has no parameters to update (those of a frozen model are plain floats)")
         if len({id(parameter) for parameter in self.parameters}) < len(self.parameters):
             raise ValueError(f"{name}: a parameter is listed twice, and would be updated twice")
-        self.lr = lr if callable(lr) else _checked("lr", lr)
+        self.lr = lr if callable(lr) else checked("lr", lr)
         for hyperparameter, value in hyperparameters.items():
-            setattr(self, hyperparameter, _checked(hyperparameter, value))
+            setattr(self, hyperparameter, checked(hyperparameter, value))
         self.steps = 0
         self.memory = {memory: [0.0] * len(self.parameters) for memory in self._memories}
 
@@ -163,8 +172,8 @@ class Optimizer:
             for name, numbers in state["memory"].items()
         }
         steps = files.natural(state["steps"], f"{place}: steps")
-        settings: dict[str, Any] = {name: _checked(name, state[name]) for name in self._hyperparameters}
-        settings["lr"] = self.lr if state["lr"] is None else _checked("lr", state["lr"])
+        settings: dict[str, Any] = {name: checked(name, state[name]) for name in self._hyperparameters}
+        settings["lr"] = self.lr if state["lr"] is None else checked("lr", state["lr"])
         vars(self).update(settings, steps=steps, memory=memory)
 
     def __repr__(self) -> str:
@@ -410,18 +419,6 @@ def _decayed(parameter: Value, decay: float) -> float:
     return parameter.grad + decay * parameter.data if decay else parameter.grad
 
 
-def _checked(name: str, value: Any) -> Any:
-    """A hyperparameter within its bounds, or a switch."""
-    if name in ("nesterov", "centered"):
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} is True or False, not {value!r}")
-        return value
-    low, high = _BOUNDS[name]
-    if not low <= number(value, name) < high:
-        raise ValueError(f"{name} is {value!r}; it is at least {low} and less than {high}")
-    return number(value, name)
-
-
 # --- all rows at once -------------------------------------------------------------------------------------------------
 
 
@@ -466,8 +463,8 @@ def lbfgs(
     """
     optimizer = SGD(parameters, lr=0.0)  # which checks them
     leaves = optimizer.parameters
-    _whole("steps", steps)
-    _whole("memory", memory)
+    whole("steps", steps)
+    whole("memory", memory)
     try:
         minimize = importlib.import_module("scipy.optimize").minimize
     except ImportError as error:
@@ -506,136 +503,6 @@ def lbfgs(
     put(result.x)
     optimizer.zero_grad()
     return history
-
-
-# --- schedules: functions from the number of updates made so far to a learning rate -----------------------------------
-
-
-def step_decay(lr: float, every: int, factor: float = 0.1) -> Callable[[int], float]:
-    """The schedule lr * factor^(step // every).
-
-    Args:
-        lr: The learning rate of the first update.
-        every: After how many updates the rate changes, 1 or more.
-        factor: What the rate is multiplied by.
-
-    Returns:
-        A function from the number of updates made so far to a learning rate.
-
-    Raises:
-        ValueError: lr is negative or not finite, or every no whole number from 1 on.
-
-    Example:
-        >>> schedule = step_decay(1.0, every=10, factor=0.5)
-        >>> schedule(9), schedule(10), schedule(25)
-        (1.0, 0.5, 0.25)
-    """
-    return functools.partial(_step_decay, _checked("lr", lr), _whole("every", every), factor)
-
-
-def exponential_decay(lr: float, factor: float) -> Callable[[int], float]:
-    """The schedule lr * factor^step.
-
-    Args:
-        lr: The learning rate of the first update.
-        factor: What the rate is multiplied by at each update.
-
-    Returns:
-        A function from the number of updates made so far to a learning rate.
-
-    Raises:
-        ValueError: lr is negative or not finite.
-
-    Example:
-        >>> exponential_decay(1.0, 0.5)(3)
-        0.125
-    """
-    return functools.partial(_step_decay, _checked("lr", lr), 1, factor)
-
-
-def linear_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
-    """The schedule that goes in a straight line from lr to `end` in so many steps, and stays there.
-
-    Args:
-        lr: The largest learning rate, after the warm-up.
-        steps: How many updates it takes to come to the end, the warm-up among them.
-        end: The last learning rate.
-        warmup: How many updates come first in which the rate rises from lr / warmup to lr, fewer than steps.
-
-    Returns:
-        A function from the number of updates made so far to a learning rate.
-
-    Raises:
-        ValueError: A rate is negative or not finite, or steps or warmup is no such whole number.
-
-    Source:
-        Goyal et al., Accurate, large minibatch SGD, 2017 (the warm-up).
-
-    Example:
-        >>> schedule = linear_decay(1.0, steps=10, end=0.5)
-        >>> schedule(0), schedule(5), schedule(1000)
-        (1.0, 0.75, 0.5)
-    """
-    return _decay(_line, lr, steps, end, warmup)
-
-
-def cosine_decay(lr: float, steps: int, end: float = 0.0, warmup: int = 0) -> Callable[[int], float]:
-    """The schedule that goes along half a wave from lr to `end` in so many steps, and stays there.
-
-    Args:
-        lr: As for `linear_decay`.
-        steps: As for `linear_decay`.
-        end: As for `linear_decay`.
-        warmup: As for `linear_decay`.
-
-    Returns:
-        A function from the number of updates made so far to a learning rate.
-
-    Raises:
-        ValueError: As for `linear_decay`.
-
-    Source:
-        Loshchilov and Hutter, SGDR, 2017, equation 5; Goyal et al., 2017 (the warm-up).
-
-    Example:
-        >>> schedule = cosine_decay(1.0, steps=14, warmup=4)
-        >>> schedule(0), schedule(3), schedule(9), schedule(14)
-        (0.25, 1.0, 0.5, 0.0)
-    """
-    return _decay(_half_wave, lr, steps, end, warmup)
-
-
-def _decay(shape: Callable[[float], float], lr: float, steps: int, end: float, warmup: int) -> Callable[[int], float]:
-    if _whole("warmup", warmup, 0) >= _whole("steps", steps):
-        raise ValueError(f"warmup ({warmup}) is a part of the steps ({steps})")
-    return functools.partial(_warmed, shape, _checked("lr", lr), _checked("lr", end), warmup, steps)
-
-
-# At the top of the module, so that a schedule can be pickled.
-
-
-def _step_decay(lr: float, every: int, factor: float, step: int) -> float:
-    return lr * factor ** (step // every)
-
-
-def _warmed(shape: Callable[[float], float], lr: float, end: float, warmup: int, steps: int, step: int) -> float:
-    if step < warmup:
-        return lr * (step + 1) / warmup
-    return end + (lr - end) * shape(min((step - warmup) / (steps - warmup), 1.0))
-
-
-def _line(part: float) -> float:
-    return 1.0 - part
-
-
-def _half_wave(part: float) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * part))
-
-
-def _whole(name: str, x: int, least: int = 1) -> int:
-    if not isinstance(x, int) or x < least:
-        raise ValueError(f"{name} is a whole number, {least} or more, not {x!r}")
-    return x
 
 
 # --- clipping: between backward() and step() ------------------------------------------------------------------------

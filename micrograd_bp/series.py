@@ -23,9 +23,10 @@ from typing import Any, TypeAlias
 from micrograd_bp import ops
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.operators import give_operators
+from micrograd_bp._engine.sweeps import ordered
 from micrograd_bp.ops import Op
 from micrograd_bp.testing import Precise, arithmetic
-from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
+from micrograd_bp.transforms import _Call, _finished, _holds_value, _name, recording
 from micrograd_bp.value import Value
 
 Number: TypeAlias = Any  # a float; or a Value, where the coefficients are to be differentiated
@@ -83,21 +84,18 @@ def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int |
     walk = _Walk(graph, digits)
     for node, *rest in zip(call.variables, *steps, strict=True):
         walk.known[node] = Series(walk, None, (), [walk.number(node), *rest])
-    tape = call.tape(graph=False)
-    for node, operands, _ in tape:
-        args = tuple([walk.of(x) if isinstance(x, Value) else x for x in operands])
-        walk.known[node] = Series(walk, node.op, args, [] if digits else [walk.number(node)])
+    steps_taken = walk.follow(call.outputs, call.variables, given=not digits)
     with walk.arithmetic():
-        for k in range(order + 1):  # operands before results, so that none has to be found by recursion
-            for node, _, _ in tape:
-                walk.known[node].at(k)
+        for k in range(order + 1):  # operands before results, so that the recursion stays shallow
+            for series in steps_taken:
+                series.at(k)
         outputs = [walk.of(y) for y in call.outputs]
         numbers = [[walk.rounded(y.at(k)) for y in outputs] for k in range(order + 1)]
     return [trees.shaped(call.result, _finished(row, graph)) for row in numbers]
 
 
 class _Walk:
-    """The series of one call: of the graph's nodes, and of what the rules make of them, each made once."""
+    """The series of one call, each made once: those of the graph's nodes and those that their rules compute."""
 
     def __init__(self, graph: bool, digits: int | None) -> None:
         self.graph, self.digits = graph, digits
@@ -110,20 +108,45 @@ class _Walk:
         return node if self.graph else node._data
 
     def arithmetic(self) -> Any:
-        """While it lasts, numbers have so many digits."""
+        """A context in which numbers have the wanted number of digits."""
         return arithmetic().workdps(self.digits) if self.digits else contextlib.nullcontext()
 
     def rounded(self, x: Number) -> Number:
         return float(x.number) if isinstance(x, Precise) else x
 
     def of(self, node: Value) -> Series:
-        """The series of a node; of one that does not depend on the variables, a constant."""
+        """The series of a node; a constant if the node does not depend on the variables."""
         if node not in self.known:
             self.known[node] = Series(self, None, (), [self.number(node)])
         return self.known[node]
 
+    def given(self, x: Any) -> Series:
+        """The series of an operand; of a number, a constant."""
+        return x if isinstance(x, Series) else Series(self, None, (), [Precise(x) if self.digits else x])
+
+    def follow(self, outputs: list[Value], inputs: list[Value], given: bool) -> list[Series]:
+        """The series of what the outputs are made of, operands first, from those of the inputs.
+
+        given: the nodes are their 0th coefficients.
+        """
+        found: list[Series] = []
+        for node in ordered(outputs, inputs):
+            if node in self.known or node.op is None:
+                continue
+            args = tuple([self.of(x) if isinstance(x, Value) else x for x in node.operands])
+            recorded = getattr(node.op, "recorded", None)
+            if recorded is None:
+                self.known[node] = Series(self, node.op, args, [self.number(node)] if given else [])
+                found.append(self.known[node])
+            else:  # `checkpoint` and `remat`: what they stand for
+                results, inputs, k = recorded(node.operands)
+                self.known.update({x: self.given(y) for x, y in zip(inputs, args)})
+                found += self.follow(results, inputs, given=False)
+                self.known[node] = self.of(results[k])
+        return found
+
     def made(self, op: Op, args: tuple[Any, ...]) -> Series:
-        """The series of a row on these arguments."""
+        """The series of an op applied to these arguments."""
         key = op, *[id(x) if isinstance(x, Series) else repr(x) for x in args]
         if key not in self.known:
             self.known[key] = Series(self, op, args, [])
@@ -133,11 +156,12 @@ class _Walk:
 class Series:
     """A power series whose coefficients are computed when they are first asked for; a rule can be run on it."""
 
-    __slots__ = ("args", "coefficients", "op", "rule", "walk")
+    __slots__ = ("args", "coefficients", "op", "rule", "rule_steps", "walk")
 
     def __init__(self, walk: _Walk, op: Op | None, args: tuple[Any, ...], coefficients: list[Number]) -> None:
         self.walk, self.op, self.args, self.coefficients = walk, op, args, coefficients
         self.rule: list[tuple[Any, Any]] | None = None  # (argument, partial) for each argument that is a series
+        self.rule_steps: list[Series] = []  # what the partials are made of, where their rule was run on Values
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Series:
@@ -152,11 +176,16 @@ class Series:
         return found[k]
 
     def _next(self, k: int) -> Number:
-        """Coefficient k, all before it being known."""
+        """Coefficient k, after all earlier ones have been computed."""
         if self.op is None:
             return 0.0
         if k == 0:
-            return self.op(*[_at(x, 0) for x in self.args])
+            try:
+                return self.op(*[_at(x, 0) for x in self.args])
+            except TypeError as error:
+                if not self.walk.digits:
+                    raise
+                raise TypeError(f"taylor: {self.op.name} is a function of floats; leave digits out") from error
         by_hand = RECURRENCES.get(self.op)
         return self.by_rule(self.op, k) if by_hand is None else by_hand(self, k, *self.args)
 
@@ -164,8 +193,11 @@ class Series:
         """Coefficient k from the partials."""
         if self.rule is None:
             rule: Callable[..., tuple[Any, ...]] = RULES.get(op, op.partials)
-            partials = rule(self, *self.args)
+            opaque = getattr(op.rule, "of_values", False)
+            partials = self._through_values(op) if opaque else rule(self, *self.args)
             self.rule = [(x, p) for x, p in zip(self.args, partials, strict=True) if isinstance(x, Series)]
+        for series in self.rule_steps:
+            series.at(k - 1)
         total: Number = 0.0
         for x, p in self.rule:
             if isinstance(p, Series):
@@ -175,9 +207,22 @@ class Series:
                 total = total + _product(x.at(k), p)
         return total
 
+    def _through_values(self, op: Op) -> tuple[Any, ...]:
+        """The partials by a rule that only runs on Values, as the implicit function theorem: what it records is run."""
+        args = [Value(x._data if isinstance(x, Series) else x) for x in self.args]
+        out = Value(self._data)
+        with recording(args):
+            partials = op.partials(out, *args)
+        walk = self.walk
+        walk.known[out] = self
+        walk.known.update({x: walk.given(y) for x, y in zip(args, self.args)})
+        graphs = [p for p in partials if isinstance(p, Value)]
+        self.rule_steps = walk.follow(graphs, [out, *args], given=False)
+        return tuple([walk.of(p) if isinstance(p, Value) else p for p in partials])
+
     @property
     def _data(self) -> float:
-        """The number itself, for functions that no rule can be run on."""
+        """The 0th coefficient as a float, for code that reads a Value's data."""
         first: Any = self.at(0)
         return float(first.number) if isinstance(first, Precise) else float(getattr(first, "_data", first))
 
@@ -209,14 +254,14 @@ def _sum(terms: list[Number]) -> Number:
 
 
 def _times(out: Series, k: int, x: Any, y: Any) -> Number:
-    """Of a product (Cauchy)."""
+    """Coefficient k of a product (Cauchy's rule)."""
     if not isinstance(x, Series) or not isinstance(y, Series):
         return _product(_at(x, k), y) if isinstance(x, Series) else _product(x, _at(y, k))
     return _sum([_product(x.at(j), y.at(k - j)) for j in range(k + 1)])
 
 
 def _over(out: Series, k: int, x: Any, y: Any) -> Number:
-    """Of a quotient, from out * y = x."""
+    """Coefficient k of a quotient, from out * y = x."""
     rest = _at(x, k)
     if isinstance(y, Series):
         rest = rest - _sum([_product(y.at(j), out.at(k - j)) for j in range(1, k + 1)])
@@ -224,12 +269,12 @@ def _over(out: Series, k: int, x: Any, y: Any) -> Number:
 
 
 def _chosen(out: Series, k: int, c: Any, x: Any, y: Any) -> Number:
-    """Of a choice: the chosen one's."""
+    """Coefficient k of `where`: that of the chosen argument."""
     return _at(x if _at(c, 0) else y, k)
 
 
 def _raised(out: Series, k: int, x: Any, y: Any) -> Number:
-    """Of a power: of products where the exponent is a small whole number."""
+    """Coefficient k of a power; by repeated products if the exponent is a small whole number."""
     if type(y) is float and y % 1.0 == 0.0 and abs(y) <= PRODUCTS:
         return _at(_products(x, int(y)), k)
     return out.by_rule(ops.pow, k)

@@ -1,6 +1,6 @@
 """Sparse Jacobians and Hessians, read off the graph: what `jacobian` and `hessian` give with sparse=True.
 
-A graph of scalars knows its own pattern, so no colouring is needed: only entries that a path leads to are ever touched.
+The graph of scalars gives the sparsity pattern, so no colouring is needed: only entries with a path are computed.
 A Jacobian is accumulated row by row along the graph, in the cheaper direction. A Hessian comes from one reverse sweep
 that pushes edges (Gower and Mello, A new framework for the computation of Hessians, Optimization Methods and Software
 27, 2012, algorithm 5): W holds the second derivatives by the nodes that are live; a node that is swept passes its row
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, TypeAlias
 
+from micrograd_bp import ops
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.sweeps import Number, Step, product
 from micrograd_bp.ops import Op
@@ -26,7 +27,7 @@ Curvature: TypeAlias = tuple[int, int, Number]  # the second derivative of a nod
 
 
 class Entries(NamedTuple):
-    """A sparse matrix by rows, as `scipy.sparse.csr_array` has it; what stands for one where its numbers are Values."""
+    """A sparse matrix in the CSR format of `scipy.sparse.csr_array`; it may hold Values, which a csr_array cannot."""
 
     data: Any
     indices: Any  # the columns of the numbers
@@ -34,14 +35,15 @@ class Entries(NamedTuple):
     shape: tuple[int, int]
 
     def array(self) -> Any:
-        """The `scipy.sparse.csr_array` of these numbers, where they are floats; otherwise these entries."""
+        """The `scipy.sparse.csr_array` of entries that are floats; entries that are Values are returned as they are."""
         if self.data.dtype.hasobject:
             return self
-        return _needs("scipy.sparse").csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+        parts = self.data, self.indices.copy(), self.indptr.copy()  # the next call's pattern, where it is compiled
+        return _needs("scipy.sparse").csr_array(parts, shape=self.shape)
 
 
 def entries(rows: Sequence[Row], width: int) -> Entries:
-    """A matrix of so many columns by its rows."""
+    """The matrix with these rows and this number of columns."""
     numpy = _needs("numpy")
     columns = [sorted(row) for row in rows]
     numbers = [row[j] for row, found in zip(rows, columns) for j in found]
@@ -85,7 +87,7 @@ def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
 
 
 def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[Row]:
-    """The same by a reverse sweep for each output, over what it is made of and nothing else."""
+    """The same by a reverse sweep for each output, over the nodes that it depends on and no others."""
     places = {node: k for k, (node, _, _) in enumerate(tape)}
     columns = {x: j for j, x in enumerate(inputs)}
     rows = []
@@ -188,24 +190,28 @@ def _curvature(op: Op, constants: tuple[float | None, ...]) -> Callable[[list[An
             found += [(i, j, x) for j, x in zip(where, second) if x.op is not None or x.data != 0.0]
     if not found:
         return None
-    places = {x: k for k, x in enumerate(inputs)}
-    constant: list[float] = []
+    places: dict[Value, Any] = {
+        x: (k,) for k, x in enumerate(inputs)
+    }  # (place among the values,), or the number itself
     steps: list[tuple[Op, list[Any]]] = []
-    order = list(dict.fromkeys(node for _, _, x in found for node in topological_order(x)))
-    for node in order:
-        if node.op is None and node not in places:
-            places[node] = len(places)
-            constant.append(node.data)
-    for node in order:
-        if node.op is not None:
-            places[node] = len(places)
-            steps.append((node.op, [(places[x],) if isinstance(x, Value) else x for x in node.operands]))
+    for node in dict.fromkeys(node for _, _, x in found for node in topological_order(x)):
+        operands = [places[x] if isinstance(x, Value) else x for x in node.operands]
+        if node in places:
+            continue
+        if not any(type(x) is tuple for x in operands):
+            places[node] = node._data
+        elif node.op in (ops.pow, ops.ieee_pow) and operands[1] in (0.0, 1.0):
+            places[node] = operands[0] if operands[1] else 1.0
+        else:
+            assert node.op is not None
+            places[node] = (len(inputs) + len(steps),)
+            steps.append((node.op, operands))
     results = [(i, j, places[x]) for i, j, x in found]
 
     def run(given: list[Any]) -> list[Curvature]:
-        values = [*given, *constant]
+        values = [*given]
         for op, operands in steps:
             values.append(op(*[values[x[0]] if type(x) is tuple else x for x in operands]))
-        return [(i, j, values[k]) for i, j, k in results]
+        return [(i, j, values[x[0]] if type(x) is tuple else x) for i, j, x in results]
 
     return run

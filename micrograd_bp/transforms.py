@@ -99,7 +99,7 @@ def value_and_grad(f: Callable[P, R], argnums: Argnums = 0, has_aux: bool = Fals
         value, slopes = call.value_and_gradient()
         return ((value, call.auxiliary()), slopes) if has_aux else (value, slopes)
 
-    return _transform("value_and_grad", f, argnums, derive, has_aux=has_aux)
+    return _transform("value_and_grad", f, argnums, derive, has_aux=has_aux, scalar=True)
 
 
 def jacobian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) -> Callable[P, Any]:
@@ -562,6 +562,12 @@ class _Call:
         derivatives = self.pull([1.0], True) if self.graph else slopes(output, self.variables)
         return self.rebuild(iter(derivatives))
 
+    def deferred(self) -> tuple[Value, list[Value], list[Value]]:
+        """The output, the variables, and leaves in place of the derivatives by them, of which no graph is made."""
+        found = variables(slopes(self.output, self.variables))
+        self.pull = lambda cotangents, graph: found  # type: ignore[method-assign]
+        return self.output, self.variables, found
+
     def rows(self) -> list[list[Number]]:
         """The derivatives of every output by all variables."""
         m, n = len(self.outputs), len(self.variables)
@@ -694,7 +700,7 @@ def _gradient(transform: str, f: Function, argnums: Argnums | None, has_aux: boo
         slopes = call.gradient()
         return (slopes, call.auxiliary()) if has_aux else slopes
 
-    return _transform(transform, f, argnums, derive, has_aux=has_aux)
+    return _transform(transform, f, argnums, derive, has_aux=has_aux, scalar=True)
 
 
 def _sparse(transform: str, f: Function, argnums: Argnums, derive: Callable[[_Call], Entries]) -> Function:
@@ -716,8 +722,12 @@ def _transform(
     derive: Callable[[_Call], Any],
     recorded: Function | None = None,
     has_aux: bool = False,
+    scalar: bool = False,
 ) -> Function:
-    """The function that records a call of f (or of `recorded`), and returns `derive` of the recording."""
+    """The function that records a call of f (or of `recorded`), and returns `derive` of the recording.
+
+    scalar: it takes the gradient of one number, once, which a compiler may do by itself: in two parts.
+    """
     name = _name(f)
     title = f"{transform}({name})"
 
@@ -726,6 +736,9 @@ def _transform(
 
     functools.update_wrapper(derivative, f, _KEPT, ())
     vars(derivative)["is_derivative"] = True  # it gives numbers for numbers
+    if scalar:
+        called = lambda args, kwargs: _Call(title, recorded or f, args, kwargs, argnums, has_aux)  # noqa: E731
+        vars(derivative)["parts"] = called, derive
     derivative.__name__ = derivative.__qualname__ = title
     derivative.__doc__ = f"{title}, by argument {argnums}; arguments as for {name}.\n\n{f.__doc__ or ''}"
     return derivative

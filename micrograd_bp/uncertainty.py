@@ -25,12 +25,12 @@ from micrograd_bp.ops import Op, chain
 from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
 from micrograd_bp.value import Value
 
-# The error of a row's value in units in the last place, as the tests of the table have it: 4.0 but for these two of the
-# standard library's; for some rows units of max(|value|, 1).
+# The error of an op's value in units in the last place, as the tests of the table bound it: 4.0, except for these two
+# functions of the standard library; for the ops of UNITS_OF_ONE in units of max(|value|, 1).
 UNITS = {"gamma": 10.0, "lgamma": 30.0}
 UNITS_OF_ONE = {"gelu", "lgamma", "logaddexp", "silu"}
-TYPICAL = 12.0**-0.5  # that of a number rounded once, as a standard deviation
-CANCELS = 3.0  # digits that a step loses, from which on it is named
+TYPICAL = 12.0**-0.5  # the standard deviation of one rounding, in units in the last place
+CANCELS = 3.0  # a step that loses at least so many digits is listed as a cancellation
 SLACK = 1.0 + 2.0**-20  # for the rounding of the bound itself, and for what is not linear in errors so small
 
 
@@ -38,7 +38,7 @@ SLACK = 1.0 + 2.0**-20  # for the rounding of the bound itself, and for what is 
 
 
 class Contribution(NamedTuple):
-    """What the rounding of one node may do to the output."""
+    """How much the rounding of one node can change the output."""
 
     node: Value
     name: str  # v7
@@ -90,14 +90,17 @@ def rounding_error(output: Value) -> RoundingError:
     """What rounding has done to a number, at most and probably, and which operations did it.
 
     The numbers in the leaves are taken as exact. An operation that can be repeated on fractions (+, -, *, /, whole
-    powers, rows of one's own made of these) is, so that its rounding error is known; any other is taken to be right
-    to 4 units in the last place, as the tests of the table hold its rows to be. `bound` sums |adjoint * error| over
+    powers, a user's ops made of these) is, so that its rounding error is known; any other is assumed to be right to 4
+    units in the last place, the bound that the tests of the table hold ops to. `bound` sums |adjoint * error| over
     the nodes (Iri, Simultaneous computation of functions, partial derivatives and estimates of rounding errors, 1984);
     `estimate` sums what is known with its sign (Langlois, Automatic linear correction of rounding errors, 2001) and
     adds the others as independent. A jump (floor, a comparison) that is crossed by an error is not first order.
 
     Args:
         output: The number in question, a Value.
+
+    Raises:
+        ValueError: The output depends on a result of `checkpoint` or `remat`, whose operations are not recorded.
 
     Returns:
         A table that prints itself, the largest contributions first, with `.bound`, `.estimate`, `.digits`, `.rows` and
@@ -115,6 +118,12 @@ def rounding_error(output: Value) -> RoundingError:
     """
     check_value(output, "rounding_error")
     listing = Listing(output)
+    for node in listing.interior:
+        if getattr(node.op, "recorded", None) is not None:
+            name = node.op.name if node.op is not None else ""
+            raise ValueError(
+                f"rounding_error: how {name} rounds is not recorded; call its function without checkpoint or remat"
+            )
     slopes = adjoints(output, listing.nodes)
     local = {node: _local_error(node, node.op) for node in listing.interior if node.op is not None}
     bounds = {node: abs(chain(slopes[node], size)) for node, (_, size) in local.items()}
@@ -134,7 +143,7 @@ def rounding_error(output: Value) -> RoundingError:
 
 
 def _local_error(node: Value, op: Op) -> tuple[float | None, float]:
-    """The error of a node's own rounding, if it can be known; and a bound of it."""
+    """The rounding error of a node's own operation (None if unknown), and a bound of its size."""
     numbers = [x.data if isinstance(x, Value) else x for x in node.operands]
     out = node.data
     if op.smooth and all(map(math.isfinite, (out, *numbers))):
@@ -168,7 +177,7 @@ def _lost_digits(listing: Listing, local: dict[Value, float]) -> dict[Value, tup
     return found
 
 
-# --- what drives a result -----------------------------------------------------------------------------------------
+# --- sensitivities ------------------------------------------------------------------------------------------------
 
 
 class Sensitivity(NamedTuple):
@@ -197,7 +206,7 @@ class Sensitivities(list[Sensitivity]):
 
 
 def sensitivities(output: Value) -> Sensitivities:
-    """What drives a result: the leaves of its graph by elasticity, x / y * dy/dx, the largest first.
+    """The influence of each leaf on a result: the leaves by elasticity, x / y * dy/dx, the largest first.
 
     An elasticity of -2 means that the output falls by two per cent where the leaf grows by one. Where the output is 0
     it is infinite, or nan for a leaf that does not matter. No grad is read or changed.

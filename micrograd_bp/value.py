@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
+from micrograd_bp._engine.flattening import flat, listening, marked
 from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
@@ -26,6 +27,7 @@ from micrograd_bp._engine.operators import (
     give_methods,
     micrograd_arguments,
     operators,
+    partials_at_reading,
     sign_operator,
 )
 from micrograd_bp._engine.signatures import Arithmetic
@@ -45,8 +47,8 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 
 # fmt: off
 __all__ = [
-    "Value", "add_to_grads", "all_leaves", "engine_name", "gradients", "pushed",
-    "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
+    "Value", "add_to_grads", "all_leaves", "engine_name", "flat", "gradients", "listening",
+    "marked", "pushed", "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
 ]
 # fmt: on
 
@@ -111,8 +113,12 @@ class Value(Arithmetic):
 
     @property
     def partials(self) -> tuple[float, ...]:
-        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it."""
-        return self._partials
+        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it.
+
+        Of `checkpoint` and `remat` they are computed when they are read. They are nan where the derivative is known to
+        a `_backward` of the node's own alone.
+        """
+        return partials_at_reading(self) if type(self.op) is ByHand else self._partials
 
     @property
     def label(self) -> str:

@@ -1,1 +1,1 @@
-"""What the table and the node need use: operators, special functions, trees, files, the accelerator."""
+"""Behind the table and the node: operators, sweeps, special functions, trees, files, the accelerated engine."""

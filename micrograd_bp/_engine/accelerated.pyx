@@ -30,7 +30,7 @@ import sys
 from micrograd_bp import ops
 from micrograd_bp._engine.operators import (
     COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
-    micrograd_arguments, noticed, general_net_input,
+    micrograd_arguments, noticed, general_net_input, partials_at_reading,
 )
 from micrograd_bp.ops import TABLE, Op, number
 
@@ -45,6 +45,12 @@ cdef extern from "<fenv.h>":
 cdef extern from *:
     """
     #define take_over(pointer) (pointer)
+    static inline size_t some_bits(double x)
+    {
+        uint64_t bits;
+        memcpy(&bits, &x, sizeof(bits));
+        return (size_t)((bits ^ bits >> 17 ^ bits >> 43) * 0x9E3779B97F4A7C15u >> 56);
+    }
     static inline int same_bits(double x, double y) { return memcmp(&x, &y, sizeof(double)) == 0; }
     #ifndef POOL
     #ifdef Py_GIL_DISABLED /* a node's head is more than a count and a type there: Python's to make */
@@ -61,6 +67,7 @@ cdef extern from *:
     """
     void prefetch(void *address) noexcept
     bint same_bits(double x, double y) noexcept
+    size_t some_bits(double x) noexcept
     bint POOL  # 0: every node from Python's allocator, where a memory checker sees it
     object take_over(PyObject *pointer)  # the reference that the pointer owns becomes the caller's
     PyObject *new_object "_PyObject_New"(PyTypeObject *type) except NULL
@@ -262,7 +269,7 @@ cdef class Value:
     def partials(self):
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("partials", self)
-        return self._partials
+        return partials_at_reading(self) if self.state & BY_HAND else self._partials
 
     @property
     def _partials(self):
@@ -346,7 +353,7 @@ cdef class Value:
         return self.primal != 0.0
 
     def __hash__(self):
-        if RECORDINGS and (watched or self.state & TRACED):
+        if RECORDINGS and (watched or self.state & TRACED) and not is_internal():
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
@@ -359,6 +366,17 @@ cdef list RECORDINGS = ops.RECORDINGS
 cdef dict ATTRIBUTES = {}  # of programs' own, by the id of the node
 cdef tuple READ = tuple([_reading(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
 cdef object READ_BOOL = _reading(bool, Value)
+
+
+cdef extern from "Python.h":
+    PyObject *running_globals "PyEval_GetGlobals"() noexcept
+
+
+cdef bint is_internal() except -1:
+    """Whether this package's own code is running: its dicts of nodes hash a million of them while a Hessian is recorded."""
+    cdef PyObject *variables = running_globals()
+    name = (<dict>variables).get("__name__") if variables != NULL else None
+    return type(name) is str and (<str>name).startswith("micrograd_bp.")
 
 
 cdef inline bint is_value(object x) noexcept:
@@ -608,12 +626,14 @@ if Value.__basicsize__ != NODE_SIZE:
 # --- recording ----------------------------------------------------------------------------------------------------
 
 cdef unsigned long watched = 0  # the thread that a recording listens to
+cdef list recorded = []  # its nodes
 
 
 def watch(unsigned long thread):
     """Tell the recording under way what this thread does to Values; 0: no longer."""
-    global watched
+    global watched, recorded
     watched = thread
+    recorded = RECORDINGS[0].nodes if thread else []
 
 
 cdef inline bint is_own() noexcept:
@@ -624,9 +644,213 @@ cdef inline bint is_own() noexcept:
 cdef int note(PyObject *node) except -1:
     """Tell the recording of a new node."""
     (<Value>node).state |= TRACED
-    for recording in RECORDINGS:
-        (<list>recording.nodes).append(<object>node)
+    if RECORDINGS:  # paused, it is told nothing
+        recorded.append(<object>node)
     return 0
+
+
+cdef extern from "Python.h":
+    ctypedef struct Frame "PyFrameObject":
+        pass
+    ctypedef int (*Py_tracefunc)(PyObject *, Frame *, int, PyObject *) except -1
+    void PyEval_SetProfile(Py_tracefunc function, PyObject *object)
+    int PyTrace_C_CALL
+    bint PyCFunction_Check(PyObject *object) noexcept
+    PyObject *PyCFunction_GetSelf(PyObject *object) noexcept
+    bint is_module "PyModule_CheckExact"(PyObject *object) noexcept
+
+
+cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) except -1:
+    """At every call of a built-in function: one that is a method may be of interest."""
+    cdef PyObject *owner
+    if what == PyTrace_C_CALL:
+        if PyCFunction_Check(function):
+            owner = PyCFunction_GetSelf(function)
+            if owner == NULL or (is_module(owner) and (<object>function).__name__ != "urandom"):
+                return 0
+        (<object>told)(<object>function)
+    return 0
+
+
+def listening(told):
+    """Call told(function) whenever this thread calls a built-in function that is more than one of a module; None: stop."""
+    if told is None:
+        PyEval_SetProfile(NULL, NULL)
+    else:
+        PyEval_SetProfile(called, <PyObject *>told)
+
+
+cdef class Flat:
+    """Nodes, in the order of their creation, while they are written as arrays: `flat` in value.py has it in Python."""
+
+    cdef list nodes, foreign, numbers
+    cdef dict known, others
+    cdef Py_ssize_t size, edge
+    cdef PyObject **all  # the nodes
+    cdef int *place
+    cdef int *child
+    cdef double[256] recent  # constants, by a few of their bits
+    cdef int[256] recent_place
+
+    cdef int add(self, PyObject *node, Py_ssize_t i) except -1:
+        """Write operand i of a node."""
+        cdef PyObject *one = operand(node, i)
+        return self.add_number(number_at(node, i)) if one == NULL else self.add_node(one)
+
+    cdef int add_node(self, PyObject *node) except -1:
+        cdef size_t at = <size_t>(<Value>node).next
+        if at < <size_t>self.size and self.all[at] == node:
+            self.child[self.edge] = self.place[at]
+        else:
+            key = <size_t>node
+            if key not in self.others:
+                self.others[key] = len(self.foreign)
+                self.foreign.append(<object>node)
+            self.child[self.edge] = -2 - 2 * <int>self.others[key]
+        self.edge += 1
+        return 0
+
+    cdef int add_number(self, double x) except -1:
+        cdef size_t at = some_bits(x)
+        if self.recent_place[at] < 0 or not same_bits(self.recent[at], x):
+            key = x if x != 0.0 and x == x else repr(x)
+            if key not in self.known:
+                self.known[key] = len(self.numbers)
+                self.numbers.append(x)
+            self.recent[at], self.recent_place[at] = x, <int>self.known[key]
+        self.child[self.edge] = -1 - 2 * self.recent_place[at]
+        self.edge += 1
+        return 0
+
+
+cdef double number_at(PyObject *node, Py_ssize_t i) noexcept:
+    """Operand i of a node, which is a plain number."""
+    cdef size_t state = (<Value>node).state
+    cdef Block *block = (<Value>node).terms[0].block
+    if state & PRODUCTS:
+        if state & PAIR:
+            if i == 0:
+                return (<Value>node).terms[0].number
+            i -= 1
+        block = (<Value>node).terms[1].block
+        if i >= block.size:
+            i -= block.size
+            block = (<Value>node).slopes[1].block
+    elif not state & MANY:
+        return (<Value>node).terms[i].number
+    return PyFloat_AS_DOUBLE(<object>unmarked(items_in(block)[i]))
+
+
+def flat(list nodes not None, roots=()):
+    """Nodes in the order of their creation as arrays; see value.py."""
+    cdef Flat made = Flat.__new__(Flat)
+    cdef Py_ssize_t i, k, n, half, at = 0, count = 0, edges = 0, size = len(nodes)
+    cdef PyObject *node
+    cdef PyObject *row
+    cdef int factor, term
+    cdef array places = clone(INTS, size, False)
+    made.nodes, made.size, made.edge = nodes, size, 0
+    made.foreign, made.numbers, made.known, made.others = [], [], {}, {}
+    made.place, made.all = places.data.as_ints, items(nodes)
+    for i in range(256):
+        made.recent_place[i] = -1
+    for i in range(size):
+        if not is_value(nodes[i]):
+            raise TypeError("flat takes Values")
+        node = made.all[i]
+        (<Value>node).next = <PyObject *><size_t>i
+        n = arity(node)
+        if (<Value>node).row == <PyObject *>NET_INPUT and n > 1:
+            count += n - 1
+            edges += 2 * (n - 1)
+        else:
+            count += 1
+            edges += n
+        if count > MOST or edges > MOST:
+            raise MemoryError("the recording has more operations than a program can have")
+        made.place[i] = <int>(count - 1)
+    cdef array codes = clone(INTS, count, False), counts = clone(INTS, count, False), child = clone(INTS, edges, False)
+    cdef int *code = codes.data.as_ints
+    cdef int *arities = counts.data.as_ints
+    cdef PyObject *recent[64]
+    cdef int recent_code[64]
+    cdef dict rows = {}
+    for k in range(64):
+        recent[k] = NULL
+    cdef list leaves = []
+    made.child = child.data.as_ints
+    for i in range(size):
+        node = made.all[i]
+        row = (<Value>node).row
+        n = arity(node)
+        if row == <PyObject *>NET_INPUT and n > 1:
+            factor, term = <int>rows.setdefault(FACTORS, len(rows)), <int>rows.setdefault(SUMS, len(rows))
+            half = n // 2
+            for k in range(half):
+                code[at], arities[at] = factor, 2
+                made.add(node, n % 2 + k)
+                made.add(node, n % 2 + half + k)
+                at += 1
+                if k or n % 2:
+                    code[at], arities[at] = term, 2
+                    if k:
+                        made.child[made.edge] = <int>(at - 2)
+                        made.edge += 1
+                    else:
+                        made.add(node, 0)
+                    made.child[made.edge] = <int>(at - 1)
+                    made.edge += 1
+                    at += 1
+            continue
+        if row == NULL:
+            code[at] = -1
+            leaves.append(<object>node)
+        else:
+            k = <Py_ssize_t>(<size_t>row >> 4 & 63)
+            if row != recent[k]:
+                recent[k], recent_code[k] = row, <int>rows.setdefault(<object>row, len(rows))
+            code[at] = recent_code[k]
+        arities[at] = <int>n
+        for k in range(n):
+            made.add(node, k)
+        at += 1
+    cdef array ends = clone(INTS, len(roots), False)
+    made.child = ends.data.as_ints
+    made.edge = 0
+    for root in roots:
+        if is_value(root):
+            made.add_node(<PyObject *>root)
+        else:
+            made.add_number(as_double(root))
+    return list(rows), codes, counts, child, made.numbers, leaves, made.foreign, ends
+
+
+def marked(array code not None, array counts not None, array child not None, array needed not None, int free):
+    """Mark what the needed nodes are made of, too; the length of the longest chain of them, not counting one op."""
+    cdef int *ops_of = code.data.as_ints
+    cdef int *arities = counts.data.as_ints
+    cdef int *operands = child.data.as_ints
+    cdef signed char *wanted = needed.data.as_schars
+    cdef Py_ssize_t i, k, n = len(code), edge = len(child), longest = 0
+    cdef array lengths = clone(INTS, n, True)
+    cdef int *length = lengths.data.as_ints
+    for i in range(n - 1, -1, -1):
+        edge -= arities[i]
+        if wanted[i]:
+            for k in range(edge, edge + arities[i]):
+                if operands[k] >= 0:
+                    wanted[operands[k]] = 1
+    edge = 0
+    for i in range(n):
+        if wanted[i]:
+            for k in range(edge, edge + arities[i]):
+                if operands[k] >= 0 and length[operands[k]] > length[i]:
+                    length[i] = length[operands[k]]
+            if ops_of[i] >= 0 and ops_of[i] != free:
+                length[i] += 1
+            longest = max(longest, length[i])
+        edge += arities[i]
+    return longest
 
 
 cdef inline PyObject *new_unary(PyObject *row, double out, Value x, double dx) except NULL:
@@ -737,6 +961,7 @@ cdef object record_any(op, tuple args):
     return record(op, args)
 
 
+cdef object SUMS = TABLE["add"], FACTORS = TABLE["mul"]
 cdef object NET_INPUT = TABLE["net_input"], SUMPROD = TABLE["sumprod"], FSUM = TABLE["fsum"], HYPOT = TABLE["hypot"]
 cdef object fsum = math.fsum, hypot = math.hypot, sumprod = getattr(math, "sumprod", None)  # new in Python 3.12
 
@@ -1604,7 +1829,9 @@ def read_data(values):
     return numbers
 
 
-cdef array DOUBLES = array("d"), PLACES = array("q"), CHARS = array("b")
+cdef array DOUBLES = array("d"), PLACES = array("q"), INTS = array("i"), CHARS = array("b")
+cdef enum:
+    MOST = 2000000000
 
 
 @cython.binding(True)
@@ -1727,5 +1954,5 @@ Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, 
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
     "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
-    "watch": watch, "ENGINE": "accelerated",
+    "watch": watch, "flat": flat, "marked": marked, "listening": listening, "ENGINE": "accelerated",
 }

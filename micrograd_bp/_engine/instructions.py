@@ -1,4 +1,4 @@
-"""What is known of a machine instruction or a function of C's: everything, once, for all that write code.
+"""The table of machine instructions and C functions: all that the code generators know of them.
 
 An op names in `native` what computes it: an instruction or intrinsic of LLVM's, or a function of C's math.h.
 """
@@ -18,13 +18,13 @@ class Instruction:
     llvm: bool = False  # an instruction of LLVM's that takes and gives numbers
     numpy: str = ""  # NumPy's function, if there is one
     bits: bool = False  # NumPy's function gives the same bits
-    makes: bool = True  # it may make what is not finite of operands that are all finite
+    makes: bool = True  # the result may be inf or nan although all operands are finite
     tame: bool = False  # if so, by an overflow only
-    passes: tuple[int, ...] = ()  # the operands that make the result not finite by not being finite themselves
-    calm: bool = False  # Python's own function raises nothing, whatever the operands
-    neutral: tuple[tuple[int, float], ...] = ()  # (which operand, its value) that leaves the other operand as it is
-    nearly_neutral: tuple[tuple[int, float], ...] = ()  # likewise, but that -0.0 becomes 0.0
-    signs: bool = False  # it tells 0.0 from -0.0 by a result that is finite
+    passes: tuple[int, ...] = ()  # the operands whose inf or nan always makes the result inf or nan
+    calm: bool = False  # Python's own function never raises
+    neutral: tuple[tuple[int, float], ...] = ()  # (which operand, its value) for which the result is the other operand
+    nearly_neutral: tuple[tuple[int, float], ...] = ()  # likewise, except that -0.0 becomes 0.0
+    signs: bool = False  # the result differs, and is finite, for 0.0 and -0.0
 
     def text(self, name: str, operands: list[str]) -> str:
         """The expression in C."""
@@ -84,7 +84,7 @@ INSTRUCTIONS = {
 
 
 def instruction(name: str) -> Instruction:
-    """What is known of the instruction or function; of a name that the table lacks, nothing."""
+    """The entry for an instruction or function; `UNKNOWN` if the table has none of that name."""
     return INSTRUCTIONS.get(name, UNKNOWN if not name else Instruction())
 
 

@@ -1,4 +1,4 @@
-"""The names by which source code, pictures, tables and explanations call the nodes of a graph."""
+"""Names for the nodes of a graph, for source code, pictures, tables and explanations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Listing:
         return "" if node.op is None else written(node.op, list(map(self.named, node.operands)))
 
     def brief(self, node: Value) -> str:
-        """The same for a box in a picture, where a unit's net input is Σ."""
+        """Like `expression`, but short enough for a box in a picture: the net input of a unit is Σ."""
         return "Σ" if node.op is not None and node.op.symbol == "Σ" else self.expression(node)
 
 

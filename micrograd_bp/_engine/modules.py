@@ -1,4 +1,4 @@
-"""What a module is: parts with parameters that are named, saved, loaded, frozen, and trained or evaluated."""
+"""The class Module: a part of a model, whose parameters are named, saved, loaded, frozen and trained."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ACTIVATIONS = {
 
 
 class Names(NamedTuple):
-    """What a model's inputs and outputs are called; kept in its attribute `names`, it is saved and loaded with it.
+    """Names for a model's inputs and outputs: the attribute `names`, which is saved and loaded with the model.
 
     Args:
         features: A name for each input.
@@ -86,7 +86,7 @@ class Module:
 
     names: Names | None = None
     training: bool = True  # whether Dropout drops
-    _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, as far as they say what a saved model is
+    _arguments: ClassVar[tuple[str, ...]] = ()  # arguments of the constructor that a saved model consists of
     _drawn: ClassVar[bool] = True  # whether the constructor takes `init`
 
     def named_parameters(self) -> list[tuple[str, Value]]:
@@ -367,7 +367,7 @@ def _fill(model: Module, state: dict[str, Any], place: str) -> None:
 
 
 def _modules(model: Module) -> Iterator[tuple[str, Module]]:
-    """`Module.modules`, also of a model that has something else under that name."""
+    """`Module.modules`, also for a model whose attribute of that name is something else."""
     yield "", model
     for place, key, part in search(model, (Module,)).parts:
         if isinstance(part, Module) and part is not model:
@@ -375,14 +375,14 @@ def _modules(model: Module) -> Iterator[tuple[str, Module]]:
 
 
 def set_training(model: Module, mode: bool) -> None:
-    """`Module.train`, also of a model that has something else under that name."""
+    """`Module.train`, also for a model whose attribute of that name is something else."""
     for _, part in list(_modules(model)):
         part.training = mode
 
 
 @contextmanager
 def in_mode(model: Any, training: bool) -> Iterator[None]:
-    """The model in training or in evaluation for a while, all its parts afterwards as they were."""
+    """A context with the model in training or evaluation mode; afterwards every part has its former mode."""
     parts = [part for _, part in _modules(model)] if isinstance(model, Module) else []
     before = [part.training for part in parts]
     try:
@@ -395,18 +395,18 @@ def in_mode(model: Any, training: bool) -> Iterator[None]:
 
 
 def _units(parts: list[tuple[str, Module]]) -> list[str]:
-    """Where the neurons of a layer stand, and what else is no part of its own in a summary."""
+    """The parts that a summary does not list by themselves: the neurons of a layer."""
     return [f"{name}." for name, part in parts if type(part).__name__ in ("Layer", "Neuron")]
 
 
 def _sizes(part: Any) -> tuple[Any, Any]:
-    """How many numbers go into a module and come out of it; None where it does not say."""
+    """The numbers of inputs and outputs of a module; None if it does not declare them."""
     outputs = getattr(part, "nouts", None) or [getattr(part, "nout", None)]
     return getattr(part, "nin", None), outputs[-1]
 
 
 def _shown(spec: Any) -> str:
-    """An architecture, in brief: for messages."""
+    """A short text of an architecture, for messages."""
     if not isinstance(spec, dict):
         return "what it has"
     arguments = ", ".join(f"{name}={value!r}"[:80] for name, value in spec.items() if name != "type")

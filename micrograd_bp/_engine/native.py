@@ -1,4 +1,4 @@
-"""The table written as code: a formula or rule, run on terms, is a list of steps, and these are written out."""
+"""The table as code: a formula or rule, run on symbolic terms, gives a list of steps, written as Python or C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from micrograd_bp._engine.op import TABLE, Op, Operand, Quiet, number, quietly, 
 
 
 class Term(Operand):
-    """The result of a step, for a formula to go on with. Asked whether it is true, it raises TypeError."""
+    """The symbolic result of a step, an operand of further steps; `bool()` of it raises TypeError."""
 
     __slots__ = ("index", "steps")
 
@@ -30,7 +30,7 @@ class Term(Operand):
 
 
 class Steps:
-    """What a formula computes, step by step, equal steps merged.
+    """A formula as a list of steps, in which equal steps are merged.
 
     opens: the ops that are replaced by the ops of their own formula.
     """
@@ -55,11 +55,11 @@ class Steps:
         return self.known[key]
 
     def calls(self) -> bool:
-        """Whether it is made of more than Python's operators."""
+        """Whether a step is anything else than one of Python's operators."""
         return any(isinstance(op, Op) and not _is_operator(op) for op in self.ops)
 
     def written(self, dialect: Dialect) -> tuple[list[str], list[str]]:
-        """Assignments of what is needed more than once, and an expression for each of the results."""
+        """Assignments for steps that are used more than once, and an expression for each result."""
         ends = [x.index if isinstance(x, Term) else float(x) for x in self.results]
         uses = [sum(type(x) is int and x == i for x in ends) for i in range(len(self.ops))]
         for i in reversed(range(len(self.ops))):
@@ -120,7 +120,7 @@ class Dialect:
         return self.other(op, operands)
 
     def is_cheap(self, op: Op) -> bool:
-        """Whether it is written again wherever it is needed, as a comparison is."""
+        """Whether a step is repeated at each use instead of being assigned, as a comparison is."""
         return op.native.startswith("fcmp")
 
     def condition(self, text: str) -> str:
@@ -136,7 +136,7 @@ class Dialect:
         return f"{op.name}({', '.join(operands)})"
 
 
-class Rows(Dialect):
+class OpCalls(Dialect):
     """Python in which ops are called, so that it runs on Values, and in which no arithmetic raises."""
 
     def expression(self, op: Op, operands: list[str]) -> str:
@@ -188,7 +188,7 @@ def compile_formulas() -> None:
     texts = []
     for op in filter(_is_singular, TABLE.values()):
         if op.arity is not None:
-            texts.append(_function(f"{op.name}_rule", traced(op.rule_of_values, op, opens=(), out=True), Rows()))
+            texts.append(_function(f"{op.name}_rule", traced(op.rule_of_values, op, opens=(), out=True), OpCalls()))
         object.__setattr__(op, "rule_of_values", functools.partial(quietly, op))
     names = _executed(texts, numbers | TABLE)
     for op in TABLE.values():

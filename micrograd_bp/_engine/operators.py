@@ -330,6 +330,7 @@ class ByHand(Op):
 
     step: Callable[[], object] | None = field(init=False)  # adds to the grads of the operands
     pass_on: Callable[[Any], object] | None = field(init=False)  # or a function of the node, which it need not hold
+    recorded: Callable[..., Any] | None = field(init=False)  # the same result from operations, for these operands
 
     @classmethod
     def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
@@ -344,6 +345,7 @@ class ByHand(Op):
         op = cls(symbol or "by hand", symbol, refuse, refuse)
         object.__setattr__(op, "step", step)
         object.__setattr__(op, "pass_on", None)
+        object.__setattr__(op, "recorded", None)
         return op
 
     @classmethod
@@ -353,12 +355,21 @@ class ByHand(Op):
         forward: Callable[..., float],
         rule: Callable[..., tuple[Any, ...]],
         pass_on: Callable[[Any], object],
+        recorded: Callable[..., Any] | None = None,
     ) -> ByHand:
         """An operation with a rule, for which `backward` has a better way."""
         op = cls(name, name, forward, rule)
         object.__setattr__(op, "step", None)
         object.__setattr__(op, "pass_on", pass_on)
+        object.__setattr__(op, "recorded", recorded)
         return op
+
+
+def partials_at_reading(node: Any) -> tuple[float, ...]:
+    """The partials of a node for which `backward` does without them: by its rule, where it has one; else nan."""
+    if node.op.pass_on is None:
+        return tuple(node._partials)
+    return tuple(map(float, node.op.partials(node._data, *[getattr(x, "_data", x) for x in node.operands])))
 
 
 def backward_step(node: Any) -> Callable[[], object]:

@@ -26,7 +26,7 @@ from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 '''
 
-# What floats have beside the operations of the table; and micrograd's `_backward`.
+# Methods that floats have beside the operations of the table, and micrograd's names.
 READINGS = """\
     @property
     def real(self) -> Value: ...

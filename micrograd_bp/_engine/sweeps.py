@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp._engine.operators import ByHand
+from micrograd_bp._engine.operators import ByHand, partials_at_reading
 from micrograd_bp.ops import TABLE, Op, chain, number
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ Step: TypeAlias = tuple[Any, Sequence[Number], Sequence[Number]]  # a node, oper
 def count_uses(outputs: Sequence[Value], given: Iterable[Value] = ()) -> dict[Any, float]:
     """Every node that the outputs depend on, with the number of times it is an operand.
 
-    given: nodes at which the walk stops. They count as used infinitely often, so that no node behind them ever becomes
-    ready in a walk that takes a node after its last use.
+    given: nodes at which the walk stops. Their count is infinite, so that a walk which takes a node when all its uses
+    are done never takes them.
     """
     uses: dict[Any, float] = dict.fromkeys(given, math.inf)
     nodes: list[Any] = [node for node in dict.fromkeys(outputs) if node not in uses]
@@ -47,7 +47,7 @@ def count_uses(outputs: Sequence[Value], given: Iterable[Value] = ()) -> dict[An
 
 
 def ordered(outputs: Sequence[Value], given: Iterable[Value] = ()) -> list[Value]:
-    """Every node that the outputs depend on, each after its operands, without those given and what is behind them."""
+    """Every node that the outputs depend on, each after its operands; the walk stops before those given."""
     uses = count_uses(outputs, given)
     order: list[Value] = []
     ready: list[Any] = [node for node in dict.fromkeys(outputs) if not uses[node]]
@@ -90,7 +90,7 @@ def topological_order(output: Value) -> list[Value]:
 def adjoints(output: Value, order: Sequence[Value]) -> dict[Any, float]:
     """The derivatives of the output by all nodes, as floats: `backward`, but no grad is touched.
 
-    order: the nodes, each after its operands, those that the output does not depend on among them or not.
+    order: the nodes, each after its operands; it may hold nodes on which the output does not depend.
 
     >>> from micrograd_bp import Value
     >>> x = Value(3.0)
@@ -103,7 +103,8 @@ def adjoints(output: Value, order: Sequence[Value]) -> dict[Any, float]:
     for node in reversed(order):
         adjoint = found[node]
         if adjoint:
-            for operand, partial in zip(node.operands, node._partials):
+            partials = partials_at_reading(node) if type(node.op) is ByHand else node._partials
+            for operand, partial in zip(node.operands, partials):
                 if partial and type(operand) is not float:  # 0 times anything is 0
                     found[operand] += adjoint * partial
     return found
@@ -260,7 +261,7 @@ def push(steps: Iterable[Step], known: dict[Any, Number]) -> None:
 
 
 def product(adjoint: Number, partial: Number) -> Number:
-    """The chain rule's product, in which 0 wins, without a node for a plain factor 0, 1 or -1."""
+    """The chain rule's product, in which 0 times anything is 0; makes no node for a plain factor 0, 1 or -1."""
     if isinstance(adjoint, NUMBERS) or isinstance(partial, NUMBERS):
         for factor, other in ((adjoint, partial), (partial, adjoint)):
             if isinstance(factor, NUMBERS) and factor in (0.0, 1.0, -1.0):

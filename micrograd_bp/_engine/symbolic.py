@@ -1,4 +1,4 @@
-"""Formulas as text: a rule of the table, run on names, writes itself down."""
+"""Formulas as text: a rule of the table, run on names, gives its formula."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from micrograd_bp._engine.op import TABLE, Op, Operand
 
 
 class Expr(Operand):
-    """A stand-in for a number that writes down what is done to it: a rule run on names gives its formula.
+    """A symbolic number: operations on it give the text of the formula.
 
     >>> x = Expr("x")
     >>> (1 - x * x).text
@@ -164,6 +164,6 @@ class _Signature:
 
 
 def give_help() -> None:
-    """Let help() and inspect show of every op what its row says."""
+    """Give every op a docstring and a signature made from its row, for help() and inspect."""
     for name, descriptor in (("__doc__", _Documentation(Op.__doc__)), ("__signature__", _Signature())):
         setattr(Op, name, descriptor)

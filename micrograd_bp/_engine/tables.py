@@ -1,4 +1,4 @@
-"""Tables as people keep them, CSV files and frames of pandas or polars, made into rows of numbers and targets.
+"""CSV files and data frames (pandas, polars) as rows of numbers and targets.
 
 Every fault is named with file, line and column, and with what can be done about it.
 """
@@ -136,7 +136,7 @@ def _counts(numbers: list[str]) -> bool:
 
 
 def is_frame(x: Any) -> bool:
-    """Whether it is a frame of columns with names, as pandas and polars have them."""
+    """Whether it is a data frame of pandas or polars."""
     return hasattr(x, "columns") and hasattr(x, "__getitem__") and hasattr(x, "__len__")
 
 
@@ -321,7 +321,7 @@ _MISSING_REMEDY = 'missing="drop" leaves such rows out, missing="mean" puts the 
 
 def _numbers(table: Table, name: str, cells: list[Any], decimal: str, missing: str | None) -> list[float | None]:
     """The cells of a column as finite floats, None where they are missing."""
-    try:  # all at once: 5 times as fast as cell by cell
+    try:  # the whole column at once: 5 times as fast as cell by cell
         found: list[float | None] = list(map(float, cells))
         if all(map(math.isfinite, found)) and not any("_" in x for x in cells if type(x) is str):  # type: ignore[arg-type]
             return found

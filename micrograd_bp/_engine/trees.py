@@ -249,6 +249,8 @@ def matched(tree: Any, other: Any, at: str) -> Iterator[Any]:
 def array(numbers: list[Any], dimensions: tuple[int, ...]) -> Any:
     """A NumPy array of that shape, of floats if all the numbers are floats, of objects otherwise."""
     numpy = sys.modules["numpy"]
+    if isinstance(numbers, numpy.ndarray):
+        return numbers.reshape(dimensions)
     result = numpy.empty(len(numbers), float if {*map(type, numbers)} <= {float} else object)
     result[:] = numbers
     return result.reshape(dimensions)

@@ -6,6 +6,7 @@ is kept in a workspace. The backward sweep goes through the loops from last to f
 
 from __future__ import annotations
 
+import bisect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,7 @@ CHAIN = """static double chain(double slope, double partial)
 }
 """
 LINE = 108
+MANY, PIECE = 60, 300  # arrays of one function; lines of each function, where there are more: gcc's time grows faster
 
 
 @dataclass
@@ -70,6 +72,10 @@ class ArrayWriter:
         self.loops, self.loop_of = self.fused()
         self.going_forward = True
         self.gradient = 0
+
+    def is_number(self, k: int) -> bool:
+        """Whether an array is a number in a function: it has one member, and there are no further functions."""
+        return self.sizes[k] == 1 and len(self.steps) <= MANY
 
     # --- texts ------------------------------------------------------------------------------------------------------
 
@@ -162,7 +168,7 @@ class ArrayWriter:
         """A member of an array."""
         if k in (INPUTS, PARAMETERS):
             return f"{'xw'[k]}[{index}]"
-        return f"h{k}" if self.sizes[k] == 1 else f"h{k}[{index}]"
+        return f"h{k}" if self.is_number(k) else f"h{k}[{index}]"
 
     def constants(self, places: Places, index: str) -> Expr:
         """Constants, read at places: a number, or from a table in the order in which they are read."""
@@ -188,7 +194,7 @@ class ArrayWriter:
 
     def own(self, k: int, loop: Loop) -> Expr:
         """Member i of an array of the loop."""
-        return Expr(f"a{k}" if self.going_forward and loop.size > 1 else self.member(k, "i"))
+        return Expr(f"a{k}" if self.going_forward and not self.is_number(k) else self.member(k, "i"))
 
     # --- loops ------------------------------------------------------------------------------------------------------
 
@@ -212,8 +218,8 @@ class ArrayWriter:
             loops[of[k]].steps.append(k)
         return loops, of
 
-    def function(self, gradient: int | None, several: bool) -> tuple[list[str], int]:
-        """The lines of a function, and how many numbers its workspace v has.
+    def function(self, gradient: int | None, several: bool) -> tuple[list[list[str]], int]:
+        """The lines of functions to be called in turn, the last of which gives the results; the size of workspace v.
 
         gradient: the first so many parameters, whose slopes go to `gradient`; None: the values alone are wanted.
         """
@@ -227,8 +233,20 @@ class ArrayWriter:
         stored |= {int(k) for k in re.findall(r"\bh(\d+)\b", "\n".join(map("\n".join, back)))}
         blocks = [self.forward(loop, stored) for loop in self.loops] + back
         ends = [self.member(k, str(i)) if k != CONSTANTS else self.number(i) for k, i in self.outputs]
-        blocks.append([f"out[{i}] = {text};" for i, text in enumerate(ends)] if several else [f"return {ends[0]};"])
-        return _placed(blocks, self.sizes)
+        last = [f"out[{i}] = {text};" for i, text in enumerate(ends)] if several else [f"return {ends[0]};"]
+        places, size = _placed([*blocks, last], self.sizes)
+        pieces: list[list[str]] = [[]]
+        for block in blocks:
+            if len(self.steps) > MANY and len(pieces[-1]) + len(block) > PIECE:
+                pieces.append([])
+            pieces[-1] += block
+        if len(pieces) > 1:
+            pieces.append([])
+        pieces[-1] += last
+        for piece in pieces:
+            used = set(re.findall(r"\b[hd]\d+\b", "\n".join(piece)))
+            piece[:0] = [line for name, line in places.items() if name in used]
+        return pieces, size
 
     def number(self, i: int) -> str:
         """A constant."""
@@ -247,9 +265,9 @@ class ArrayWriter:
                 lines.append(f"const double {name} = {self.rule(step.op, '', lowered, key, names).result.text};")
             else:
                 lines += self.sum(name, step, loop)
-            if k in stored and loop.size > 1:
+            if k in stored and not self.is_number(k):
                 lines.append(f"h{k}[i] = {name};")
-        return lines if loop.size == 1 else _counted("i", loop.size, lines)
+        return lines if self.is_number(loop.steps[0]) else _counted("i", loop.size, lines)
 
     def sum(self, name: str, step: Sum, loop: Loop) -> list[str]:
         """The lines that add up a sum: first what is one term, then loops over terms."""
@@ -306,7 +324,8 @@ class ArrayWriter:
             if steps:
                 starts = [f"double g{k} = {self.adjoint(k, 'i') if k in stored else zero};" for k in steps]
                 lines = starts + [line for k in steps for line in bodies[k]]
-                blocks.append(_counted("i", loop.size, lines) if loop.size > 1 else ["{", *_indented(lines), "}"])
+                number = self.is_number(loop.steps[0])
+                blocks.append(["{", *_indented(lines), "}"] if number else _counted("i", loop.size, lines))
         return self.cleared(blocks, zero)
 
     def cleared(self, blocks: list[list[str]], zero: str) -> list[list[str]]:
@@ -319,7 +338,8 @@ class ArrayWriter:
                     done.add(name)
                     size = self.sizes[int(name)]
                     line = f"d{name}[i] = {zero};"
-                    found.append(_counted("i", size, [line]) if size > 1 else [f"double d{name} = {zero};"])
+                    number = self.is_number(int(name))
+                    found.append([f"double d{name} = {zero};"] if number else _counted("i", size, [line]))
             found.append(block)
         return found
 
@@ -327,7 +347,7 @@ class ArrayWriter:
         """A member of the adjoint of an array."""
         if k == PARAMETERS:
             return f"gradient[{index}]"
-        return f"d{k}" if self.sizes[k] == 1 else f"d{k}[{index}]"
+        return f"d{k}" if self.is_number(k) else f"d{k}[{index}]"
 
     def give(self, k: int, places: Places, text: str, loop: Loop) -> list[str]:
         """The line that adds to the adjoint of what was read."""
@@ -402,8 +422,8 @@ def _table(head: str, numbers: Iterable[str]) -> str:
     return f"{head} = {{\n{inside}\n}};\n"
 
 
-def _placed(blocks: list[list[str]], sizes: Sequence[int]) -> tuple[list[str], int]:
-    """The lines of the blocks after those that say where arrays are in the workspace, and its size.
+def _placed(blocks: list[list[str]], sizes: Sequence[int]) -> tuple[dict[str, str], int]:
+    """The lines that say where each array is in the workspace, and its size.
 
     What is read for the last time in a block leaves its place to what is written first in a later one.
     """
@@ -411,19 +431,20 @@ def _placed(blocks: list[list[str]], sizes: Sequence[int]) -> tuple[list[str], i
     for number, block in enumerate(blocks):
         for name in re.findall(r"\b([hd]\d+)\[", "\n".join(block)):
             spans[name] = (spans.get(name, (number, 0))[0], number)
-    lines: list[str] = []
-    placed: list[tuple[int, int, int]] = []  # end of the span, offset, size
+    lines: dict[str, str] = {}
+    placed: list[tuple[int, int, int]] = []  # offset, size, last block of those that are in use
     most = 0
     for name, (birth, death) in sorted(spans.items(), key=lambda item: item[1]):
-        size = sizes[int(name[1:])]
-        offset = 0
-        for end, start, length in sorted(placed, key=lambda item: item[1]):
-            if end >= birth and start < offset + size and offset < start + length:
-                offset = start + length
-        placed.append((death, offset, size))
+        size, offset = sizes[int(name[1:])], 0
+        placed = [place for place in placed if place[2] >= birth]
+        for start, length, _ in placed:
+            if offset + size <= start:
+                break
+            offset = start + length
+        bisect.insort(placed, (offset, size, death))
         most = max(most, offset + size)
-        lines.append(f"double *const {name} = v + {offset};" if offset else f"double *const {name} = v;")
-    return [*lines, *(line for block in blocks for line in block)], most
+        lines[name] = f"double *const {name} = v + {offset};" if offset else f"double *const {name} = v;"
+    return lines, most
 
 
 def _reads(step: Map | Sum) -> list[tuple[int, Places]]:

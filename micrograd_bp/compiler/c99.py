@@ -194,7 +194,7 @@ class _Writer:
         """The functions as loops over arrays: values, and value and gradient; none where C lacks an op of theirs."""
         assert graph.arrays is not None
         several = not graph.single
-        made: list[tuple[list[str], int]] = []
+        made: list[tuple[list[list[str]], int]] = []
         try:
             call = self._called
             writer = ArrayWriter(graph.arrays, graph.value.outputs, self.native, self.literal, call)
@@ -206,16 +206,24 @@ class _Writer:
             return []
         titles = ["value", "value_and_vjp" if several else "value_and_grad"]
         functions = []
-        for title, (lines, size) in zip(titles, made):
+        for title, (pieces, size) in zip(titles, made):
             read = ["x", "w"] + ["cotangent"] * (several and title != "value")
             written = ["out"] * several + ["gradient"] * (title != "value")
+            arguments = [f"const double *{array}" for array in read] + [f"double *{array}" for array in written]
+            name = f"{self.name}_{title}"
+            parts, calls = [], []
+            for number, lines in enumerate(pieces[:-1]):
+                lines = _unused(lines, [*read, *written])
+                parts.append(_definition("static void", f"{name}_{number}", [*arguments, "double *v"], lines))
+                calls.append(f"{name}_{number}({', '.join([*read, *written, 'v'])});")
+            lines = [*calls, *pieces[-1]]
             if size:
                 self.workspace = max(self.workspace, size)
                 place = f"double *const v = {self.name}_workspace;" if self.fixed else f"double v[{size}];"
                 lines = [place, *lines]
-            arguments = [f"const double *{array}" for array in read] + [f"double *{array}" for array in written]
-            kind = "void" if several else "double"
-            functions.append(_definition(kind, f"{self.name}_{title}", arguments, _unused(lines, read)))
+            lines = lines if calls else _unused(lines, read)
+            parts.append(_definition("void" if several else "double", name, arguments, lines))
+            functions.append("\n".join(parts))
         functions[0] = "\n".join([*writer.above, functions[0]])
         return functions
 

@@ -12,13 +12,14 @@ import itertools
 import math
 import struct
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import FlatProgram, above, live
+from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -43,11 +44,29 @@ def hexadecimal(x: float) -> str:
     return f"0x{struct.unpack('>Q', struct.pack('>d', x))[0]:016X}"
 
 
+class Context(Protocol):
+    """What a writer asks of the whole: a plan of straight-line code, or the emission of an array program."""
+
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def fuses(self) -> bool: ...
+    @property
+    def host(self) -> Host: ...
+    @property
+    def program(self) -> FlatProgram: ...
+    @property
+    def uses(self) -> list[int]: ...
+    def precise(self, i: int) -> bool: ...
+    def declare(self, name: str, vector: str, arity: int) -> None: ...
+    def scalar(self, op: Op, native: str, arity: int) -> str: ...
+
+
 class LLVMWriter:
     """Straight-line LLVM code for nodes of a program, `width` rows at a time."""
 
-    def __init__(self, plan: Plan, width: int, load: Callable[[LLVMWriter, int], str]) -> None:
-        self.plan, self.width, self.load = plan, width, load
+    def __init__(self, plan: Context, width: int, load: Callable[[LLVMWriter, int], str], prefix: str = "%t") -> None:
+        self.plan, self.width, self.load, self.prefix = plan, width, load, prefix
         self.program = plan.program
         self.vector = f"<{width} x double>"
         self.lines: list[str] = []
@@ -67,7 +86,7 @@ class LLVMWriter:
         return "<" + ", ".join([f"double {hexadecimal(x)}"] * self.width) + ">"
 
     def assign(self, text: str) -> str:
-        name = f"%t{len(self.lines)}"
+        name = f"{self.prefix}{len(self.lines)}"
         self.lines.append(f"{name} = {text}")
         return name
 
@@ -76,6 +95,12 @@ class LLVMWriter:
 
     def read(self, pointer: str, offset: int) -> str:
         return self.assign(f"load {self.vector}, ptr {self.at(pointer, offset)}, align {8 * self.width}")
+
+    def splat(self, scalar: str) -> str:
+        """The vector that has a number in all lanes."""
+        one = self.assign(f"insertelement {self.vector} undef, double {scalar}, i64 0")
+        zeros = ", ".join(["i32 0"] * self.width)
+        return self.assign(f"shufflevector {self.vector} {one}, {self.vector} undef, <{self.width} x i32> <{zeros}>")
 
     def write(self, value: str, pointer: str, offset: int) -> None:
         place = self.at(pointer, offset)
@@ -255,10 +280,59 @@ def interleaved(program: FlatProgram, order: list[int], uses: list[int]) -> list
     return result
 
 
+class Registers:
+    """The code of a loop whose carried numbers stay in registers from turn to turn."""
+
+    def __init__(self, plan: Plan, mine: Loop, writer: LLVMWriter) -> None:
+        self.plan, self.mine, self.writer = plan, mine, writer
+        self.before = LLVMWriter(plan, plan.width, writer.load, "%b")  # the code before the loop
+        self.slots: dict[int, str] = {}  # of the frame, carried too
+        inside = writer.load
+        writer.names = {leaf: f"%c{leaf}" for leaf, _, _ in mine.carried}
+        writer.load = lambda writer, i: inside(writer, i) if i in mine.reads else self.before.value(i)
+
+    def carry(self, slot: int) -> str:
+        """Carry what stands in a slot of the frame."""
+        self.slots[slot] = f"%s{slot}"
+        return self.slots[slot]
+
+    def text(self, name: str, found: dict[int, str]) -> str:
+        """The function; found: what the slots hold after a turn."""
+        plan, writer, before = self.plan, self.writer, self.before
+        after = [(leaf, writer.value(k)) for leaf, _, k in self.mine.carried]
+        starts = {f"%c{leaf}": before.value(k) for leaf, k, _ in self.mine.carried}
+        starts |= {x: before.read("%here", slot * plan.stride) for slot, x in self.slots.items()}
+        ends = {f"%c{leaf}": x for leaf, x in after} | {self.slots[slot]: x for slot, x in found.items()}
+        kind = writer.vector
+        phis = "\n".join(f"{x} = phi {kind} [{starts[x]}, %entry], [{ends[x]}, %again]" for x in starts)
+        last = LLVMWriter(plan, plan.width, writer.load, "%a")
+        for slot, x in found.items():
+            last.write(x, "%here", slot * plan.stride)
+        lines = ["\n".join(x.lines) for x in (before, writer, last)]
+        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to, i64 %none"
+        return f"""define internal void @{name}({arguments}) noinline {{
+entry:
+%here = getelementptr {kind}, ptr %frame, i64 0
+{lines[0]}
+br label %again
+again:
+%turn = phi i64 [0, %entry], [%next, %again]
+{phis}
+{lines[1]}
+%next = add i64 %turn, 1
+%more = icmp ult i64 %next, {self.mine.count}
+br i1 %more, label %again, label %done
+done:
+{lines[2]}
+ret void
+}}"""
+
+
 class Plan:
     """What is computed where: once a call, or for every vector of rows; in one function, or in many.
 
     `results` are stored row by row, `sums` are summed over the rows; a guard is a node and whether it must be true.
+    single: there is one row at a time.
     """
 
     def __init__(
@@ -269,13 +343,21 @@ class Plan:
         guards: Sequence[tuple[int, bool]],
         exact: bool,
         machine: Host,
+        single: bool = False,
     ) -> None:
-        self.program, self.exact, self.host = program, exact, machine
+        self.program, self.exact, self.host, self.single = program, exact, machine, single
         self.results, self.guards = list(results), list(guards)
         self.declarations: dict[str, str] = {}
+        self.tables: dict[tuple[float, ...], str] = {}  # constants that are read by the turn
         self.callbacks: list[Any] = []
         self.jobs: dict[int, Any] = {}  # by thread: whom to tell that a callback failed
-        self.carried = program.loop.carried if program.loop is not None else []
+        self.loops = program.loops
+        self.carried = [entry for loop in self.loops for entry in loop.carried]
+        self.links = program.links()
+        self.turning = {  # what a loop computes, and its leaves
+            *[i for x in self.loops for i in range(x.start, x.stop)],
+            *[i for x in self.loops for i in (*x.reads, *[leaf for leaf, _, _ in x.carried])],
+        }
         self.uniform = self._uniform()
         inner = [*self.results, *(i for i, _ in self.guards), *program.checks]
         self.uses = self._uses(live(program, [*inner, *sums]), [*inner, *sums])
@@ -285,35 +367,66 @@ class Plan:
         expected = above(program, program.raised) if program.raised else [False] * len(program)
         watched = [n and not e for n, e in zip(live(program, roots, stop=program.raised), expected)]
         self.uses = self._uses(needed, roots)
+        self.loops = [self._needed(loop, needed) for loop in self.loops]
+        self.carried = [entry for loop in self.loops for entry in loop.carried]
+        self.links = {leaf: nodes for leaf, nodes in self.links.items() if needed[leaf]}
+        self.kept = dict.fromkeys(  # nodes whose number in every turn is kept
+            read.sequence
+            for reads in (program.reads, *[loop.reads for loop in self.loops])
+            for leaf, read in reads.items()
+            if needed[leaf] and isinstance(read.sequence, int)
+        )
         order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
-        loop = program.loop
-        ends = [0, len(program)] if loop is None else [0, loop.start, loop.stop, len(program)]
-        parts = [[i for i in self.every if low <= i < high] for low, high in itertools.pairwise(ends)]
+        outside = [i for i in order if not any(x.start <= i < x.stop for x in self.loops)]
+        self.read_after = {k for i in outside for k in program.operands[i]}
+        self.read_after.update(roots, (i for nodes in self.links.values() for i in nodes))
+        ends = [0, *[i for loop in self.loops for i in (loop.start, loop.stop)], len(program)]
+        parts = [
+            self.every[bisect_left(self.every, a) : bisect_left(self.every, b)] for a, b in itertools.pairwise(ends)
+        ]
         parts = [interleaved(program, part, self.uses) for part in parts]
         self.every = [i for part in parts for i in part]
-        self.operations = sum(map(len, parts)) + (loop.count - 1) * len(parts[1]) if loop else len(self.every)
+        turns = [1 if loop is None else loop.count for loop in self._owners()]
+        self.operations = sum(count * len(part) for count, part in zip(turns, parts))
         self.checks = self._checks(watched)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
-        self.width = 1 if exact and sums else machine.lanes
+        self.width = 1 if single or (exact and sums) else machine.lanes
         cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
         self.pieces = [piece for pieces in cut for piece in pieces]
-        self.turn = (
-            range(len(cut[0]), len(cut[0]) + len(cut[1])) if loop is not None else range(0)
-        )  # pieces of the loop
+        starts = [0, *itertools.accumulate(map(len, cut))]
+        self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each
         self._frame()
 
     def precise(self, i: int) -> bool:
         """Whether the node is computed as the eager engine computes it, to the bit."""
         return self.exact or i in self.program.precise
 
+    def _owners(self) -> list[Loop | None]:
+        """The parts of the program: before, between and after the loops, and these."""
+        return [None, *[x for loop in self.loops for x in (loop, None)]]
+
+    def _needed(self, loop: Loop, needed: list[bool]) -> Loop:
+        """The loop without what nobody reads."""
+        carried = [entry for entry in loop.carried if needed[entry[0]]]
+        reads = {leaf: read for leaf, read in loop.reads.items() if needed[leaf]}
+        idle = not carried and not any(needed[loop.start : loop.stop])
+        return Loop(loop.start, loop.stop, 1 if idle else loop.count, carried, reads)
+
+    def _late(self) -> list[int]:
+        """Results of loops, and leaves, that are given out or summed up: at the end, and not in each turn."""
+        wanted = dict.fromkeys((*self.results, *[i for varying, _ in self.sums for i in varying]))
+        late = self.turning | self.program.reads.keys()
+        return [i for i in wanted if i in late and not self.uniform[i]]
+
     def _uniform(self) -> list[bool]:
         """Whether a node depends on parameters and constants alone."""
         program = self.program
         uniform = [True] * len(program)
-        for i in (*program.inputs, *(leaf for leaf, _, _ in self.carried)):
+        turning = (*program.reads, *[leaf for loop in self.loops for leaf in loop.reads])
+        for i in (*program.inputs, *turning, *[leaf for leaf, _, _ in self.carried]):
             uniform[i] = False
         for i, op in enumerate(program.ops):
             if op is not None:
@@ -327,7 +440,7 @@ class Plan:
             if needed[i]:
                 for k in operands:
                     uses[k] += 1
-        for i in (*roots, *(i for leaf, *nodes in self.carried if needed[leaf] for i in nodes)):
+        for i in (*roots, *(i for leaf, nodes in self.links.items() if needed[leaf] for i in nodes)):
             uses[i] += 1
         return uses
 
@@ -343,7 +456,7 @@ class Plan:
             op = self.program.ops[k]
             if self.uniform[k]:
                 uniform.append(k)
-            elif op is not None and op.native == "fadd" and self.uses[k] == 1:
+            elif op is not None and op.native == "fadd" and self.uses[k] == 1 and k not in self.turning:
                 stack += reversed(self.program.operands[k])
             else:
                 varying.append(k)
@@ -360,10 +473,11 @@ class Plan:
             for i in (*varying, *uniform):
                 seen[i] = True
         wild = not all(map(math.isfinite, program.constants.values()))
+        starts = {loop.stop: loop.start for loop in self.loops}
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
-            if program.loop is not None and i == program.loop.stop - 1:  # after the loop, its last turn is seen alone
-                seen[program.loop.start : i + 1] = [False] * (i + 1 - program.loop.start)
+            if i + 1 in starts:  # after the loop, its last turn is seen alone
+                seen[starts[i + 1] : i + 1] = [False] * (i + 1 - starts[i + 1])
             if not watched[i] or i in program.constants:
                 continue
             op = program.ops[i]
@@ -383,7 +497,7 @@ class Plan:
         self.shared = {i: k for k, i in enumerate(program.parameters)}  # parameters, and what is computed once
         wanted = {k for i in self.every for k in program.operands[i]}
         wanted.update(self.results, (i for i, _ in self.guards), (i for varying, _ in self.sums for i in varying))
-        wanted.update(i for _, *nodes in self.carried for i in nodes)
+        wanted.update(i for nodes in self.links.values() for i in nodes)
         place = {i: k // PIECE for k, i in enumerate(self.once)}
         wanted.update(k for i in self.once for k in program.operands[i] if place.get(k, place[i]) != place[i])
         for i in self.once:
@@ -391,6 +505,7 @@ class Plan:
                 self.shared[i] = len(self.shared)
         self.shared_bad = len(self.shared)  # nan where a parameter, or what is computed once, is not finite
         self.slots = {i: k for k, i in enumerate(program.inputs)}
+        self.histories: dict[int, int] = {}  # where what a node was in each turn stands, from slot to slot
         self.bad_slot = len(self.slots)
         self.guard_slot = self.bad_slot + 1
         self.result_slot = self.guard_slot + 1
@@ -399,20 +514,29 @@ class Plan:
         for leaf, _, _ in self.carried:
             self.slots[leaf] = count
             count += 1
+        for turns in self.loops:
+            mine = {*range(turns.start, turns.stop), *turns.reads, *[leaf for leaf, _, _ in turns.carried]}
+            for i in self.kept:
+                if i in mine and not self.uniform[i]:
+                    self.histories[i] = count
+                    count += turns.count
         if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}
+            spans = {number: span for span in self.spans for number in span}
             for number, piece in enumerate(self.pieces):
                 for i in piece:
                     for k in program.operands[i]:
                         if born.get(k, number) < number:
                             last[k] = max(last.get(k, 0), number)
-                            if number in self.turn and born[k] < self.turn.start:
-                                last[k] = max(last[k], self.turn.stop - 1)
-            for _, *nodes in self.carried:
-                for i in nodes:
-                    if i in born:
-                        last[i] = max(last.get(i, 0), self.turn.stop - 1)
+                            if number in spans and born[k] < spans[number].start:
+                                last[k] = max(last[k], spans[number].stop - 1)
+            last |= {i: len(self.pieces) - 1 for i in self._late() if i in born}
+            for loop, span in zip(self.loops, self.spans):
+                for _, *nodes in loop.carried:
+                    for i in nodes:
+                        if i in born:
+                            last[i] = max(last.get(i, 0), span.stop - 1)
             dying: list[list[int]] = [[] for _ in self.pieces]
             crossing = [[i for i in piece if i in last] for piece in self.pieces]
             for number, piece in enumerate(crossing):
@@ -426,7 +550,7 @@ class Plan:
             self.crossing = [set(piece) for piece in crossing]
         else:
             self.crossing = [set()]
-        vectors = max(1, min(16, (1 << 17) // (8 * width * count)))
+        vectors = 1 if self.single else max(1, min(16, (1 << 17) // (8 * width * count)))
         self.rows = vectors * width
         # From slot to slot an odd number of vectors: a power of two would use few of the cache's places (7 % slower).
         self.stride = (vectors | 1) * 8 * width
@@ -469,13 +593,17 @@ class Plan:
         pieces = [self._piece(number, piece) for number, piece in enumerate(self.pieces)]
         singles = [self.once[k : k + PIECE] for k in range(0, max(1, len(self.once)), PIECE)]
         once = [self._once(number, piece) for number, piece in enumerate(singles)]
-        arguments = "ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to"
-        lines = [f"call void @piece{k}({arguments})" for k in range(len(pieces))]
-        if self.program.loop is not None:
-            pieces += [self._copies("begin", 1), self._copies("go_on", 2)]
-            turn = "\n".join([*lines[self.turn.start : self.turn.stop], f"call void @go_on({arguments})"])
-            turns = loop("turn", str(self.program.loop.count), turn)
-            lines[self.turn.start : self.turn.stop] = [f"call void @begin({arguments})", turns]
+        arguments = "ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to, i64 "
+        lines = [f"call void @piece{k}({arguments}0)" for k in range(len(pieces))]
+        for k in reversed(range(len(self.loops))):
+            span, mine = self.spans[k], self.loops[k]
+            if self._in_registers(mine):
+                continue
+            pieces += [self._copies(f"begin{k}", mine, 1), self._copies(f"go_on{k}", mine, 2)]
+            first = "\n".join([f"call void @begin{k}({arguments}0)", *lines[span.start : span.stop]])
+            turn = [f"%before{k} = sub i64 %turn{k}, 1\ncall void @go_on{k}({arguments}%before{k})"]
+            turn += [f"call void @piece{i}({arguments}%turn{k})" for i in span]
+            lines[span.start : span.stop] = [first, loop(f"turn{k}", str(mine.count), "\n".join(turn), "1")]
         calls = "\n".join(lines)
         body = (
             "define internal void @body(ptr %frame, ptr %shared, ptr %sums, i64 %from, i64 %to) noinline {\n"
@@ -483,7 +611,11 @@ class Plan:
             "stop:\nret void\n}"
         )
         driver = self._driver(len(once))
-        return "\n".join([*self.declarations.values(), *once, *pieces, body, driver])
+        tables = [
+            f"{name} = internal constant [{len(x)} x double] [{', '.join(f'double {hexadecimal(y)}' for y in x)}]"
+            for x, name in self.tables.items()
+        ]
+        return "\n".join([*tables, *self.declarations.values(), *once, *pieces, body, driver])
 
     def _once(self, number: int, nodes: Sequence[int]) -> str:
         """The function that computes some of what parameters and constants determine, one number each."""
@@ -534,12 +666,9 @@ class Plan:
         size, slot_size = 8 * self.width, self.stride
         first = number == 0
 
-        def load(writer: LLVMWriter, i: int) -> str:
-            if i in self.shared:
-                return writer.read("%shared", self.shared[i] * size)
-            return writer.read("%here", self.slots[i] * slot_size)
-
-        writer = LLVMWriter(self, self.width, load)
+        mine = next((x for x, span in zip(self.loops, self.spans) if number in span), None)
+        writer = LLVMWriter(self, self.width, self._load(mine))
+        registers = Registers(self, mine, writer) if mine is not None and self._in_registers(mine) else None
         bad = guard = None
         sums: dict[int, list[int]] = {}
         for k, (varying, _) in enumerate(self.sums):
@@ -554,15 +683,31 @@ class Plan:
         leaves += dict.fromkeys(i for i in (*results, *guards, *sums) if self.uniform[i])
         if first:
             bad = writer.read("%shared", self.shared_bad * size)
-        for i in (*(leaves if first else ()), *nodes):
-            if program.ops[i] is not None and not self.uniform[i]:
+        kept: list[int] = []
+        if mine is not None and number == self.spans[self.loops.index(mine)].start:
+            turning = (*[leaf for leaf, _, _ in mine.carried], *mine.reads)
+            kept = [i for i in turning if i in self.histories or i in guards]
+        if registers is not None:
+            for leaf, _, _ in mine.carried if mine is not None else ():
+                if leaf in self.read_after:
+                    writer.write(writer.value(leaf), "%here", self.slots[leaf] * slot_size)
+        late = self._late()
+        if number < len(self.pieces) - 1:
+            for i in late:
+                sums.pop(i, None)
+                results.pop(i, None)
+            late = []
+        for i in (*(leaves if first else ()), *kept, *nodes, *late):
+            if program.ops[i] is not None and not self.uniform[i] and i not in late:
                 writer.node(i)
-            if self.checks[i] and not self.uniform[i]:
+            if self.checks[i] and not self.uniform[i] and i not in late:
                 if bad is None:
-                    bad = writer.read("%here", self.bad_slot * slot_size)
+                    bad = self._so_far(writer, registers, self.bad_slot)
                 bad = writer.watch(i, bad)
             if i in self.crossing[number]:
                 writer.write(writer.value(i), "%here", self.slots[i] * slot_size)
+            if i in self.histories and mine is not None:
+                writer.write(writer.value(i), self._turn(writer, "%here", self.histories[i], 1, slot_size), 0)
             for k in results.get(i, ()):
                 writer.write(writer.value(i), "%here", (self.result_slot + k) * slot_size)
             if i in guards:
@@ -574,38 +719,79 @@ class Plan:
             for k in sums.get(i, ()):
                 total = writer.multiply_add(i, writer.read("%sums", k * size), self.exact)
                 writer.write(total, "%sums", k * size)
-        if bad is not None:
-            writer.write(bad, "%here", self.bad_slot * slot_size)
+        found = {} if bad is None else {self.bad_slot: bad}
         if self.guards and (guard is not None or first):
-            offset = self.guard_slot * slot_size
-            before = writer.literal(0.0) if first else writer.read("%here", offset)
+            before = writer.literal(0.0) if first else self._so_far(writer, registers, self.guard_slot)
             if guard is not None:
                 one = writer.literal(1.0)
                 bits, vector = f"<{self.width} x i1> {guard}", writer.vector
                 before = writer.assign(f"select {bits}, {vector} {one}, {vector} {before}")
-            writer.write(before, "%here", offset)
+            found[self.guard_slot] = before
+        if registers is not None:
+            return registers.text(f"piece{number}", found)
+        for slot, value in found.items():
+            writer.write(value, "%here", slot * slot_size)
+        return self._over_vectors(f"piece{number}", writer)
+
+    def _so_far(self, writer: LLVMWriter, registers: Registers | None, slot: int) -> str:
+        """What the checks or guards have found before."""
+        return writer.read("%here", slot * self.stride) if registers is None else registers.carry(slot)
+
+    def _in_registers(self, mine: Loop) -> bool:
+        """Whether what a loop carries stays in registers: where its body is one piece, and the frame one vector."""
+        return self.rows == self.width and len(self.spans[self.loops.index(mine)]) == 1
+
+    def _over_vectors(self, name: str, writer: LLVMWriter) -> str:
+        """The function that runs the code for the vectors `from` to `to` of the frame."""
         here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
         body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
-        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
-        return f"define internal void @piece{number}({arguments}) noinline {{\n{body}\nret void\n}}"
+        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to, i64 %turn"
+        return f"define internal void @{name}({arguments}) noinline {{\n{body}\nret void\n}}"
 
-    def _copies(self, name: str, which: int) -> str:
-        """The function that gives what is carried from turn to turn its numbers."""
+    def _load(self, mine: Loop | None) -> Callable[[LLVMWriter, int], str]:
+        """What loads a node that was computed elsewhere, in a loop or outside."""
+        program, size = self.program, 8 * self.width
+        others = {leaf: x.last(leaf) for x in self.loops if x is not mine for leaf in x.reads} | program.reads
 
         def load(writer: LLVMWriter, i: int) -> str:
             if i in self.shared:
                 return writer.read("%shared", self.shared[i] * size)
-            return writer.read("%here", self.slots[i] * self.stride)
+            if mine is not None and i in mine.reads:
+                return self._element(writer, mine.reads[i])
+            return (
+                self._element(writer, others[i]) if i in others else writer.read("%here", self.slots[i] * self.stride)
+            )
 
-        size = 8 * self.width
-        writer = LLVMWriter(self, self.width, load)
-        values = [writer.value(entry[which]) for entry in self.carried]
-        for (leaf, _, _), value in zip(self.carried, values):
+        return load
+
+    def _element(self, writer: LLVMWriter, read: Read) -> str:
+        """Load a number of a sequence."""
+        sequence, first, step = read.sequence, read.first, read.step
+        if isinstance(sequence, tuple):
+            name = self.tables.setdefault(sequence, f"@table{len(self.tables)}")
+            scalar = writer.assign(f"load double, ptr {self._turn(writer, name, first, step, 8)}, align 8")
+            return writer.splat(scalar)
+        if sequence == "parameters":
+            return writer.read(self._turn(writer, "%shared", first, step, 8 * self.width), 0)
+        if isinstance(sequence, int) and sequence in self.shared:
+            return writer.read("%shared", self.shared[sequence] * 8 * self.width)
+        start = self.histories[sequence] if isinstance(sequence, int) else 0
+        return writer.read(self._turn(writer, "%here", start + first, step, self.stride), 0)
+
+    def _turn(self, writer: LLVMWriter, pointer: str, first: int, step: int, size: int) -> str:
+        """Where the number at first + step * turn is, of numbers at such distances."""
+        if not step:
+            return writer.at(pointer, first * size)
+        offset = writer.assign(f"mul i64 %turn, {step * size}")
+        return writer.at(writer.assign(f"getelementptr i8, ptr {pointer}, i64 {offset}"), first * size)
+
+    def _copies(self, name: str, mine: Loop, which: int) -> str:
+        """The function that gives what is carried from turn to turn its numbers."""
+        writer = LLVMWriter(self, self.width, self._load(None if which == 1 else mine))
+        values = [writer.value(entry[which]) for entry in mine.carried]
+        for (leaf, _, _), value in zip(mine.carried, values):
             writer.write(value, "%here", self.slots[leaf] * self.stride)
-        here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
-        body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
-        arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to"
-        return f"define internal void @{name}({arguments}) noinline {{\n{body}\nret void\n}}"
+        return self._over_vectors(name, writer)
 
     def _driver(self, once: int) -> str:
         """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""

@@ -8,6 +8,7 @@ derivatives is made. Rows are worked off in blocks, so that the memory does not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,9 @@ from micrograd_bp.compiler.arrays import (
     Products,
     Sum,
     Terms,
-    find,
     sources,
 )
-from micrograd_bp.compiler.program import FlatProgram, TracedRule, Tracer, flatten, lower, sample_points
+from micrograd_bp.compiler.program import FlatProgram, Native, TracedRule, Tracer, flatten, lower, sample_points
 from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
 
@@ -52,58 +52,29 @@ def native(op: Op, count: int, exact: bool) -> str:
 
 
 class Formula:
-    """A rule as a short program in NumPy's functions.
+    """A rule as a short program in NumPy's functions, or in other instructions, to be made into code.
 
     passes: the operands that are seen not to be finite where the results are; makes: whether finite operands may give
     a result that is not finite.
     """
 
-    def __init__(self, source: FlatProgram, exact: bool) -> None:
-        import numpy as np
-
-        program = lower(source, native, exact)
-        self.count = len(program.inputs)
+    def __init__(self, source: FlatProgram, exact: bool, choose: Native = native) -> None:
+        program = lower(source, choose, exact)
+        self.source = source
         self.inputs = program.inputs
         self.values: list[Any] = [program.constants.get(i) for i in range(len(program))]
         self.constants = [program.constants.get(i) for i in program.outputs]
         self.results = program.outputs
         natives = [
-            "" if op is None else native(op, len(operands), exact)
+            "" if op is None else choose(op, len(operands), exact)
             for op, operands in zip(program.ops, program.operands)
         ]
-        numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
-        numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
-        numbers.update(program.outputs)
-        self.lines: list[tuple[Any, tuple[int, ...], int]] = []
-        for i, name in enumerate(natives):
-            if program.ops[i] is None:
-                continue
-            if not name or (exact and not instruction(name).bits):
-                raise UnsuitableError
-            function: Any = getattr(np, instruction(name).numpy)
-            if name.startswith("fcmp") and i in numbers:
-                function = _as_number(function)
-            self.lines.append((function, program.operands[i], i))
-        seen = [False] * len(program)
-        for i in (*program.outputs, *program.checks):
-            seen[i] = True
-        checks = set(program.checks)
-        wild = not all(map(np.isfinite, program.constants.values()))
-        self.makes = False
-        for i in range(len(program) - 1, -1, -1):
-            if program.ops[i] is None:
-                continue
-            finiteness = instruction(natives[i])
-            makes = finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole"))
-            if makes and not seen[i]:
-                seen[i] = True
-                checks.add(i)
-            self.makes |= makes and i in program.outputs
-            if seen[i]:
-                for k in finiteness.passes[: len(program.operands[i])]:
-                    seen[program.operands[i][k]] = True
+        if any(op is not None and not name for op, name in zip(program.ops, natives)):
+            raise UnsuitableError
+        self.lines = _in_numpy(program, natives, exact) if choose is native else []
+        self.checks, seen, makes = unseen(program, natives)
+        self.makes = any(i in makes for i in program.outputs)
         self.passes = [seen[i] for i in self.inputs]
-        self.checks = [i for i in sorted(checks) if i not in program.constants]
 
     def __call__(self, operands: Sequence[Array], bad: list[Array]) -> list[Any]:
         """The results; what must be finite beside them is added up in `bad`."""
@@ -115,6 +86,52 @@ class Formula:
         for i in self.checks:
             bad.append(values[i].sum(axis=0))
         return [values[i] for i in self.results]
+
+
+def unseen(program: FlatProgram, natives: list[str]) -> tuple[list[int], list[bool], set[int]]:
+    """Nodes that must be looked at, where a number that is not finite would show in no output.
+
+    Returns them; what is seen then, by itself or because an output or one of them shows it; and what may be not finite
+    though its operands are.
+    """
+    seen = [False] * len(program)
+    for i in (*program.outputs, *program.checks):
+        seen[i] = True
+    checks, made = set(program.checks), set()
+    wild = not all(map(math.isfinite, program.constants.values()))
+    for i in range(len(program) - 1, -1, -1):
+        if program.ops[i] is None:
+            continue
+        finiteness = instruction(natives[i])
+        if finiteness.makes or (wild and natives[i] not in ("select", "fcmp olt", "fcmp ole")):
+            made.add(i)
+            if not seen[i]:
+                seen[i] = True
+                checks.add(i)
+        if seen[i]:
+            for k in finiteness.passes[: len(program.operands[i])]:
+                seen[program.operands[i][k]] = True
+    return [i for i in sorted(checks) if i not in program.constants], seen, made
+
+
+def _in_numpy(program: FlatProgram, natives: list[str], exact: bool) -> list[tuple[Any, tuple[int, ...], int]]:
+    """NumPy's functions for the nodes of a program, with the nodes that they take and give."""
+    import numpy as np
+
+    numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
+    numbers.update(k for i, name in enumerate(natives) if name == "select" for k in program.operands[i][1:])
+    numbers.update(program.outputs)
+    lines: list[tuple[Any, tuple[int, ...], int]] = []
+    for i, name in enumerate(natives):
+        if program.ops[i] is None:
+            continue
+        if exact and not instruction(name).bits:
+            raise UnsuitableError
+        function: Any = getattr(np, instruction(name).numpy)
+        if name.startswith("fcmp") and i in numbers:
+            function = _as_number(function)
+        lines.append((function, program.operands[i], i))
+    return lines
 
 
 def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
@@ -182,7 +199,7 @@ class Read:
         return values[self.source] if self.whole else values[self.source][self.index]
 
 
-def _read(source: int, places: np.ndarray[Any, Any], size: int) -> Read:
+def read_of(source: int, places: np.ndarray[Any, Any], size: int) -> Read:
     """How to read these members of an array of that size."""
     import numpy as np
 
@@ -253,13 +270,14 @@ class MapStep:
     def __init__(self, owner: Arrays, number: int, step: Map) -> None:
         program = owner.program
         self.number, self.size, self.op = number, step.size, step.op
-        self.reads = [_read(k, places, program.sizes[k]) for k, places in step.reads]
+        self.reads = [read_of(k, places, program.sizes[k]) for k, places in step.reads]
         self.known = [
             program.constants[read.index.start] if read.source == CONSTANTS and read.size == 1 else None
             for read in self.reads
         ]
         self.places = [places for _, places in step.reads]
-        self.value = Formula(value_program(step.op, self.known), step.precise)
+        self.precise, self.choose = step.precise, owner.choose
+        self.value = Formula(value_program(step.op, self.known), step.precise, self.choose)
         self.slopes: Formula | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
@@ -267,6 +285,10 @@ class MapStep:
     def kept(self) -> int:
         """How many numbers it keeps for a row."""
         return self.size
+
+    def work(self) -> int:
+        """About how many operations it takes for a row."""
+        return 16 * self.size
 
     def sees(self, seen: list[np.ndarray[Any, Any]], mine: np.ndarray[Any, Any]) -> None:
         """Mark the members of operands that are seen by what is seen of this array."""
@@ -282,7 +304,7 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False)
+            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False, self.choose)
 
     def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
         import numpy as np
@@ -313,7 +335,7 @@ class TermsPart:
         size = owner.program.sizes[part.source]
         self.count, self.length = part.places.shape
         self.places = [(part.source, part.places)]
-        self.read = _read(part.source, part.places.ravel(), size)
+        self.read = read_of(part.source, part.places.ravel(), size)
 
     def kept(self) -> int:
         """How many numbers it keeps for a row."""
@@ -382,7 +404,7 @@ class Matrix:
     def __init__(self, source: int, places: np.ndarray[Any, Any], size: int) -> None:
         self.source, self.shape, self.grid = source, places.shape, _affine(places)
         self.places = places.astype("intp")
-        self.read = _read(source, places.ravel(), size)
+        self.read = read_of(source, places.ravel(), size)
         if self.grid is not None and not self.read.once:  # rows that overlap
             self.grid = None
 
@@ -422,7 +444,7 @@ class MatrixPart:
         rows, vectors = left[0], right[0]
         self.matrix = Matrix(part.left, rows, sizes[part.left])
         self.vectors = len(vectors)
-        self.read = _read(part.right, vectors.T.ravel(), sizes[part.right])
+        self.read = read_of(part.right, vectors.T.ravel(), sizes[part.right])
         self.length = vectors.shape[1]
         self.places = [(part.left, part.left_places), (part.right, part.right_places)]
         self.order = self.inverse = None
@@ -470,8 +492,8 @@ class ProductsPart:
     def __init__(self, owner: Arrays, part: Products) -> None:
         sizes = owner.program.sizes
         self.count, self.length = part.left_places.shape
-        self.left = _read(part.left, part.left_places.ravel(), sizes[part.left])
-        self.right = _read(part.right, part.right_places.ravel(), sizes[part.right])
+        self.left = read_of(part.left, part.left_places.ravel(), sizes[part.left])
+        self.right = read_of(part.right, part.right_places.ravel(), sizes[part.right])
         self.places = [(part.left, part.left_places), (part.right, part.right_places)]
 
     def kept(self) -> int:
@@ -544,6 +566,10 @@ class SumStep:
         """How many numbers it keeps for a row."""
         return self.size + int(sum(part.kept() for part in self.parts))
 
+    def work(self) -> int:
+        """About how many operations it takes for a row."""
+        return int(sum(places.size for part in self.parts for _, places in part.places))
+
     def sees(self, seen: list[np.ndarray[Any, Any]], mine: np.ndarray[Any, Any]) -> None:
         for part in self.parts:
             for source, places in part.places:
@@ -579,6 +605,8 @@ class SumStep:
 class Arrays:
     """An array program, ready to run."""
 
+    choose: Native = staticmethod(native)  # instructions for ops
+
     def __init__(
         self, program: ArrayProgram, outputs: list[int], guards: list[tuple[int, bool]], checks: list[int]
     ) -> None:
@@ -591,7 +619,7 @@ class Arrays:
         for k, step in enumerate(program.steps, LEAVES):
             self.steps.append(MapStep(self, k, step) if isinstance(step, Map) else SumStep(self, k, step))
         self.outputs = program.at(outputs)
-        self.single = len(outputs) == 1
+        self.count = len(outputs)
         self.guards = [
             (k, members.astype(np.intp), np.array([guards[j][1] for j in which])[:, None])
             for k, members, which in program.at([i for i, _ in guards])
@@ -669,14 +697,14 @@ class Arrays:
                 statuses.append(status[found])
         return np.concatenate(odd), np.concatenate(statuses)
 
-    def point(self, row: Sequence[float], point: Any) -> tuple[list[float], int]:
-        """The outputs for one row, and its status."""
+    def point(self, row: Sequence[float], point: Any) -> tuple[Array, int]:
+        """The outputs for one row, in an array of their own, and its status."""
         import numpy as np
 
         X = np.array(row, float).reshape(-1, 1)
         out = np.empty((sum(len(which) for _, _, which in self.outputs), 1))
         odd, status = self.rows(lambda start, stop: X, 1, point, out)
-        return out[:, 0].tolist(), int(status[0]) if len(odd) else 0
+        return out[:, 0], int(status[0]) if len(odd) else 0
 
     def prepare(self, parameters: int) -> None:
         """Get ready for gradients by the first parameters. UnsuitableError: there is a rule that NumPy cannot do."""
@@ -688,6 +716,10 @@ class Arrays:
             step.prepare(needs)
         self.needs = needs
 
+    def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
+        """`totals` of a small matrix, at once; None: not here."""
+        return None
+
     def totals(
         self,
         block: Callable[[int, int], Array],
@@ -696,8 +728,10 @@ class Arrays:
         parameters: int,
         again: Callable[[int, int], Any],
         weights: Any = None,
+        scale: float = 1.0,
     ) -> Any:
-        """The sum of the one output over n rows, each times its weight, and its gradient by the first parameters.
+        """The sum of the one output over n rows, each times its weight or the scale, and its gradient by the first
+        parameters.
 
         `again` gives a block's where a number in it is not finite.
         """
@@ -716,7 +750,7 @@ class Arrays:
                 self._forward(values, block(start, stop), bad)
                 part = np.zeros(1 + self.sizes[PARAMETERS])
                 sweep = Sweep(self, stop - start, part[1:, None])
-                weight = np.ones((1, stop - start)) if weights is None else weights[None, start:stop]
+                weight = np.full((1, stop - start), scale) if weights is None else weights[None, start:stop]
                 part[0] = (values[output][place] * weight[0]).sum()
                 if self.uniform[output]:
                     weight = weight.sum(axis=1, keepdims=True)
@@ -729,17 +763,6 @@ class Arrays:
                         step.backward(values, g, sweep, bad)
                 part = part[: 1 + parameters]
                 if not np.isfinite(part.sum()) or not all(np.isfinite(x.sum()) for x in bad):
-                    part = again(start, stop)
+                    part = again(start, stop) * (scale if weights is None else 1.0)
                 total = part if total is None else total + part
         return total
-
-
-def arrays(program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), exact: bool = False) -> Arrays | None:
-    """A program as arrays, ready to run; None where straight-line code is better, or the only way."""
-    found = find(program, exact)
-    if found is None:
-        return None
-    try:
-        return Arrays(found, program.outputs, list(guards), program.checks)
-    except UnsuitableError:
-        return None

@@ -7,10 +7,13 @@ before, or one that is recorded now.
 
 from __future__ import annotations
 
+import contextlib
+import copy as copying
 import enum
 import functools
 import importlib.util
 import inspect
+import itertools
 import math
 import sys
 import warnings
@@ -25,17 +28,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from micrograd_bp._engine import trees
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
-from micrograd_bp.compiler.evaluation import Arrays, arrays
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
-from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
+from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
-from micrograd_bp.compiler.recording import Recording
+from micrograd_bp.compiler.recording import Recording, exceptions
+from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order
@@ -111,7 +116,7 @@ class Constant:
     value: Any
 
 
-@dataclass(slots=True)
+@dataclass
 class Result:
     """The result of a function: its entries in order, and how to rebuild its structure with other numbers."""
 
@@ -140,6 +145,11 @@ class Result:
             else:
                 raise TypeError(f"it returns {type(leaf).__name__} objects")
         return cls(trees.outline(result), leaves, entries)
+
+    @functools.cached_property
+    def of_arrays(self) -> bool:
+        """Whether all its numbers stand in arrays."""
+        return all(isinstance(leaf, (tuple, Constant)) for leaf in self.leaves)
 
     def alike(self, other: Result) -> bool:
         """Whether two results have the same structure; any numbers match, constant or not."""
@@ -206,11 +216,32 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
 # --- a path -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """What a program is to be differentiated for: its last outputs are a node, and the nodes to differentiate it by.
+
+    The others are results, and the derivatives are results too: `order` has the place of each.
+    """
+
+    order: list[int]
+    inputs: int
+
+    def added(self, program: FlatProgram) -> FlatProgram:
+        """The program with all results. UnsuitableError: it cannot be differentiated so."""
+        stop = len(program.outputs) - self.inputs
+        plain = copying.copy(program)
+        plain.outputs = program.outputs[: stop - 1]
+        made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
+        made.outputs = [made.outputs[k] for k in self.order]
+        return made
+
+
 @dataclass(slots=True)
 class GuardedProgram:
     """One way through a function: a program with guards, and the structure of the result."""
 
-    program: FlatProgram
+    forward: FlatProgram
+    slopes: Slopes | None
     leaves: list[Value]  # the Values that it reads besides its arguments
     result: Result
     at: list[float]  # the arguments that it was recorded at
@@ -225,6 +256,32 @@ class GuardedProgram:
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
     asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
+    whole: FlatProgram | None = None
+    single: bool = False  # it is called for one row at a time
+
+    @property
+    def program(self) -> FlatProgram:
+        """The program for all results."""
+        if self.whole is None:
+            self.whole = self.forward if self.slopes is None else self.slopes.added(self.forward)
+        return self.whole
+
+    def rolled(self) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
+        """The program as loops, and its guards, if there are any."""
+        if self.slopes is not None and self.exact:
+            return None  # the sums of its derivatives would have other bits
+        found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
+        if found is None or self.slopes is None:
+            return found
+        try:
+            return self.slopes.added(found[0]), found[1]
+        except UnsuitableError:
+            return None
+
+    @property
+    def vector(self) -> bool:
+        """Whether its numbers stay in an array: arrays compute them, and all of them go into arrays."""
+        return self.arrays is not None and not self.linked and self.result.of_arrays
 
     def parameters(self) -> list[float]:
         """The data of the leaves now."""
@@ -236,23 +293,24 @@ class GuardedProgram:
 
     def compile(self, wholly: bool = True) -> bool:
         """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
-        if importlib.util.find_spec("numpy") is not None:
+        machine = host()
+        rolled = self.rolled() if machine is not None else None
+        if rolled is None and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
         if self.arrays is not None:
             return True
-        machine = host()
         if machine is None and not wholly:
             return False
         if machine is not None:
-            guards = list(zip(self.program.guards, self.expected, strict=True))
-            source, guards = roll(self.program, guards) or (self.program, guards)
+            source, guards = rolled or (self.program, list(zip(self.program.guards, self.expected, strict=True)))
             if not wholly and source.count > HEAVY:
                 return False
             program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
             guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
-            self.native = Native(program, program.outputs, [], guards, self.exact)
+            single = self.single and bool(program.loops)
+            self.native = Native(program, program.outputs, [], guards, self.exact, single)
         if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
@@ -277,7 +335,8 @@ class GuardedProgram:
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
         if self.arrays is not None:
-            return self.arrays.point(data, self.parameters())
+            out, status = self.arrays.point(data, self.parameters())
+            return (out if self.vector else out.tolist()), status
         if self.replayed is None:
             assert self.native is not None
             return self.native.point(data, self.parameters())
@@ -578,9 +637,11 @@ class Compiled:
         self._plain = function.function if isinstance(function, Vmap) else function  # what is recorded
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # signatures of calls with n floats and nothing else, by n
+        self._shapes: dict[tuple[int, ...], Signature] = {}  # and of calls with one array of floats
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
+        self.single = True  # its calls are of one row each, unless it is a batch
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -607,6 +668,14 @@ class Compiled:
                 signature = self._floats.get(len(args))
                 if signature is not None:
                     return self._point(signature, args, args, kwargs)
+            if len(args) == 1 and self._shapes and _is_vector(args[0]):
+                signature = self._shapes.get(args[0].shape)
+                for path in self._current(signature) if signature is not None else ():
+                    if path.vector:
+                        results, status = path.point(args[0].ravel())
+                        if status == 0:
+                            path.rows += 1
+                            return path.result.rebuilt(results)
         if isinstance(self.function, Vmap):
             try:
                 return self._over(args, kwargs)
@@ -640,7 +709,7 @@ class Compiled:
             "paths": len(paths),
             "rows": [path.rows for path in paths],
             "eager": sum(signature.eager for signature in list(self._signatures.values())),
-            "recorded": [path.program.count for path in paths],
+            "recorded": [(path.whole or path.forward).count for path in paths],
             "compiled": [path.program.count if path.native is None else path.native.count for path in paths],
         }
 
@@ -679,6 +748,8 @@ class Compiled:
         signature = self._signatures.setdefault(key, signature)
         if not kwargs and not isinstance(self.function, Vmap) and all(type(x) is float for x in args):
             self._floats.setdefault(len(args), signature)
+        if not kwargs and not isinstance(self.function, Vmap) and len(args) == 1 and _is_vector(args[0]):
+            self._shapes.setdefault(args[0].shape, signature)
         return signature
 
     def _labels(self, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> list[str]:
@@ -908,6 +979,7 @@ class Compiled:
             signature.used += 1
             return self._eager(signature, numbers, args, kwargs), None
         recorded = Recording(None if self._is_due(signature) else HEAVY)
+        deferred = None
         with watched(recorded, wait) as alone:
             if not alone:
                 return self._eager(signature, numbers, args, kwargs), None
@@ -916,13 +988,16 @@ class Compiled:
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
             try:
                 with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
-                    raw = self._called(given_args, given_kwargs)
+                    raw, deferred = self._recorded(recorded, inputs, given_args, given_kwargs)
             finally:
                 if recorded.changes:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        given = self._given(raw, inputs, recorded.owns, args, kwargs)
+        closed = recorded.size > HEAVY and (deferred is not None or recorded.is_closed())
+        known = () if deferred is None else (deferred[0], *deferred[2])
+        own = recorded.owners(raw, known) if closed else recorded.owns
+        given = self._given(raw, inputs, own, args, kwargs, closed)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
@@ -930,6 +1005,8 @@ class Compiled:
         if recorded.unfaithful:
             signature.faithful = False
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
+            with contextlib.suppress(TypeError):  # it returns other objects
+                signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
             self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = recorded.size > HEAVY
@@ -937,7 +1014,9 @@ class Compiled:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
             return given, None
-        path = self._path(recorded, result, inputs, numbers, args)
+        path = self._path(recorded, result, inputs, numbers, args, deferred)
+        raw = deferred = None
+        recorded.nodes.clear()  # the graph is gone before its program is compiled
         if not path.compile(not signature.heavy or signature.used >= self.pays):
             signature.irregular = True
             return given, None
@@ -961,23 +1040,51 @@ class Compiled:
         inputs: list[Value],
         numbers: Sequence[float],
         args: tuple[Any, ...],
+        deferred: Any = None,
     ) -> GuardedProgram:
         """The path for a recording, not compiled yet."""
         guards = [guard.condition for guard in recorded.guards]
-        program, leaves = flatten(
-            result.entries, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
-        )
+        outputs, slopes = result.entries, None
+        if deferred is not None:
+            output, variables, made = deferred
+            place = {id(x): k for k, x in enumerate(made)}
+            outputs = [x for x in result.entries if id(x) not in place]
+            count, plain = len(outputs), itertools.count()
+            order = [count + place[id(x)] if id(x) in place else next(plain) for x in result.entries]
+            slopes = Slopes(order, len(variables))
+            outputs += [output, *variables]
+        if recorded.size > HEAVY and importlib.util.find_spec("numpy") is not None:
+            program, leaves = flatten_recording(recorded.nodes, outputs, inputs, guards, recorded.failed, exceptions)
+        else:
+            program, leaves = flatten(
+                outputs, inputs, guards=guards, checks=recorded.checks, raised=recorded.failed, within=recorded.owns
+            )
         expected, lines = [x.truth for x in recorded.guards], [x.line for x in recorded.guards]
-        linked = _depending(program)
+        linked = _depending(program) if leaves else []
         result.entries = _data(result.entries)  # the recorded graph is not kept
-        path = GuardedProgram(program, leaves, result, list(numbers), expected, lines, linked, self.exact)
+        path = GuardedProgram(program, slopes, leaves, result, list(numbers), expected, lines, linked, self.exact)
+        path.single = not isinstance(self.function, Vmap) and self.single
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
-    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _recorded(
+        self, recorded: Recording, inputs: list[Value], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Call the function while it is recorded. A long gradient is not: what it is of, by what, and leaves for it."""
+        parts = getattr(self._plain, "parts", None)
+        if parts is None:
+            return self._called(args, kwargs), None
+        called, derive = parts
+        call = self._called((args, kwargs), {}, called)
+        deferred = None
+        if recorded.size > HEAVY and recorded.is_closed():
+            deferred = call.deferred()
+        return derive(call), deferred
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any], function: Callable[..., Any] | None = None) -> Any:
         """Call the function; a TypeError or ValueError gets a hint if `vmap` was meant."""
         try:
-            return self._plain(*args, **kwargs)
+            return (function or self._plain)(*args, **kwargs)
         except (TypeError, ValueError) as error:
             if self._plain is self.function and any(trees.is_array(x) for x in trees.leaves((args, kwargs))):
                 error.add_note("an array argument of jit(f) is the whole array; jit(vmap(f)) applies f to each row")
@@ -1007,14 +1114,18 @@ class Compiled:
         own: Callable[[Any], bool],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        closed: bool = False,
     ) -> Any:
-        """The function's result, with numbers in place of Values that depend on its arguments only."""
+        """The function's result, with numbers in place of Values that depend on its arguments only.
+
+        closed: those do that are its own.
+        """
         mine, scalar = set(inputs), _scalars((args, kwargs))
 
         def number_or_value(x: Any, kind: type) -> Any:
             if not isinstance(x, Value):
                 return x
-            if own is _any_node:
+            if own is _any_node or (closed and own(x)):
                 return kind(x._data)
             foreign = any(node.op is None and node not in mine and not own(node) for node in topological_order(x))
             return x if foreign else kind(x._data)
@@ -1099,6 +1210,12 @@ def _scalars(args: Any) -> type:
     arrays = any(trees.is_array(x) for x in trees.leaves(args))
     found: type = sys.modules["numpy"].float64 if arrays else float
     return found
+
+
+def _is_vector(x: Any) -> bool:
+    """Whether x is an array of doubles, and nothing besides."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(x) is numpy.ndarray and x.dtype is numpy.dtype(float)
 
 
 def _data(entries: Sequence[Any]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import math
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError, arrays
+from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
+from micrograd_bp.compiler.reverse import with_gradient
+from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, add_to_grads, gradients, read_data
 
@@ -330,8 +333,7 @@ class Kernel:
         if found is not None:
             return counts | {"arrays": len(found.steps)}
         for kind in ("value", "gradient") if self.parameters and self.single else ("value",):
-            program = self._graph(kind)
-            counts[f"{kind}: nodes"] = program.count
+            counts[f"{kind}: nodes"] = (self._rolled(kind) or self._graph(kind)).count
             native = self._native(kind)
             if native is not None:
                 counts[f"{kind}: compiled, for each row"] = len(native.plan.every)
@@ -378,13 +380,28 @@ class Kernel:
             machine = host()
             native = None
             if machine is not None:
-                graph = self._graph(kind)
-                rolled = roll(graph) if kind == "value" else None
-                program = lower(graph if rolled is None else rolled[0], machine.native, self.exact)
+                rolled = self._rolled(kind)
+                program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
                 results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
                 native = Native(program, results, sums, exact=self.exact)
             self._made[kind] = native
         made: Native | None = self._made[kind]
+        return made
+
+    def _rolled(self, kind: str) -> FlatProgram | None:
+        """The program for a kind as loops; None where there are none, or where their sums would have other bits."""
+        name = f"{kind} rolled"
+        if name in self._made:
+            return self._made[name]  # type: ignore[no-any-return]
+        made: FlatProgram | None = None
+        if kind == "value":
+            found = roll(self.program)
+            made = None if found is None else found[0]
+        elif self.single and not self.exact and (values := self._rolled("value")) is not None:
+            program = values.weighted() if kind == "weighted" else values
+            with contextlib.suppress(UnsuitableError):
+                made = with_gradient(program, program.outputs[0], program.parameters[: len(self.parameters)])
+        self._made[name] = made
         return made
 
     def _arrays(self, gradient: bool = False) -> Arrays | None:
@@ -450,8 +467,8 @@ class Kernel:
             row = [number(x, "a kernel's row") for x in row]
         found = self._arrays()
         if found is not None:
-            results, status = found.point(row, point)
-            return (self._eager(row, point), status) if status else (results, 0)
+            numbers, status = found.point(row, point)
+            return (self._eager(row, point), status) if status else (numbers.tolist(), 0)
         native = self._native("value")
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)
@@ -521,15 +538,18 @@ class Kernel:
         import numpy as np
 
         n = len(X)
+        scale = 1.0 / n if reduction == "mean" and n else 1.0
         if weights is not None:
-            weights = np.asarray(_numbers(weights, n, "weights", "row"), float)
+            weights = np.ascontiguousarray(_numbers(weights, n, "weights", "row"), float)
+        elif type(X) is np.ndarray and X.dtype is np.dtype(float) and X.ndim == 2 and n:
+            total = found.small_totals(X, point, len(self.parameters), scale)
+            if total is not None:
+                return float(total[0]), total[1:]
         matrix = self._matrix(X, 2)
         if not n:
             self._check(matrix)
         again = self._again(matrix, point, weights)
-        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights)
-        if weights is None and reduction == "mean":
-            total *= 1.0 / n
+        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights, scale)
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:

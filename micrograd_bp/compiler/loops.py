@@ -7,12 +7,11 @@ period before is carried from turn to turn. The numbers of a rolled program are 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.program import FlatProgram, Loop, live
+from micrograd_bp.compiler.program import FlatProgram, Loop, Ops, live, table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,26 +80,32 @@ def _marked(program: FlatProgram) -> tuple[Marked, Any]:
     import numpy as np
 
     n = len(program)
-    ops: list[Any] = list(dict.fromkeys(program.ops))
-    codes = {op: k for k, op in enumerate(ops)}
-    code = np.fromiter(map(codes.__getitem__, program.ops), np.int64, n)
-    counts = np.fromiter(map(len, program.operands), np.int64, n)
-    computed = code != codes.get(None, -1)
-    nodes = np.flatnonzero(computed)
-    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int64, int(counts.sum()))
-    owner = np.repeat(np.arange(n), counts)
-    position = np.cumsum(computed) - 1
-    last = np.zeros(n, np.int64)
+    ops, code, counts, child = table(program)
+    computed = code != (ops.index(None) if None in ops else -1)
+    nodes = np.flatnonzero(computed).astype(np.int32)
+    owner = np.repeat(np.arange(n, dtype=np.int32), counts)
+    position = np.cumsum(computed, dtype=np.int32)
+    position -= 1
+    last = np.zeros(n, np.int32)
     last[child] = owner  # the last of several
-    told = ~computed | (position[last] - position > len(nodes) // 4)
-    back = np.where(told[child], 0, position[owner] - position[child])
-    first = np.concatenate(([0], np.cumsum(counts[nodes])))
-    item = np.where(back == 0, 2 * child + 1, 2 * back).astype(np.uint64)
-    place = (np.arange(len(child)) - np.repeat(first[:-1], counts[nodes])).astype(np.uint64)
-    mixed = (item + np.uint64(0x9E3779B9)) * (np.uint64(2) * place + np.uint64(1))
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= np.uint64(0xBF58476D1CE4E5B9)
-    mark = np.add.reduceat(mixed, first[:-1]) + code[nodes].astype(np.uint64) * np.uint64(0x94D049BB133111EB)
+    span = position[last]
+    span -= position
+    told = (span > len(nodes) // 4) | ~computed
+    back = position[owner]
+    back -= position[child]
+    back[told[child]] = 0
+    counts = counts[nodes]
+    first = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    mixed = np.where(back == 0, 2 * child + 1, 2 * back).astype(np.uint32)
+    place = np.arange(len(child), dtype=np.uint32)
+    place -= np.repeat(first[:-1].astype(np.uint32), counts)
+    place *= np.uint32(2)
+    place += np.uint32(1)
+    mixed += np.uint32(0x9E3779B9)
+    mixed *= place
+    mixed ^= mixed >> np.uint32(15)
+    mixed *= np.uint32(0x2C1B3C6D)
+    mark = np.add.reduceat(mixed, first[:-1], dtype=np.uint32) + code[nodes].astype(np.uint32) * np.uint32(0x297A2D39)
     return Marked(nodes, position, code[nodes], first, child, back), mark
 
 
@@ -129,7 +134,8 @@ def roll(
     """The program as a loop with what is before and after it, and its guards; None where there is none that pays."""
     if len(program) < SMALL or program.raised:
         return None
-    program, guards = _interleaved(program, guards)
+    if not isinstance(program.ops, Ops):  # else all stands where it was made
+        program, guards = _interleaved(program, guards)
     marked, mark = _marked(program)
     start, period, turns = _stretch(mark)
     first, child, back, position = marked.first, marked.child, marked.back, marked.position
@@ -197,14 +203,13 @@ def roll(
     for k in range(start, start + period):
         at = int(first[k])
         i = int(marked.nodes[k])
-        reads = {j: place[j] if not far else inside(j) for j, far in zip(program.operands[i], back[at:].tolist())}
+        reads = {
+            j: place[j] if not far else inside(j)
+            for j, far in zip(program.operands[i], back[at : first[k + 1]].tolist())
+        }
         body.append(copy(k, reads.__getitem__))
-    rolled.loop = Loop(
-        begin,
-        len(rolled),
-        turns,
-        [(leaf, place[int(marked.nodes[start + k - period])], body[k]) for k, leaf in carried.items()],
-    )
+    carries = [(leaf, place[int(marked.nodes[start + k - period])], body[k]) for k, leaf in carried.items()]
+    rolled.loops = [Loop(begin, len(rolled), turns, carries)]
 
     for k, new in enumerate(body):
         place[int(marked.nodes[stop - period + k])] = new

@@ -1,4 +1,4 @@
-"""The machine at hand: what LLVM and the C library can do for it, and text made into machine code."""
+"""The machine that runs this process: its instructions and C library, and LLVM text compiled for it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSTALL = "pip install 'micrograd-bp[jit]'"
 
 @dataclass(frozen=True)
 class Host:
-    """The machine that code is made for."""
+    """The machine that code is compiled for."""
 
     lanes: int  # doubles in a vector register
     mangling: str  # of libmvec's functions for such a register
@@ -48,10 +48,11 @@ class Host:
 
 
 class _Compiling:
-    """One thread at a time speaks to LLVM: its global context is not for several at once.
+    """Serialises calls of LLVM, whose global context is not thread-safe.
 
-    A fork waits for the end of a compilation, so that no lock, ours or llvmlite's, is taken for ever in the child. And
-    the main thread leaves the calls to another one: a signal that raises in llvmlite would leave its lock taken.
+    A fork waits until no compilation runs, since a lock held at the fork, ours or llvmlite's, would never be released
+    in the child. Calls are made in a helper thread: a signal handler that raises inside llvmlite would leave its lock
+    held.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class _Compiling:
         atexit.register(self.abandon)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """function(*args), while nobody else speaks to LLVM."""
+        """Return function(*args), called while no other thread calls LLVM."""
         if threading.get_ident() != threading.main_thread().ident:
             return self._call(function, args)
         answer: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
@@ -93,14 +94,14 @@ class _Compiling:
         self.lock.acquire()
 
     def after_fork(self) -> None:
-        with contextlib.suppress(RuntimeError):  # not ours: an interrupt came while the fork waited
+        with contextlib.suppress(RuntimeError):  # not acquired: an interrupt came while the fork waited
             self.lock.release()
 
     def renew(self) -> None:
         self.lock = threading.RLock()
 
     def abandon(self) -> None:
-        """At exit: machine code stays where it is, for a daemon thread may be running it."""
+        """Called at exit: keep all machine code in memory, since a daemon thread may be running it."""
         for code in list(self.codes):
             code.engine.detach()
         while not self.dropped.empty():
@@ -111,13 +112,13 @@ _compiling = _Compiling()
 
 
 def declare(machine: Host, function: str) -> None:
-    """Tell LLVM where the C library's function is."""
+    """Register the address of the C library's function with LLVM."""
     _compiling.call(machine.llvm.add_symbol, function, address(function))
 
 
 @functools.cache
 def address(function: str) -> int:
-    """Where the C library's function is; 0: it has none of that name."""
+    """The address of the C library's function; 0 if there is none of that name."""
     for name in (None, "libm.so.6", "ucrtbase"):
         library = _library(name)
         if hasattr(library, function):
@@ -191,9 +192,9 @@ def _features(llvm: Any) -> dict[str, bool]:
 
 @functools.cache
 def host() -> Host | None:
-    """The machine at hand; None where llvmlite or NumPy is missing."""
+    """The machine that runs this process; None if llvmlite or NumPy is missing."""
     try:
-        with _compiling.lock:  # a fork waits for it: in the child, an import that another thread began would never end
+        with _compiling.lock:  # a fork waits: an import begun by another thread would never end in the child
             import numpy  # noqa: F401
             from llvmlite import binding as llvm
     except ImportError as error:
@@ -226,7 +227,7 @@ class Code:
         )
         self.engine = engine = llvm.create_mcjit_compiler(
             module, target
-        )  # kept here: an interrupt may drop this object
+        )  # referenced by the module, since an interrupt may drop this object
         engine.finalize_object()
         self.address = int(engine.get_function_address(name))
         _compiling.codes.add(self)

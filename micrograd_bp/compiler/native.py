@@ -50,7 +50,7 @@ class Job:
     that wait, so the job object owns all memory that the workers read and write.
     """
 
-    def __init__(self, plan: Plan, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
+    def __init__(self, plan: Any, block: Callable[[int, int], Any], starts: range, keep: Any) -> None:
         self.plan, self.block, self.starts, self.keep = plan, block, starts, keep
         self.results: list[Any] = [None] * len(starts)
         self.error: BaseException | None = None
@@ -185,12 +185,13 @@ class Native:
         sums: Sequence[int],
         guards: Sequence[tuple[int, bool]] = (),
         exact: bool = False,
+        single: bool = False,
     ) -> None:
         import numpy as np
 
         machine = host()
         assert machine is not None
-        self.plan = plan = Plan(program, results, sums, guards, exact, machine)
+        self.plan = plan = Plan(program, results, sums, guards, exact, machine, single)
         self.text = plan.text()
         self.code = Code(self.text, plan.level, "kernel")
         self.run = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(self.code.address)

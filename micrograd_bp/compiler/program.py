@@ -6,27 +6,54 @@ the table says of each op; equal nodes are merged, constants folded and dead nod
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 import random
-from collections.abc import Callable, Container, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number
-from micrograd_bp.value import Value
+from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number, pos
+from micrograd_bp.value import Value, flat, marked
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A number of a sequence: in a loop the one at first + step * turn, elsewhere the first.
+
+    A sequence is "inputs", "parameters", some numbers, or a node of a loop: what it was in each turn.
+    """
+
+    sequence: str | tuple[float, ...] | int
+    first: int
+    step: int = 0
+
+
 @dataclass(slots=True)
 class Loop:
-    """Nodes from start to stop are computed so many times over."""
+    """Nodes from start to stop are computed so many times over. After it, they and its leaves are what they were last.
+
+    A carried leaf stands for a node before the loop, in the first turn, then for a node of the turn before.
+    """
 
     start: int
     stop: int
     count: int
-    carried: list[tuple[int, int, int]]  # leaves that stand for a node, before the first turn; then for another one
+    carried: list[tuple[int, int, int]] = field(default_factory=list)
+    reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for another number in each turn
+
+    def last(self, leaf: int) -> Read:
+        """What one of these stands for after the loop."""
+        read = self.reads[leaf]
+        return Read(read.sequence, read.first + read.step * (self.count - 1))
 
 
 @dataclass(slots=True)
@@ -50,7 +77,9 @@ class FlatProgram:
     raised: list[int] = field(default_factory=list)
     precise: set[int] = field(default_factory=set)  # computed exactly in any case, because guards read them
     labels: dict[int, str] = field(default_factory=dict)
-    loop: Loop | None = None  # rolled up; see loops.py
+    loops: list[Loop] = field(default_factory=list)  # one after the other; see loops.py
+    reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for one number of a sequence
+    longest: int = 0  # the number of operations, sums apart, that wait for one another; 0: it is not known
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -95,9 +124,25 @@ class FlatProgram:
         made.raised, made.labels = self.raised, self.labels
         return made
 
+    def weighted(self) -> FlatProgram:
+        """The program whose first output is multiplied by a further input."""
+        made = copy.copy(self)
+        made.ops, made.operands = [*self.ops, None, mul], [*self.operands, (), (self.outputs[0], len(self))]
+        made.inputs, made.outputs = [*self.inputs, len(self)], [len(self) + 1, *self.outputs[1:]]
+        return made
+
+    def links(self) -> dict[int, tuple[int, ...]]:
+        """The leaves that stand for other nodes, and these."""
+        found: dict[int, tuple[int, ...]] = {}
+        for reads in (self.reads, *[loop.reads for loop in self.loops]):
+            found |= {leaf: (x.sequence,) for leaf, x in reads.items() if isinstance(x.sequence, int)}
+        return found | {leaf: (a, b) for loop in self.loops for leaf, a, b in loop.carried}
+
     @property
     def count(self) -> int:
         """The number of nodes that are no leaves."""
+        if isinstance(self.ops, Ops):
+            return len(self.ops) - int((self.ops.code == self.ops.ops.index(None)).sum())
         return sum(op is not None for op in self.ops)
 
 
@@ -134,6 +179,130 @@ def flatten(
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
+    return program, leaves
+
+
+class Ops(Sequence[Any]):
+    """The ops of a large program: a number for each node, in 4 bytes."""
+
+    def __init__(self, code: np.ndarray[Any, Any], ops: list[Op | None]) -> None:
+        self.code, self.ops = code, ops
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [*map(self.ops.__getitem__, self.code[i].tolist())]
+        return self.ops[self.code[i]]
+
+    def __iter__(self) -> Iterator[Op | None]:
+        return map(self.ops.__getitem__, self.code.tolist())
+
+
+class Operands(Sequence[Any]):
+    """The operands of a large program, all in one array."""
+
+    def __init__(self, counts: np.ndarray[Any, Any], child: np.ndarray[Any, Any]) -> None:
+        import numpy as np
+
+        self.child, self.first = child, np.zeros(len(counts) + 1, np.int64)
+        np.cumsum(counts, out=self.first[1:])
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        k = i + len(self) if i < 0 else i
+        return tuple(self.child[self.first[k] : self.first[k + 1]].tolist())
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        child, first = self.child.tolist(), self.first.tolist()
+        return (tuple(child[a:b]) for a, b in itertools.pairwise(first))
+
+
+def table(program: FlatProgram) -> tuple[list[Op | None], Any, Any, Any]:
+    """The distinct ops of a program; the number of each node's, of its operands, and all operands, as arrays."""
+    import numpy as np
+
+    n = len(program)
+    if isinstance(program.ops, Ops) and isinstance(program.operands, Operands):
+        return program.ops.ops, program.ops.code, np.diff(program.operands.first), program.operands.child
+    ops: list[Op | None] = list(dict.fromkeys(program.ops))
+    codes = {op: k for k, op in enumerate(ops)}
+    code = np.fromiter(map(codes.__getitem__, program.ops), np.int32, n)
+    counts = np.fromiter(map(len, program.operands), np.int32, n)
+    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int32, int(counts.sum()))
+    return ops, code, counts, child
+
+
+def flatten_recording(
+    nodes: list[Value],
+    outputs: Sequence[Value | float],
+    inputs: Sequence[Value],
+    guards: Sequence[Value],
+    raised: Sequence[Value],
+    may_raise: Callable[[Op], Any],
+) -> tuple[FlatProgram, list[Value]]:
+    """Make a program of all nodes of a long recording, in the order of their creation; otherwise as `flatten`."""
+    import numpy as np
+
+    ops, codes, sizes, operands, numbers, own_leaves, foreign, ends = flat(nodes, [*outputs, *inputs, *guards, *raised])
+    code, counts, child = [np.frombuffer(x, np.int32) if x else np.zeros(0, np.int32) for x in (codes, sizes, operands)]
+    needed = array("b", bytes(len(code)))
+    wanted, roots = np.frombuffer(needed, np.int8), np.frombuffer(ends, np.int32)
+    wanted[roots[roots >= 0]] = 1
+    free = ops.index(add) if add in ops else -1
+    marked(codes, sizes, operands, needed, free)
+    risky = np.array([bool(may_raise(op)) for op in [*ops, pos]])  # for the code -1: a leaf
+    checks = np.flatnonzero((wanted == 0) & risky[code] & (code >= 0))
+    wanted[checks] = 1
+    longest = marked(codes, sizes, operands, needed, free)
+    program = FlatProgram()
+    program.longest = longest
+    last = len(outputs) + len(inputs)
+    given = roots[len(outputs) : last]
+    own = np.flatnonzero(code < 0)
+    constant = (wanted[own] != 0) & ~np.isin(own, given)
+    own_leaves = [own_leaves[k] for k in np.flatnonzero(constant).tolist()]
+    own = own[constant]
+    kept = (wanted != 0) & (code >= 0)
+    every = bool((kept | (code < 0)).all())  # leaves have no operands
+    child, owner_counts = child if every else child[np.repeat(kept, counts)], counts[kept]
+    outer = np.zeros(0, np.int32)
+    if foreign:
+        read = np.concatenate((child, roots))
+        outer = np.unique(read[(read < 0) & (read % 2 == 0)])[::-1]  # -2, -4, ...
+    first_number = len(inputs) + len(outer)
+    first_own = first_number + len(numbers)
+    start = first_own + len(own)
+    shift = 2 * max(len(foreign), len(numbers)) + 1
+    place = np.full(shift + len(code), -1, np.int32)  # of what is written as a number, from -shift on
+    place[shift + outer] = len(inputs) + np.arange(len(outer))
+    place[shift - 1 - 2 * np.arange(len(numbers))] = first_number + np.arange(len(numbers))
+    place[shift + given] = np.arange(len(inputs))
+    place[shift + own] = first_own + np.arange(len(own))
+    place[shift:][kept] = start + np.arange(int(kept.sum()), dtype=np.int32)
+
+    def placed(x: Any) -> Any:
+        return place[x + np.int32(shift)]
+
+    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])  # type: ignore[assignment]
+    counted = np.concatenate((np.zeros(start, np.int32), owner_counts))
+    program.operands = Operands(counted, placed(child))  # type: ignore[assignment]
+    program.inputs = list(range(len(inputs)))
+    program.parameters = list(range(len(inputs), first_number))
+    program.constants = dict(enumerate(numbers, first_number))
+    program.constants |= {first_own + k: x._data for k, x in enumerate(own_leaves)}
+    where = placed(roots).tolist()
+    program.outputs = where[: len(outputs)]
+    program.guards = where[last : last + len(guards)]
+    program.raised = where[last + len(guards) :]
+    program.checks = placed(checks).tolist()
+    leaves = [foreign[-k // 2 - 1] for k in outer.tolist()]
+    program.labels = {i: x.label for i, x in enumerate([*inputs, *leaves]) if x.label}
     return program, leaves
 
 
@@ -353,26 +522,52 @@ class Lowering:
         program.parameters = [place[i] for i in source.parameters]
         for i, x in source.constants.items():
             place[i] = program.constant(x)
-        loop = source.loop
-        for i, _, _ in loop.carried if loop is not None else ():
-            place[i] = program.leaf()
+        for loop in source.loops:
+            for i, _, _ in loop.carried:
+                place[i] = program.leaf()
         precise = live(source, source.guards)
-        begin = end = 0
+        reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
+        made: dict[int, Read] = {}
+        spans = [[len(source), len(source)] for _ in source.loops]  # where the loops are in the new program
+        edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
-            if loop is not None and i == loop.start:
-                begin = len(program)
-            elif loop is not None and i == loop.stop:
-                end = len(program)
-            if op is not None:
+            if i in edges:
+                for k, loop in enumerate(source.loops):
+                    for end in (0, 1):
+                        if (loop.start, loop.stop)[end] == i:
+                            spans[k][end] = len(program)
+            if i in reads:
+                read = reads[i]
+                if isinstance(read.sequence, int):
+                    k = place[read.sequence]
+                    if k in program.constants or not self._varies(source, read.sequence, spans, place):
+                        place[i] = k  # it is the same in all turns
+                        continue
+                    read = Read(k, read.first, read.step)
+                place[i] = program.leaf()
+                made[place[i]] = read
+            elif op is not None:
                 self.exact = exact or precise[i]
                 self.nearly = nearly and not precise[i]
                 place[i] = self.apply(op, tuple([place[k] for k in source.operands[i]]))
         for name in ("outputs", "guards", "checks", "raised"):
             setattr(program, name, [place[i] for i in getattr(source, name)])
-        if loop is not None:
+        for loop, (start, stop) in zip(source.loops, spans):
             carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
-            program.loop = Loop(begin, end or len(program), loop.count, carried)
+            mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
+            program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
+        program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
         self._keep_errors(source, place)
+
+    def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:
+        """Whether a node of a loop may be another number in each turn, told from where it has its place."""
+        loop, (start, stop) = next(
+            (loop, span)
+            for loop, span in zip(source.loops, spans)
+            if loop.start <= i < loop.stop or i in loop.reads or any(i == leaf for leaf, _, _ in loop.carried)
+        )
+        leaves = [*loop.reads, *[leaf for leaf, _, _ in loop.carried]]
+        return start <= place[i] < stop or any(place[i] == place[leaf] for leaf in leaves)
 
     def _keep_errors(self, source: FlatProgram, place: list[int]) -> None:
         """Add checks for operations that may raise in a branch that a constant condition has simplified away."""
@@ -470,7 +665,7 @@ class Lowering:
 def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
     """Which nodes the roots depend on, not looking behind the nodes `stop`."""
     needed = [False] * len(program)
-    ends = set(stop)
+    ends, links = set(stop), program.links()
     waiting = list(roots)
     while waiting:
         for i in waiting:
@@ -479,8 +674,7 @@ def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -
             if needed[i] and i not in ends:
                 for k in program.operands[i]:
                     needed[k] = True
-        carried = program.loop.carried if program.loop is not None else []
-        waiting = [i for leaf, *nodes in carried if needed[leaf] for i in nodes if not needed[i]]
+        waiting = [i for leaf, nodes in links.items() if needed[leaf] for i in nodes if not needed[i]]
     return needed
 
 

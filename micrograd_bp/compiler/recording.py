@@ -16,10 +16,12 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from micrograd_bp._engine import trees
 from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, flat, listening
 
+MANY = 100_000  # nodes
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -46,6 +48,7 @@ class Recording:
         self._thread = threading.get_ident()
         self._ids: set[int] = set()  # of the first nodes, so many
         self._counted = 0
+        self._size = self._sized = 0  # of the first nodes; and how many these are
         self._lock = threading.RLock()  # other threads' work on this recording's Values
         self._roots: list[Any] = []  # the objects from which side effects are searched for
 
@@ -89,13 +92,22 @@ class Recording:
 
     def noticed(self, what: str, node: Value) -> None:
         """Called when something is read that cannot become a guard, such as `.data`."""
-        if not self.unfaithful and self._concerned((node,)) and not (what == "hash()" and _is_internal()):
+        if not self.unfaithful and not (what == "hash()" and _is_internal()) and self._concerned((node,)):
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
+
+    def is_closed(self) -> bool:
+        """Whether all that it has is made of its own leaves, by ops of the table, whose rules ask for no number."""
+        ops, *_, others, _ = flat(self.nodes)
+        return not others and all(TABLE.get(op.name) is op for op in ops)
 
     @property
     def size(self) -> int:
-        """The number of nodes, where a net input counts as the products and sums that it stands for."""
-        return sum(len(node.operands) - 1 if node.op is net_input else 1 for node in self.nodes)
+        """The number of nodes, a net input counted as the products and sums that it stands for; of many, nearly."""
+        if self._sized < MANY:
+            for node in self.nodes[self._sized : MANY]:
+                self._size += len(node.operands) - 1 if node.op is net_input else 1
+                self._sized += 1
+        return self._size + len(self.nodes) - self._sized
 
     # --- what is made of it -----------------------------------------------------------------------------------------
 
@@ -107,6 +119,15 @@ class Recording:
             self._counted += 1
         return id(node) in self._ids
 
+    def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool]:
+        """`owns` for the Values in a tree alone, some of which are known to be its own, without a set of all nodes."""
+        leaves = trees.leaves(tree)
+        values = [x for leaf in leaves for x in (trees.elements(leaf) if trees.is_array(leaf) else (leaf,))]
+        own = {*map(id, known)}
+        asked = {id(x) for x in values if isinstance(x, Value)} - own
+        mine = own | asked.intersection(map(id, self.nodes)) if asked else own
+        return lambda node: id(node) in mine
+
     @contextmanager
     def looking(self, roots: list[Any]) -> Iterator[None]:
         """While the function runs, detect side effects on what the roots reach, and random numbers drawn."""
@@ -114,23 +135,22 @@ class Recording:
         before, numpy = snapshot(roots), numpy_state()
         profiled = sys.getprofile() is None
         if profiled:
-            sys.setprofile(self._profile)
+            listening(self._called)
         try:
             yield
         finally:
             if profiled:
-                sys.setprofile(None)
+                listening(None)
             if numpy is not None and numpy != numpy_state():
                 self.unfaithful = self.unfaithful or "random numbers are drawn in it"
             found = difference(before, snapshot(roots))
             self.changes = bool(found) and "random" not in found
             self.unfaithful = self.unfaithful or found
 
-    def _profile(self, frame: Any, event: str, function: Any) -> None:
+    def _called(self, function: Any) -> None:
         if self.limit is not None and self.size > self.limit:
-            sys.setprofile(None)
-            return
-        if event == "c_call" and drawing(function):
+            listening(None)
+        elif drawing(function) and not _is_importing():
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
 
     def settle(self) -> None:
@@ -154,6 +174,16 @@ def source_line() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_importing() -> bool:
+    """Whether a module is being imported, which happens once: SciPy's draw random numbers then."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_internal() -> bool:

@@ -210,7 +210,7 @@ def draw(
     output = opened(output) if expand else output
     listing = Listing(output)
     root = None if model is None else find_parts(model)
-    plan = _Plan(listing, root, _closed(root, depth, collapse), max_nodes)
+    plan = _Arrangement(listing, root, _closed(root, depth, collapse), max_nodes)
     what, sizes = "|grad|", {node: abs(node.grad) for node in listing.nodes} if shade else {}
     if shade == "rounding":
         if not isinstance(output, Value):
@@ -361,7 +361,7 @@ def _closed(root: Part | None, depth: int | None, collapse: Collection[Any]) -> 
     return closed
 
 
-class _Plan:
+class _Arrangement:
     """What a picture shows: which boxes in which frames, and which uses of operands an edge between two boxes holds."""
 
     def __init__(self, listing: Listing, root: Part | None, closed: set[Part], max_nodes: int | None) -> None:
@@ -455,7 +455,7 @@ class _Labels:
     """What stands in the boxes, as Graphviz's HTML-like labels."""
 
     def __init__(
-        self, listing: Listing, plan: _Plan, number_format: str, what: str, sizes: Mapping[Value, float]
+        self, listing: Listing, plan: _Arrangement, number_format: str, what: str, sizes: Mapping[Value, float]
     ) -> None:
         self.listing, self.plan, self.number_format = listing, plan, number_format
         self.what, self.sizes = what, sizes  # by what nodes are coloured, if they are

@@ -19,7 +19,7 @@ from micrograd_bp._engine import files
 from micrograd_bp._engine.labels import check_outputs, check_value, written
 from micrograd_bp._engine.symbolic import Expr, derivatives
 from micrograd_bp.ops import number
-from micrograd_bp.see.javascript import Rules, javascript
+from micrograd_bp.see.javascript import Script, javascript
 from micrograd_bp.see.opened import opened
 from micrograd_bp.see.parts import find_parts, members
 from micrograd_bp.see.trace import Trace, partials_of
@@ -168,12 +168,12 @@ def _leaf(index: Mapping[Value, int], x: Any, what: str) -> int:
     return index[x]
 
 
-def _rules(trace: Trace) -> tuple[Rules, str]:
+def _rules(trace: Trace) -> tuple[Script, str]:
     """The rows that the graph needs, in JavaScript; or none, and why the page cannot compute."""
     try:
         return javascript((node.op, len(node.operands)) for node in trace.interior if node.op is not None), ""
     except ValueError as error:
-        return Rules("", {}), str(error)
+        return Script("", {}), str(error)
 
 
 def _groups(trace: Trace, model: Any) -> tuple[list[dict[str, Any]], dict[Value, int]]:
@@ -197,7 +197,7 @@ def _groups(trace: Trace, model: Any) -> tuple[list[dict[str, Any]], dict[Value,
 
 
 def _node(
-    trace: Trace, node: Value, index: Mapping[Value, int], rules: Rules, of: Mapping[Value, int]
+    trace: Trace, node: Value, index: Mapping[Value, int], rules: Script, of: Mapping[Value, int]
 ) -> dict[str, Any]:
     """All that the page is told of a node: names, what it computes, and the numbers recorded."""
     name = trace.names[node]

@@ -51,14 +51,14 @@ NUMERIC = ("fsum", "sumprod", "ldexp", "lgamma", "digamma", "polygamma")  # rows
 Use = tuple[Op, int]  # a row, on so many operands
 
 
-class Rules(NamedTuple):
+class Script(NamedTuple):
     """JavaScript that fills `R` (values) and `D` (local derivatives), and the key of each row in them."""
 
     text: str
     keys: dict[Use, str]
 
 
-def javascript(uses: Iterable[Use]) -> Rules:
+def javascript(uses: Iterable[Use]) -> Script:
     """The rows in JavaScript, with all rows that their rules call.
 
     A value is that of the row's `native` function, else of its `decomposition`, else `forward` itself is run on
@@ -101,7 +101,7 @@ def javascript(uses: Iterable[Use]) -> Rules:
         lines.append(f"R.{keys[op, count]} = ({arguments}) => {body};")
         body = _body(op, op.partials, ["out", *names], call)
         lines.append(f"D.{keys[op, count]} = (out, {arguments}) => {body};")
-    return Rules("\n".join(lines), keys)
+    return Script("\n".join(lines), keys)
 
 
 def _body(op: Op, function: Callable[..., Any], names: list[str], call: Callable[[Op, list[str]], str]) -> str:

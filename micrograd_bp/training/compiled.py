@@ -29,17 +29,17 @@ def compiled_sweep(
 ) -> Sweep:
     """A function (rows, targets) -> (mean loss, predictions) that adds the mean's gradient to the grads of leaves.
 
-    It does what `eager(loss)`, of the same signature, does, by `loss(model(x), target)` recorded and compiled; eager
-    serves where that cannot be: without llvmlite, and for rows with numbers that are not finite. Rows are lists (of
-    lists) of numbers, or arrays, which the model then gets as lists. A loss of one's own gets a target as it is: an
-    int as the int, and a float as a Value, what it asks of which is a guard. work: how many rows there will be, so that
-    nothing is compiled where that would take longer than it saves; None: compile in any case.
+    It gives what `eager(loss)`, a function of the same signature, gives, but records and compiles `loss(model(x),
+    target)`. The eager function is called where that is impossible: without llvmlite, and for rows whose numbers are
+    not finite. Rows are lists (of lists) of numbers, or arrays, which are passed to the model as lists. A user's loss
+    gets a target as it is: an int as an int, and a float as a Value, whose comparisons become guards. work: the number
+    of rows in the whole run; nothing is compiled where compiling would take longer than it saves. None: always compile.
     """
     return eager(loss) if host() is None else _Compiled(model, loss, eager, work)
 
 
 class _Compiled:
-    """Rows go in groups that are built alike, and whose targets are alike but for their floats."""
+    """Rows are grouped by structure: rows of one group and their targets differ in their floats only."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class _Compiled:
         self.pays: bool | None = None if work is not None else True  # compiling; None: not known yet
         self.encode: Callable[[Any], Any] | None = None  # a target as numbers that vary; found at the first row
         self.step = Compiled(_step(model, loss), False, PROGRAMS)
+        self.step.single = False
         self.step.pays = 0  # compiled at once, so that a resumed run has the bits of the whole one
 
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
@@ -80,7 +81,7 @@ class _Compiled:
         scale = 1.0 / len(rows)
 
         def once(i: int, found: tuple[Any, Any] | None = None) -> None:
-            """A row by the eager engine, whose model or loss may do more than compute: it is called once."""
+            """Compute one row eagerly. A model or loss may have side effects, so it is called once."""
             predictions[i], error = found or self.step.function(rows[i], targets[i])
             if not isinstance(error, Value):
                 raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
@@ -103,7 +104,7 @@ class _Compiled:
                 mine = np.nonzero(batch.result == k)[0]
                 for j, column in zip(mine.tolist(), batch.out[result.rows()[0]][:, mine].T.tolist()):
                     predictions[places[j]], errors[places[j]] = result.rebuilt(column)
-            # Paths by their first rows, not in the order of their recording: a run that is resumed has another.
+            # Paths are ordered by their first rows, not by when they were recorded, which differs in a resumed run.
             for k in dict.fromkeys(batch.taken.tolist()):
                 chosen = np.nonzero(batch.taken == k)[0]
                 if k < 0 or signature is None:
@@ -115,7 +116,7 @@ class _Compiled:
         return math.fsum(errors) / len(rows), predictions
 
     def _first(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
-        """The first batch by the eager engine, by whose nodes it is decided whether compiling pays."""
+        """Compute the first batch eagerly, and decide by its number of nodes whether compiling pays."""
         assert self.work is not None
         counts: list[int] = []
 
@@ -130,7 +131,7 @@ class _Compiled:
         eager = self.work * nodes * EAGER[engine_name()]
         straight = STARTING + nodes * STRAIGHT < eager
         self.pays = straight or (nodes >= SMALL and nodes * FINDING < eager)
-        self.step.pays = 0 if straight else sys.maxsize  # of what is not regular
+        self.step.pays = 0 if straight else sys.maxsize  # then arrays are compiled, but no straight-line code
         return found
 
     def _encoding(self, x: Any, target: Any) -> Callable[[Any], Any]:
@@ -146,7 +147,7 @@ class _Compiled:
 
 
 def _plain_key(x: Any, target: Any) -> tuple[Any, list[float]]:
-    """What tells a row of floats from rows of other lengths, and its numbers; (None, []): it is not so plain."""
+    """The key of a row of floats, which is its length, and its numbers; (None, []) if it is anything else."""
     if type(x) is list and set(map(type, x)) == {float}:
         if type(target) is float:
             return len(x), [*x, target]
@@ -184,5 +185,5 @@ def _add_gradient(path: GuardedProgram, matrix: Any, scale: float) -> None:
     for leaf, slope in zip(path.leaves, slopes.tolist()):
         if leaf.op is None:
             leaf.grad += scale * slope
-        else:  # made before: backward goes on from it
+        else:  # recorded outside the model: continue backward from it
             leaf.backward(scale * slope)

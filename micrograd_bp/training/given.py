@@ -87,7 +87,7 @@ def _check_rows(rows: list[Any], model: Any, place: str) -> None:
 
 
 def not_finite(x: Any, at: str) -> str:
-    """Where a number in a row is not finite, and what it is; "" where all are."""
+    """The place and value of the first number in a row that is not finite; "" if all are finite."""
     for place, number in zip(trees.locations(x, at), trees.entries(x)):
         if isinstance(number, float) and not math.isfinite(number):
             return f"{place} is {number}"

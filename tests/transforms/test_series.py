@@ -173,3 +173,78 @@ def test_a_taylor_integrator_keeps_the_energy_of_a_pendulum():
 def test_errors(error, words, call):
     with pytest.raises(error, match=words):
         call()
+
+
+def kepler(mean):
+    return mg.root(lambda e, mean: e - 0.3 * m.sin(e) - mean, 0.5, mean)
+
+
+def ridge(penalty):
+    return mg.argmin(lambda w, penalty: (3.0 * w[0] - 6.0) ** 2 + penalty * w[0] ** 4, [0.5], penalty)[0]
+
+
+def swing(state, gravity):
+    angle, speed = state
+    if angle < 5.0:  # a branch: it is taken by the number, as in any recording
+        speed = speed - 0.05 * gravity * m.sin(angle)
+    return [angle + 0.05 * speed, speed]
+
+
+def loop(x):
+    state = [x, 0.0]
+    for _ in range(8):
+        state = swing(state, x * x)
+    return state[0] * state[1]
+
+
+def checkpointed(x):
+    state = mg.checkpoint(swing, 8, 2)([x, 0.0], x * x)
+    return state[0] * state[1]
+
+
+OPAQUE = [
+    (kepler, None),
+    (ridge, None),
+    (lambda x: mg.fixed_point(lambda y, x: x * m.cos(y), 0.5, x), None),
+    (checkpointed, loop),
+    (mg.remat(loop), loop),
+    (lambda x: mg.remat(lambda x: kepler(x) ** 2)(m.exp(x)), lambda x: kepler(m.exp(x)) ** 2),
+    (lambda x: kepler(mg.remat(loop)(x)), lambda x: kepler(loop(x))),
+]
+
+
+@pytest.mark.parametrize(("f", "plain"), OPAQUE)
+def test_through_what_is_solved_and_what_is_computed_again(f, plain):
+    found = mg.taylor(f, 0.8, 6)
+    derivatives = [f]
+    for _ in range(2):
+        derivatives.append(mg.grad(derivatives[-1]))
+    assert found[:3] == pytest.approx([d(0.8) / math.factorial(k) for k, d in enumerate(derivatives)], rel=1e-10)
+    steps = [sum(c * h**k for k, c in enumerate(found)) - f(0.8 + h) for h in (0.02, 0.01)]
+    assert abs(steps[0]) < 1e-7
+    assert abs(steps[1]) < abs(steps[0]) / 60 + 1e-15  # of seventh order
+    if plain is not None:
+        assert found == pytest.approx(mg.taylor(plain, 0.8, 6), rel=1e-12, abs=1e-15)
+    slope = mg.grad(lambda x: mg.taylor(f, x, 3)[2])(0.8)
+    assert slope == pytest.approx(3.0 * found[3], rel=1e-8)
+    assert mg.jit(lambda x: mg.taylor(f, x, 2))(0.8) == pytest.approx(found[:3], rel=1e-13)
+
+
+def test_a_long_checkpointed_loop_has_a_series():
+    steps = mg.checkpoint(lambda x, rate: x + 1e-3 * rate * x, 3000)
+    found = mg.taylor(lambda rate: steps(1.0, rate), 1.0, 3)
+    wanted = [math.comb(3000, k) * 1e-3**k * 1.001 ** (3000 - k) for k in range(4)]
+    assert found == pytest.approx(wanted, rel=1e-10)
+    assert mg.taylor(lambda rate: steps(1.0, rate), 1.0, 3, digits=30) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_digits_end_where_a_function_of_floats_begins():
+    with pytest.raises(TypeError, match="root is a function of floats; leave digits out"):
+        mg.taylor(kepler, 0.8, 3, digits=30)
+
+
+def test_of_several_outputs_that_a_loop_gives_at_once():
+    """None is made of another, and the last one is recorded first."""
+    step = mg.remat(lambda x: [m.sin(x), m.cos(x) * 2.0, 3.0, x])
+    found = mg.taylor(step, 0.5, 5)
+    assert np.allclose(found, mg.taylor(lambda x: [m.sin(x), m.cos(x) * 2.0, 3.0, x], 0.5, 5), rtol=1e-15)

@@ -9,7 +9,7 @@ import pytest
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, ops
 from micrograd_bp.compiler import array_parts, arrays
-from tests.test_arrays import GRAPHS, convolution, eager, leaves, recorded
+from tests.compiler.test_arrays import GRAPHS, convolution, eager, leaves, recorded
 
 np = pytest.importorskip("numpy")
 

@@ -9,17 +9,19 @@ import pytest
 
 import micrograd_bp as mg
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not beside the tests", allow_module_level=True)
 
 COMMANDS = {  # the module after "python -m", and what stands in the tables that it prints
     "benchmarks": ["micrograd_bp, accelerated", "micrograd_bp, compiled", "dot product", "| pure |"],
     "benchmarks.compiled": ["Rosenbrock", "Black-Scholes", "a warm call", "nodes"],
+    "benchmarks.compiling": ["| regular |", "| irregular |"],
     "benchmarks.crossover": ["| 2 | 9 |"],
     "benchmarks.derivatives": ["Taylor series", "mg.taylor (reference)"],
     "benchmarks.executors": ["| 2 | 15 | 4 |"],
     "benchmarks.gpt": ["parameters", "step     3: loss"],
+    "benchmarks.structures": ["| convolution", "| LSTM", "| jit(hessian(f))", "| 40 bodies"],
     "benchmarks.scale": ["**pure**", "**accelerated**", "**compiled**"],
 }
 

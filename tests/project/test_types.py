@@ -13,7 +13,7 @@ import pytest
 import micrograd_bp as mg
 from micrograd_bp._engine import stubs
 
-PROGRAM = Path(__file__).parent / "fixtures" / "typed_program.txt"
+PROGRAM = Path(__file__).parents[1] / "fixtures" / "typed_program.txt"
 HOME = Path(mg.__file__).parent.parent
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, ops
 from micrograd_bp import cli as command
-from micrograd_bp.compiler import array_parts, c99
-from tests.test_arrays import GRAPHS, eager, recorded
+from micrograd_bp.compiler import array_c, array_parts, c99
+from tests.compiler.test_arrays import GRAPHS, eager, recorded
 
 STRICT = ["cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-Wshadow"]
 REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
@@ -339,6 +339,24 @@ def test_several_outputs_of_arrays_are_pulled_back(compiled, real):
     accuracy = 1e-12 if real == "double" else 1e-4
     assert out == pytest.approx([y.data for y in model(row)], rel=accuracy, abs=accuracy)
     assert gradient == pytest.approx([p.grad for p in parameters], rel=accuracy, abs=accuracy)
+
+
+@pytest.mark.parametrize("name", ["dense tanh", "attention", "recurrent", "odd_reads"])
+def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch, name):
+    """To the bit: they leave arrays, and those of one member too, for each other in the workspace."""
+    pytest.importorskip("numpy")
+    _, inputs, parameters, output = recorded(GRAPHS[name])
+    kernel = mg.kernel(output, inputs, parameters)
+    whole = kernel.source("c")
+    monkeypatch.setattr(array_c, "MANY", 0)
+    monkeypatch.setattr(array_c, "PIECE", 10)
+    cut = kernel.source("c")
+    assert "static void kernel_value_and_grad_3(" in cut
+    data = [x.data for x in inputs], [p.data for p in parameters]
+    calls = [compiled(source, flags=["-O0"]) for source in (whole, cut)]
+    found = [call("kernel_value_and_grad", *data, sizes=[len(parameters)]) for call in calls]
+    assert found[0] == found[1]
+    assert calls[1]("kernel_value", *data) == found[0][:1]
 
 
 def test_leaves_that_are_no_parameters_get_no_slope(compiled, small):

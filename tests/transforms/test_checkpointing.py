@@ -227,3 +227,18 @@ def test_errors():
     with pytest.raises(ZeroDivisionError):
         mg.checkpoint(lambda t: 1.0 / t, 3)(Value(0.0))
     assert math.isfinite(mg.grad(lambda t: mg.checkpoint(lambda s: 0.5 * s, 2_000)(t))(1.0))
+
+
+def test_partials_are_the_derivatives_and_computed_when_read():
+    def f(x, y):
+        return m.sin(x) * y + x * x
+
+    x, y = Value(0.5, "x"), Value(-1.25, "y")
+    node = mg.remat(f)(x, y)
+    assert node.partials[:2] == mg.grad(f, (0, 1))(0.5, -1.25)
+    assert {row.name: row.derivative for row in mg.sensitivities(node)} == dict(zip("xy", node.partials))
+    state = mg.checkpoint(lambda s: [s[0] + 0.1 * s[1], s[1] - 0.1 * m.sin(s[0])], 20)([x, y])
+    state[0].backward()
+    assert state[0].partials[:2] == pytest.approx((x.grad, y.grad), rel=1e-14)
+    with pytest.raises(ValueError, match=r"how checkpoint.* rounds is not recorded; call its function without"):
+        mg.rounding_error(state[0])

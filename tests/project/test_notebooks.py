@@ -17,7 +17,7 @@ import micrograd_bp
 nbformat = pytest.importorskip("nbformat", reason="the notebooks need pip install 'micrograd-bp[notebooks]'")
 nbclient = pytest.importorskip("nbclient", reason="the notebooks need pip install 'micrograd-bp[notebooks]'")
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?")
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|usr|var|work|Users)/")

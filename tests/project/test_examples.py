@@ -11,7 +11,7 @@ import pytest
 
 import micrograd_bp as mg
 
-FOLDER = Path(__file__).parent.parent / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 if not FOLDER.is_dir():
     pytest.skip("the examples are not beside the tests", allow_module_level=True)
 EXAMPLES = sorted(FOLDER.glob("*.py"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -172,3 +173,21 @@ def test_errors():
         mg.argmin(lambda t: [t, t], 1.0)
     with pytest.raises(TypeError, match="cannot take 'a'"):
         mg.root(lambda t: t, "a")
+
+
+def test_an_import_within_a_compiled_function_draws_no_random_numbers(tmp_path, monkeypatch):
+    """SciPy is imported by the first root, and its import draws some."""
+    (tmp_path / "drawing_module.py").write_text("import random\nseed = random.random()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def f(x):
+        import drawing_module  # type: ignore[import-not-found]
+
+        return x * x + 0.0 * drawing_module.seed
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compiled = mg.jit(f)
+        compiled.pays = 0
+        assert [compiled(x) for x in (2.0, 3.0)] == [4.0, 9.0]
+    assert compiled.stats["paths"] == 1

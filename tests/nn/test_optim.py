@@ -11,7 +11,7 @@ import pytest
 
 from micrograd_bp import Value, optim
 
-FIGURES = json.loads((pathlib.Path(__file__).parent / "fixtures" / "optimisers.json").read_text())
+FIGURES = json.loads((pathlib.Path(__file__).parents[1] / "fixtures" / "optimisers.json").read_text())
 OPTIMISERS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop]
 CHOICES = {
     optim.SGD: {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},

@@ -144,3 +144,39 @@ def test_without_scipy_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "scipy.sparse", None)
     with pytest.raises(ImportError, match="pip install scipy"):
         mg.hessian(rosenbrock, sparse=True)([1.0, 2.0])
+
+
+def test_a_compiled_pattern_is_the_callers_own():
+    n = 900  # so large that arrays are compiled
+
+    def chained(x):
+        return sum(100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2 for i in range(n - 1))
+
+    hessian = mg.hessian(chained, sparse=True)
+    compiled = mg.jit(hessian)
+    compiled.pays = 0
+    rng = np.random.default_rng(0)
+    points = [rng.normal(size=n) for _ in range(4)]
+    points[2][5] = 0.0
+    for x in (*points, points[1].astype(np.float32), np.full(n, np.nan), points[0]):
+        found, wanted = compiled(x), hessian(x)
+        assert np.array_equal(found.indices, wanted.indices)
+        assert np.allclose(found.data, wanted.data, rtol=1e-13, equal_nan=True)
+        found.data[:] = 0.0
+        found.eliminate_zeros()
+        found.indices[:] = 7
+    assert compiled.stats["paths"] == 1
+
+
+@pytest.mark.parametrize("x", [0.0, -1.5, 2.0])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x**2 * x**1.0 + x**0.0,
+        lambda x: (1.0 - x) ** 2 * (x + x) ** 3.0,
+        lambda x: 2.0 * x * x + (x - 1.0) ** 4,
+    ],
+)
+def test_curvature_of_powers_with_whole_exponents(f, x):
+    found = mg.hessian(lambda v: f(v[0]), sparse=True)([x]).toarray()
+    assert np.allclose(found, [[mg.grad(mg.grad(f))(x)]], rtol=1e-14)

@@ -14,7 +14,7 @@ import pytest
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, optim, training
 
-TORCH = json.loads((Path(__file__).parent / "fixtures" / "torch_layers.json").read_text())
+TORCH = json.loads((Path(__file__).parents[1] / "fixtures" / "torch_layers.json").read_text())
 MAKE = {
     "Linear": lambda: nn.Linear(3, 4),
     "Linear without bias": lambda: nn.Linear(3, 2, bias=False),

@@ -12,7 +12,7 @@ from scipy import optimize
 import micrograd_bp as mg
 from micrograd_bp import losses, math, nn
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

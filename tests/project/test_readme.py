@@ -11,7 +11,7 @@ import micrograd_bp as mg
 from micrograd_bp import ops
 from micrograd_bp._engine import symbolic
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

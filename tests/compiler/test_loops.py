@@ -8,7 +8,7 @@ import random
 import pytest
 
 import micrograd_bp as mg
-from micrograd_bp.compiler import loops
+from micrograd_bp.compiler import functions, loops
 from micrograd_bp.compiler.program import flatten
 
 np = pytest.importorskip("numpy")
@@ -158,6 +158,178 @@ def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f):
     assert kernel([0.3, -0.2]) == pytest.approx(output.data, rel=1e-13)
     output.backward()
     assert kernel.value_and_grad([[0.3, -0.2]])[1].tolist() == pytest.approx([k.grad], rel=1e-10)
+
+
+def product(f):
+    """The function with one number, where it gives two."""
+
+    def single(*args):
+        out = f(*args)
+        return (
+            out[0] * out[1]
+            if isinstance(out, tuple) and len(out) == 2
+            else total(out)
+            if isinstance(out, tuple)
+            else out
+        )
+
+    return single
+
+
+@pytest.fixture
+def deferred(monkeypatch):
+    """Gradients are made of the recorded program, however short it is."""
+    monkeypatch.setattr(functions, "HEAVY", 0)
+    monkeypatch.setattr(functions, "SOME", 0)
+
+
+REVERSED = [*ROLLED, constants_carried, two_back]  # in the order of creation, there is a loop in these as well
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("exact", [False, True])
+def test_gradients_of_loops_are_those_of_the_function(f, exact, deferred):
+    rng = random.Random(1)
+    X = np.array([[rng.uniform(-1.0, 1.0) for _ in range(3)] for _ in range(5)])
+    want = [mg.value_and_grad(product(f), (0, 1, 2))(*row) for row in X.tolist()]
+    one = mg.jit(mg.value_and_grad(product(f), (0, 1, 2)), exact=exact, paths=60)
+    many = mg.jit(mg.vmap(mg.grad(product(f), (0, 2))), exact=exact, paths=60)
+    one.pays = many.pays = 0
+    for _ in range(2):
+        found = [one(*row) for row in X.tolist()]
+        batch = np.array(many(*X.T)).T
+        if exact:
+            assert found == want
+            assert batch.tolist() == [[slopes[0], slopes[2]] for _, slopes in want]
+        for (y, slopes), (z, expected) in zip(found, want):
+            assert [y, *slopes] == pytest.approx([z, *expected], rel=1e-11, abs=1e-12)
+        expected = [[slopes[0], slopes[2]] for _, slopes in want]
+        np.testing.assert_allclose(batch, expected, rtol=1e-11, atol=1e-12)
+    if f in REVERSED and not exact:
+        assert all(count < LOOPED for count in one.stats["compiled"])
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+def test_gradients_of_kernels_run_loops_in_reverse(f):
+    rng = random.Random(2)
+    x, *parameters = [mg.Value(rng.uniform(-1.0, 1.0)) for _ in range(3)]
+    kernel = mg.kernel(product(f)(x, *parameters), [x], parameters)
+    rows, weights = [[0.3], [-0.2], [0.5]], [0.5, 2.0, -1.0]
+    eager = np.array([kernel._eager_gradient(row, [p.data for p in parameters]) for row in rows])
+    for given, scale in ((None, np.full(3, 1.0 / 3.0)), (weights, np.array(weights))):
+        value, slopes = kernel.value_and_grad(rows, weights=given)
+        np.testing.assert_allclose([value, *slopes], scale @ eager, rtol=1e-11, atol=1e-12)
+    if f in ROLLED:
+        assert kernel._native("gradient").count < LOOPED
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_gradients_of_random_loops(seed, monkeypatch, deferred):
+    monkeypatch.setattr(loops, "TURNS", 3)
+    rng = random.Random(1000 + seed)
+    states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
+    step = body(rng, states)
+    after = rng.random() < 0.5
+
+    def f(x, y, z):
+        fixed = [x * y, mg.math.cos(z)]
+        state = [x, y, z][:states]
+        for _ in range(turns):
+            state = step(state, fixed)
+        return total(state) * fixed[0] + x if after else state[0] * 1.0
+
+    X = [[rng.uniform(-1.5, 1.5) for _ in range(3)] for _ in range(3)]
+    want = [mg.value_and_grad(f, (0, 1, 2))(*row) for row in X]
+    for exact in (False, True):
+        g = mg.jit(mg.value_and_grad(f, (0, 1, 2)), exact=exact)
+        g.pays = 0
+        for row, (value, slopes) in zip(X, want):
+            found, derivatives = g(*row)
+            if exact:
+                assert (found, derivatives) == (value, slopes)
+            assert [found, *derivatives] == pytest.approx([value, *slopes], rel=1e-10, abs=1e-12)
+
+
+def test_a_long_gradient_has_the_code_of_a_short_one(deferred):
+    sizes = []
+    for turns in (300, 3000):
+
+        def f(x, y, turns=turns):
+            z = x
+            for _ in range(turns):
+                z = z + 0.01 * (y - z) * mg.math.sin(z)
+            return z
+
+        g = mg.jit(mg.grad(f, (0, 1)))
+        g.pays = 0
+        g(0.5, 0.25)
+        assert g(0.7, 0.25) == pytest.approx(mg.grad(f, (0, 1))(0.7, 0.25), rel=1e-12)
+        sizes.append(g.stats["compiled"])
+    assert sizes[0] == sizes[1]
+    assert sizes[0][0] < 60
+
+
+def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred):
+    def f(x, y):
+        for _ in range(40):
+            x = mg.math.sqrt(x * x) * 0.5 + y
+        return x
+
+    g = mg.jit(mg.grad(f, (0, 1)))
+    g.pays = 0
+    assert g(0.5, 0.25) == pytest.approx(mg.grad(f, (0, 1))(0.5, 0.25), rel=1e-13)
+    assert repr(g(0.0, 0.0)) == repr(mg.grad(f, (0, 1))(0.0, 0.0))
+
+    def h(x):
+        for _ in range(40):
+            x = mg.math.log(x) + 1.5
+        return x
+
+    k = mg.jit(mg.value_and_grad(h))
+    k.pays = 0
+    assert k(2.0)[1] == pytest.approx(mg.grad(h)(2.0), rel=1e-13)
+    with pytest.raises(ValueError, match="log"):
+        k(-1.0)
+
+
+def test_results_beside_a_gradient_and_values_from_elsewhere(deferred):
+    def f(x, y):
+        seen = x * y
+        for _ in range(30):
+            x = x + 0.1 * mg.math.sin(x * y)
+        return x, {"product": seen, "name": "a", "end": x}
+
+    g = mg.jit(mg.value_and_grad(f, has_aux=True))
+    g.pays = 0
+    for point in ((0.5, 0.25), (0.75, -1.0)):
+        (value, aux), slope = g(*point)
+        (expected, other), wanted = mg.value_and_grad(f, has_aux=True)(*point)
+        assert [value, slope, aux["product"], aux["end"]] == pytest.approx(
+            [expected, wanted, other["product"], other["end"]], rel=1e-13
+        )
+        assert aux["name"] == "a"
+        assert {*map(type, (value, slope, aux["product"]))} == {float}
+    w = mg.Value(0.5)
+
+    def linked(x):
+        for _ in range(30):
+            x = x + 0.1 * mg.math.sin(x * w)
+        return x
+
+    h = mg.jit(mg.grad(linked))
+    h.pays = 0
+    first, again = h(0.5), h(0.75)
+    assert [type(first), type(again)] == [mg.Value, mg.Value]
+    assert again.data == pytest.approx(mg.grad(linked)(0.75), rel=1e-13)
+    again.backward()
+    slope = mg.grad(lambda v: mg.grad(lambda x: linked_by(x, v))(0.75))(0.5)
+    assert w.grad == pytest.approx(slope, rel=1e-10)
+
+
+def linked_by(x, v):
+    for _ in range(30):
+        x = x + 0.1 * mg.math.sin(x * v)
+    return x
 
 
 def test_a_loop_over_parameters_alone():

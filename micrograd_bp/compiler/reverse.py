@@ -1,0 +1,212 @@
+"""The backward sweep of a flat program, as a program: reverse accumulation, through loops too.
+
+A loop is run in reverse: what its turns read of one another is kept, what is cheap of the rest is computed again. An
+adjoint of what all turns read is summed up from the last turn to the first. Partials are the rules of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from micrograd_bp._engine.instructions import instruction
+from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program
+from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above
+from micrograd_bp.ops import Op, add, chain, neg
+
+CHEAP = 6  # operations at most that are done again in a reversed turn for a number that it needs, instead of keeping it
+
+
+def with_gradient(program: FlatProgram, output: int, inputs: Sequence[int]) -> FlatProgram:
+    """The program with the derivatives of a node by other nodes among its outputs, after those that it has.
+
+    UnsuitableError: it has a rule that cannot be written down, or a loop reads what it cannot be reversed for.
+    """
+    return _Sweep(program, output, inputs).program
+
+
+class _Sweep:
+    """A program under construction, and the adjoints of its nodes so far."""
+
+    def __init__(self, source: FlatProgram, output: int, inputs: Sequence[int]) -> None:
+        self.program = program = FlatProgram(list(source.ops), list(source.operands), dict(source.constants))
+        for name in ("inputs", "parameters", "outputs", "guards", "checks", "raised", "loops"):
+            setattr(program, name, list(getattr(source, name)))
+        program.reads, program.labels = dict(source.reads), source.labels
+        self.source, self.size = source, len(source)
+        self.relevant = self._relevant(inputs)
+        self.rules: dict[tuple[Op, tuple[float | None, ...], tuple[int, ...]], FlatProgram] = {}
+        self.adjoints: dict[int, int] = {output: program.constant(1.0)}
+        stop = self.size
+        if not source.loops:
+            self._as_eager(output)
+            stop = 0
+        for loop in reversed(source.loops):
+            self._straight(range(loop.stop, stop))
+            self._reversed(loop)
+            stop = loop.start
+        self._straight(range(stop))
+        zero = program.constant(0.0)
+        program.outputs += [self.adjoints.get(i, zero) for i in inputs]
+
+    def _relevant(self, inputs: Sequence[int]) -> list[bool]:
+        """Which nodes depend on the inputs."""
+        source = self.source
+        turning = [*source.reads.items(), *[item for loop in source.loops for item in loop.reads.items()]]
+        links = source.links()
+        roots = set(inputs)
+        for leaf, read in turning:
+            if isinstance(read.sequence, str) and not roots.isdisjoint(getattr(source, read.sequence)):
+                roots.add(leaf)
+        while True:
+            reached = above(source, roots)
+            more = {leaf for leaf, nodes in links.items() if not reached[leaf] and any(reached[i] for i in nodes)}
+            if not more:
+                return reached
+            roots |= more
+
+    # --- adding nodes -----------------------------------------------------------------------------------------------
+
+    def _node(self, op: Op, *operands: int) -> int:
+        self.program.ops.append(op)
+        self.program.operands.append(operands)
+        return len(self.program) - 1
+
+    def _add(self, adjoints: dict[int, int], i: int, term: int) -> None:
+        adjoints[i] = self._node(add, adjoints[i], term) if i in adjoints else term
+
+    def _rule(self, i: int) -> tuple[list[int], FlatProgram]:
+        """The operands of a node whose adjoints are wanted, and its partials by them."""
+        source = self.source
+        op, operands = source.ops[i], source.operands[i]
+        assert op is not None
+        wanted = [k for k, x in enumerate(operands) if self.relevant[x]]
+        known = tuple([source.constants.get(x) for x in operands])
+        key = op, known, tuple(wanted)
+        if key not in self.rules:
+            self.rules[key] = partials_program(op, known, wanted)
+        return [operands[k] for k in wanted], self.rules[key]
+
+    def _pass_on(self, i: int, adjoints: dict[int, int], place: dict[int, int]) -> None:
+        """The chain rule at a node; place: where the numbers of a reversed turn are."""
+        targets, rule = self._rule(i)
+        adjoint = adjoints[i]
+        values = [place.get(k, k) for k in (i, *self.source.operands[i])]
+        at = dict(zip(rule.inputs, values))
+        for k, op in enumerate(rule.ops):
+            if k in rule.constants:
+                at[k] = self.program.constant(rule.constants[k])
+            elif op is not None:
+                at[k] = self._node(op, *[at[j] for j in rule.operands[k]])
+        for target, output in zip(targets, rule.outputs):
+            factor = rule.constants.get(output)
+            if factor == 0.0:
+                continue
+            term = adjoint
+            if factor == -1.0:
+                term = self._node(neg, adjoint)
+            elif factor != 1.0:
+                term = self._node(chain, adjoint, at[output])
+            self._add(adjoints, target, term)
+
+    def _straight(self, nodes: range) -> None:
+        for i in reversed(nodes):
+            if i in self.adjoints and self.relevant[i] and self.source.ops[i] is not None:
+                self._pass_on(i, self.adjoints, {})
+
+    def _as_eager(self, output: int) -> None:
+        """A program without loops in the order of Value.backward, so that sums of adjoints have its bits."""
+        source = self.source
+        operands = source.operands
+        uses = [0] * self.size
+        found = [output]
+        for i in found:  # the list grows meanwhile
+            for k in operands[i]:
+                if not uses[k] and source.ops[k] is not None:
+                    found.append(k)
+                uses[k] += 1
+        ready = [output]
+        while ready:
+            i = ready.pop()
+            if i in self.adjoints and self.relevant[i]:
+                self._pass_on(i, self.adjoints, {})
+            for k in operands[i]:
+                uses[k] -= 1
+                if not uses[k] and source.ops[k] is not None:
+                    ready.append(k)
+
+    # --- a loop -----------------------------------------------------------------------------------------------------
+
+    def _reversed(self, loop: Loop) -> None:
+        """The loop that runs from the last turn to the first, and the adjoints of what was there before the loop."""
+        program, adjoints = self.program, self.adjoints
+        body = [i for i in range(loop.start, loop.stop) if self.source.ops[i] is not None]
+        inside = {*body, *loop.reads, *[leaf for leaf, _, _ in loop.carried]}
+        active = [i for i in body if self.relevant[i]]
+        if not any(i in adjoints for i in active):
+            return
+        kept = self._kept(loop, body, active, inside)
+        reads: dict[int, Read] = {}
+        place: dict[int, int] = {}
+        last = loop.count - 1
+        for i in kept:
+            read = loop.reads.get(i)
+            again = (
+                Read(i, last, -1) if read is None else Read(read.sequence, read.first + read.step * last, -read.step)
+            )
+            place[i] = program.leaf()
+            reads[place[i]] = again
+        passed = {after: leaf for leaf, _, after in loop.carried if self.relevant[leaf] and self.relevant[after]}
+        arriving = {i: program.leaf() for i in active if i in adjoints or i in passed}
+        outer = dict.fromkeys(
+            x for i in active for x in self.source.operands[i] if x not in inside and self.relevant[x]
+        )
+        sums = {i: program.leaf() for i in outer}
+        zero = program.constant(0.0)
+        start = len(program)
+        for i in body:
+            if i in self.again:
+                op = self.source.ops[i]
+                assert op is not None
+                place[i] = self._node(op, *[place.get(k, k) for k in self.source.operands[i]])
+        if any(self.relevant[leaf] for leaf in loop.reads):
+            raise UnsuitableError
+        mine = arriving | sums
+        for i in reversed(active):
+            if i in mine:
+                self._pass_on(i, mine, place)
+        carried = [(leaf, adjoints.get(i, zero), mine[i]) for i, leaf in sums.items()]
+        following: dict[int, int] = {}
+        for leaf, _, after in loop.carried:
+            if leaf in mine and after in arriving:
+                self._add(following, after, mine[leaf])
+        carried += [(leaf, adjoints.get(i, zero), following.get(i, zero)) for i, leaf in arriving.items()]
+        program.loops.append(Loop(start, len(program), loop.count, carried, reads))
+        for i in sums:
+            adjoints[i] = mine[i]
+        for leaf, before, _ in loop.carried:
+            if leaf in mine and self.relevant[before]:
+                self._add(adjoints, before, mine[leaf])
+
+    def _kept(self, loop: Loop, body: list[int], active: list[int], inside: set[int]) -> list[int]:
+        """What the reversed turns read of the turns; what they compute again stands in `again`."""
+        source = self.source
+        effort: dict[int, int] = {}  # operations that it takes to compute it again; 0: it is kept
+        for i in body:
+            op = source.ops[i]
+            assert op is not None
+            size = 1 + sum(effort.get(k, 0) for k in source.operands[i])
+            effort[i] = size if op.native in REPEATED and size <= CHEAP else 0
+        needed: set[int] = set()
+        for i in active:
+            _, rule = self._rule(i)
+            read = {k for j in range(len(rule)) for k in rule.operands[j]} | {*rule.outputs}
+            needed.update(k for place, k in zip(rule.inputs, (i, *source.operands[i])) if place in read and k in inside)
+        self.again: set[int] = set()
+        for i in reversed(body):
+            if i in needed and effort[i]:
+                self.again.add(i)
+                needed.update(k for k in source.operands[i] if k in inside)
+        return [i for i in sorted(needed) if i not in self.again]
+
+
+REPEATED = [name for name in ("fadd", "fsub", "fmul", "fneg", "select", "fcmp olt", "fcmp ole") if instruction(name)]
