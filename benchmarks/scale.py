@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import mmap
 import random
 import resource
 import subprocess
@@ -68,12 +69,38 @@ def euler(steps: int, k: Any, c: Any) -> Any:
     return x + v
 
 
+def length(mg: Any, count: int) -> Any:
+    """The length of a vector of so many coordinates."""
+    leaves = [mg.Value(1.0) for _ in range(8)]
+    return mg.math.hypot(*leaves * (count // 8))
+
+
+def distance(mg: Any, count: int) -> Any:
+    """The distance of two points of half as many coordinates each: their differences are nodes too."""
+    p, q = ([mg.Value(x) for _ in range(8)] for x in (1.0, 2.0))
+    return mg.math.dist(p * (count // 16), q * (count // 16))
+
+
+def exact_products(mg: Any, count: int) -> Any:
+    """The sum, rounded once, of half as many products."""
+    return mg.ops.sumprod(*[mg.Value(1.0) for _ in range(8)] * (count // 8))
+
+
+def factors(mg: Any, count: int) -> Any:
+    """The product of so many factors, each with a node of its own."""
+    return mg.math.prod([mg.Value(1.0) for _ in range(8)] * (count // 8))
+
+
 SHAPES: dict[str, Callable[[Any, int], Any]] = {
     "a node of one operand": unary,
     "a node of two operands, x + y": binary,
     "a node of two operands, x * y": product,
     "an operand more, of fsum": fan,
     "an operand more, of net_input": products,
+    "an operand more, of hypot": length,
+    "an operand more, of dist": distance,
+    "an operand more, of sumprod": exact_products,
+    "an operand more, of prod": factors,
 }
 
 
@@ -120,6 +147,17 @@ def repeated(mg: Any, count: int, repetitions: int = 10) -> list[tuple[float, ..
     return [rows[0], rows[-1]]
 
 
+def provided(count: int) -> float:
+    """Nanoseconds that the system takes to provide 96 bytes, of as many bytes as so many nodes take, in large pages."""
+    memory = mmap.mmap(-1, 96 * count)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_stime
+    for place in range(0, 96 * count, mmap.PAGESIZE):
+        memory[place] = 1
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_stime - before) / count * 1e9
+
+
 def compiled(mg: Any, count: int, rows: int = 4096) -> tuple[float, ...]:
     """Of a network's loss, of about so many nodes with its gradient: how many are recorded; bytes and ms each.
 
@@ -149,6 +187,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500_000)
     parser.add_argument("--only", nargs=2, metavar=("ENGINE", "SHAPE"), help="one row of a table")
     parser.add_argument("--loop", type=int, metavar="COUNT", help="one row of the table of loops")
+    parser.add_argument(
+        "--provide", type=int, metavar="COUNT", help="what the system takes for the memory of such a loop"
+    )
     parser.add_argument("--small", action="store_true", help="a thousand nodes")
     options = parser.parse_args()
     if options.small:
@@ -161,6 +202,9 @@ def main() -> None:
         first, last = repeated(engines.load("accelerated"), options.loop, 3 if options.small else 10)
         print(("| {:.0f} | {:.0f} | {:.2f} " * 2 + "|").format(*first, *last))
         return
+    if options.provide:
+        print(f"{provided(options.provide):.0f}")
+        return
     for engine in ("pure", "accelerated"):
         print(f"\n**{engine}**\n\n| | bytes | ns to record | ns to sweep |\n|---|---:|---:|---:|")
         for shape in SHAPES:
@@ -168,12 +212,14 @@ def main() -> None:
             row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
             print(f"| {shape} {row}", flush=True)
     print("\n**a loop, accelerated**: ns a node to record and sweep it, and `grad` beside them\n")
-    print("| nodes | user, at first | system | grad | user, the tenth time | system | grad |")
-    print("|---:" * 7 + "|")
+    print("| nodes | user, at first | system | grad | user, the tenth time | system | grad | system, bare memory |")
+    print("|---:" * 8 + "|")
     for count in (1_000,) if options.small else (1_000, 10_000, 100_000, 1_000_000, 10_000_000):
         command = [sys.executable, "-m", "benchmarks.scale", "--loop", str(count), *["--small"] * options.small]
         row = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        print(f"| {count:,} {row}", flush=True)
+        command[3:] = ["--provide", str(count)]
+        bare = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        print(f"| {count:,} {row} {bare} |", flush=True)
     print("\n**compiled**\n\n| recorded | bytes | ms to compile | ns a row |\n|---:|---:|---:|---:|")
     mg = engines.load("accelerated")
     compiled(mg, 100)  # LLVM is loaded
