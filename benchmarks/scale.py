@@ -121,9 +121,8 @@ def repeated(mg: Any, count: int, repetitions: int = 10) -> list[tuple[float, ..
 
 
 def compiled(mg: Any, count: int, rows: int = 4096) -> tuple[float, ...]:
-    """Of a network's loss, of about so many nodes with its gradient's: how many are recorded; bytes and milliseconds each.
-
-    And nanoseconds for each and a row, value and gradient, once it is compiled.
+    """Of a network's loss, of about so many nodes with its gradient's: how many are recorded; for each of these, bytes
+    and milliseconds to compile value and gradient, and nanoseconds a row.
     """
     np = importlib.import_module("numpy")
     width = round((count / 6) ** 0.5)
