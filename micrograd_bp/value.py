@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
-from micrograd_bp._engine.flattening import flat, listening, marked
+from micrograd_bp._engine.flattening import closed, flat, listening, marked
 from micrograd_bp._engine.operators import (
     ByHand,
     comparison,
@@ -47,8 +47,23 @@ from micrograd_bp.ops import RECORDINGS, Op, number
 
 # fmt: off
 __all__ = [
-    "Value", "add_to_grads", "all_leaves", "engine_name", "flat", "gradients", "listening",
-    "marked", "pushed", "read_data", "slope_rows", "slopes", "topological_order", "variables", "watch",
+    "Value",
+    "add_to_grads",
+    "all_leaves",
+    "closed",
+    "deafen",
+    "engine_name",
+    "flat",
+    "gradients",
+    "listening",
+    "marked",
+    "pushed",
+    "read_data",
+    "slope_rows",
+    "slopes",
+    "topological_order",
+    "variables",
+    "watch",
 ]
 # fmt: on
 
@@ -298,6 +313,10 @@ def variables(numbers: Iterable[float]) -> list[Value]:
 def all_leaves(values: Sequence[Any]) -> bool:
     """Whether all are Values, and none the result of an operation."""
     return all(type(x) is Value and x.op is None for x in values)
+
+
+def deafen() -> None:
+    """Tell the recording under way of no further reads: nothing is to be made of it."""
 
 
 def watch(thread: int) -> None:

@@ -338,7 +338,7 @@ cdef class Value:
 
     def __richcmp__(self, other, int how):
         cdef double x = (<Value>self).primal, y
-        if not RECORDINGS and (is_value(other) or PyFloat_CheckExact(other)):
+        if (deaf or not RECORDINGS) and (is_value(other) or PyFloat_CheckExact(other)):
             y = (<Value>other).primal if is_value(other) else PyFloat_AS_DOUBLE(other)
             if how == Py_LT: return x < y
             if how == Py_LE: return x <= y
@@ -348,12 +348,12 @@ cdef class Value:
         return READ[how](self, other)
 
     def __bool__(self):
-        if RECORDINGS:
+        if RECORDINGS and not deaf:
             return READ_BOOL(self)
         return self.primal != 0.0
 
     def __hash__(self):
-        if RECORDINGS and (watched or self.state & TRACED) and not is_internal():
+        if RECORDINGS and not deaf and (watched or self.state & TRACED) and not is_internal():
             noticed("hash()", self)
         return <Py_hash_t>(<size_t><PyObject *>self >> 4)  # an address, shifted: never -1
 
@@ -627,13 +627,25 @@ if Value.__basicsize__ != NODE_SIZE:
 
 cdef unsigned long watched = 0  # the thread that a recording listens to
 cdef list recorded = []  # its nodes
+cdef bint whole = True  # all operands of these are among them, as far as no walk has gone over them
+cdef bint deaf = False  # it is told of no reads any more
+cdef Py_ssize_t limit = 0  # with more nodes than that, if it is not 0
 
 
 def watch(unsigned long thread):
     """Tell the recording under way what this thread does to Values; 0: no longer."""
-    global watched, recorded
+    global watched, recorded, limit, deaf, whole
     watched = thread
-    recorded = RECORDINGS[0].nodes if thread else []
+    if thread:
+        recorded, limit = RECORDINGS[0].nodes, getattr(RECORDINGS[0], "limit", None) or 0
+        whole = True
+    deaf = False
+
+
+def deafen():
+    """Tell the recording under way of no further reads: nothing is to be made of it."""
+    global deaf
+    deaf = True
 
 
 cdef inline bint is_own() noexcept:
@@ -644,8 +656,21 @@ cdef inline bint is_own() noexcept:
 cdef int note(PyObject *node) except -1:
     """Tell the recording of a new node."""
     (<Value>node).state |= TRACED
+    global deaf, whole
+    cdef Py_ssize_t i, size
+    cdef size_t at
+    cdef PyObject *child
     if RECORDINGS:  # paused, it is told nothing
         recorded.append(<object>node)
+        size = len(recorded)
+        (<Value>node).next = <PyObject *><size_t>(size - 1)
+        for i in range(arity(node)):
+            child = operand(node, i)
+            if child != NULL:
+                at = <size_t>(<Value>child).next
+                whole = whole and at < <size_t>size and items(recorded)[at] == child
+        if limit and size > limit:
+            deaf = True
     return 0
 
 
@@ -823,6 +848,56 @@ def flat(list nodes not None, roots=()):
         else:
             made.add_number(as_double(root))
     return list(rows), codes, counts, child, made.numbers, leaves, made.foreign, ends
+
+
+def closed(list nodes not None, list values not None):
+    """Whether all operands are among the nodes, the ops, and which of some Values are; see flattening.py."""
+    cdef Py_ssize_t i, k, size = len(nodes)
+    cdef PyObject **all = items(nodes)
+    cdef PyObject *node
+    cdef PyObject *child
+    cdef size_t at
+    cdef bint complete = nodes is recorded and whole
+    if complete:
+        found = [is_at(value, all, size) for value in values]
+        if False not in found:
+            return True, ops_in(nodes), found
+    complete = True
+    for i in range(size):
+        if not is_value(nodes[i]):
+            raise TypeError("closed takes Values")
+        (<Value>all[i]).next = <PyObject *><size_t>i
+    for i in range(size):
+        node = all[i]
+        for k in range(arity(node)):
+            child = operand(node, k)
+            if child != NULL:
+                at = <size_t>(<Value>child).next
+                complete = complete and at < <size_t>size and all[at] == child
+    return complete, ops_in(nodes), [is_at(value, all, size) for value in values]
+
+
+cdef set ops_in(list nodes):
+    """The ops of nodes."""
+    cdef PyObject *recent[64]
+    cdef PyObject *row
+    cdef Py_ssize_t i, k
+    cdef set found = set()
+    for k in range(64):
+        recent[k] = NULL
+    for i in range(len(nodes)):
+        row = (<Value>items(nodes)[i]).row
+        k = <Py_ssize_t>(<size_t>row >> 4 & 63)
+        if row != NULL and row != recent[k]:
+            recent[k] = row
+            found.add(<object>row)
+    return found
+
+
+cdef bint is_at(object value, PyObject **all, Py_ssize_t size) noexcept:
+    """Whether it is one of the nodes, and its `next` is its place among them."""
+    cdef size_t at = <size_t>(<Value>value).next if is_value(value) else <size_t>size
+    return at < <size_t>size and all[at] == <PyObject *>value
 
 
 def marked(array code not None, array counts not None, array child not None, array needed not None, int free):
@@ -1954,5 +2029,5 @@ Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, 
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
     "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
-    "watch": watch, "flat": flat, "marked": marked, "listening": listening, "ENGINE": "accelerated",
+    "watch": watch, "deafen": deafen, "closed": closed, "flat": flat, "marked": marked, "listening": listening, "ENGINE": "accelerated",
 }

@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
@@ -40,7 +41,7 @@ from micrograd_bp.compiler.recording import Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.compiler.vectors import arrays
+from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, gradients, topological_order
@@ -295,7 +296,8 @@ class GuardedProgram:
         """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         machine = host()
         rolled = self.rolled() if machine is not None else None
-        if rolled is None and importlib.util.find_spec("numpy") is not None:
+        deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each
+        if rolled is None and not deep and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
         if self.arrays is not None:
@@ -921,7 +923,7 @@ class Compiled:
                 pending = pending[1:]
         for i in sorted(unfinished):
             batch.taken[i] = -1
-            result = Result.of(self._eager(signature, row(i), args, {}))
+            result = Result.of(self._eager(signature, row(i), args, {}, own=False))
             batch.add(result, [i], _data(result.entries))
             if signature is not None:
                 signature.eager += 1
@@ -949,7 +951,7 @@ class Compiled:
                 if known.point(numbers)[1] == 0:
                     return known
             signature.odd += odd
-            raw, path = self.record(signature, numbers, args, {}, wait=1.0, odd=odd)
+            raw, path = self.record(signature, numbers, args, {}, wait=1.0, odd=odd, own=False)
             if path is None and signature.heavy:
                 return None
             if path is not None:
@@ -969,35 +971,37 @@ class Compiled:
         kwargs: dict[str, Any],
         wait: float = 0.0,
         odd: bool = False,
+        own: bool = True,
     ) -> tuple[Any, GuardedProgram | None]:
         """Run the function on these numbers, recording it; returns the result and the path, compiled and kept, or None.
 
         odd: these numbers pass the guards of another path, so the new one is kept only if its numbers are finite.
+        own: they are those of the arguments, else those of other arguments like them.
         """
         if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
             signature.used += 1
-            return self._eager(signature, numbers, args, kwargs), None
+            return self._eager(signature, numbers, args, kwargs, own), None
         recorded = Recording(None if self._is_due(signature) else HEAVY)
         deferred = None
         with watched(recorded, wait) as alone:
             if not alone:
-                return self._eager(signature, numbers, args, kwargs), None
+                return self._eager(signature, numbers, args, kwargs, own), None
             inputs = [Value(x, label=label) for x, label in zip(numbers, signature.labels, strict=True)]
             copies: Copies = {}
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
             try:
                 with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
-                    raw, deferred = self._recorded(recorded, inputs, given_args, given_kwargs)
+                    raw, deferred = self._recorded(recorded, given_args, given_kwargs)
+                if recorded.limit is None or recorded.size <= recorded.limit:
+                    _ = recorded.guards  # made now, for their nodes are recorded too
             finally:
                 if recorded.changes:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        closed = recorded.size > HEAVY and (deferred is not None or recorded.is_closed())
-        known = () if deferred is None else (deferred[0], *deferred[2])
-        own = recorded.owners(raw, known) if closed else recorded.owns
-        given = self._given(raw, inputs, own, args, kwargs, closed)
+        owns = recorded.owners(raw, () if deferred is None else deferred[2]) if recorded.size > HEAVY else None
+        given = self._given(raw, inputs, owns or recorded.owns, args, kwargs, owns is not None)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
@@ -1013,6 +1017,7 @@ class Compiled:
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
+            recorded.nodes.clear()
             return given, None
         path = self._path(recorded, result, inputs, numbers, args, deferred)
         raw = deferred = None
@@ -1067,9 +1072,7 @@ class Compiled:
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
-    def _recorded(
-        self, recorded: Recording, inputs: list[Value], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any]:
+    def _recorded(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Call the function while it is recorded. A long gradient is not: what it is of, by what, and leaves for it."""
         parts = getattr(self._plain, "parts", None)
         if parts is None:
@@ -1091,14 +1094,27 @@ class Compiled:
             raise
 
     def _eager(
-        self, signature: Signature | None, numbers: Sequence[float], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        signature: Signature | None,
+        numbers: Sequence[float],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        own: bool = True,
     ) -> Any:
-        """Run the function eagerly on these numbers."""
-        large = len(numbers) > HEAVY and any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
+        """Run the function eagerly on these numbers; own: they are those of the arguments, else of others like them."""
+        if not own:
+            args, kwargs = filled((args, kwargs), iter(numbers), {})
+        arrays = any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
+        large = len(numbers) > HEAVY and arrays
         if large or (signature is not None and signature.changes):  # on the arguments themselves
             return self._plain(*args, **kwargs)
         if signature is not None and signature.linked is False and getattr(self._plain, "is_derivative", False):
             return self._called(args, kwargs)  # for Values, it would record the derivative's graph (40 times the time)
+        if signature is not None and signature.heavy and signature.linked is False and not arrays:
+            try:
+                return self._plain(*args, **kwargs)
+            except Exception:  # it needs Values, or raises: for Values the message has labels
+                pass
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
         with recording(inputs):

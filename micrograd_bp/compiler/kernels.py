@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import math
 import operator
+import sys
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -601,6 +602,10 @@ def _restored(state: dict[str, Any]) -> Kernel:
 
 def _numbers(given: Any, count: int, what: str, each: str) -> Any:
     """Check that these are `count` real numbers; returns a list, or a contiguous array of floats for an array."""
+    loaded = sys.modules.get("numpy")
+    usual = loaded is not None and type(given) is loaded.ndarray and given.dtype is loaded.dtype(float)
+    if loaded is not None and usual and given.shape == (count,):  # 0.3 us, where the general case takes 2
+        return loaded.ascontiguousarray(given)
     if not _array_like(given):
         if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
             raise TypeError(

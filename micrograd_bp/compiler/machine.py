@@ -13,12 +13,14 @@ import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from micrograd_bp._engine.instructions import instruction
+from micrograd_bp._engine.progress import bar
 from micrograd_bp.ops import Op
 
+PATIENCE = 2.0  # seconds of compiling without a word, on a terminal
 INSTALL = "pip install 'micrograd-bp[jit]'"
 
 
@@ -79,7 +81,20 @@ class _Compiling:
             threading.Thread(target=work, name="micrograd_bp compiles").start()
         except RuntimeError:  # no further threads: the interpreter is shutting down, or the machine is full
             work()
-        result, error = answer.get()
+        shown, wait = None, PATIENCE
+        while True:
+            try:
+                result, error = answer.get(timeout=wait)
+                break
+            except Empty:
+                if shown is None:
+                    with contextlib.suppress(ImportError):
+                        shown = bar(None, desc="compiling", bar_format="{desc}, {elapsed}")
+                wait = 0.5
+                if shown is not None:
+                    shown.refresh()
+        if shown is not None:
+            shown.close()
         if error is not None:
             raise error
         return result

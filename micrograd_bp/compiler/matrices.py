@@ -22,7 +22,7 @@ class Text:
     def __init__(self, machine: Host) -> None:
         self.lanes, self.fused = machine.lanes, machine.fma
         many = machine.lanes == 8 or machine.mangling == "n"  # registers
-        self.rows = (8, 4, 1) if many else (4, 1)  # of a block of C, from the most to 1
+        self.rows = (8, 2, 1) if many else (4, 1)  # of a block of C, from the most to 1
         lanes = self.lanes
         self.vector, self.bits = f"<{lanes} x double>", f"<{lanes} x i1>"
         self.zeros = f"<{lanes} x i32> zeroinitializer"

@@ -19,9 +19,9 @@ from typing import Any
 from micrograd_bp._engine import trees
 from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
-from micrograd_bp.value import Value, flat, listening
+from micrograd_bp.value import Value, closed, deafen, listening
 
-MANY = 100_000  # nodes
+MANY, READ = 4_000, 8  # nodes that are counted exactly; and as many nodes as take the time of noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -40,7 +40,8 @@ class Recording:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit  # of nodes: with more of them, no path is made of the recording, so no draw is looked for
         self.nodes: list[Value] = []  # in the order of creation
-        self.guards: list[Guard] = []
+        self._guards: list[Guard] = []
+        self._reads: list[tuple[int, int, Any, tuple[Any, ...], Any, tuple[str, int]]] = []  # to become guards
         self.failed: list[Value] = []  # stand for operations that raised; see `raised`
         self.changes = False  # the function has side effects: it changes its arguments or other objects
         self.unfaithful = ""  # why the function cannot be recorded, and the source line
@@ -66,10 +67,11 @@ class Recording:
     def read(self, how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> None:
         """Called when a comparison, bool, int or rounding reads Values; `jit` records a guard."""
         if self._concerned(operands):
-            line = source_line()
+            line = source_place()
             with self._lock:
-                found = conditions(how, operands, result)
-                self.guards += [Guard(condition, truth, line) for condition, truth in found]
+                self._reads.append((len(self.nodes), len(self._guards), how, operands, result, line))
+                if self.limit is not None and READ * len(self._reads) > self.limit:
+                    deafen()
 
     def raised(self, how: Any, operands: tuple[Any, ...], error: Exception) -> None:
         """Called when an operation or a read raises; if the function returns nevertheless, it caught the exception."""
@@ -81,12 +83,12 @@ class Recording:
             if known and how.name in DIVISORS and isinstance(error, ZeroDivisionError):
                 divisor = operands[DIVISORS[how.name]]
                 if isinstance(divisor, Value):
-                    self.guards.append(Guard(_equal(divisor, 0.0), True, line))
+                    self._guards.append(Guard(_equal(divisor, 0.0), True, line))
             elif known and how.arity == 1 and exceptions(how) == {type(error)}:
                 node = Value(math.nan)
                 node._set_op(how, operands)
                 self.failed.append(node)
-                self.guards.append(Guard(less_equal(abs(node), MAX), False, line))
+                self._guards.append(Guard(less_equal(abs(node), MAX), False, line))
             else:
                 self.uncompilable = True
 
@@ -97,8 +99,8 @@ class Recording:
 
     def is_closed(self) -> bool:
         """Whether all that it has is made of its own leaves, by ops of the table, whose rules ask for no number."""
-        ops, *_, others, _ = flat(self.nodes)
-        return not others and all(TABLE.get(op.name) is op for op in ops)
+        whole, ops, _ = closed(self.nodes, [])
+        return whole and all(TABLE.get(op.name) is op for op in ops)
 
     @property
     def size(self) -> int:
@@ -107,7 +109,30 @@ class Recording:
             for node in self.nodes[self._sized : MANY]:
                 self._size += len(node.operands) - 1 if node.op is net_input else 1
                 self._sized += 1
-        return self._size + len(self.nodes) - self._sized
+        return self._size + len(self.nodes) - self._sized + READ * len(self._reads)
+
+    @property
+    def guards(self) -> list[Guard]:
+        """What was read, as conditions; their nodes stand among the nodes where the function read what they are of."""
+        with self._lock:
+            reads, self._reads = self._reads, []
+            if not reads:
+                return self._guards
+            known, nodes, made = self._guards, self.nodes[:], []
+            guards: list[Guard] = []
+            at = given = 0
+            for position, before, how, operands, result, line in reads:
+                start = len(self.nodes)
+                found = conditions(how, operands, result)
+                made += nodes[at:position]
+                made += self.nodes[start:]
+                guards += known[given:before]
+                guards += [Guard(condition, truth, "{}:{}".format(*line)) for condition, truth in found]
+                at, given = position, before
+            self.nodes[:] = made + nodes[at:]
+            self._guards = guards + known[given:]
+            self._ids, self._counted, self._size, self._sized = set(), 0, 0, 0
+            return self._guards
 
     # --- what is made of it -----------------------------------------------------------------------------------------
 
@@ -119,14 +144,17 @@ class Recording:
             self._counted += 1
         return id(node) in self._ids
 
-    def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool]:
-        """`owns` for the Values in a tree alone, some of which are known to be its own, without a set of all nodes."""
+    def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool] | None:
+        """`owns` for the Values in a tree alone, of which some are known to be its own.
+
+        None where these may depend on nodes that are not.
+        """
         leaves = trees.leaves(tree)
         values = [x for leaf in leaves for x in (trees.elements(leaf) if trees.is_array(leaf) else (leaf,))]
-        own = {*map(id, known)}
-        asked = {id(x) for x in values if isinstance(x, Value)} - own
-        mine = own | asked.intersection(map(id, self.nodes)) if asked else own
-        return lambda node: id(node) in mine
+        values = [x for x in values if isinstance(x, Value)]
+        whole, _, found = closed(self.nodes, values)
+        mine = {*map(id, known), *[id(x) for x, own in zip(values, found) if own]}
+        return (lambda node: id(node) in mine) if whole else None
 
     @contextmanager
     def looking(self, roots: list[Any]) -> Iterator[None]:
@@ -170,10 +198,15 @@ class Recording:
 
 def source_line() -> str:
     """The line of the user's code that is running, for messages."""
+    return "{}:{}".format(*source_place())
+
+
+def source_place() -> tuple[str, int]:
+    """Its file and number."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _is_importing() -> bool:

@@ -332,6 +332,15 @@ def linked_by(x, v):
     return x
 
 
+@pytest.mark.parametrize("derived", [False, True])
+def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch):
+    monkeypatch.setattr(functions, "HEAVY", 100)  # so that nothing is compiled for so few rows
+    f = mg.grad(product(pendulum), (0, 2)) if derived else pendulum
+    X = np.array([[0.1 * k, 0.2, 1.0 + k] for k in range(5)])
+    found = np.array(mg.jit(mg.vmap(f))(*X.T)).T
+    assert found.tolist() == [list(f(*row)) for row in X.tolist()]
+
+
 def test_a_loop_over_parameters_alone():
     w = mg.Value(0.4)
 

@@ -22,6 +22,7 @@ COMMANDS = {  # the module after "python -m", and what stands in the tables that
     "benchmarks.executors": ["| 2 | 15 | 4 |"],
     "benchmarks.gpt": ["parameters", "step     3: loss"],
     "benchmarks.structures": ["| convolution", "| LSTM", "| jit(hessian(f))", "| 40 bodies"],
+    "benchmarks.loops": ["| Euler, gradient", "| Runge-Kutta", "| gradient, a multiple"],
     "benchmarks.scale": ["**pure**", "**accelerated**", "**compiled**"],
 }
 
