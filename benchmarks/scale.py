@@ -159,7 +159,7 @@ def provided(count: int) -> float:
 
 
 def compiled(mg: Any, count: int, rows: int = 4096) -> tuple[float, ...]:
-    """Of a network's loss, of about so many nodes with its gradient: how many are recorded; bytes and ms each.
+    """Of a network's loss, of about so many nodes with its gradient's: how many are recorded; bytes and ms each.
 
     And nanoseconds for each and a row, value and gradient, once it is compiled.
     """
