@@ -15,5 +15,5 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("proof")
 
 
-def pytest_report_header():
+def pytest_report_header() -> str:
     return f"micrograd_bp {mg.__version__}, {mg.engine_name()} engine"

@@ -15,7 +15,7 @@ np = pytest.importorskip("numpy")
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch) -> None:
     """Arrays are taken whatever their size."""
     monkeypatch.setattr(array_parts, "SMALL", 0)
     monkeypatch.setattr(array_parts, "MEMBERS", 1e-3)
@@ -27,7 +27,7 @@ def network(*sizes, activation="tanh"):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_text_is_the_eager_engines_value_and_gradient(small, name):
+def test_the_text_is_the_eager_engines_value_and_gradient(small, name) -> None:
     """To the accuracy of arrays: sums are taken in another order, and NumPy's functions are within an ulp or two."""
     f, inputs, parameters, output = recorded(GRAPHS[name])
     X = np.random.default_rng(0).normal(size=(5, len(inputs)))
@@ -44,7 +44,7 @@ def test_the_text_is_the_eager_engines_value_and_gradient(small, name):
     assert max(map(len, both.splitlines())) <= 160
 
 
-def test_a_network_reads_as_written_by_hand():
+def test_a_network_reads_as_written_by_hand() -> None:
     model, inputs = network(64, 32, 10)
     text = mg.kernel(model(inputs), inputs, model.parameters()).source()
     assert text.splitlines() == [
@@ -64,7 +64,7 @@ def test_a_network_reads_as_written_by_hand():
     ]
 
 
-def test_the_text_is_a_page_where_the_statements_are_thousands():
+def test_the_text_is_a_page_where_the_statements_are_thousands() -> None:
     model, inputs = network(64, 32, 10)
     kernel = mg.kernel(losses.cross_entropy(model(inputs), 3), inputs, model.parameters())
     assert len(kernel.source().splitlines()) < 100
@@ -72,7 +72,7 @@ def test_the_text_is_a_page_where_the_statements_are_thousands():
     assert len(exact.source().splitlines()) > 4_000  # node by node, in the order of the graph
 
 
-def test_a_recurrent_cell_reads_slices_and_a_convolution_a_grid(small):
+def test_a_recurrent_cell_reads_slices_and_a_convolution_a_grid(small) -> None:
     _, inputs, parameters, output = recorded(GRAPHS["recurrent"])
     text = mg.kernel(output, inputs, parameters).source()
     assert "h12 = h8[6:] * h11" in text
@@ -81,7 +81,7 @@ def test_a_recurrent_cell_reads_slices_and_a_convolution_a_grid(small):
     assert "np.tensordot(W1, x[I1], 1)" in mg.kernel(output, inputs, parameters).source()
 
 
-def test_several_outputs_constants_and_leaves_are_columns(small):
+def test_several_outputs_constants_and_leaves_are_columns(small) -> None:
     x, v, w = Value(1.0), Value(2.0), Value(3.0)
     kernel = mg.kernel([x * w, w * w, x, v, x * w + 1.0], [x], [v, w])
     text = kernel.source()
@@ -92,7 +92,7 @@ def test_several_outputs_constants_and_leaves_are_columns(small):
     assert (value, slopes.tolist()) == (9.0, [0.0, 6.0])
 
 
-def test_zero_times_infinity_is_zero_in_the_chain_rule(small):
+def test_zero_times_infinity_is_zero_in_the_chain_rule(small) -> None:
     x, w = Value(1.0), Value(2.0)
     text = mg.kernel((x * w).sqrt() * 0.0 + w * 3.0, [x], [w]).source()
     with np.errstate(all="ignore"):
@@ -100,7 +100,7 @@ def test_zero_times_infinity_is_zero_in_the_chain_rule(small):
 
 
 @pytest.mark.parametrize("op", [op for op in ops.PUBLIC if op.arity in (1, 2) and op.smooth], ids=lambda op: op.name)
-def test_every_smooth_op_of_the_table(small, op):
+def test_every_smooth_op_of_the_table(small, op) -> None:
     """On arrays of eight members; where NumPy lacks a function, node by node."""
     rng = random.Random(1)
     bounds = [(max(low, -3.0), min(high, 3.0)) for low, high in op.domain[: op.arity]]
@@ -119,7 +119,7 @@ def test_every_smooth_op_of_the_table(small, op):
         assert op.name in text
 
 
-def test_the_text_of_a_jitted_function_is_that_of_its_arrays():
+def test_the_text_of_a_jitted_function_is_that_of_its_arrays() -> None:
     model, _inputs = network(72, 72, 1)
     f = mg.jit(lambda x: model(x).tanh())
     x = [0.01 * k for k in range(72)]
@@ -132,7 +132,7 @@ def test_the_text_of_a_jitted_function_is_that_of_its_arrays():
     assert scope["value"](np.array([x]), w)[0] == pytest.approx(found[0].data, rel=1e-13)
 
 
-def test_the_text_needs_numpy_and_nothing_else(tmp_path):
+def test_the_text_needs_numpy_and_nothing_else(tmp_path) -> None:
     model, inputs = network(24, 24, 1)
     kernel = mg.kernel((model(inputs) - 0.5) ** 2, inputs, model.parameters())
     path = tmp_path / "network.py"
@@ -143,7 +143,7 @@ def test_the_text_needs_numpy_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_members_are_in_the_order_of_what_they_read(name):
+def test_members_are_in_the_order_of_what_they_read(name) -> None:
     """Whatever the order of the nodes in the program, the places of an array are those of its nodes."""
     _f, inputs, parameters, output = recorded(GRAPHS[name])
     program = mg.kernel(output, inputs, parameters).program
@@ -155,7 +155,7 @@ def test_members_are_in_the_order_of_what_they_read(name):
     )
 
 
-def test_leaves_alone(small):
+def test_leaves_alone(small) -> None:
     x, w = leaves(2)
     assert mg.kernel(w, [x], [w]).source().function()(np.ones((2, 1)), np.array([3.0]))[1].tolist() == [1.0]
     assert mg.kernel(x, [x], [w]).source().function()(np.ones((2, 1)), np.array([3.0]))[0] == 1.0

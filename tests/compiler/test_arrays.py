@@ -16,7 +16,7 @@ np = pytest.importorskip("numpy")
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch) -> None:
     """Arrays are taken whatever their size."""
     monkeypatch.setattr(arrays, "SMALL", 0)
     monkeypatch.setattr(arrays, "MEMBERS", 1e-3)
@@ -159,7 +159,7 @@ def eager(f, row, parameters):
 
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("rows", [1, 5])
-def test_value_and_gradient_are_those_of_the_eager_engine(small, name, rows):
+def test_value_and_gradient_are_those_of_the_eager_engine(small, name, rows) -> None:
     f, inputs, parameters, output = recorded(GRAPHS[name])
     kernel = mg.kernel(output, inputs, parameters)
     assert kernel.stats["arrays"] > 0
@@ -176,7 +176,7 @@ def test_value_and_gradient_are_those_of_the_eager_engine(small, name, rows):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_arrays_hold_exactness(small, name):
+def test_arrays_hold_exactness(small, name) -> None:
     """Without vector mathematics and in the order of the graph, or by straight-line code."""
     f, inputs, parameters, output = recorded(GRAPHS[name])
     X = np.random.default_rng(1).normal(size=(3, len(inputs)))
@@ -185,7 +185,7 @@ def test_arrays_hold_exactness(small, name):
 
 
 @pytest.mark.parametrize("name", ["dense tanh", "convolution", "odd_reads"])
-def test_a_recorded_gradient_is_arrays_as_well(small, name):
+def test_a_recorded_gradient_is_arrays_as_well(small, name) -> None:
     f, count, _ = GRAPHS[name]()
     X = np.random.default_rng(2).normal(size=(4, count))
     g = mg.jit(mg.vmap(mg.grad(lambda x: f(list(x)))))
@@ -193,7 +193,7 @@ def test_a_recorded_gradient_is_arrays_as_well(small, name):
         np.testing.assert_allclose(slopes, mg.grad(lambda x: f(list(x)))(row), rtol=1e-11, atol=1e-12)
 
 
-def test_a_wide_network_is_a_few_arrays():
+def test_a_wide_network_is_a_few_arrays() -> None:
     model = nn.MLP(64, [64, 1], activation="tanh", rng=random.Random(0))
     inputs = leaves(64)
     kernel = mg.kernel((model(inputs) - 0.3) ** 2, inputs, model.parameters())
@@ -201,7 +201,7 @@ def test_a_wide_network_is_a_few_arrays():
     assert kernel.stats["arrays"] == 5  # a matrix product, tanh, another product, and the error with its square
 
 
-def test_memory_does_not_grow_with_the_batch_and_blocks_add_up(small):
+def test_memory_does_not_grow_with_the_batch_and_blocks_add_up(small) -> None:
     f, inputs, parameters, output = recorded(GRAPHS["dense tanh"])
     kernel = mg.kernel(output, inputs, parameters)
     X = np.random.default_rng(3).normal(size=(20_000, len(inputs)))
@@ -212,7 +212,7 @@ def test_memory_does_not_grow_with_the_batch_and_blocks_add_up(small):
     assert kernel(X)[12_345] == pytest.approx(f([Value(x) for x in X[12_345]]).data, rel=1e-12)
 
 
-def test_rows_take_their_own_paths(small):
+def test_rows_take_their_own_paths(small) -> None:
     def f(x):
         y = [a * 2.0 if a > 0.0 else a * a for a in x]
         return sum(y) if sum(y) > 1.0 else sum(a.sin() for a in y)
@@ -221,7 +221,7 @@ def test_rows_take_their_own_paths(small):
     np.testing.assert_allclose(mg.jit(mg.vmap(f), paths=40)(X), [f([Value(a) for a in x]).data for x in X], rtol=1e-13)
 
 
-def test_guards_are_read_to_the_bit(small):
+def test_guards_are_read_to_the_bit(small) -> None:
     """0.1 + 0.2 + 0.3 is above 0.6 from left to right, and not in another order."""
     f = mg.jit(lambda *x: (x[0] + x[1] + x[2]) * 1.0 if x[0] + x[1] + x[2] > 0.6 else x[0] * 100.0)
     g = mg.jit(lambda *x: (x[0] + (x[1] + x[2])) * 1.0 if x[0] + (x[1] + x[2]) > 0.6 else x[0] * 100.0)
@@ -229,7 +229,7 @@ def test_guards_are_read_to_the_bit(small):
         assert [h(1.0, 2.0, 3.0), h(0.1, 0.2, 0.3), h(0.1, 0.2, 0.3)] == [6.0, want, want]
 
 
-def test_what_is_not_finite_is_the_eager_engines(small):
+def test_what_is_not_finite_is_the_eager_engines(small) -> None:
     w = leaves(6)
     inputs = [Value(1.0) for _ in range(3)]
     hidden = [(inputs[k] * w[k]).tanh() + inputs[k].log() * w[3 + k] for k in range(3)]
@@ -245,13 +245,13 @@ def test_what_is_not_finite_is_the_eager_engines(small):
     assert z(np.array([[-1.0], [1.0]])).tolist() == [y.data, 1.0 + y.data]
 
 
-def test_zero_times_infinity_is_zero_in_the_chain_rule(small):
+def test_zero_times_infinity_is_zero_in_the_chain_rule(small) -> None:
     x, w = Value(1.0), Value(2.0)
     kernel = mg.kernel((x * w).sqrt() * 0.0 + w * 3.0, [x], [w])
     assert kernel.value_and_grad(np.array([[0.0]]))[1].tolist() == [3.0]
 
 
-def test_nan_is_seen_beside_weights_that_are_zero(small):
+def test_nan_is_seen_beside_weights_that_are_zero(small) -> None:
     w = [Value(0.0) for _ in range(16)]
     inputs = leaves(4)
     hidden = [sum(a * b for a, b in zip(w[4 * k : 4 * k + 4], inputs)) for k in range(4)]
@@ -262,7 +262,7 @@ def test_nan_is_seen_beside_weights_that_are_zero(small):
     assert math.isnan(kernel.value_and_grad(X)[0])
 
 
-def test_a_constant_output_and_unused_leaves(small):
+def test_a_constant_output_and_unused_leaves(small) -> None:
     x, v, w = Value(1.0), Value(2.0), Value(3.0)
     kernel = mg.kernel(w * w, [x], [v, w])
     value, slopes = kernel.value_and_grad(np.ones((4, 1)), reduction="sum")
@@ -271,7 +271,7 @@ def test_a_constant_output_and_unused_leaves(small):
     assert mg.kernel(w * 1.0, [w], [x])(np.ones((2, 1))).tolist() == [1.0, 1.0]
 
 
-def test_pickled_and_in_threads(small):
+def test_pickled_and_in_threads(small) -> None:
     _, inputs, parameters, output = recorded(GRAPHS["convolution"])
     kernel = mg.kernel(output, inputs, parameters)
     X = np.random.default_rng(5).normal(size=(300, len(inputs)))
@@ -286,7 +286,7 @@ def test_pickled_and_in_threads(small):
     assert found == [want] * 4
 
 
-def test_jit_finds_arrays_after_some_calls():
+def test_jit_finds_arrays_after_some_calls() -> None:
     model = nn.MLP(72, [72, 1], activation="tanh", rng=random.Random(0))
     f = mg.jit(lambda x: model(x).tanh())
     x = [0.01 * k for k in range(72)]
@@ -301,7 +301,7 @@ def test_jit_finds_arrays_after_some_calls():
     assert got == pytest.approx([p.grad for p in model.parameters()], rel=1e-10, abs=1e-13)
 
 
-def test_training_a_wide_network_compiled_is_training_it(monkeypatch):
+def test_training_a_wide_network_compiled_is_training_it(monkeypatch) -> None:
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
     monkeypatch.setattr(arrays, "SMALL", 500)
     monkeypatch.setattr(arrays, "MEMBERS", 4)
@@ -316,7 +316,7 @@ def test_training_a_wide_network_compiled_is_training_it(monkeypatch):
     assert history(True)["loss"] == pytest.approx(history(False)["loss"], rel=1e-9)
 
 
-def test_an_irregular_program_has_no_arrays():
+def test_an_irregular_program_has_no_arrays() -> None:
     rng = random.Random(0)
     nodes = leaves(8)
     inputs = nodes[:]

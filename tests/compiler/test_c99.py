@@ -53,7 +53,7 @@ def network(*sizes, activation="tanh"):
     return model, inputs, rng
 
 
-def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled):
+def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled) -> None:
     """One translation unit of plain C: to the bit, but for 4 ulp of the mathematical functions, which tests allow."""
     model, inputs, rng = network(3, 5, 2)
     loss = losses.mse(model(inputs), [0.25, -0.5])
@@ -72,7 +72,7 @@ def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled):
         assert call("kernel_value", row, weights) == (value,)
 
 
-def test_single_precision(compiled):
+def test_single_precision(compiled) -> None:
     """Everything is a float: -Wdouble-promotion finds no double. The value is the eager one to single precision."""
     model, inputs, _ = network(3, 5, 2)
     loss = losses.cross_entropy(model(inputs), 1)
@@ -87,7 +87,7 @@ def test_single_precision(compiled):
     assert gradient == pytest.approx([p.grad for p in model.parameters()], rel=1e-4, abs=1e-6)
 
 
-def test_several_outputs_are_pulled_back_by_any_cotangent(compiled):
+def test_several_outputs_are_pulled_back_by_any_cotangent(compiled) -> None:
     model, inputs, rng = network(2, 4, 3)
     outputs, parameters = model(inputs), model.parameters()
     call = compiled(mg.kernel(outputs, inputs, parameters).source("c"))
@@ -137,7 +137,7 @@ def derived(op, row, order):
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_every_row_of_the_table(compiled, order):
+def test_every_row_of_the_table(compiled, order) -> None:
     """All rows in one file, each with inputs of its own; or all their derivatives."""
     rng = random.Random(3)
     made = [next(filter(None, (derived(op, point(op, rng), order) for _ in range(100)))) for op in ROWS]
@@ -159,7 +159,7 @@ def test_every_row_of_the_table(compiled, order):
     assert min(seen.values()) > 10, seen
 
 
-def test_where_eager_raises_c_is_not_finite(compiled):
+def test_where_eager_raises_c_is_not_finite(compiled) -> None:
     x = Value(2.0)
     call = compiled(mg.kernel([x.log(), 1.0 / x, x.sqrt(), x.exp(), x**-1.5], [x]).source("c"))
     _, out = call("kernel_value", [-1.0], [0.0], sizes=[5])
@@ -170,7 +170,7 @@ def test_where_eager_raises_c_is_not_finite(compiled):
     assert call("kernel_value", [1000.0], [0.0], sizes=[5])[1][3] == math.inf
 
 
-def test_an_adjoint_of_zero_passes_nothing_on(compiled):
+def test_an_adjoint_of_zero_passes_nothing_on(compiled) -> None:
     """0 * inf is 0 in the chain rule: relu is flat where sqrt is infinitely steep."""
     w, v = Value(0.0), Value(2.0)
     graph = mg.kernel((-w.sqrt()).relu() * v.tanh(), [], [w, v])
@@ -180,7 +180,7 @@ def test_an_adjoint_of_zero_passes_nothing_on(compiled):
 @pytest.mark.parametrize("real", ["double", "float"])
 @pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("piece", [1, 7, 50])
-def test_a_program_cut_into_functions_is_the_program(compiled, monkeypatch, piece, single, real):
+def test_a_program_cut_into_functions_is_the_program(compiled, monkeypatch, piece, single, real) -> None:
     """To the bit, gradients too, however short the pieces; and no function is longer than they are to be."""
     model, inputs, rng = network(3, 6, 2)
     outputs = model(inputs)
@@ -201,7 +201,7 @@ def test_a_program_cut_into_functions_is_the_program(compiled, monkeypatch, piec
         assert found[0] == found[1]
 
 
-def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch):
+def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch) -> None:
     """Results are written last, by a program in pieces too: x = f(x) in place."""
     x, y = Value(2.0), Value(3.0)
     kernel = mg.kernel([x * y + 1.0, x - y * y], [x, y])
@@ -212,7 +212,7 @@ def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch):
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 5, 20, 100, 169])
-def test_polygamma_of_any_order_below_0_too(compiled, order):
+def test_polygamma_of_any_order_below_0_too(compiled, order) -> None:
     x, n = Value(2.5), Value(float(order))
     call = compiled(mg.kernel(ops.polygamma(n, x), [n, x]).source("c"))
     rng = random.Random(order)
@@ -225,7 +225,7 @@ def test_polygamma_of_any_order_below_0_too(compiled, order):
         assert got == pytest.approx(want, rel=1e-11, abs=1e-13 * (order == 0) + 1e-300) or abs(got) == abs(want), at
 
 
-def test_the_derivative_of_digamma_ends_everywhere(compiled):
+def test_the_derivative_of_digamma_ends_everywhere(compiled) -> None:
     x = Value(0.5)
     call = compiled(mg.kernel(mg.gradients(ops.digamma(x), [x]), [x]).source("c"))
     for at in (-1e16, -1e300, -(2.0**53) + 1.0, 0.0):  # poles: Python raises
@@ -237,7 +237,7 @@ def test_the_derivative_of_digamma_ends_everywhere(compiled):
 # --- odd graphs -------------------------------------------------------------------------------------------------------
 
 
-def test_graphs_without_inputs_or_parameters_or_operations(compiled):
+def test_graphs_without_inputs_or_parameters_or_operations(compiled) -> None:
     x, w = Value(2.0), Value(3.0)
     assert compiled(mg.kernel(w * w, [], [w]).source("c"))("kernel_value_and_grad", [], [4.0], sizes=[1]) == (
         16.0,
@@ -251,7 +251,7 @@ def test_graphs_without_inputs_or_parameters_or_operations(compiled):
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_numbers_that_c_writes_otherwise(compiled, real):
+def test_numbers_that_c_writes_otherwise(compiled, real) -> None:
     x = Value(1.0)
     numbers = [math.inf, -math.inf, math.nan, 1e300, -5e-324, -0.0, 1e22, 0.1, 3.0, -2.5]
     terms = [ops.where(x, c, 1.0) for c in numbers]
@@ -262,7 +262,7 @@ def test_numbers_that_c_writes_otherwise(compiled, real):
 
 @settings(max_examples=25)
 @given(st.text(max_size=30))
-def test_no_label_ends_its_comment(label):
+def test_no_label_ends_its_comment(label) -> None:
     """A label cannot turn into code: the comments removed, the source is that of any other label."""
     x, w = Value(1.0, label), Value(2.0, label)
     plain, shown = (
@@ -273,7 +273,7 @@ def test_no_label_ends_its_comment(label):
     assert mg.kernel(x * w, [x], [w]).source("c").isascii()
 
 
-def test_what_cannot_be_written():
+def test_what_cannot_be_written() -> None:
     x = Value(1.0)
     own = mg.Op("bessel", "J", lambda x: float(round(x)), lambda out, x: (1.0,))
     for graph, options, message in (
@@ -288,7 +288,7 @@ def test_what_cannot_be_written():
         mg.kernel(x * x, [x]).source("go")
 
 
-def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled):
+def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled) -> None:
     softsign = mg.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
     w = Value(1.5)
     call = compiled(mg.kernel(softsign(w), [], [w]).source("c"))
@@ -299,14 +299,14 @@ def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch) -> None:
     """Arrays are written whatever their size."""
     monkeypatch.setattr(array_parts, "SMALL", 0)
     monkeypatch.setattr(array_parts, "MEMBERS", 1e-3)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_arrays_are_loops(compiled, small, name):
+def test_arrays_are_loops(compiled, small, name) -> None:
     """Value and gradient, to the accuracy of arrays: sums are taken in another order."""
     pytest.importorskip("numpy")
     f, inputs, parameters, output = recorded(GRAPHS[name])
@@ -323,7 +323,7 @@ def test_arrays_are_loops(compiled, small, name):
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_several_outputs_of_arrays_are_pulled_back(compiled, real):
+def test_several_outputs_of_arrays_are_pulled_back(compiled, real) -> None:
     """The C of a network 64-32-10 is a page, beside its parameters."""
     pytest.importorskip("numpy")
     model, inputs, rng = network(64, 32, 10)
@@ -342,7 +342,7 @@ def test_several_outputs_of_arrays_are_pulled_back(compiled, real):
 
 
 @pytest.mark.parametrize("name", ["dense tanh", "attention", "recurrent", "odd_reads"])
-def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch, name):
+def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch, name) -> None:
     """To the bit: they leave arrays, and those of one member too, for each other in the workspace."""
     pytest.importorskip("numpy")
     _, inputs, parameters, output = recorded(GRAPHS[name])
@@ -359,7 +359,7 @@ def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch, name):
     assert calls[1]("kernel_value", *data) == found[0][:1]
 
 
-def test_leaves_that_are_no_parameters_get_no_slope(compiled, small):
+def test_leaves_that_are_no_parameters_get_no_slope(compiled, small) -> None:
     pytest.importorskip("numpy")
     inputs, held, parameters = [[Value(0.1 * k - 0.3) for k in range(8)] for _ in range(3)]
     output = sum((a * b + c).tanh() for a, b, c in zip(inputs, parameters + held, held + parameters[::-1]))
@@ -373,7 +373,7 @@ def test_leaves_that_are_no_parameters_get_no_slope(compiled, small):
     assert gradient[5:] == [0.0] * len(gradient[5:])
 
 
-def test_arrays_hold_the_rules_at_special_points(compiled, small):
+def test_arrays_hold_the_rules_at_special_points(compiled, small) -> None:
     """0 * inf is 0 in the chain rule, and an op without C is named."""
     pytest.importorskip("numpy")
     x, w = Value(1.0), Value(2.0)
@@ -385,7 +385,7 @@ def test_arrays_hold_the_rules_at_special_points(compiled, small):
         mg.kernel(own(x), [x]).source("c")
 
 
-def test_exact_c_keeps_the_order_of_the_graph(compiled, small):
+def test_exact_c_keeps_the_order_of_the_graph(compiled, small) -> None:
     pytest.importorskip("numpy")
     model, inputs, rng = network(12, 8, 1)
     call = compiled(mg.kernel(model(inputs), inputs, exact=True).source("c"), flags=["-O1", "-ffp-contract=off"])
@@ -403,7 +403,7 @@ def run(capsys, *arguments):
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real):
+def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real) -> None:
     """The model of the main job: raw measurements in, logits out."""
     scaling = nn.Standardize([5.0, 3.0], [2.0, 0.5])
     model = nn.Sequential(scaling, nn.MLP(2, [3, 2], activation="relu", rng=random.Random(0)))
@@ -423,7 +423,7 @@ def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real):
     assert logits == pytest.approx(model.freeze()([6.0, 2.0]), rel=1e-12 if real == "double" else 1e-5)
 
 
-def test_export_of_a_neuron_returns_its_value(compiled, capsys, tmp_path):
+def test_export_of_a_neuron_returns_its_value(compiled, capsys, tmp_path) -> None:
     neuron = nn.Neuron(2, activation="sigmoid", rng=random.Random(0))
     neuron.save(tmp_path / "n.json")
     assert run(capsys, "export", tmp_path / "n.json", "-o", tmp_path / "unit.c", "--name", "unit")[0] == 0
@@ -436,7 +436,7 @@ def test_export_of_a_neuron_returns_its_value(compiled, capsys, tmp_path):
     assert gradient == pytest.approx([p.grad for p in neuron.parameters()], rel=1e-12)
 
 
-def test_export_says_what_is_wrong_in_one_line(capsys, tmp_path):
+def test_export_says_what_is_wrong_in_one_line(capsys, tmp_path) -> None:
     nn.RNNCell(1, 2).save(tmp_path / "cell.json")
     nn.Neuron(1).save(tmp_path / "n.json")
     for arguments, message in (

@@ -43,7 +43,7 @@ def run(command, folder):
 @pytest.mark.parametrize(
     ("language", "real", "fixed"), list(itertools.product(LANGUAGES, ["double", "float"], [False, True]))
 )
-def test_a_model_passes_its_own_test(language, real, fixed, tmp_path):
+def test_a_model_passes_its_own_test(language, real, fixed, tmp_path) -> None:
     """A model of more lines than one function has, so that functions leave numbers for each other in the workspace."""
     model, rows = classifier(hidden=(12, 10))
     files = project(model, rows, tmp_path, real=real, fixed=fixed)
@@ -59,7 +59,7 @@ def test_a_model_passes_its_own_test(language, real, fixed, tmp_path):
 @pytest.mark.parametrize(
     ("language", "real", "fixed"), [("C", "float", True), ("C++", "double", False), ("C++", "float", True)]
 )
-def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path):
+def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path) -> None:
     """Loops, in C++ too; arrays have places in the workspace, which they take in turn."""
     pytest.importorskip("numpy")
     model, rows = classifier(hidden=(24, 16))
@@ -93,7 +93,7 @@ int main(void)
 
 
 @pytest.mark.parametrize(("language", "real"), list(itertools.product(LANGUAGES, ["double", "float"])))
-def test_a_program_in_either_language_uses_the_header(language, real, tmp_path):
+def test_a_program_in_either_language_uses_the_header(language, real, tmp_path) -> None:
     """Compiled as C, linked into C or C++: the names are C's; sizes, classes and numbers are the model's."""
     model, rows = classifier()
     project(model, rows, tmp_path, real=real)
@@ -114,7 +114,7 @@ def test_a_program_in_either_language_uses_the_header(language, real, tmp_path):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_path):
+def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_path) -> None:
     x = [Value(float(k), f"x{k}") for k in range(1, 5)]
     outputs = [ops.hypot(*x), ops.fsum(*x), ops.sumprod(*x), ops.lgamma(x[1]), ops.ldexp(x[0], x[1])]
     weight = Value(1.5)
@@ -125,7 +125,7 @@ def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_pa
     run(["./test"], tmp_path)
 
 
-def test_a_single_output_is_returned(tmp_path):
+def test_a_single_output_is_returned(tmp_path) -> None:
     model = nn.Neuron(2, activation="sigmoid", rng=random.Random(0))
     project(model, [[1.0, 2.0], [-1.0, 0.5]], tmp_path)
     assert "double net_value(const double *x, const double *w);" in (tmp_path / "net.h").read_text()
@@ -133,7 +133,7 @@ def test_a_single_output_is_returned(tmp_path):
     run(["./test"], tmp_path)
 
 
-def test_a_wrong_number_fails_the_test(tmp_path):
+def test_a_wrong_number_fails_the_test(tmp_path) -> None:
     model, rows = classifier()
     files = project(model, rows, tmp_path)
     first = re.search(r"net_parameters\[\d+\] = \{\n    (\S+),", files["net.c"])[1]
@@ -142,19 +142,19 @@ def test_a_wrong_number_fails_the_test(tmp_path):
     assert subprocess.run(["./test"], cwd=tmp_path, capture_output=True).returncode == 1
 
 
-def test_texts_are_strings_of_c():
+def test_texts_are_strings_of_c() -> None:
     assert literal('a"b\\c') == '"a\\042b\\134c"'
     assert literal("é??") == '"\\303\\251\\077\\077"'
     assert literal("1\n") == '"1\\012"'
 
 
-def test_the_names_of_classes_are_as_many_as_the_outputs():
+def test_the_names_of_classes_are_as_many_as_the_outputs() -> None:
     x = Value(1.0)
     with pytest.raises(ValueError, match="3 classes for 1 outputs"):
         kernel(x.tanh(), [x]).c_files(classes=["a", "b", "c"])
 
 
-def test_the_command_says_what_it_could_not_measure(capsys, tmp_path, monkeypatch):
+def test_the_command_says_what_it_could_not_measure(capsys, tmp_path, monkeypatch) -> None:
     nn.Neuron(2).save(tmp_path / "n.json")
     monkeypatch.setenv("CC", "no-such-compiler")
     assert cli.main(["export", str(tmp_path / "n.json")]) == 0

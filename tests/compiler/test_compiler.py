@@ -25,7 +25,7 @@ backends = pytest.mark.parametrize("backend", ["llvm", "python"])
 
 
 @pytest.fixture
-def backend(request, monkeypatch):
+def backend(request, monkeypatch) -> None:
     """Machine code, or Python as where llvmlite is missing."""
     if getattr(request, "param", "llvm") == "python":
         monkeypatch.setattr(kernels, "host", lambda: None)
@@ -62,7 +62,7 @@ def eager(output: Value, inputs: list[Value], parameters: list[Value], row: list
 @pytest.mark.parametrize("piece", [emit.PIECE, 9])
 @pytest.mark.parametrize("optimised", [emit.OPTIMISED, 0])
 @pytest.mark.parametrize("seed", range(6))
-def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypatch):
+def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypatch) -> None:
     monkeypatch.setattr(emit, "PIECE", piece)
     monkeypatch.setattr(emit, "OPTIMISED", optimised)
     output, inputs, parameters = random_program(seed, 60)
@@ -89,7 +89,7 @@ def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypat
 
 @backends
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 63, 64, 65, 130])
-def test_a_batch_of_any_size(backend, count):
+def test_a_batch_of_any_size(backend, count) -> None:
     x, y, w, b = (Value(v) for v in (0.5, 1.0, 2.0, 0.25))
     kernel = mg.kernel((w * x + b - y) ** 2 + 0.1 * w * w, [x, y], [w, b])
     rows = np.random.default_rng(count).normal(size=(count, 2))
@@ -105,7 +105,7 @@ def test_a_batch_of_any_size(backend, count):
 
 
 @backends
-def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend):
+def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend) -> None:
     x, w = Value(1.0), Value(3.0)
     kernel = mg.kernel((w * x) ** 2, [x], [w])
     assert kernel([2.0]) == 36.0
@@ -119,7 +119,7 @@ def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend):
     assert other([2.0], parameters=[3.0]) == 11.0
 
 
-def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_how_many(monkeypatch):
+def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_how_many(monkeypatch) -> None:
     monkeypatch.setattr(native, "BLOCK", 1000)
     output, inputs, parameters = random_program(3, 40)
     kernel = mg.kernel(output, inputs, parameters)
@@ -133,7 +133,7 @@ def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_
     assert results[0][0] == pytest.approx(math.fsum(results[0][5:]) / 5000)
 
 
-def test_exact_sums_of_large_batches_add_row_after_row():
+def test_exact_sums_of_large_batches_add_row_after_row() -> None:
     x, w = Value(1.0), Value(0.1)
     rows = np.random.default_rng(0).normal(size=(40_001, 1))
     value, gradient = mg.kernel(w * x, [x], [w], exact=True).value_and_grad(rows, reduction="sum")
@@ -141,7 +141,7 @@ def test_exact_sums_of_large_batches_add_row_after_row():
     assert [value, *gradient] == [functools.reduce(operator.add, terms), functools.reduce(operator.add, slopes)]
 
 
-def test_kernels_are_safe_in_several_threads_at_a_time():
+def test_kernels_are_safe_in_several_threads_at_a_time() -> None:
     output, inputs, parameters = random_program(4, 40)
     kernel = mg.kernel(output, inputs, parameters)
     base = np.array([x.data for x in inputs])
@@ -189,7 +189,7 @@ BRANCHES = [
 
 @backends
 @pytest.mark.parametrize("function", BRANCHES)
-def test_every_row_takes_its_own_branch(backend, function):
+def test_every_row_takes_its_own_branch(backend, function) -> None:
     rng = np.random.default_rng(0)
     x, y = (np.concatenate([np.round(rng.normal(size=60), 1), [0.0, 1.0, -1.0, 0.5]]) for _ in range(2))
     want = [function(Value(a), Value(b)) for a, b in zip(x.tolist(), y.tolist())]
@@ -204,7 +204,7 @@ def test_every_row_takes_its_own_branch(backend, function):
     assert mg.jit(mg.vmap(function), paths=200)(x, y) == pytest.approx(np.array(want, float), rel=1e-13)
 
 
-def test_a_reading_that_is_no_comparison_holds_for_the_same_numbers_only():
+def test_a_reading_that_is_no_comparison_holds_for_the_same_numbers_only() -> None:
     near = mg.jit(mg.vmap(lambda x, y: x if mg.math.isclose(x, y, rel_tol=0.1) else y, in_axes=(0, None)))
     x = np.array([1.0, 1.05, 2.0, 1.0])
     assert near(x, 1.0).tolist() == [1.0, 1.05, 1.0, 1.0]
@@ -216,7 +216,7 @@ def test_a_reading_that_is_no_comparison_holds_for_the_same_numbers_only():
     ]
 
 
-def test_beyond_the_number_of_paths_rows_run_eagerly_and_one_warning_names_the_line():
+def test_beyond_the_number_of_paths_rows_run_eagerly_and_one_warning_names_the_line() -> None:
     def stairs(x):
         k = 0
         while k < x:
@@ -243,7 +243,7 @@ def speed(x, y):
 
 
 @backends
-def test_jit_composes_with_every_transform(backend):
+def test_jit_composes_with_every_transform(backend) -> None:
     x, y = 0.5, 2.0
     assert mg.jit(mg.grad(speed, argnums=(0, 1)))(x, y) == pytest.approx(mg.grad(speed, argnums=(0, 1))(x, y))
     assert mg.grad(mg.jit(speed))(x, y) == mg.grad(speed)(x, y)
@@ -259,7 +259,7 @@ def test_jit_composes_with_every_transform(backend):
 
 
 @backends
-def test_a_batch_keeps_the_structure_of_results(backend):
+def test_a_batch_keeps_the_structure_of_results(backend) -> None:
     def summary(p, scale):
         return {"sum": p[0] + p[1] * scale, "both": (p[0], 3.0), "name": "n", "sign": p[0] > 0}
 
@@ -279,7 +279,7 @@ def test_a_batch_keeps_the_structure_of_results(backend):
 
 
 @backends
-def test_an_array_is_the_whole_array(backend):
+def test_an_array_is_the_whole_array(backend) -> None:
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     for f in (lambda v: np.sum(v) ** 2, lambda v: v @ v, lambda v: v.T * 2.0, lambda v: (v[0], v.shape, v.max() > 3)):
         want, got = f(x), mg.jit(f)(x)
@@ -294,7 +294,7 @@ def test_an_array_is_the_whole_array(backend):
 
 
 @backends
-def test_what_is_not_finite_is_run_again_eagerly(backend):
+def test_what_is_not_finite_is_run_again_eagerly(backend) -> None:
     f = mg.jit(lambda x: 1.0 / x.exp() if isinstance(x, Value) else x)
     with pytest.raises(OverflowError, match=r"exp\(x=710\.0\)"):
         assert [f(x) for x in (1.0, 710.0)]
@@ -313,7 +313,7 @@ def test_what_is_not_finite_is_run_again_eagerly(backend):
     assert math.isnan(kernel.value_and_grad([[4.0]])[0])
 
 
-def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be_called():
+def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be_called() -> None:
     softsign = mg.Op("softsign", "s", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
     cut = mg.Op("cut", "c", lambda x, y: x if float(x) < y else y * 0.5, lambda out, x, y: (1.0, 0.0), (ops.ANY,) * 2)
     x = np.linspace(-2.0, 2.0, 11)
@@ -334,7 +334,7 @@ def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be
         mg.jit(mg.vmap(fuss))(np.array([0.5, 1.5]))
 
 
-def test_errors_name_what_is_wrong():
+def test_errors_name_what_is_wrong() -> None:
     x, w = Value(1.0), Value(2.0)
     y = x * w
     with pytest.raises(ValueError, match="one of the leaves of the graph"):
@@ -379,13 +379,13 @@ def test_errors_name_what_is_wrong():
         f(1.0, 0.0)
 
 
-def test_a_changed_structure_is_a_program_of_its_own():
+def test_a_changed_structure_is_a_program_of_its_own() -> None:
     f = mg.jit(lambda xs, mode: sum(xs) if mode == "sum" else xs[0])
     assert [f([1.0, 2.0], "sum"), f([1.0, 2.0, 3.0], "sum"), f([1.0, 2.0], "first")] == [3.0, 6.0, 1.0]
     assert f.stats["paths"] == 3
 
 
-def test_kernels_and_functions_are_pickled():
+def test_kernels_and_functions_are_pickled() -> None:
     x, w = Value(1.0, "x"), Value(2.0, "w")
     kernel = mg.kernel(mg.math.exp(w * x), [x], [w])
     rows = np.linspace(-1.0, 1.0, 7)[:, None]
@@ -397,7 +397,7 @@ def test_kernels_and_functions_are_pickled():
     assert pickle.loads(pickle.dumps(compiled))(0.5, 2.0) == compiled(0.5, 2.0)
 
 
-def test_a_kernel_shows_its_program():
+def test_a_kernel_shows_its_program() -> None:
     x, w = Value(1.0, "x"), Value(2.0, "w")
     kernel = mg.kernel((x * w + x * w) * 1.0 + 0.0, [x], [w])
     assert kernel.constants == [1.0, 0.0]
@@ -414,13 +414,13 @@ def test_a_kernel_shows_its_program():
     assert f.constants == [3.0, 1.0]
 
 
-def test_signed_zeros_survive_where_they_can_be_told():
+def test_signed_zeros_survive_where_they_can_be_told() -> None:
     side = mg.jit(lambda x: mg.math.copysign(1.0, x + 0.0) + mg.math.atan2(x + 0.0, -1.0))
     assert side(-0.0) == 1.0 + math.pi
     assert mg.jit(lambda x: mg.math.copysign(1.0, x - 0.0))(-0.0) == -1.0
 
 
-def test_a_sum_of_shared_sums_is_taken_apart_in_no_time():
+def test_a_sum_of_shared_sums_is_taken_apart_in_no_time() -> None:
     x, w = Value(1.0), Value(0.5)
     total = x * w
     for _ in range(60):
@@ -428,7 +428,7 @@ def test_a_sum_of_shared_sums_is_taken_apart_in_no_time():
     assert mg.kernel(total + w, [x], [w]).value_and_grad([[1.0], [1.0]])[1].tolist() == [2.0**60 + 1.0]
 
 
-def test_a_long_chain_compiles():
+def test_a_long_chain_compiles() -> None:
     x, w = Value(0.5), Value(0.25)
     y = x
     for _ in range(3_000):
@@ -439,7 +439,7 @@ def test_a_long_chain_compiles():
 
 
 @pytest.mark.parametrize("missing", ["llvmlite", "numpy"])
-def test_without_llvmlite_or_numpy_programs_run_in_python_and_a_notice_says_what_to_install(missing):
+def test_without_llvmlite_or_numpy_programs_run_in_python_and_a_notice_says_what_to_install(missing) -> None:
     code = f"""
 import sys, warnings
 sys.modules[{missing!r}] = None
@@ -457,6 +457,6 @@ assert ["pip install 'micrograd-bp[jit]'" in str(w.message) for w in caught] == 
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_importing_the_package_imports_neither_numpy_nor_llvmlite():
+def test_importing_the_package_imports_neither_numpy_nor_llvmlite() -> None:
     code = "import sys, micrograd_bp; sys.exit(bool({'numpy', 'llvmlite'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", code], check=True)

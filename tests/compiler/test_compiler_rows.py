@@ -73,7 +73,7 @@ def same(x, y) -> bool:
 
 
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
-def test_a_compiled_row_is_the_row(op):
+def test_a_compiled_row_is_the_row(op) -> None:
     output, inputs = graph(op, op.arity or 4)
     points = sampled(op, 203, random.Random(op.name))
     answers = [answer(op.forward, row) for row in points.tolist()]
@@ -90,7 +90,7 @@ def test_a_compiled_row_is_the_row(op):
                 exact(points[[*fine, k]])
 
 
-def test_logaddexp_near_its_zeros():
+def test_logaddexp_near_its_zeros() -> None:
     """Where exp(x) + exp(y) is 1: 4 units of 2**-52 from the eager value, as docs/operations.md has it."""
     rng = random.Random(0)
     points = [
@@ -102,7 +102,7 @@ def test_logaddexp_near_its_zeros():
 
 
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
-def test_compiled_derivatives_are_the_eager_ones(op):
+def test_compiled_derivatives_are_the_eager_ones(op) -> None:
     arity = op.arity or 4
     output, inputs = graph(op, arity)
     rng = random.Random(op.name)
@@ -119,7 +119,7 @@ def test_compiled_derivatives_are_the_eager_ones(op):
         assert all(x == y or (x != x and y != y) for x, y in zip(slopes(np.array([row]))[0].tolist(), want)), row
 
 
-def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_finite():
+def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_finite() -> None:
     """What the table says of finiteness holds at the worst points."""
     machine, looked_at = host(), set()
     values = [x for x in SPECIAL if math.isfinite(x)] + [1.7976931348623157e308, -1.7976931348623157e308, 5e-324]
@@ -144,7 +144,7 @@ def test_functions_of_the_c_library_are_known_to_keep_or_to_make_what_is_not_fin
     assert looked_at == INSTRUCTIONS.keys() - {"select", "hypot", "tgamma"}
 
 
-def test_the_rows_are_compiled():
+def test_the_rows_are_compiled() -> None:
     """Every row that names native code has it in its kernel, so that the tests above compare with something."""
     machine = host()
     for op in ROWS:

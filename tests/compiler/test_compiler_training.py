@@ -10,7 +10,7 @@ from micrograd_bp.training import compiled
 
 
 @pytest.fixture(autouse=True)
-def eager_work_is_dear(monkeypatch):
+def eager_work_is_dear(monkeypatch) -> None:
     """So that short runs are compiled too, from the second batch on."""
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
 
@@ -38,7 +38,7 @@ def problem(name: str, rng: random.Random) -> tuple[object, object, list, list]:
 @pytest.mark.parametrize(
     "name", ["mse", "huber", "hinge", "binary_cross_entropy", "cross_entropy", "branches", "classes"]
 )
-def test_the_history_is_the_same_over_a_hundred_epochs(name):
+def test_the_history_is_the_same_over_a_hundred_epochs(name) -> None:
     histories = []
     for jit in (False, True):
         model, loss, X, y = problem(name, random.Random(1))
@@ -55,7 +55,7 @@ def test_the_history_is_the_same_over_a_hundred_epochs(name):
     assert others == pytest.approx(weights, rel=1e-8)
 
 
-def test_a_loss_that_is_not_finite_ends_compiled_training_as_it_ends_eager_training():
+def test_a_loss_that_is_not_finite_ends_compiled_training_as_it_ends_eager_training() -> None:
     for jit in (False, True):
         line = nn.Neuron(1, nonlin=False, rng=random.Random(0))
         optimizer = optim.SGD(line.parameters(), lr=1e200)
@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_finite_ends_compiled_training_as_it_ends_eager_train
             training.fit(line, losses.mse, [[1e200], [2.0]], [0.0, 1.0], optimizer, epochs=5, jit=jit)
 
 
-def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too():
+def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too() -> None:
     w, shift = mg.Value(1.0), mg.Value(0.5)
     grads = []
     for jit in (False, True):
@@ -74,7 +74,7 @@ def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too()
     assert grads[0] == pytest.approx(grads[1], rel=1e-12)
 
 
-def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch):
+def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch) -> None:
     def history(jit):
         model, loss, X, y = problem("mse", random.Random(1))
         optimizer = optim.Adam(model.parameters(), lr=0.01)

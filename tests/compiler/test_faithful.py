@@ -96,11 +96,11 @@ def matched(x, k):
         (lambda d: d["a"] if d["k"] == 1 else d["b"], [({"a": 1.0, "b": 2.0, "k": k},) for k in (1, 2)]),
     ],
 )
-def test_branches_and_plain_arguments(f, calls):
+def test_branches_and_plain_arguments(f, calls) -> None:
     agrees(f, *calls)
 
 
-def test_the_derivative_by_an_int_is_taken_at_its_float():
+def test_the_derivative_by_an_int_is_taken_at_its_float() -> None:
     for transform in (mg.grad, mg.value_and_grad, mg.hessian):
         agrees(lambda x: x**3 + x, (2,), (2.0,), (3,), transform=transform)
     assert mg.jit(mg.grad(lambda x, k: x**k))(2.0, 3) == 12.0
@@ -139,7 +139,7 @@ CATCHING = {
 
 
 @pytest.mark.parametrize("name", CATCHING)
-def test_an_exception_that_is_caught_is_a_branch(name):
+def test_an_exception_that_is_caught_is_a_branch(name) -> None:
     f, count = CATCHING[name]
     calls = [(x,) for x in POINTS] if count == 1 else [(x, y) for x in POINTS[:8] for y in (0.0, 2.0, -1.0, 3.0)]
     agrees(f, *calls)
@@ -149,7 +149,7 @@ def test_an_exception_that_is_caught_is_a_branch(name):
     assert got.tolist() == [f(*call) for call in single]
 
 
-def test_a_checked_operation_whose_result_nobody_wants_is_still_checked():
+def test_a_checked_operation_whose_result_nobody_wants_is_still_checked() -> None:
     def checked(x):
         try:
             math.log(x)
@@ -177,7 +177,7 @@ class Point:
     y: float = 1.0
 
 
-def test_copies_keep_the_derivative():
+def test_copies_keep_the_derivative() -> None:
     assert mg.grad(lambda s: copy.deepcopy(s)[0] ** 2)([3.0]) == [6.0]
     assert mg.grad(lambda x: copy.copy(x) ** 2)(3.0) == 6.0
     assert mg.grad(lambda x: dataclasses.replace(Point(x), y=2.0).x ** 2)(3.0) == 6.0
@@ -188,7 +188,7 @@ def test_copies_keep_the_derivative():
     agrees(lambda x: dataclasses.asdict(Point(x, x * x))["y"], (2.0,), (3.0,), transform=mg.grad)
 
 
-def test_a_closed_over_value_takes_part_in_derivatives():
+def test_a_closed_over_value_takes_part_in_derivatives() -> None:
     w = Value(3.0, "w")
     f = mg.jit(lambda t: t * w * w)
     for _ in range(2):  # recorded, then compiled
@@ -206,7 +206,7 @@ def test_a_closed_over_value_takes_part_in_derivatives():
     assert type(outer(2.0)) is float
 
 
-def test_a_value_made_before_keeps_its_data():
+def test_a_value_made_before_keeps_its_data() -> None:
     w = Value(2.0)
     before = w * 3.0
     f = mg.jit(lambda t: t * before + w)
@@ -218,7 +218,7 @@ def test_a_value_made_before_keeps_its_data():
     assert w.grad == 7.0
 
 
-def test_another_value_in_the_same_place_is_noticed():
+def test_another_value_in_the_same_place_is_noticed() -> None:
     w = Value(2.0)
 
     def f(t):
@@ -231,7 +231,7 @@ def test_another_value_in_the_same_place_is_noticed():
 
 
 class Scaled:
-    def __init__(self, w):
+    def __init__(self, w) -> None:
         self.w = w
 
     @mg.jit
@@ -239,7 +239,7 @@ class Scaled:
         return x * self.w
 
 
-def test_objects_are_told_apart_and_may_change_and_go():
+def test_objects_are_told_apart_and_may_change_and_go() -> None:
     a, b = Scaled(Value(2.0)), Scaled(Value(3.0))
     assert (a.times(5.0), b.times(5.0), a.times(5.0)) == (10.0, 15.0, 10.0)
     a.w.data = 4.0
@@ -262,14 +262,14 @@ def test_objects_are_told_apart_and_may_change_and_go():
     assert functions.stats["paths"] <= 16
 
 
-def test_the_number_of_programs_is_bounded():
+def test_the_number_of_programs_is_bounded() -> None:
     f = mg.jit(lambda x, k: x * k, paths=4)
     with pytest.warns(RuntimeWarning, match="more than 4 kinds of arguments") as warned:
         assert [f(0.5, k) for k in range(12)] == [0.5 * k for k in range(12)]
     assert (f.stats["paths"], len(warned)) == (4, 1)
 
 
-def test_what_is_returned_is_new_at_each_call():
+def test_what_is_returned_is_new_at_each_call() -> None:
     f = mg.jit(lambda x: [x, {"a": (x, 2)}, "s", None])
     first, second = f(1.0), f(1.0)
     assert first == second == [1.0, {"a": (1.0, 2)}, "s", None]
@@ -298,7 +298,7 @@ UNFAITHFUL = {
 
 
 @pytest.mark.parametrize("name", UNFAITHFUL)
-def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name):
+def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name) -> None:
     f = UNFAITHFUL[name]
     compiled = mg.jit(f)
     with pytest.warns(
@@ -312,7 +312,7 @@ def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name):
     assert compiled.stats["paths"] == 0
 
 
-def test_data_of_a_parameter_is_no_constant():
+def test_data_of_a_parameter_is_no_constant() -> None:
     w = Value(2.0)
     f = mg.jit(lambda x: x * w.data)
     with pytest.warns(RuntimeWarning, match="data of a Value is read"):
@@ -321,7 +321,7 @@ def test_data_of_a_parameter_is_no_constant():
     assert f(3.0) == 15.0
 
 
-def test_random_numbers_are_drawn_at_each_call():
+def test_random_numbers_are_drawn_at_each_call() -> None:
     rng = random.Random(0)
     generator, held = np.random.default_rng(0), {"a": random.Random(0)}
     system = random.SystemRandom()
@@ -361,7 +361,7 @@ def changing_cases():
 
     def toggled():
         class Toggle:
-            def __init__(self):
+            def __init__(self) -> None:
                 self.on, self.last = True, None
 
             def __call__(self, x):
@@ -384,7 +384,7 @@ def changing_cases():
 
 
 @pytest.mark.parametrize("make", changing_cases(), ids=lambda make: make.__name__)
-def test_a_function_that_changes_something_runs_at_each_call(make):
+def test_a_function_that_changes_something_runs_at_each_call(make) -> None:
     plain, compiled = make(), mg.jit(make())
     with pytest.warns(RuntimeWarning, match="it changes .* while it runs; it runs eagerly") as warned:
         got = [compiled(x) for x in (1.0, 2.0, 3.0, 1.0)]
@@ -392,7 +392,7 @@ def test_a_function_that_changes_something_runs_at_each_call(make):
     assert len(warned) == 1
 
 
-def test_what_is_done_to_arguments_is_done():
+def test_what_is_done_to_arguments_is_done() -> None:
     def sorting(xs):
         xs.sort()
         xs.append(7.0)
@@ -420,7 +420,7 @@ def test_what_is_done_to_arguments_is_done():
         assert type(mine) is type(theirs)
 
 
-def test_an_error_leaves_no_values_of_a_recording_behind():
+def test_an_error_leaves_no_values_of_a_recording_behind() -> None:
     seen = []
 
     def f(xs, pairs):
@@ -438,7 +438,7 @@ def test_an_error_leaves_no_values_of_a_recording_behind():
     assert repr((seen, xs, pairs)) == "([2.0, 4.0, 6.0], [4.0, 1.0], [(3.0, 4.0)])"
 
 
-def test_arguments_that_are_one_stay_one():
+def test_arguments_that_are_one_stay_one() -> None:
     def f(a, b):
         return 1.0 * a[0] if a is b else 2.0 * b[0]
 
@@ -446,7 +446,7 @@ def test_arguments_that_are_one_stay_one():
     assert [compiled(xs, xs), compiled(xs, [3.0, 4.0]), compiled(xs, xs)] == [3.0, 6.0, 3.0]
 
 
-def test_values_that_are_replaced_are_found_again():
+def test_values_that_are_replaced_are_found_again() -> None:
     holder, model = {"w": Value(2.0)}, Scaled([Value(2.0)])
     w = Value(2.0)
     functions = [
@@ -461,9 +461,9 @@ def test_values_that_are_replaced_are_found_again():
     assert [f(1.0) for f in functions] == [6.0, 4.0, 7.0]
 
 
-def test_objects_among_the_arguments_are_looked_at_anew():
+def test_objects_among_the_arguments_are_looked_at_anew() -> None:
     class Configured:
-        def __init__(self):
+        def __init__(self) -> None:
             self.cfg, self.array, self.nested = {"k": 2.0}, np.array([2.0]), [[2.0]]
 
     for read, write in (
@@ -481,7 +481,7 @@ def test_objects_among_the_arguments_are_looked_at_anew():
         assert [f(1.0, numbers) for _ in range(3)] == [1.0, 2.0, 3.0]
 
 
-def test_functions_that_are_returned_hold_the_numbers_of_their_call():
+def test_functions_that_are_returned_hold_the_numbers_of_their_call() -> None:
     make = mg.jit(lambda x: lambda y: x * y)
     with pytest.warns(RuntimeWarning, match="it returns function objects"):
         assert (make(2.0)(3.0), make(5.0)(3.0)) == (6.0, 15.0)
@@ -490,7 +490,7 @@ def test_functions_that_are_returned_hold_the_numbers_of_their_call():
         assert [pull(x)[1](1.0) for x in (2.0, 3.0)] == [(12.0,), (27.0,)]
 
 
-def test_backward_inside_a_function_happens_at_each_call():
+def test_backward_inside_a_function_happens_at_each_call() -> None:
     w = Value(2.0)
 
     def step(x, t):
@@ -504,7 +504,7 @@ def test_backward_inside_a_function_happens_at_each_call():
     assert w.grad == 44.0
 
 
-def test_an_int_on_one_path_and_a_float_on_another():
+def test_an_int_on_one_path_and_a_float_on_another() -> None:
     f = lambda x: 0 if x < 0 else x  # noqa: E731
     x = np.array([-1.0, 2.0, -3.0, 0.5])
     assert mg.jit(mg.vmap(f))(x).tolist() == mg.vmap(f)(x).tolist() == [0.0, 2.0, 0.0, 0.5]
@@ -512,7 +512,7 @@ def test_an_int_on_one_path_and_a_float_on_another():
     assert [column.tolist() for column in both] == [x.tolist(), [2.0, 1.0, 2.0, 1.0], [7] * 4]
 
 
-def test_leaves_that_a_function_makes_are_constants_however_it_runs():
+def test_leaves_that_a_function_makes_are_constants_however_it_runs() -> None:
     for f in (lambda x: copy.copy(x) * 2, lambda x: Value(3.0) / x, lambda x: Value(0.0) + x):
         g = mg.jit(f)
         for x in (2.0, plain_math.inf, -plain_math.inf, 2.0):
@@ -522,7 +522,7 @@ def test_leaves_that_a_function_makes_are_constants_however_it_runs():
 # --- threads ------------------------------------------------------------------------------------------------------
 
 
-def test_branches_that_are_taken_in_a_pool():
+def test_branches_that_are_taken_in_a_pool() -> None:
     def f(v):
         with ThreadPoolExecutor(2) as pool:
             return sum(pool.map(lambda x: x if x > 0 else -x, v))
@@ -531,7 +531,7 @@ def test_branches_that_are_taken_in_a_pool():
     assert [g([1.0, 2.0]), g([-1.0, 2.0]), g([-1.0, -2.0])] == [3.0, 3.0, 3.0]
 
 
-def test_two_recordings_at_a_time_lose_nothing():
+def test_two_recordings_at_a_time_lose_nothing() -> None:
     def program(k):
         def f(x):
             total = 0.0
@@ -550,7 +550,7 @@ def test_two_recordings_at_a_time_lose_nothing():
         assert all(pool.map(work, range(24)))
 
 
-def test_the_first_calls_of_eight_threads_make_one_path():
+def test_the_first_calls_of_eight_threads_make_one_path() -> None:
     def f(x):
         for _ in range(50):
             x = math.sin(x) + 0.5
@@ -566,10 +566,10 @@ def test_the_first_calls_of_eight_threads_make_one_path():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path):
+def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path) -> None:
     inside, done = tmp_path / "inside", tmp_path / "done"  # files: a lock of an event may be taken while this forks
 
-    def until(path):
+    def until(path) -> None:
         for _ in range(2000):
             if path.exists():
                 return
@@ -629,7 +629,7 @@ def by_name(p, t):
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_fit_trains_the_same_compiled(loss, y, shuffle):
+def test_fit_trains_the_same_compiled(loss, y, shuffle) -> None:
     X = [[-2.0], [-1], [1.0], [2.0]]
 
     def train(jit):
@@ -644,9 +644,9 @@ def test_fit_trains_the_same_compiled(loss, y, shuffle):
     assert compiled[1] == pytest.approx(eager[1], rel=1e-9)
 
 
-def test_a_model_that_tells_nan_from_numbers_trains_the_same_compiled():
+def test_a_model_that_tells_nan_from_numbers_trains_the_same_compiled() -> None:
     class Imputing(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             self.w, self.b, self.missing = Value(0.5), Value(0.1), Value(0.0)
 
         def __call__(self, x):
@@ -663,7 +663,7 @@ def test_a_model_that_tells_nan_from_numbers_trains_the_same_compiled():
     assert train(True) == pytest.approx(train(False), rel=1e-9)
 
 
-def test_nothing_is_warned_of_where_all_can_be_recorded():
+def test_nothing_is_warned_of_where_all_can_be_recorded() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = nn.MLP(2, [3, 1], activation="tanh", rng=random.Random(0))
@@ -675,7 +675,7 @@ def test_nothing_is_warned_of_where_all_can_be_recorded():
 class Counting(nn.Module):
     """A model whose calls can be counted, with a running mean and dropout of its own."""
 
-    def __init__(self, rng):
+    def __init__(self, rng) -> None:
         self.w, self.b, self.mean, self.calls, self.rng, self.last = Value(0.5), Value(0.1), 0.0, 0, rng, None
 
     def __call__(self, x):
@@ -688,7 +688,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("source", [None, random.Random, np.random.default_rng], ids=["state", "random", "NumPy's"])
 @pytest.mark.filterwarnings("ignore:.*it runs eagerly, not compiled:RuntimeWarning")
-def test_a_model_with_state_trains_the_same_with_jit(source):
+def test_a_model_with_state_trains_the_same_with_jit(source) -> None:
     X, y = [[-2.0], [-1.0], [1.0], [2.0]], [0.5, 1.0, -1.0, 2.0]
 
     def train(jit):
@@ -701,7 +701,7 @@ def test_a_model_with_state_trains_the_same_with_jit(source):
     assert train(True) == pytest.approx(train(False), rel=1e-12)
 
 
-def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths():
+def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths() -> None:
     def f(x):
         return math.lgamma(x) if x > 0 else -x * 1.5
 
@@ -713,7 +713,7 @@ def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths():
     assert mg.jit(mg.vmap(math.frexp))(np.array([5e-324, 1.0, 3.0]))[0].tolist() == [0.5, 0.5, 0.75]
 
 
-def test_a_row_that_raises_takes_the_path_that_catches():
+def test_a_row_that_raises_takes_the_path_that_catches() -> None:
     def f(x):
         try:
             return math.log(x)
@@ -729,14 +729,14 @@ def test_a_row_that_raises_takes_the_path_that_catches():
         assert (batch.stats["paths"], batch.stats["eager"]) == (2, 0)
 
 
-def test_numbers_that_are_not_finite_make_no_paths():
+def test_numbers_that_are_not_finite_make_no_paths() -> None:
     f = mg.jit(lambda x: mg.relu(x * 1e308) + 1.0)
     assert f(1.0) == 1e308
     assert [f(1e10) for _ in range(20)] == [plain_math.inf] * 20
     assert (f.stats["paths"], f.stats["eager"]) == (1, 20)
 
 
-def test_results_and_arguments_of_classes_of_ones_own():
+def test_results_and_arguments_of_classes_of_ones_own() -> None:
     class Pair(tuple):
         def __new__(cls, x, y):
             return tuple.__new__(cls, (x, y))
@@ -767,7 +767,7 @@ def test_results_and_arguments_of_classes_of_ones_own():
     assert len(calls) == 2
 
 
-def test_small_things_of_arguments():
+def test_small_things_of_arguments() -> None:
     kind = mg.jit(lambda d: type(next(iter(d))).__name__)
     assert (kind({1: 1.0}), kind({True: 1.0}), kind({1.0: 1.0})) == ("int", "bool", "float")
     assert repr(mg.jit(lambda a: a.sum())(np.array([]))) in ("np.float64(0.0)", "0.0")

@@ -23,7 +23,7 @@ def total(numbers):
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch):
+def small(monkeypatch) -> None:
     """Loops are found in short programs too."""
     monkeypatch.setattr(loops, "SMALL", 0)
 
@@ -134,7 +134,7 @@ ROLLED = [pendulum, runge_kutta, prepared, nested, newton, watched, quiet]
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("exact", [False, True])
-def test_calls_and_batches_are_the_functions_own(f, exact):
+def test_calls_and_batches_are_the_functions_own(f, exact) -> None:
     rng = random.Random(0)
     X = np.array([[rng.uniform(-1.0, 1.0) for _ in range(3)] for _ in range(7)])
     one, many = mg.jit(f, exact=exact, paths=60), mg.jit(mg.vmap(f), exact=exact, paths=60)
@@ -149,7 +149,7 @@ def test_calls_and_batches_are_the_functions_own(f, exact):
 
 
 @pytest.mark.parametrize("f", [pendulum, prepared, newton], ids=lambda f: f.__name__)
-def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f):
+def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f) -> None:
     inputs, (k,) = [mg.Value(0.3), mg.Value(-0.2)], [mg.Value(0.7)]
     output = f(*inputs, k)
     output = output[0] * output[1] if isinstance(output, tuple) else output
@@ -177,7 +177,7 @@ def product(f):
 
 
 @pytest.fixture
-def deferred(monkeypatch):
+def deferred(monkeypatch) -> None:
     """Gradients are made of the recorded program, however short it is."""
     monkeypatch.setattr(functions, "HEAVY", 0)
     monkeypatch.setattr(functions, "SOME", 0)
@@ -188,7 +188,7 @@ REVERSED = [*ROLLED, constants_carried, two_back]  # in the order of creation, t
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("exact", [False, True])
-def test_gradients_of_loops_are_those_of_the_function(f, exact, deferred):
+def test_gradients_of_loops_are_those_of_the_function(f, exact, deferred) -> None:
     rng = random.Random(1)
     X = np.array([[rng.uniform(-1.0, 1.0) for _ in range(3)] for _ in range(5)])
     want = [mg.value_and_grad(product(f), (0, 1, 2))(*row) for row in X.tolist()]
@@ -210,7 +210,7 @@ def test_gradients_of_loops_are_those_of_the_function(f, exact, deferred):
 
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
-def test_gradients_of_kernels_run_loops_in_reverse(f):
+def test_gradients_of_kernels_run_loops_in_reverse(f) -> None:
     rng = random.Random(2)
     x, *parameters = [mg.Value(rng.uniform(-1.0, 1.0)) for _ in range(3)]
     kernel = mg.kernel(product(f)(x, *parameters), [x], parameters)
@@ -224,7 +224,7 @@ def test_gradients_of_kernels_run_loops_in_reverse(f):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_gradients_of_random_loops(seed, monkeypatch, deferred):
+def test_gradients_of_random_loops(seed, monkeypatch, deferred) -> None:
     monkeypatch.setattr(loops, "TURNS", 3)
     rng = random.Random(1000 + seed)
     states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
@@ -250,7 +250,7 @@ def test_gradients_of_random_loops(seed, monkeypatch, deferred):
             assert [found, *derivatives] == pytest.approx([value, *slopes], rel=1e-10, abs=1e-12)
 
 
-def test_a_long_gradient_has_the_code_of_a_short_one(deferred):
+def test_a_long_gradient_has_the_code_of_a_short_one(deferred) -> None:
     sizes = []
     for turns in (300, 3000):
 
@@ -269,7 +269,7 @@ def test_a_long_gradient_has_the_code_of_a_short_one(deferred):
     assert sizes[0][0] < 60
 
 
-def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred):
+def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred) -> None:
     def f(x, y):
         for _ in range(40):
             x = mg.math.sqrt(x * x) * 0.5 + y
@@ -292,7 +292,7 @@ def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred):
         k(-1.0)
 
 
-def test_results_beside_a_gradient_and_values_from_elsewhere(deferred):
+def test_results_beside_a_gradient_and_values_from_elsewhere(deferred) -> None:
     def f(x, y):
         seen = x * y
         for _ in range(30):
@@ -333,7 +333,7 @@ def linked_by(x, v):
 
 
 @pytest.mark.parametrize("derived", [False, True])
-def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch):
+def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch) -> None:
     monkeypatch.setattr(functions, "HEAVY", 100)  # so that nothing is compiled for so few rows
     f = mg.grad(product(pendulum), (0, 2)) if derived else pendulum
     X = np.array([[0.1 * k, 0.2, 1.0 + k] for k in range(5)])
@@ -341,7 +341,7 @@ def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch):
     assert found.tolist() == [list(f(*row)) for row in X.tolist()]
 
 
-def test_a_loop_over_parameters_alone():
+def test_a_loop_over_parameters_alone() -> None:
     w = mg.Value(0.4)
 
     def f(x):
@@ -356,7 +356,7 @@ def test_a_loop_over_parameters_alone():
     assert g(3.0).data == pytest.approx(f(3.0).data, rel=1e-14)
 
 
-def test_the_first_turn_that_is_not_finite_is_seen():
+def test_the_first_turn_that_is_not_finite_is_seen() -> None:
     def f(x, y, z):
         for _ in range(60):
             x = mg.math.tanh(mg.math.log(x + y)) + 1.0 + z
@@ -371,7 +371,7 @@ def test_the_first_turn_that_is_not_finite_is_seen():
     assert [h(1.0, 1e-300, 0.5), h(1.0, 1.0, 0.5)] == [quiet(1.0, 1e-300, 0.5), quiet(1.0, 1.0, 0.5)]
 
 
-def test_a_long_loop_has_the_code_of_a_short_one():
+def test_a_long_loop_has_the_code_of_a_short_one() -> None:
     sizes = []
     for turns in (300, 3000):
         x, y = mg.Value(0.5), mg.Value(0.25)
@@ -411,7 +411,7 @@ def body(rng, states):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch):
+def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch) -> None:
     monkeypatch.setattr(loops, "TURNS", 3)
     rng = random.Random(seed)
     states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
@@ -430,7 +430,7 @@ def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch):
     assert np.array(g(*X.T)).tolist() == [f(*row) for row in X.tolist()]
 
 
-def test_what_has_no_loop_is_left_alone():
+def test_what_has_no_loop_is_left_alone() -> None:
     rng = random.Random(0)
     inputs = [mg.Value(0.1 * k) for k in range(4)]
     nodes = inputs[:]

@@ -102,7 +102,7 @@ def sums(found, X, point, weights=None):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("rows", [1, 2, 8, 63, 150])
-def test_machine_code_and_numpy_agree(name, rows):
+def test_machine_code_and_numpy_agree(name, rows) -> None:
     (native, oracle), count, point = made(name)
     X = np.random.default_rng(rows).normal(size=(rows, count))
     outs = [np.empty((1, rows)), np.empty((1, rows))]
@@ -117,7 +117,7 @@ def test_machine_code_and_numpy_agree(name, rows):
     assert (values[0], status) == (pytest.approx(outs[1][0, 0], rel=1e-11), 0)
 
 
-def test_any_number_of_threads_gives_the_same_numbers(monkeypatch):
+def test_any_number_of_threads_gives_the_same_numbers(monkeypatch) -> None:
     monkeypatch.setattr(vectors, "CHUNK", 20_000)
     (native, _), count, point = made("two layers")
     X = np.random.default_rng(0).normal(size=(3_000, count))
@@ -130,7 +130,7 @@ def test_any_number_of_threads_gives_the_same_numbers(monkeypatch):
     assert found[0] == found[1] == found[2]
 
 
-def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatch):
+def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatch) -> None:
     monkeypatch.setattr(vectors, "CHUNK", 20_000)
     (native, _), count, point = made("7 x 3")
     X = np.random.default_rng(0).normal(size=(2_000, count))
@@ -153,7 +153,7 @@ def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatc
     assert (odd.tolist(), statuses.tolist()) == ([1234], [2])
 
 
-def test_guards_are_read_of_every_row_and_of_what_is_the_same_for_all():
+def test_guards_are_read_of_every_row_and_of_what_is_the_same_for_all() -> None:
     x, w = leaves(3), Value(2.0)
     guards = [*(mg.ops.less(w - 2.5, a) for a in x), mg.ops.less(w * 1.0, 3.0)]
     program, _ = flatten([a * w for a in x], x, [w], guards=guards)
@@ -173,7 +173,7 @@ def test_guards_are_read_of_every_row_and_of_what_is_the_same_for_all():
         assert dict(zip(odd, statuses)) == {i: s for i, s in enumerate(expected) if s}
 
 
-def test_a_matrix_product_that_overflows_is_the_eager_engines():
+def test_a_matrix_product_that_overflows_is_the_eager_engines() -> None:
     model = nn.MLP(32, [32, 1], activation="tanh", rng=random.Random(0))
     inputs = leaves(32)
     kernel = mg.kernel(model(inputs), inputs, model.parameters())
@@ -186,7 +186,7 @@ def test_a_matrix_product_that_overflows_is_the_eager_engines():
             assert value == pytest.approx(model([Value(x) for x in row]).data, rel=1e-12, nan_ok=True)
 
 
-def test_a_batch_of_any_layout():
+def test_a_batch_of_any_layout() -> None:
     model = nn.MLP(32, [32, 1], activation="tanh", rng=random.Random(0))
     inputs = leaves(32)
     kernel = mg.kernel(model(inputs) ** 2, inputs, model.parameters())

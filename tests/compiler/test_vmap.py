@@ -64,12 +64,12 @@ ROWS = [  # function, in_axes, arguments, what it gives
 
 
 @pytest.mark.parametrize(("f", "in_axes", "args", "right"), ROWS)
-def test_each_row_is_what_the_function_gives_for_it(f, in_axes, args, right):
+def test_each_row_is_what_the_function_gives_for_it(f, in_axes, args, right) -> None:
     assert same(mg.vmap(f, in_axes)(*args), right)
     assert same(mg.jit(mg.vmap(f, in_axes))(*args), right)
 
 
-def test_rows_are_plain_floats_and_raise_as_they_do():
+def test_rows_are_plain_floats_and_raise_as_they_do() -> None:
     kinds = []
     mg.vmap(lambda x: kinds.append(type(x)) or x)(np.array([1.0, 2.0]))
     assert kinds == [float, float]
@@ -77,11 +77,11 @@ def test_rows_are_plain_floats_and_raise_as_they_do():
         mg.vmap(lambda x: 1.0 / x)(np.array([1.0, 0.0]))
 
 
-def test_keywords_are_passed_on():
+def test_keywords_are_passed_on() -> None:
     assert same(mg.vmap(lambda x, power: x**power)([2.0, 3.0], power=2), [4.0, 9.0])
 
 
-def test_inside_are_derivatives_row_by_row():
+def test_inside_are_derivatives_row_by_row() -> None:
     assert same(mg.vmap(mg.grad(cube))([1.0, 2.0]), [3.0, 12.0])
     assert same(mg.vmap(mg.value_and_grad(lambda v: dot(v, v)))(X), ([14.0, 77.0], 2.0 * X))
     hessians = np.array([[[2 * b, 2 * a, 0], [2 * a, 0, 0], [0, 0, 0]] for a, b, _ in X])
@@ -94,7 +94,7 @@ def test_inside_are_derivatives_row_by_row():
     assert same(mg.vmap(mg.vmap(operator.mul, (None, 0)), (0, None))([1.0, 2.0], [3.0, 4.0]), [[3.0, 4.0], [6.0, 8.0]])
 
 
-def test_outside_are_derivatives_of_the_whole():
+def test_outside_are_derivatives_of_the_whole() -> None:
     x = np.array([1.0, 2.0, 3.0])
     assert same(mg.grad(lambda x: mg.vmap(cube)(x).sum())(x), 3 * x**2)
     assert same(mg.jacobian(mg.vmap(cube))(x), np.diag(3 * x**2))
@@ -110,7 +110,7 @@ def test_outside_are_derivatives_of_the_whole():
     assert mg.gradcheck(lambda v: mg.vmap(lambda x: ops.sin(x) * v[0])(v), [0.5, 0.75])
 
 
-def test_values_in_give_values_out():
+def test_values_in_give_values_out() -> None:
     w = Value(2.0)
     out = mg.vmap(lambda x: w * x)(np.array([1.0, 3.0]))
     assert out.dtype == object
@@ -120,7 +120,7 @@ def test_values_in_give_values_out():
     assert [type(x) for x in mg.vmap(lambda x: x)(rows)] == [Value, float]
 
 
-def test_what_it_is_of_can_be_read():
+def test_what_it_is_of_can_be_read() -> None:
     f = mg.vmap(cube, (0,))
     assert (f.function, f.in_axes, f.__name__, f.__wrapped__) == (cube, (0,), "vmap(cube)", cube)
 
@@ -151,6 +151,6 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS)
-def test_errors_say_what_is_wrong(call, error, message):
+def test_errors_say_what_is_wrong(call, error, message) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -126,7 +126,7 @@ def pre_activations(model, x):
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("hidden", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize(("sizes", "m", "decay"), CASES, ids=str)
-def test_the_classical_recursion_is_what_backward_leaves_in_grad(sizes, m, decay, hidden, output):
+def test_the_classical_recursion_is_what_backward_leaves_in_grad(sizes, m, decay, hidden, output) -> None:
     """Deltas at every unit of every example, and D = (Delta + lambda W)/m at every weight, Delta/m at every bias."""
     output_activation, cost, output_delta = OUTPUTS[output]
     rng = random.Random(f"{sizes} {m} {hidden} {output}")
@@ -158,7 +158,7 @@ def test_the_classical_recursion_is_what_backward_leaves_in_grad(sizes, m, decay
             assert [w.grad for w in neuron.w] == close(expected)
 
 
-def test_examples_one_by_one_add_up_to_the_gradient_of_their_mean():
+def test_examples_one_by_one_add_up_to_the_gradient_of_their_mean() -> None:
     """The first condition: the cost is an average of the examples' costs, so its gradient is that of theirs."""
     rng = random.Random(0)
     model = nn.MLP(2, [3, 2], activation="tanh", rng=rng)
@@ -171,7 +171,7 @@ def test_examples_one_by_one_add_up_to_the_gradient_of_their_mean():
     assert [p.grad for p in model.parameters()] == close(together)
 
 
-def test_the_error_of_a_linear_neuron_is_a_parabola_and_a_paraboloid():
+def test_the_error_of_a_linear_neuron_is_a_parabola_and_a_paraboloid() -> None:
     """y = w1 x1 + w2 x2, E = (t - y)^2: against y a parabola, against the weights a quadratic form that bends up."""
     w, x, t = [Value(0.3), Value(-0.7)], [1.5, -2.0], 0.4
     y = w[0] * x[0] + w[1] * x[1]
@@ -188,7 +188,7 @@ def test_the_error_of_a_linear_neuron_is_a_parabola_and_a_paraboloid():
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", None])
-def test_the_gradient_of_a_weight_has_three_factors(name):
+def test_the_gradient_of_a_weight_has_three_factors(name) -> None:
     """dE/dw_ij = dE/do_j * do_j/dnet_j * dnet_j/dw_ij = delta_j o_i."""
     rng = random.Random(3)
     neuron = nn.Neuron(3, activation=name, rng=rng)
@@ -202,7 +202,7 @@ def test_the_gradient_of_a_weight_has_three_factors(name):
     assert neuron.b.grad == close(delta)  # a bias is a weight on a constant input 1
 
 
-def test_relu_passes_nothing_at_zero():
+def test_relu_passes_nothing_at_zero() -> None:
     neuron = nn.Neuron(1, init=lambda *_: 1.0)
     for x, slope in ((1e-300, 1.0), (0.0, 0.0), (-1e-300, 0.0)):
         neuron.zero_grad()
@@ -210,7 +210,7 @@ def test_relu_passes_nothing_at_zero():
         assert neuron.b.grad == slope
 
 
-def test_the_two_layer_example():
+def test_the_two_layer_example() -> None:
     """D inputs, M tanh units, K linear outputs, x_0 = z_0 = 1, half squared error (Bishop, 2006, 5.62 to 5.67)."""
     rng = random.Random(5)
     inputs, hidden, outputs = 3, 4, 2
@@ -235,7 +235,7 @@ def test_the_two_layer_example():
         assert [w.grad for w in second[k]] == close([delta_k[k] * getattr(zj, "data", zj) for zj in z])
 
 
-def test_the_delta_rule_is_the_case_of_one_layer():
+def test_the_delta_rule_is_the_case_of_one_layer() -> None:
     """Delta w_ji = eta (t_j - y_j) phi'(net_j) x_i."""
     rng = random.Random(6)
     for phi in ("sigmoid", "tanh", None):
@@ -248,7 +248,7 @@ def test_the_delta_rule_is_the_case_of_one_layer():
             assert [-w.grad for w in neuron.w] == close([(tj - y.data) * prime(phi)(net) * xi for xi in x])
 
 
-def test_through_time_it_is_the_same_sweep():
+def test_through_time_it_is_the_same_sweep() -> None:
     """delta_t = (dE/dh_t + U^T delta_(t+1)) * (1 - h_t^2); dE/dW, dE/dU and dE/db are sums over time."""
     rng = random.Random(7)
     cell = nn.RNNCell(2, 3, rng=rng)
@@ -277,7 +277,7 @@ def test_through_time_it_is_the_same_sweep():
         assert [w.grad for w in neuron.w] == close(expected)
 
 
-def test_gauss_newton_is_the_hessian_of_a_linear_model():
+def test_gauss_newton_is_the_hessian_of_a_linear_model() -> None:
     """Of half a sum of squares, the Hessian is J^T J plus the residuals times the outputs' curvature."""
     rng = random.Random(8)
     rows = [[rng.uniform(-1, 1) for _ in range(2)] for _ in range(4)]
@@ -298,7 +298,7 @@ def test_gauss_newton_is_the_hessian_of_a_linear_model():
             assert hessian[i] == close([gauss_newton[i][j] + rest[i][j] for j in range(3)])
 
 
-def test_one_sweep_takes_every_edge_once_though_paths_multiply():
+def test_one_sweep_takes_every_edge_once_though_paths_multiply() -> None:
     """Edges, and with them the work of a sweep, grow with depth as the weights do; paths grow as width^depth."""
     for depth in (1, 2, 4, 8):
         model = nn.MLP(3, [3] * depth + [1], activation="tanh", rng=random.Random(depth))

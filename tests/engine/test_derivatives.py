@@ -52,7 +52,7 @@ def check(op, point):
     return bool(partials)
 
 
-def has_no_value(op, point):
+def has_no_value(op, point) -> bool:
     try:
         exact = abs(op(*map(testing.Precise, point)).number)
     except NO_VALUE:
@@ -71,7 +71,7 @@ def orders():
 
 
 @every_row
-def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op):
+def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op) -> None:
     points = list(testing.points(op, 120, random.Random(op.name)))
     points += itertools.product(*[dict.fromkeys(ends) for ends in testing.domains(op)])
     points += {"pow": negative_bases(), "polygamma": orders()}.get(op.native or op.name, [])
@@ -92,14 +92,14 @@ def zeros(order):
 
 
 @pytest.mark.parametrize("order", [0, 2, 4])
-def test_values_of_polygamma_to_4_ulp_near_its_zeros(order):
+def test_values_of_polygamma_to_4_ulp_near_its_zeros(order) -> None:
     for x in zeros(order):
         assert testing.errors(ops.polygamma, float(order), x).value <= 4.0, x
         assert order or testing.errors(ops.digamma, x).value <= 4.0, x
 
 
 @pytest.mark.parametrize("point", [(100.0, -200.5), (170.0, -50.5), (40.0, -1000.5), (100.0, -200.25), (101.0, -200.5)])
-def test_values_of_polygamma_to_4_ulp_midway_between_poles(point):
+def test_values_of_polygamma_to_4_ulp_midway_between_poles(point) -> None:
     """Where nearly all of the sum over the poles cancels: held to that sum, pole by pole, in 600 digits."""
     mp = testing.arithmetic()
     n, x = int(point[0]), mp.mpf(point[1])
@@ -111,7 +111,7 @@ def test_values_of_polygamma_to_4_ulp_midway_between_poles(point):
 
 
 @pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-310, 2.0**-1022, 1e-300, 1e300])
-def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size):
+def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size) -> None:
     rng = random.Random(size)
     for _ in range(60):
         point = [rng.randrange(-99, 100) * size * rng.choice((1.0, 2.0**20)) + 0.0 for _ in range(2)]
@@ -121,12 +121,12 @@ def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size
 @every_row
 @given(data=st.data())
 @settings(max_examples=20)
-def test_no_point_of_the_domain_is_a_counterexample(op, data):
+def test_no_point_of_the_domain_is_a_counterexample(op, data) -> None:
     check(op, data.draw(testing.arguments(op)))
 
 
 @pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
-def test_second_derivatives(op):
+def test_second_derivatives(op) -> None:
     """Gradients of gradients: the rules themselves differentiated.
 
     An ulp is lost for each of a few roundings of each number in their graph, and nothing else.
@@ -153,7 +153,7 @@ def test_second_derivatives(op):
 
 
 @pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
-def test_a_second_derivative_is_a_number_only_where_there_is_one(op):
+def test_a_second_derivative_is_a_number_only_where_there_is_one(op) -> None:
     """At 0, at 1, at the ends of the domain: the truth, inf or nan; and the order of differentiating is no matter."""
     looked_at = 0
     for point in itertools.product(*[nearby(*ends) for ends in testing.domains(op)]):
@@ -186,7 +186,7 @@ def by_convention(op, point):
 
 
 @pytest.mark.parametrize("x", [5e-324, -5e-324, 1e-310, 2.0**-1022, 1e-200])
-def test_the_second_derivative_of_cbrt_overflows_to_infinity(x):
+def test_the_second_derivative_of_cbrt_overflows_to_infinity(x) -> None:
     assert mg.hessian(mg.math.cbrt)(x) == math.copysign(math.inf, -x)
 
 
@@ -208,7 +208,7 @@ def awkward_points(op):
 
 
 @every_row
-def test_a_decomposition_equals_forward_bit_for_bit(op):
+def test_a_decomposition_equals_forward_bit_for_bit(op) -> None:
     """Where the value is finite; elsewhere it may raise instead, which C's arithmetic does not."""
     if op.decomposition is None:
         assert op.native or op.name not in ("floordiv", "mod")  # which C has otherwise than Python
@@ -230,7 +230,7 @@ def test_a_decomposition_equals_forward_bit_for_bit(op):
 
 
 @every_row
-def test_a_value_is_the_float_whichever_way_it_is_recorded(op):
+def test_a_value_is_the_float_whichever_way_it_is_recorded(op) -> None:
     """Through the row, the method, the operator: the same data and the same derivatives, to the last bit."""
     for point in awkward_points(op):
         try:
@@ -254,7 +254,7 @@ def test_a_value_is_the_float_whichever_way_it_is_recorded(op):
 
 
 @every_row
-def test_a_rule_is_generic(op):
+def test_a_rule_is_generic(op) -> None:
     """Floats give floats, Values give Values (or plain floats, where a derivative is constant), names give formulas."""
     (point,) = itertools.islice((p for p in testing.points(op, 400, random.Random(7)) if defined(op, p)), 1)
     numeric = op.partials(op(*point), *point)
@@ -276,7 +276,7 @@ def defined(op, point):
         return False
 
 
-def test_a_row_of_ones_own_is_proved_in_the_same_way():
+def test_a_row_of_ones_own_is_proved_in_the_same_way() -> None:
     right = mg.Op("cube", "cube", lambda x: x * x * x, lambda out, x: (3.0 * x * x,))
     wrong = mg.Op("cube", "cube", lambda x: x * x * x, lambda out, x: (3.0 * x * x * (1 + 1e-14),))
     assert max(testing.errors(right, 1.7).partials) < 4.0 < max(testing.errors(wrong, 1.7).partials)

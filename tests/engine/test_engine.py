@@ -14,11 +14,12 @@ from micrograd_bp import Op, Value, ops
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.value import add_to_grads, read_data, slopes, topological_order
+from typing import Never
 
 # --- the chain rule ---
 
 
-def test_every_path_is_added_up():
+def test_every_path_is_added_up() -> None:
     a = Value(3.0)
     b = a + a
     c = b + b
@@ -26,7 +27,7 @@ def test_every_path_is_added_up():
     assert (a.grad, b.grad, c.grad) == (4.0, 2.0, 1.0)
 
 
-def test_both_operands_of_a_square_are_kept():
+def test_both_operands_of_a_square_are_kept() -> None:
     x = Value(3.0)
     square = x * x
     assert square.operands == (x, x)
@@ -35,7 +36,7 @@ def test_both_operands_of_a_square_are_kept():
     assert x.grad == 6.0
 
 
-def test_backward_twice_doubles_the_leaves_and_nothing_else():
+def test_backward_twice_doubles_the_leaves_and_nothing_else() -> None:
     x, y = Value(2.0), Value(3.0)
     product = x * y
     output = product.tanh() + x
@@ -46,14 +47,14 @@ def test_backward_twice_doubles_the_leaves_and_nothing_else():
     assert [product.grad, output.grad] == once[2:]
 
 
-def test_leaves_accumulate_over_outputs():
+def test_leaves_accumulate_over_outputs() -> None:
     x = Value(2.0)
     (x * 3.0).backward()
     (x * 4.0).backward()
     assert x.grad == 7.0
 
 
-def test_a_seed_scales_and_a_leaf_is_its_own_derivative():
+def test_a_seed_scales_and_a_leaf_is_its_own_derivative() -> None:
     x = Value(2.0)
     (x * x).backward(seed=10.0)
     assert x.grad == 40.0
@@ -63,7 +64,7 @@ def test_a_seed_scales_and_a_leaf_is_its_own_derivative():
     assert y.grad == 3.0
 
 
-def test_an_adjoint_of_zero_passes_nothing_on():
+def test_an_adjoint_of_zero_passes_nothing_on() -> None:
     x = Value(0.0)
     output = 0.0 * x.sqrt()  # 0 times an infinite slope
     output.backward()
@@ -75,7 +76,7 @@ def test_an_adjoint_of_zero_passes_nothing_on():
     assert mg.gradients(hidden, [y])[0].data == 0.0
 
 
-def test_a_change_of_data_does_not_reach_what_is_recorded():
+def test_a_change_of_data_does_not_reach_what_is_recorded() -> None:
     x, y = Value(2.0, "x"), Value(3.0)
     output = x * y
     x.data = 100.0
@@ -85,7 +86,7 @@ def test_a_change_of_data_does_not_reach_what_is_recorded():
         mg.gradients(output, [y])
 
 
-def test_gradients_by_any_node_and_by_none():
+def test_gradients_by_any_node_and_by_none() -> None:
     x, unused = Value(0.5), Value(1.0)
     inner = x.sin()
     output = inner * inner
@@ -96,7 +97,7 @@ def test_gradients_by_any_node_and_by_none():
     assert [node.grad for node in (x, inner, output, unused)] == [0.0] * 4
 
 
-def test_gradients_of_gradients():
+def test_gradients_of_gradients() -> None:
     x = Value(0.7)
     graph, derivatives = x.sin(), []
     for _ in range(5):
@@ -106,14 +107,14 @@ def test_gradients_of_gradients():
     assert derivatives == pytest.approx(expected, rel=1e-14)
 
 
-def test_a_second_derivative_survives_an_adjoint_that_happens_to_be_zero():
+def test_a_second_derivative_survives_an_adjoint_that_happens_to_be_zero() -> None:
     x, y = Value(0.0), Value(2.0)
     (slope,) = mg.gradients(x * x * y, [x])
     assert slope.data == 0.0
     assert mg.gradients(slope, [x])[0].data == 4.0
 
 
-def test_slopes_are_what_backward_leaves_and_leave_nothing():
+def test_slopes_are_what_backward_leaves_and_leave_nothing() -> None:
     x, y, unused = Value(2.0), Value(3.0), Value(1.0)
     product = x * y
     output = (product + x.sin()) * product
@@ -126,7 +127,7 @@ def test_slopes_are_what_backward_leaves_and_leave_nothing():
     assert found == [x.grad, product.grad, 0.0, x.grad, 1.0, y.grad]
 
 
-def test_data_are_gathered_and_slopes_are_scattered():
+def test_data_are_gathered_and_slopes_are_scattered() -> None:
     x, y = Value(2.0), Value(-0.5)
     y.grad = 1.0
     assert list(read_data([x, y, x])) == [2.0, -0.5, 2.0]
@@ -136,7 +137,7 @@ def test_data_are_gathered_and_slopes_are_scattered():
         read_data([x, 1.0])
 
 
-def test_topological_order_puts_operands_first_and_each_node_once():
+def test_topological_order_puts_operands_first_and_each_node_once() -> None:
     x, y = Value(2.0), Value(3.0)
     a = x * y
     b = x.sin()
@@ -147,7 +148,7 @@ def test_topological_order_puts_operands_first_and_each_node_once():
 # --- size ---
 
 
-def test_a_chain_of_a_million_operations():
+def test_a_chain_of_a_million_operations() -> None:
     x = Value(1.0)
     node = x
     for _ in range(500_000):
@@ -170,7 +171,7 @@ def test_a_chain_of_a_million_operations():
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_a_copy_cuts_no_derivative(duplicate):
+def test_a_copy_cuts_no_derivative(duplicate) -> None:
     x = Value(2.0, "x")
     y = x * x
     y.backward()
@@ -181,7 +182,7 @@ def test_a_copy_cuts_no_derivative(duplicate):
     assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (2.0, 4.0, "x", None, ())
 
 
-def test_what_is_unpickled_is_a_leaf():
+def test_what_is_unpickled_is_a_leaf() -> None:
     x = Value(2.0, "x")
     y = x * x
     y.label = "y"
@@ -191,7 +192,7 @@ def test_what_is_unpickled_is_a_leaf():
     assert (twin.data, twin.grad, twin.label, twin.op, twin.operands) == (4.0, 1.0, "y", None, ())
 
 
-def test_constants_make_no_nodes():
+def test_constants_make_no_nodes() -> None:
     x = Value(2.0)
     y = 3 * x + 1
     assert y.operands[1] == 1.0
@@ -199,7 +200,7 @@ def test_constants_make_no_nodes():
     assert len(topological_order(y)) == 3
 
 
-def test_equality_compares_data_and_hash_is_identity():
+def test_equality_compares_data_and_hash_is_identity() -> None:
     x, y = Value(1.0), Value(1.0)
     assert x == y == 1 == x
     assert operator.ne(x, y) is False
@@ -214,23 +215,23 @@ def test_equality_compares_data_and_hash_is_identity():
 class Listener:
     """A recording that writes down what it is told."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.heard, self.nodes = [], []
 
-    def note(self, node):
+    def note(self, node) -> None:
         self.nodes.append(node)
 
-    def read(self, how, operands, result):
+    def read(self, how, operands, result) -> None:
         self.heard.append((how.__name__, operands, result))
 
-    def raised(self, how, operands, error):
+    def raised(self, how, operands, error) -> None:
         self.heard.append((getattr(how, "name", how), operands, type(error)))
 
-    def noticed(self, what, node):
+    def noticed(self, what, node) -> None:
         self.heard.append((what, (node,), None))
 
 
-def test_a_recording_is_told_what_is_read_off_a_value():
+def test_a_recording_is_told_what_is_read_off_a_value() -> None:
     x, y, listener = Value(2.5), Value(1.0), Listener()
     with watched(listener) as alone:
         assert alone
@@ -260,7 +261,7 @@ def test_a_recording_is_told_what_is_read_off_a_value():
     assert len(listener.heard) == 18
 
 
-def test_a_recording_hears_other_threads_of_its_own_values_only():
+def test_a_recording_hears_other_threads_of_its_own_values_only() -> None:
     x, listener = Value(2.0), Recording()
     with watched(listener):
         y = x * x
@@ -283,7 +284,7 @@ mix = Op("mix", "mix", lambda x, y, t: x + (y - x) * t, lambda out, x, y, t: (1 
 norm = Op("norm", "norm", lambda *x: math.sqrt(sum(v * v for v in x)), lambda out, *x: tuple(v / out for v in x))
 
 
-def test_an_operation_of_any_arity():
+def test_an_operation_of_any_arity() -> None:
     x, y, t = Value(3.0), Value(4.0), Value(0.25)
     mix(x, y, t).backward()
     assert [v.grad for v in (x, y, t)] == [0.75, 0.25, 1.0]
@@ -293,8 +294,8 @@ def test_an_operation_of_any_arity():
     assert (softsign(1), mix(0.0, 2, 0.5), norm(3.0, 4.0)) == (0.5, 1.0, 5.0)
 
 
-def test_an_error_in_a_rule_of_ones_own_names_it_and_records_nothing():
-    def broken(out, x):
+def test_an_error_in_a_rule_of_ones_own_names_it_and_records_nothing() -> None:
+    def broken(out, x) -> Never:
         raise KeyError("no derivative")
 
     op = Op("op", "op", lambda x: x, broken)
@@ -308,6 +309,6 @@ def test_an_error_in_a_rule_of_ones_own_names_it_and_records_nothing():
             Op("op", "op", lambda x: x, rule)(x)
 
 
-def test_rows_pickle_as_themselves():
+def test_rows_pickle_as_themselves() -> None:
     for op in ops.TABLE.values():
         assert pickle.loads(pickle.dumps(op)) is op

@@ -31,7 +31,7 @@ texts = st.recursive(
 
 
 @given(texts)
-def test_an_expression_means_what_it_means_in_python(text):
+def test_an_expression_means_what_it_means_in_python(text) -> None:
     text = f"{text} + 0*a + 0*b"
     a, b = Value(0.7, "a"), Value(-1.3, "b")
     try:
@@ -53,21 +53,21 @@ def _leaves(output):
 
 
 @pytest.mark.parametrize("op", [op for op in ops.TABLE.values() if op.arity], ids=lambda op: op.name)
-def test_every_row_of_the_table_can_be_called(op):
+def test_every_row_of_the_table_can_be_called(op) -> None:
     values = dict(zip("abc", [min(1.0, op.domain[0][1]), 0.5, 2.0][: op.arity]))
     assert parse.record(f"{op.name}({', '.join(values)})", values).data == op(*values.values())
 
 
-def test_max_min_and_default_arguments():
+def test_max_min_and_default_arguments() -> None:
     assert parse.record("max(a, 0) + min(a, 1)", {"a": 3.0}).data == 4.0
     assert parse.record("leaky_relu(a)", {"a": -1.0}).data == -0.01
 
 
-def test_a_value_goes_before_a_constant_of_the_same_name():
+def test_a_value_goes_before_a_constant_of_the_same_name() -> None:
     assert parse.record("e * pi", {"e": 2.0}).data == 2 * math.pi
 
 
-def test_leaves_are_labelled_and_shared():
+def test_leaves_are_labelled_and_shared() -> None:
     output = parse.record("a*a", {"a": 3})
     assert output.operands[0] is output.operands[1]
     assert output.operands[0].label == "a"
@@ -112,7 +112,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "column", "message"), MISTAKES)
-def test_a_mistake_is_shown_with_a_caret_under_its_column(text, column, message):
+def test_a_mistake_is_shown_with_a_caret_under_its_column(text, column, message) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse.record(text, {"a": 2.0})
     *_, shown, marks = str(caught.value).splitlines()
@@ -121,7 +121,7 @@ def test_a_mistake_is_shown_with_a_caret_under_its_column(text, column, message)
     assert set(marks) <= set(" ^~")
 
 
-def test_a_caret_stands_right_after_other_alphabets_and_in_long_text():
+def test_a_caret_stands_right_after_other_alphabets_and_in_long_text() -> None:
     with pytest.raises(ValueError, match="no value for q") as caught:
         parse.record("éé*0 + q", {"éé": 1.0})
     assert str(caught.value).endswith("  éé*0 + q\n         ^")
@@ -146,7 +146,7 @@ def test_a_caret_stands_right_after_other_alphabets_and_in_long_text():
         ("1" * 5000, "Exceeds the limit"),
     ],
 )
-def test_hostile_sizes_end_at_once(text, message):
+def test_hostile_sizes_end_at_once(text, message) -> None:
     values = {"a": 1.0} if "a" in text and len(text) < 10_000 else {}
     if message is None:
         assert parse.record(text, values).data == 1.0
@@ -155,7 +155,7 @@ def test_hostile_sizes_end_at_once(text, message):
             parse.record(text, values)
 
 
-def test_values_that_are_not_used_are_named():
+def test_values_that_are_not_used_are_named() -> None:
     with pytest.raises(ValueError, match="b, c: given, but not in the expression a"):
         parse.record("a", {"a": 1.0, "b": 2.0, "c": 3.0})
 
@@ -163,14 +163,14 @@ def test_values_that_are_not_used_are_named():
 # --- the command --------------------------------------------------------------------------------------------------
 
 
-def test_without_a_file_the_trace_table_is_printed(capsys):
+def test_without_a_file_the_trace_table_is_printed(capsys) -> None:
     assert main(["draw", "tanh(a*b + c)", "a=2", "b=-3", "c=6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["forward", "trace", "value", "|", "reverse", "trace", "adjoint"]
     assert [line.split()[-1] for line in lines[2:]] == ["-3", "2", "1", "1", "1", "1"]
 
 
-def test_an_expression_may_begin_with_a_minus_sign(capsys):
+def test_an_expression_may_begin_with_a_minus_sign(capsys) -> None:
     assert main(["draw", "-a*b", "a=2", "b=-3"]) == 0
     assert "v1 = -a" in capsys.readouterr().out
 
@@ -186,7 +186,7 @@ def test_an_expression_may_begin_with_a_minus_sign(capsys):
         ("SVG", "<?xml"),
     ],
 )
-def test_the_suffix_says_what_is_written(tmp_path, capsys, suffix, beginning):
+def test_the_suffix_says_what_is_written(tmp_path, capsys, suffix, beginning) -> None:
     path = tmp_path / f"graph.{suffix}"
     assert main(["draw", "tanh(a*b + c)", "a=2", "b=-3", "c=10", "-o", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}\n"
@@ -211,7 +211,7 @@ def test_the_suffix_says_what_is_written(tmp_path, capsys, suffix, beginning):
         (["a", "a=1", "-o", "/dev/null/place/graph.html"], "/dev/null/place"),  # folders are made, but not there
     ],
 )
-def test_one_clear_message_and_exit_code_2(capsys, arguments, message):
+def test_one_clear_message_and_exit_code_2(capsys, arguments, message) -> None:
     assert main(["draw", *arguments]) == 2
     written = capsys.readouterr()
     assert written.out == ""
@@ -221,7 +221,7 @@ def test_one_clear_message_and_exit_code_2(capsys, arguments, message):
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "a=1", "-o"], ["--help"]])
-def test_the_command_explains_itself(capsys, arguments):
+def test_the_command_explains_itself(capsys, arguments) -> None:
     with pytest.raises(SystemExit) as left:
         main(["draw", *arguments])
     assert left.value.code == (0 if arguments == ["--help"] else 2)

@@ -74,7 +74,7 @@ def float_programs(draw):
 
 @given(float_programs())
 @settings(max_examples=600)
-def test_a_program_on_values_does_what_it_does_on_floats(program):
+def test_a_program_on_values_does_what_it_does_on_floats(program) -> None:
     steps = tuple((lambda *args, f=function: real(f, *args), operands) for function, operands in program.steps)
     on_floats = outcome(Program(steps, program.point), *program.point)
     assert outcome(program, *map(mg.Value, program.point)) == on_floats
@@ -83,7 +83,7 @@ def test_a_program_on_values_does_what_it_does_on_floats(program):
 @pytest.mark.parametrize("operate", [*BINARY, divmod, *COMPARISONS], ids=lambda f: f.__name__)
 @given(x=floats, y=plain)
 @settings(max_examples=100)
-def test_any_real_number_beside_a_value(operate, x, y):
+def test_any_real_number_beside_a_value(operate, x, y) -> None:
     """Ints (too large for a float, as well), bools and fractions, on either side."""
     assert outcome(operate, mg.Value(x), y) == outcome(real, operate, x, y)
     assert outcome(operate, y, mg.Value(x)) == outcome(real, operate, y, x)
@@ -94,37 +94,37 @@ def test_any_real_number_beside_a_value(operate, x, y):
 @pytest.mark.parametrize("read", [*UNARY, *READINGS], ids=lambda f: f.__name__)
 @given(x=floats)
 @settings(max_examples=60)
-def test_signs_and_readings(read, x):
+def test_signs_and_readings(read, x) -> None:
     assert outcome(read, mg.Value(x)) == outcome(read, x)
 
 
 @given(x=floats, digits=st.one_of(st.none(), st.integers(-400, 400)))
 @settings(max_examples=100)
-def test_rounding_to_digits(x, digits):
+def test_rounding_to_digits(x, digits) -> None:
     assert outcome(round, mg.Value(x), digits) == outcome(round, x, digits)
 
 
 @given(x=floats, spec=st.sampled_from([".3f", "+.2e", "10.4g", "%", "08.2f", "n", ",.1f", "d", "zz"]))
 @settings(max_examples=60)
-def test_formatting(x, spec):
+def test_formatting(x, spec) -> None:
     assert outcome(format, mg.Value(x), spec) == outcome(format, x, spec)
 
 
 @given(x=plain)
-def test_a_value_of_any_real_number_is_its_float(x):
+def test_a_value_of_any_real_number_is_its_float(x) -> None:
     assert outcome(mg.Value, x) == outcome(float, x)
 
 
 @pytest.mark.parametrize("function", [min, max, lambda xs: sorted(xs)[0]], ids=["min", "max", "sorted"])
 @given(xs=st.lists(floats, min_size=1, max_size=5))
 @settings(max_examples=40)
-def test_what_only_compares(function, xs):
+def test_what_only_compares(function, xs) -> None:
     assert outcome(function, [mg.Value(x) for x in xs]) == outcome(function, xs)
 
 
 @given(xs=st.lists(floats, min_size=1, max_size=5), plain=st.integers(0, 4))
 @settings(max_examples=100)
-def test_a_sum_of_values_adds_from_left_to_right(xs, plain):
+def test_a_sum_of_values_adds_from_left_to_right(xs, plain) -> None:
     """On every version; so does that of floats before 3.12, plain numbers among the terms or not."""
     added = outcome(functools.reduce, operator.add, xs, 0)
     assert outcome(sum, [mg.Value(x) for x in xs]) == added
@@ -132,7 +132,7 @@ def test_a_sum_of_values_adds_from_left_to_right(xs, plain):
         assert outcome(sum, [x if i == plain else mg.Value(x) for i, x in enumerate(xs)]) == outcome(sum, xs) == added
 
 
-def test_a_sum_of_floats_is_compensated_from_3_12_on():
+def test_a_sum_of_floats_is_compensated_from_3_12_on() -> None:
     """There fsum is what gives both the same bits."""
     terms = [0.1] * 10
     assert sum(map(mg.Value, terms)).data == 0.9999999999999999
@@ -141,7 +141,7 @@ def test_a_sum_of_floats_is_compensated_from_3_12_on():
 
 
 @given(x=st.floats(max_value=-1e-300, allow_infinity=False), y=st.floats(0.01, 0.99))
-def test_the_one_exception(x, y):
+def test_the_one_exception(x, y) -> None:
     """A negative base with a fractional exponent: complex for floats, ValueError here."""
     assert isinstance(x**y, complex)
     with pytest.raises(ValueError, match="pow"):
@@ -152,7 +152,7 @@ def test_the_one_exception(x, y):
 
 @given(program=testing.programs(kinks=True, max_steps=4), wild=st.lists(floats, min_size=3, max_size=3))
 @settings(max_examples=100)
-def test_rows_do_on_values_what_they_do_on_floats(program, wild):
+def test_rows_do_on_values_what_they_do_on_floats(program, wild) -> None:
     point = wild[: len(program.point)]
     steps = tuple((lambda *args, f=function: f(*args), operands) for function, operands in program.steps)
     assert outcome(program, *map(mg.Value, point)) == outcome(Program(steps, program.point), *point)
@@ -161,7 +161,7 @@ def test_rows_do_on_values_what_they_do_on_floats(program, wild):
 @pytest.mark.parametrize("compare", COMPARISONS, ids=lambda f: f.__name__)
 @given(x=floats, y=st.one_of(st.decimals(), st.complex_numbers(), st.text(max_size=1), st.none()))
 @settings(max_examples=100)
-def test_comparisons_with_what_is_no_real_number(compare, x, y):
+def test_comparisons_with_what_is_no_real_number(compare, x, y) -> None:
     assert outcome(compare, mg.Value(x), y) == outcome(compare, x, y)
     assert outcome(compare, y, mg.Value(x)) == outcome(compare, y, x)
 
@@ -172,7 +172,7 @@ METHODS = ["is_integer", "hex", "conjugate", "real", "imag", "__trunc__", "__flo
 @pytest.mark.parametrize("name", METHODS)
 @given(x=floats)
 @settings(max_examples=60)
-def test_methods_of_floats(name, x):
+def test_methods_of_floats(name, x) -> None:
     def ask(x):
         found = getattr(x, name)
         return found() if callable(found) else found
@@ -182,24 +182,24 @@ def test_methods_of_floats(name, x):
 
 @given(x=floats)
 @settings(max_examples=60)
-def test_a_ratio_of_integers_is_that_of_the_float_and_says_that_it_has_no_derivative(x):
+def test_a_ratio_of_integers_is_that_of_the_float_and_says_that_it_has_no_derivative(x) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert outcome(mg.Value.as_integer_ratio, mg.Value(x)) == outcome(float.as_integer_ratio, x)
     assert [str(warning.message).split("(")[0] for warning in caught] == ["as_integer_ratio"]
 
 
-def test_a_mean_that_would_lose_its_derivative_says_so():
+def test_a_mean_that_would_lose_its_derivative_says_so() -> None:
     with pytest.warns(UserWarning, match=r"math\.fsum\(xs\) / len\(xs\) keeps it"):
         assert mg.grad(lambda xs: statistics.mean(xs) * xs[0])([1.0, 2.0]) == [1.5, 0.0]
     assert mg.grad(lambda xs: mg.math.fsum(xs) / len(xs) * xs[0])([1.0, 2.0]) == [2.0, 0.5]
 
 
-def test_the_real_part_and_the_conjugate_keep_the_derivative():
+def test_the_real_part_and_the_conjugate_keep_the_derivative() -> None:
     assert mg.grad(lambda x: x.real**2 + x.conjugate() + x.imag)(3.0) == 7.0
 
 
-def test_a_value_is_registered_as_a_real_number():
+def test_a_value_is_registered_as_a_real_number() -> None:
     assert isinstance(mg.Value(1.0), numbers.Real)
     assert issubclass(mg.Value, numbers.Number)
 
@@ -224,7 +224,7 @@ def branchy(x, y):
 
 @given(x=floats, y=floats)
 @settings(max_examples=300)
-def test_equality_takes_the_branch_that_floats_take(x, y):
+def test_equality_takes_the_branch_that_floats_take(x, y) -> None:
     def run(x, y):
         result = branchy(x, y)
         return (*map(plain_bits, result[:2]), *result[2:])

@@ -71,20 +71,20 @@ def as_plain(result: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted({*PUBLIC, "cbrt", "exp2", "fma", "sumprod"}))
-def test_the_names_are_those_of_this_python(name):
+def test_the_names_are_those_of_this_python(name) -> None:
     assert hasattr(mg_math, name) == hasattr(math, name)
     if isinstance(getattr(math, name, None), float):
         assert repr(getattr(mg_math, name)) == repr(getattr(math, name))
 
 
-def test_a_star_import_gives_the_names_of_math_and_no_others():
+def test_a_star_import_gives_the_names_of_math_and_no_others() -> None:
     names: dict[str, Any] = {}
     exec("from micrograd_bp.math import *", names)
     assert sorted(names.keys() - {"__builtins__"}) == PUBLIC
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_are_documented_and_pickled_by_name(name):
+def test_functions_are_documented_and_pickled_by_name(name) -> None:
     function = getattr(mg_math, name)
     assert function.__name__ == name
     assert function.__doc__
@@ -93,7 +93,7 @@ def test_functions_are_documented_and_pickled_by_name(name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_plain_numbers_give_what_math_gives(name):
+def test_plain_numbers_give_what_math_gives(name) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     arguments = [*FLOATS, *OTHERS, *SEQUENCES]
     for args in itertools.chain([()], itertools.product(arguments), itertools.product(arguments, repeat=2)):
@@ -102,7 +102,7 @@ def test_plain_numbers_give_what_math_gives(name):
         assert outcome(ours, *args)[0] == outcome(theirs, *args)[0], args
 
 
-def test_generators_and_options_give_what_math_gives():
+def test_generators_and_options_give_what_math_gives() -> None:
     for name in SEQUENTIAL:
         n = 1 if name in {"fsum", "prod"} else 2
         ours = outcome(getattr(mg_math, name), *[(x / 7 for x in range(9)) for _ in range(n)])
@@ -119,7 +119,7 @@ def test_generators_and_options_give_what_math_gives():
 
 
 @pytest.mark.parametrize("name", [*SMOOTH, *sorted(SPLIT)])
-def test_a_value_gives_what_a_float_gives(name):
+def test_a_value_gives_what_a_float_gives(name) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     second = range(-1080, 1080, 135) if name == "ldexp" else FLOATS
     for n in arities(name) or [2]:
@@ -137,7 +137,7 @@ def test_a_value_gives_what_a_float_gives(name):
 
 
 @pytest.mark.parametrize("name", sorted(FLAT))
-def test_a_flat_function_of_a_value_is_plain(name):
+def test_a_flat_function_of_a_value_is_plain(name) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     for n in arities(name):
         for args in itertools.product(FLOATS, repeat=n):
@@ -146,7 +146,7 @@ def test_a_flat_function_of_a_value_is_plain(name):
                 assert outcome(ours, *lift(args, choice))[0] == expected, (args, choice)
 
 
-def test_flat_functions_take_their_options_with_values():
+def test_flat_functions_take_their_options_with_values() -> None:
     assert mg_math.isclose(Value(1.0), 1.05, rel_tol=0.1) is True
     assert mg_math.isclose(1.0, Value(1.05), abs_tol=1e-3) is False
     if sys.version_info >= (3, 12):
@@ -154,7 +154,7 @@ def test_flat_functions_take_their_options_with_values():
 
 
 @pytest.mark.parametrize("name", sorted(SEQUENTIAL))
-def test_values_in_sequences_give_what_floats_give(name):
+def test_values_in_sequences_give_what_floats_give(name) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     points = [[float(x) for x in s if isinstance(x, (int, float)) and x < 10**309] for s in SEQUENCES if s != 3.0]
     for p, q in itertools.product(points, points):
@@ -172,7 +172,7 @@ def test_values_in_sequences_give_what_floats_give(name):
                 assert repr(result.data) == repr(float(expected[1])), (args, every)
 
 
-def test_containers_may_be_mixed_and_of_any_kind():
+def test_containers_may_be_mixed_and_of_any_kind() -> None:
     x, y = Value(0.25), Value(4.0)
     for terms in [
         (x, 1, 0.5, Fraction(1, 4)),
@@ -251,7 +251,7 @@ DIFFERENTIABLE = sorted({*SMOOTH, *SEQUENTIAL, *SPLIT})
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_derivatives_are_those_of_mathematics(name):
+def test_derivatives_are_those_of_mathematics(name) -> None:
     f = MP.get(name) or getattr(mp, name)
 
     @settings(deadline=None, max_examples=50)
@@ -280,7 +280,7 @@ def black_scholes(math: Any, spot: Any, strike: Any, rate: Any, volatility: Any,
     return spot * n1 - strike * math.exp(-rate * years) * n2
 
 
-def test_a_program_written_with_math_is_differentiable_as_it_stands():
+def test_a_program_written_with_math_is_differentiable_as_it_stands() -> None:
     arguments = 100.0, 95.0, 0.03, 0.25, 0.5
     values = [Value(x) for x in arguments]
     price = black_scholes(mg_math, *values)
@@ -296,7 +296,7 @@ def test_a_program_written_with_math_is_differentiable_as_it_stands():
 # --- readings, and bad input ----------------------------------------------------------------------------------------
 
 
-def test_whoever_reads_a_number_off_a_value_is_told_and_can_read_again():
+def test_whoever_reads_a_number_off_a_value_is_told_and_can_read_again() -> None:
     told: list[tuple[Any, ...]] = []
     ignore = lambda *args: None  # noqa: E731
     listener = types.SimpleNamespace(read=lambda *reading: told.append(reading), note=ignore, noticed=ignore)
@@ -339,7 +339,7 @@ X = Value(2.0, "x")
         (lambda: mg_math.ldexp(1.0, X), r"ldexp takes an integer as its second argument, not Value\("),
     ],
 )
-def test_a_type_error_says_what_was_given_and_what_to_do(call, message):
+def test_a_type_error_says_what_was_given_and_what_to_do(call, message) -> None:
     with pytest.raises(TypeError, match=message):
         call()
 
@@ -357,6 +357,6 @@ def test_a_type_error_says_what_was_given_and_what_to_do(call, message):
         (ValueError, lambda: mg_math.asin(X), r"asin\(x=2.0\): math domain error"),
     ],
 )
-def test_an_error_names_the_function_and_its_arguments(error, call, message):
+def test_an_error_names_the_function_and_its_arguments(error, call, message) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -121,14 +121,14 @@ def run(program: str, ours: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("program", [OPERATORS, SHARING, LEARNING, TRACING])
-def test_only_the_import_changes(program):
+def test_only_the_import_changes(program) -> None:
     theirs, ours = (run(program, ours)["results"] for ours in (False, True))
     assert all(type(value) is Value for value in ours)
     assert [value.data for value in ours] == pytest.approx([value.data for value in theirs], rel=1e-12)
     assert [value.grad for value in ours] == pytest.approx([value.grad for value in theirs], rel=1e-12, abs=1e-15)
 
 
-def test_a_notebook_draws_the_same_picture():
+def test_a_notebook_draws_the_same_picture() -> None:
     theirs, ours = run(TRACING, ours=False), run(TRACING, ours=True)
     assert ours["shape"] == theirs["shape"]
     assert (len(ours["nodes"]), len(ours["edges"])) == (len(theirs["nodes"]), len(theirs["edges"]))
@@ -142,7 +142,7 @@ def test_a_notebook_draws_the_same_picture():
     assert ours["picture"].count("->") == theirs["picture"].count("->")
 
 
-def test_a_leaf_has_no_past_and_an_operation_has_its_symbol():
+def test_a_leaf_has_no_past_and_an_operation_has_its_symbol() -> None:
     x = Value(2.0)
     assert (x._prev, x._op) == (set(), "")
     y = Value(-1.0)
@@ -158,7 +158,7 @@ def test_a_leaf_has_no_past_and_an_operation_has_its_symbol():
 IMPORT = "from micrograd.engine import Value\n"
 
 
-def test_backward_twice_adds_the_derivative_twice():
+def test_backward_twice_adds_the_derivative_twice() -> None:
     program = f"{IMPORT}x = Value(3.0)\ny = x * x\nz = y * 2.0\nz.backward()\nz.backward()\n"
     ours, theirs = run(program, ours=True), run(program, ours=False)
     assert ours["x"].grad == 2 * 12.0
@@ -166,27 +166,27 @@ def test_backward_twice_adds_the_derivative_twice():
     assert theirs["x"].grad == 12.0 + 24.0  # micrograd's second sweep starts from the first one's y.grad
 
 
-def test_two_outputs_add_up_in_the_leaves_alone():
+def test_two_outputs_add_up_in_the_leaves_alone() -> None:
     program = f"{IMPORT}x = Value(3.0)\ny = x * x\n(y * 2.0).backward()\n(y * 5.0).backward()\n"
     ours, theirs = run(program, ours=True), run(program, ours=False)
     assert ours["x"].grad == 7.0 * 6.0
     assert theirs["x"].grad == 2.0 * 6.0 + 7.0 * 6.0
 
 
-def test_a_repeated_operand_keeps_both_its_edges():
+def test_a_repeated_operand_keeps_both_its_edges() -> None:
     x = Value(3.0)
     assert (x * x).operands == (x, x)
     assert (x * x).partials == (3.0, 3.0)
 
 
-def test_a_long_program_needs_no_recursion():
+def test_a_long_program_needs_no_recursion() -> None:
     program = f"{IMPORT}x = y = Value(1.0)\nfor i in range(5000):\n    y = y + 0.001\ny.backward()\n"
     assert run(program, ours=True)["x"].grad == 1.0
     with pytest.raises(RecursionError):
         run(program, ours=False)
 
 
-def test_a_value_may_be_an_exponent_and_a_negative_number_divides():
+def test_a_value_may_be_an_exponent_and_a_negative_number_divides() -> None:
     program = f"{IMPORT}x = Value(2.0)\ny = x**x / -4\ny.backward()\n"
     assert run(program, ours=True)["x"].grad == pytest.approx(-(1 + math.log(2.0)), rel=1e-15)
     with pytest.raises(AssertionError):
@@ -280,13 +280,13 @@ results = [x, y, z, out]
 
 
 @pytest.mark.parametrize("program", [STEPPING, OWN_WALK, OWN_OPERATION, ATTRIBUTES, CONSTRUCTING])
-def test_programs_that_step_through_nodes_by_hand(program):
+def test_programs_that_step_through_nodes_by_hand(program) -> None:
     theirs, ours = (run(program, ours)["results"] for ours in (False, True))
     assert [value.data for value in ours] == pytest.approx([value.data for value in theirs], rel=1e-12)
     assert [value.grad for value in ours] == pytest.approx([value.grad for value in theirs], rel=1e-12, abs=1e-15)
 
 
-def test_an_operation_made_by_hand_stands_in_a_graph_like_any_other():
+def test_an_operation_made_by_hand_stands_in_a_graph_like_any_other() -> None:
     names = run(OWN_OPERATION, ours=True)
     assert names["operations"] == ("+", "tanh", 2)
     assert mg.grad(names["tanh"])(0.3) == pytest.approx(1 - math.tanh(0.3) ** 2, rel=1e-15)
@@ -296,7 +296,7 @@ def test_an_operation_made_by_hand_stands_in_a_graph_like_any_other():
     assert "tanh" in mg.draw(names["tanh"](Value(1.0, "x"))).source
 
 
-def test_the_second_derivative_of_an_operation_made_by_hand_is_refused():
+def test_the_second_derivative_of_an_operation_made_by_hand_is_refused() -> None:
     tanh = run(OWN_OPERATION, ours=True)["tanh"]
     x = Value(0.5)
     y = tanh(x)
@@ -308,7 +308,7 @@ def test_the_second_derivative_of_an_operation_made_by_hand_is_refused():
     assert x.grad == pytest.approx(2 * y.data * (1 - y.data**2), rel=1e-14)
 
 
-def test_a_step_of_ones_own_replaces_that_of_any_node():
+def test_a_step_of_ones_own_replaces_that_of_any_node() -> None:
     x = Value(3.0)
     clipped = x * 100.0
     clipped._backward = lambda: setattr(x, "grad", x.grad + min(clipped.grad * 100.0, 1.0))
@@ -319,7 +319,7 @@ def test_a_step_of_ones_own_replaces_that_of_any_node():
         clipped._backward = 3
 
 
-def test_attributes_of_ones_own():
+def test_attributes_of_ones_own() -> None:
     x = Value(1.0)
     x.color, x.history = "red", [1.0]
     assert (x.color, copy.deepcopy(x).history, pickle.loads(pickle.dumps(x)).color) == ("red", [1.0], "red")
@@ -337,7 +337,7 @@ def test_attributes_of_ones_own():
 
 
 @pytest.mark.parametrize("children", [3, 0.5, "ab", [["x"]]], ids=repr)
-def test_children_are_numbers_of_a_graph(children):
+def test_children_are_numbers_of_a_graph(children) -> None:
     if isinstance(children, str):
         assert Value(1.0, children).label == "ab"
     else:

@@ -39,7 +39,7 @@ def slopes(f: Callable[..., Any], xs: Any) -> Any:
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
 @pytest.mark.parametrize("op", OPERATORS)
-def test_a_numpy_number_on_either_side_is_a_float(op, scalar):
+def test_a_numpy_number_on_either_side_is_a_float(op, scalar) -> None:
     for ours, floats, i in (
         (lambda x: op(x, scalar), lambda x: op(x, float(scalar)), 0),
         (lambda x: op(scalar, x), lambda x: op(float(scalar), x), 1),
@@ -54,13 +54,13 @@ def test_a_numpy_number_on_either_side_is_a_float(op, scalar):
 
 @pytest.mark.parametrize("scalar", SCALARS[:-1], ids=lambda scalar: type(scalar).__name__)
 @pytest.mark.parametrize("op", COMPARISONS)
-def test_a_comparison_with_a_numpy_number_is_a_plain_bool(op, scalar):
+def test_a_comparison_with_a_numpy_number_is_a_plain_bool(op, scalar) -> None:
     x = Value(2.25)
     assert op(x, scalar) is op(2.25, float(scalar))
     assert op(scalar, x) is op(float(scalar), 2.25) or scalar.dtype == np.longdouble  # compares as NumPy pleases
 
 
-def test_a_value_made_from_a_numpy_number_holds_a_float():
+def test_a_value_made_from_a_numpy_number_holds_a_float() -> None:
     for scalar in SCALARS[:-1]:
         assert type(Value(scalar).data) is float
         assert Value(scalar).data == scalar
@@ -72,14 +72,14 @@ def test_a_value_made_from_a_numpy_number_holds_a_float():
 
 @pytest.mark.parametrize("op", [*OPERATORS, *COMPARISONS])
 @pytest.mark.parametrize("array", [np.array([0.5, 2.0, 3.0]), np.array([[1, 2], [3, 4]]), np.array([True, True])])
-def test_an_array_beside_a_value_works_element_by_element(op, array):
+def test_an_array_beside_a_value_works_element_by_element(op, array) -> None:
     for ours, floats in ((op(array, Value(1.5)), op(array, 1.5)), (op(Value(1.5), array), op(1.5, array))):
         assert isinstance(ours, np.ndarray)
         assert ours.dtype == (bool if op in COMPARISONS else object)
         np.testing.assert_array_equal(plain(ours), floats)
 
 
-def test_arrays_of_values_and_of_numbers_mix():
+def test_arrays_of_values_and_of_numbers_mix() -> None:
     w = values(1.0, 2.0, 3.0)
     out = (w * np.array([0.5, 1.0, 2.0]) + 1).sum()
     out.backward()
@@ -89,13 +89,13 @@ def test_arrays_of_values_and_of_numbers_mix():
     assert list(plain(w)) == [0.5, 1.5, 2.5]
 
 
-def test_equality_compares_data_in_arrays_too():
+def test_equality_compares_data_in_arrays_too() -> None:
     a, b = values(1.0, 2.0), values(1.0, 3.0)
     assert list(a == a[0]) == list(a[0] == a) == list(a == 1.0) == list(a == b) == [True, False]
     assert np.array_equal(a, a.copy())
 
 
-def test_a_mask_selects_and_a_choice_chooses():
+def test_a_mask_selects_and_a_choice_chooses() -> None:
     a = values(-1.0, 2.0, -3.0, 4.0)
     assert list(plain(a[a > 0])) == [2.0, 4.0]
     np.where(a > 0, a, 0.0).sum().backward()
@@ -112,7 +112,7 @@ UFUNCS = [
 
 
 @pytest.mark.parametrize("ufunc", dict.fromkeys(UFUNCS), ids=lambda ufunc: ufunc.__name__)
-def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc):
+def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc) -> None:
     points = np.array(POINTS) + (1.0 if ufunc is np.arccosh else 0.0)
     others = [np.array([1.25, 1.5, 2.75])] * (ufunc.nin - 1)
     try:
@@ -134,7 +134,7 @@ def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc):
         assert ufunc.__name__ in {"ceil", "floor", "trunc", "rint", "sign"}  # flat: plain numbers
 
 
-def test_a_function_of_numpy_takes_a_single_value():
+def test_a_function_of_numpy_takes_a_single_value() -> None:
     x = Value(0.5)
     out = np.arctan2(np.tanh(x), 2.0)
     out.backward()
@@ -191,7 +191,7 @@ W = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [1.0, 2.0, 0.5]])
         lambda a: np.sort(a)[::-1][0] / np.sort(a)[0],
     ],
 )
-def test_programs_of_numpy_are_differentiable(f):
+def test_programs_of_numpy_are_differentiable(f) -> None:
     a = values(*POINTS)
     out = f(a)
     out.backward()
@@ -199,14 +199,14 @@ def test_programs_of_numpy_are_differentiable(f):
     np.testing.assert_allclose([x.grad for x in a], slopes(f, np.array(POINTS)), rtol=1e-7, atol=1e-8)
 
 
-def test_what_would_drop_the_gradient_in_silence_raises():
+def test_what_would_drop_the_gradient_in_silence_raises() -> None:
     a = values(1.0, 2.0)
     for drop in (lambda: a.astype(float), lambda: np.asarray(a, dtype=float), lambda: np.float64(a[0])):
         with pytest.raises(TypeError, match=r"would drop its gradient; take \.data"):
             drop()
 
 
-def test_a_float_array_takes_no_value_and_says_what_kind_of_array_does():
+def test_a_float_array_takes_no_value_and_says_what_kind_of_array_does() -> None:
     a, x = np.zeros(2), Value(1.0)
     for write in (
         lambda: a.__setitem__(0, x),
@@ -242,7 +242,7 @@ REFUSED = {  # by NumPy, for objects of any kind: an array, then whatever else
 
 
 @pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__name__)
-def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f):
+def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f) -> None:
     with pytest.raises(TypeError):
         REFUSED[f](f, values(*POINTS))
 
@@ -255,7 +255,7 @@ def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f):
         (np.frompyfunc(lambda x, _: mg.step(x), 2, 1), np.heaviside),
     ],
 )
-def test_a_row_is_a_function_of_arrays_by_frompyfunc(f, reference):
+def test_a_row_is_a_function_of_arrays_by_frompyfunc(f, reference) -> None:
     a, other = values(*POINTS), np.array([0.5, -1.0, 2.0])
     out = f(a, other)
     np.testing.assert_allclose(plain(out), reference(np.array(POINTS), other), rtol=1e-15)
@@ -265,7 +265,7 @@ def test_a_row_is_a_function_of_arrays_by_frompyfunc(f, reference):
     )
 
 
-def test_a_nan_is_left_out_where_numpy_leaves_it_out():
+def test_a_nan_is_left_out_where_numpy_leaves_it_out() -> None:
     a = values(1.0, math.nan, 3.0)
     assert np.nansum(a).data == 4.0
     assert np.nanmean(a).data == 2.0
@@ -275,7 +275,7 @@ def test_a_nan_is_left_out_where_numpy_leaves_it_out():
 
 @pytest.mark.parametrize("exponent", [0, 0.0, 0.5, 1, 2, 2.0, 3, 5.5, Value(2.0), Value(0.5)], ids=str)
 @pytest.mark.parametrize("base", [0.0, -0.0])
-def test_a_power_of_zero_warns_of_nothing(base, exponent):
+def test_a_power_of_zero_warns_of_nothing(base, exponent) -> None:
     """Warnings are errors here: where the value is a number, a derivative that is infinite is no concern of NumPy's."""
     x = exponent.data if isinstance(exponent, Value) else exponent
     assert (values(base) ** exponent)[0].data == base**x
@@ -284,7 +284,7 @@ def test_a_power_of_zero_warns_of_nothing(base, exponent):
 
 
 @pytest.mark.parametrize("f", [np.linalg.norm, lambda v: np.sqrt((v * v).sum()), lambda v: (v @ v) ** 0.5])
-def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f):
+def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f) -> None:
     zero, tangent = np.zeros(2), np.ones(2)
     gradient = mg.grad(f)(zero)
     assert mg.jvp(f, (zero,), (tangent,))[1] == gradient @ tangent == 0.0
@@ -294,14 +294,14 @@ def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f):
     assert [x.grad for x in a] == [0.0, 0.0]
 
 
-def test_a_condition_of_numpy_chooses():
+def test_a_condition_of_numpy_chooses() -> None:
     x, y = Value(1.0), Value(2.0)
     assert where(np.float64(1.0) > 0.0, x, y).data == 1.0
     assert where(np.bool_(False), x, y).data == 2.0
 
 
 @pytest.mark.parametrize("name", ["sin", "lgamma", "atan2", "copysign"])
-def test_functions_of_math_go_through_arrays_element_by_element(name):
+def test_functions_of_math_go_through_arrays_element_by_element(name) -> None:
     function, op = getattr(mg.math, name), mg.ops.TABLE[name]
     x, y = np.array([[0.5, 1.5], [2.5, 3.0]]), np.array([2.0, -1.0])
     args = (x, y)[: op.arity]
@@ -314,6 +314,6 @@ def test_functions_of_math_go_through_arrays_element_by_element(name):
     assert mg.jit(lambda v: function(v, *args[1:]))(x).tolist() == want
 
 
-def test_an_elementwise_function_of_an_array_is_differentiated():
+def test_an_elementwise_function_of_an_array_is_differentiated() -> None:
     slopes = mg.grad(lambda v: (mg.math.sin(v) * 2.0).sum())(np.array([0.5, 1.0]))
     assert slopes.tolist() == [mg.grad(lambda t: mg.math.sin(t) * 2.0)(t) for t in (0.5, 1.0)]

@@ -25,7 +25,7 @@ def near(value, exact):
     return abs(value.data - exact) <= 2.0**-50 * max(1.0, testing.sensitivity(value))
 
 
-def check_first_order(program):
+def check_first_order(program) -> None:
     output, inputs = recorded(program)
     output.backward()
     graphs = mg.gradients(output, inputs)
@@ -35,7 +35,7 @@ def check_first_order(program):
         assert abs(x.grad - graph.data) <= 2.0**-50 * max(1.0, testing.sensitivity(graph))
 
 
-def check_second_order(program):
+def check_second_order(program) -> None:
     output, inputs = recorded(program)
     for i, slope in enumerate(mg.gradients(output, inputs)):
         for j, curvature in enumerate(mg.gradients(slope, inputs)[: i + 1]):
@@ -44,32 +44,32 @@ def check_second_order(program):
 
 @given(testing.programs())
 @settings(max_examples=150)
-def test_gradients(program):
+def test_gradients(program) -> None:
     check_first_order(program)
 
 
 @given(testing.programs(max_steps=5))
 @settings(max_examples=80)
-def test_gradients_of_gradients(program):
+def test_gradients_of_gradients(program) -> None:
     check_second_order(program)
 
 
 @given(testing.programs(kinks=True, max_steps=6))
 @settings(max_examples=100)
-def test_gradients_with_kinks_at_a_distance(program):
+def test_gradients_with_kinks_at_a_distance(program) -> None:
     check_first_order(program)
 
 
 @given(testing.programs([softsign, lerp, ops.mul, ops.add], max_steps=5))
 @settings(max_examples=40)
-def test_rows_of_ones_own(program):
+def test_rows_of_ones_own(program) -> None:
     check_first_order(program)
     check_second_order(program)
 
 
 @given(testing.programs(max_steps=4))
 @settings(max_examples=40)
-def test_a_derivative_is_a_program_again(program):
+def test_a_derivative_is_a_program_again(program) -> None:
     """The graph of a gradient, run at 50 digits, is the derivative at 50 digits: no rounding is left to blame."""
     output, inputs = recorded(program)
     point = [testing.Precise(x) for x in program.point]
@@ -80,7 +80,7 @@ def test_a_derivative_is_a_program_again(program):
 
 @given(testing.programs(max_steps=6), st.data())
 @settings(max_examples=40)
-def test_an_input_may_be_any_node(program, data):
+def test_an_input_may_be_any_node(program, data) -> None:
     """By an interior node: the derivative of what follows it, with the node replaced by a variable."""
     output, _ = recorded(program)
     order = mg.value.topological_order(output)
@@ -93,7 +93,7 @@ def test_an_input_may_be_any_node(program, data):
 
 @given(testing.programs())
 @settings(max_examples=100)
-def test_floats_values_and_50_digits_agree(program):
+def test_floats_values_and_50_digits_agree(program) -> None:
     output, inputs = recorded(program)
     assert output.data == program(*program.point) == testing.replay(output, inputs)(*program.point)
     assert near(output, testing.Precise(program(*map(testing.Precise, program.point))).number)
@@ -101,7 +101,7 @@ def test_floats_values_and_50_digits_agree(program):
 
 @given(testing.programs(kinks=True))
 @settings(max_examples=60)
-def test_the_repr_of_a_program_is_python(program):
+def test_the_repr_of_a_program_is_python(program) -> None:
     scope = {}
     exec(repr(program), scope)
     assert scope["point"] == program.point
@@ -109,23 +109,23 @@ def test_the_repr_of_a_program_is_python(program):
 
 
 @pytest.mark.parametrize("op", ops.TABLE.values(), ids=lambda op: op.name)
-def test_every_row_has_its_turn(op):
+def test_every_row_has_its_turn(op) -> None:
     """A strategy that could not place the row anywhere would fail as unsatisfiable."""
 
     @given(testing.programs([op], max_steps=3))
     @settings(max_examples=4)
-    def composed_with_itself(program):
+    def composed_with_itself(program) -> None:
         check_first_order(program)
 
     composed_with_itself()
 
 
-def test_programs_share_repeat_and_leave_out():
+def test_programs_share_repeat_and_leave_out() -> None:
     seen = set()
 
     @given(testing.programs())
     @settings(max_examples=100)
-    def look(program):
+    def look(program) -> None:
         operands = [operand for _, chosen in program.steps for operand in chosen]
         used = {operand for operand in operands if isinstance(operand, int)}
         seen.update({"constant"} if any(isinstance(operand, float) for operand in operands) else ())
@@ -139,11 +139,11 @@ def test_programs_share_repeat_and_leave_out():
 
 @given(testing.programs(kinks=True))
 @settings(max_examples=50)
-def test_a_program_keeps_its_distance_from_kinks(program):
+def test_a_program_keeps_its_distance_from_kinks(program) -> None:
     assert not any(testing.kinked(program, program.point, axis) for axis in range(len(program.point)))
 
 
 @pytest.mark.parametrize("f", [lambda x: x.sqrt(), lambda x: 1 / x, lambda x: x**0.5])
-def test_a_derivative_at_the_end_of_the_domain_is_refused(f):
+def test_a_derivative_at_the_end_of_the_domain_is_refused(f) -> None:
     with pytest.raises((ValueError, ZeroDivisionError)):
         testing.derivative(f, [0.0], 0, 0)

@@ -48,7 +48,7 @@ class Derived:
 class Registered:
     """A class without equality, known by two functions."""
 
-    def __init__(self, slope, offset, kind="kind"):
+    def __init__(self, slope, offset, kind="kind") -> None:
         self.slope, self.offset, self.kind = slope, offset, kind
 
 
@@ -72,7 +72,7 @@ def numbers(line):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_derivatives_come_in_the_same_class(kind):
+def test_derivatives_come_in_the_same_class(kind) -> None:
     line, x = kind(2.0, 3.0), 1.5
     expected = mg.grad(lambda p: f(Pair(*p), x))([2.0, 3.0])
     slopes = mg.grad(f)(line, x)
@@ -92,7 +92,7 @@ def test_derivatives_come_in_the_same_class(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_returned_from_functions_too(kind):
+def test_it_is_returned_from_functions_too(kind) -> None:
     def g(x):
         return kind(x * x, mg.math.exp(x))
 
@@ -107,7 +107,7 @@ def test_it_is_returned_from_functions_too(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_compiled_function_takes_it_as_it_takes_a_list(kind):
+def test_a_compiled_function_takes_it_as_it_takes_a_list(kind) -> None:
     compiled, slopes = mg.jit(f), mg.jit(mg.grad(f))
     for a in (2.0, 2.5, 3.0):
         assert compiled(kind(a, 3.0), 1.5) == pytest.approx(f(kind(a, 3.0), 1.5), rel=1e-15)
@@ -116,7 +116,7 @@ def test_a_compiled_function_takes_it_as_it_takes_a_list(kind):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Derived])  # whose constructor compares
-def test_rows_of_it_are_mapped_over(kind):
+def test_rows_of_it_are_mapped_over(kind) -> None:
     xs = np.array([1.0, 2.0, 3.0])
     lines, rows = kind(xs, xs + 1), [kind(x, x + 1) for x in xs.tolist()]
     expected = np.array([f(row, row.slope) for row in rows])
@@ -135,14 +135,14 @@ def error(line, row):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_goes_to_workers(kind):
+def test_it_goes_to_workers(kind) -> None:
     with ProcessPoolExecutor(1) as pool:
         value, slopes = mg.parallel_value_and_grad(error, kind(2.0, 0.0), [(1.0, 3.0), (2.0, 5.0)], executor=pool)
     assert type(slopes) is kind
     assert (value, *numbers(slopes)) == (1.0, -3.0, -2.0)
 
 
-def test_what_is_static_belongs_to_the_path():
+def test_what_is_static_belongs_to_the_path() -> None:
     def g(line):
         return line.slope * (2.0 if line.name == "double" else 1.0)
 
@@ -154,7 +154,7 @@ def test_what_is_static_belongs_to_the_path():
     assert [other(Registered(1.0, 2.0, kind)) for kind in "aba"] == [1.0, 2.0, 1.0]
 
 
-def test_they_nest_in_lists_and_in_each_other():
+def test_they_nest_in_lists_and_in_each_other() -> None:
     tree = {"a": [Line(1.0, 2.0)], "b": Frozen(Line(3.0, 4.0), 5.0)}
 
     def g(p):
@@ -165,12 +165,12 @@ def test_they_nest_in_lists_and_in_each_other():
         assert slopes == {"a": [Line(4.0, 5.0)], "b": Frozen(Line(0.0, 1.0), 2.0)}
 
 
-def test_a_class_takes_after_its_base():
+def test_a_class_takes_after_its_base() -> None:
     slopes = mg.grad(f)(Child(2.0, 3.0), 1.5)
     assert numbers(slopes) == numbers(mg.grad(f)(Registered(2.0, 3.0), 1.5))
 
 
-def test_what_a_compiled_function_does_to_an_argument_is_done():
+def test_what_a_compiled_function_does_to_an_argument_is_done() -> None:
     def g(line):
         line.offset = line.slope * 2.0
         return line.offset
@@ -185,7 +185,7 @@ def test_what_a_compiled_function_does_to_an_argument_is_done():
     assert (line.offset, type(line.offset)) == (8.0, float)
 
 
-def test_values_in_a_dataclass_are_read_at_each_call():
+def test_values_in_a_dataclass_are_read_at_each_call() -> None:
     line = Line(Value(2.0), Value(3.0))
     compiled = mg.jit(f)
     for a in (2.0, 2.5):
@@ -197,14 +197,14 @@ def test_values_in_a_dataclass_are_read_at_each_call():
         assert line.slope.grad == pytest.approx(mg.grad(f)(Line(a, 3.0), 1.5).slope)
 
 
-def test_what_is_no_number_is_named_by_its_field():
+def test_what_is_no_number_is_named_by_its_field() -> None:
     with pytest.raises(TypeError, match=r"args\[0\]\.offset: .*'no'"):
         mg.grad(f)(Line(1.0, "no"), 1.0)
     with pytest.raises(TypeError, match=r"args\[0\]\['a'\]\[0\]\.slope"):
         mg.grad(lambda p: p["a"][0].offset)({"a": [Line(None, 1.0)]})
 
 
-def test_a_dataclass_with_more_than_its_fields_is_an_object_to_a_compiled_function():
+def test_a_dataclass_with_more_than_its_fields_is_an_object_to_a_compiled_function() -> None:
     @dataclasses.dataclass
     class Cached:
         a: float
@@ -218,7 +218,7 @@ def test_a_dataclass_with_more_than_its_fields_is_an_object_to_a_compiled_functi
         mg.grad(lambda p: p.double)(Cached(1.0))
 
 
-def test_registration_takes_a_class_once():
+def test_registration_takes_a_class_once() -> None:
     with pytest.raises(TypeError, match="a class of your own, not 3"):
         mg.register_pytree_node(3, list, list)
     with pytest.raises(TypeError, match="Registered is registered already"):

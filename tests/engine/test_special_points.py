@@ -150,7 +150,7 @@ def same(x, y):
 
 
 @pytest.mark.parametrize(("expression", "point", "value", "derivatives"), SPECIAL_POINTS)
-def test_values_and_derivatives(expression, point, value, derivatives):
+def test_values_and_derivatives(expression, point, value, derivatives) -> None:
     output, inputs = evaluate(expression, *point)
     output.backward()
     graphs = mg.gradients(output, inputs)
@@ -160,7 +160,7 @@ def test_values_and_derivatives(expression, point, value, derivatives):
 
 
 @pytest.mark.parametrize(("expression", "x", "curvature"), SECOND_DERIVATIVES)
-def test_second_derivatives(expression, x, curvature):
+def test_second_derivatives(expression, x, curvature) -> None:
     output, inputs = evaluate(expression, x)
     (slope,) = mg.gradients(output, inputs)
     assert same(mg.gradients(slope, inputs)[0].data, curvature)
@@ -169,20 +169,20 @@ def test_second_derivatives(expression, x, curvature):
 
 
 @pytest.mark.parametrize(("expression", "x", "error"), RAISING)
-def test_where_floats_raise_so_do_values_and_say_where(expression, x, error):
+def test_where_floats_raise_so_do_values_and_say_where(expression, x, error) -> None:
     with pytest.raises(error, match=r"\w+\(.*x=" + repr(x).replace("-", r"\-")):
         evaluate(expression, x, 0.5)
 
 
 @pytest.mark.parametrize("f", [lambda v: mg.math.hypot(*v), lambda v: mg.math.dist([1.0, *v], [1.0, 0.0, 0.0])])
-def test_the_hessian_of_a_distance_is_no_number_where_it_is_0(f):
+def test_the_hessian_of_a_distance_is_no_number_where_it_is_0(f) -> None:
     assert mg.grad(f)([0.0, 0.0]) == [0.0, 0.0]
     for hessian in (mg.hessian(f), mg.jit(mg.hessian(f))):
         assert all(math.isnan(entry) for row in hessian([0.0, 0.0]) for entry in row)
         assert hessian([3.0, 4.0]) == [pytest.approx([16 / 125, -12 / 125]), pytest.approx([-12 / 125, 9 / 125])]
 
 
-def test_a_slope_of_inf_that_nothing_asks_for_stays_away():
+def test_a_slope_of_inf_that_nothing_asks_for_stays_away() -> None:
     """0 * inf never happens: sqrt's infinite slope at 0, times a derivative of 0."""
     x = mg.Value(0.0)
     output = x.sqrt() * 0.0 + ops.where(x, x.sqrt(), 1.0) + ops.where(0.0, 1 / (x + 1e-320), x)

@@ -53,12 +53,12 @@ def ways(f, x):
 
 
 @pytest.mark.parametrize(("f", "x", "slope"), POINTS)
-def test_every_way_gives_the_same_number(f, x, slope):
+def test_every_way_gives_the_same_number(f, x, slope) -> None:
     assert set(ways(f, x)) == {slope}
 
 
 @pytest.mark.parametrize("other", [0.0, 1.0, math.inf, -math.inf, math.nan])
-def test_the_product_is_0_whichever_factor_is(other):
+def test_the_product_is_0_whichever_factor_is(other) -> None:
     assert ops.chain(0.0, other) == ops.chain(other, 0.0) == 0.0
     for factors in ((0.0, other), (other, 0.0)):
         product = ops.chain(*map(mg.Value, factors))

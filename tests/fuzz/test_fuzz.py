@@ -20,7 +20,7 @@ COMPILED = {"jit", "jit-gradient", "jit-vmap"}  # a program takes 0.2 s and more
 
 
 @pytest.mark.parametrize("name", statements.STATEMENTS)
-def test_a_statement_holds_of_random_programs(name):
+def test_a_statement_holds_of_random_programs(name) -> None:
     if name == "engines" and not statements.both_engines():
         pytest.skip("the accelerated engine is not built")
     count = PROGRAMS // 5 if name in COMPILED else PROGRAMS
@@ -46,7 +46,7 @@ FOUND = [  # what the fuzzer has found, to stay mended: a statement, a program t
 
 
 @pytest.mark.parametrize(("name", "body", "rows"), FOUND)
-def test_what_was_found_stays_mended(name, body, rows):
+def test_what_was_found_stays_mended(name, body, rows) -> None:
     assert statements.hold([name], program(body, *rows)) is None
 
 
@@ -78,7 +78,7 @@ def forgetful(function, exact):
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_a_planted_fault_is_found(name, module, attribute, fault, monkeypatch):
+def test_a_planted_fault_is_found(name, module, attribute, fault, monkeypatch) -> None:
     if name == "engines" and not statements.both_engines():
         pytest.skip("the accelerated engine is not built")
     monkeypatch.setattr(module, attribute, fault)
@@ -102,14 +102,14 @@ CONSTRUCTS = (
 )  # fmt: skip
 
 
-def test_programs_have_everything_in_them():
+def test_programs_have_everything_in_them() -> None:
     missing = set(CONSTRUCTS)
     for turn in range(20):  # a rare one may be missing from the first 400
 
         @seed(turn)  # without it every turn is the same where Hypothesis derandomizes, as it does in CI
         @settings(max_examples=400, database=None)
         @given(programs())
-        def look(program):
+        def look(program) -> None:
             missing.difference_update([construct for construct in missing if construct in repr(program)])
 
         look()
@@ -122,7 +122,7 @@ def program(body, *rows):
     return Program(f"def f({', '.join(f'x{i}' for i in range(len(rows[0])))}):\n    {body}", rows)
 
 
-def test_the_reference_knows_derivatives():
+def test_the_reference_knows_derivatives() -> None:
     value, slope = derivative(program("return x0 * x0 if x0 > 1.0 else 5.0 * x0", (3.0,)), (3.0,), 0)
     assert value == 9.0
     assert abs(slope - 6) < 1e-20
@@ -142,12 +142,12 @@ def test_the_reference_knows_derivatives():
         ("return x0 if x0 == 1.0 else 2.0", (1.0,)),
     ],
 )
-def test_the_reference_refuses_kinks_jumps_and_ends(body, row):
+def test_the_reference_refuses_kinks_jumps_and_ends(body, row) -> None:
     with pytest.raises(NoReferenceError):
         derivative(program(body, row), row, 0)
 
 
-def test_the_command_line():
+def test_the_command_line() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz", "--programs", "20", "--statements", "floats", "--engine", "pure"],
         cwd=Path(__file__).parents[2],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from micrograd_bp import datasets, nn
 
 
-def test_iris_is_fishers_table():
+def test_iris_is_fishers_table() -> None:
     data = datasets.iris()
     assert collections.Counter(data.y) == {0: 50, 1: 50, 2: 50}
     assert data.classes == ["setosa", "versicolor", "virginica"]
@@ -28,7 +28,7 @@ def test_iris_is_fishers_table():
 
 
 @given(st.integers(4, 60), st.integers(0, 2**32))
-def test_moons_and_spirals_lie_on_their_curves(n, seed):
+def test_moons_and_spirals_lie_on_their_curves(n, seed) -> None:
     moons = datasets.moons(n, 0.0, random.Random(seed))
     for (x, y), k in zip(moons.X, moons.y, strict=True):
         assert math.hypot(x - k, y - 0.5 * k) == pytest.approx(1.0)
@@ -45,7 +45,7 @@ def test_moons_and_spirals_lie_on_their_curves(n, seed):
 
 
 @pytest.mark.parametrize("make", [datasets.moons, datasets.spirals])
-def test_noise_comes_from_the_seed_and_has_its_size(make):
+def test_noise_comes_from_the_seed_and_has_its_size(make) -> None:
     assert make(40, rng=random.Random(1)) == make(40, rng=random.Random(1)) != make(40, rng=random.Random(2))
     assert make(40) == make(40, rng=random.Random(0))
     exact, noisy = make(1000, noise=0.0), make(1000, noise=0.3, rng=random.Random(3))
@@ -55,7 +55,7 @@ def test_noise_comes_from_the_seed_and_has_its_size(make):
 
 
 @given(st.floats(0.1, 0.9), st.integers(0, 2**32))
-def test_a_split_holds_out_the_same_share_of_every_class(share, seed):
+def test_a_split_holds_out_the_same_share_of_every_class(share, seed) -> None:
     data = datasets.iris()
     train, test = data.split(share, random.Random(seed))
     rows = sorted(zip(train.X + test.X, train.y + test.y, strict=True))
@@ -64,7 +64,7 @@ def test_a_split_holds_out_the_same_share_of_every_class(share, seed):
     assert (train, test) == data.split(share, random.Random(seed))
 
 
-def test_a_split_has_two_sides():
+def test_a_split_has_two_sides() -> None:
     data = datasets.xor()
     for share in (0.0, 1.0, -0.1, math.nan):
         with pytest.raises(ValueError, match="between 0 and 1"):
@@ -74,7 +74,7 @@ def test_a_split_has_two_sides():
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=2, max_size=20))
-def test_standardised_columns_have_mean_0_and_deviation_1(rows):
+def test_standardised_columns_have_mean_0_and_deviation_1(rows) -> None:
     train, other = datasets.standardize(rows, rows[:1])
     assert other == train[:1]
     for before, column in zip(zip(*rows, strict=True), zip(*train, strict=True), strict=True):
@@ -88,7 +88,7 @@ def test_standardised_columns_have_mean_0_and_deviation_1(rows):
     assert [module.forward(row) for row in rows] == train
 
 
-def test_a_mean_takes_rows():
+def test_a_mean_takes_rows() -> None:
     with pytest.raises(ValueError, match="no rows"):
         datasets.statistics([])
 
@@ -103,7 +103,7 @@ def table(folder, content):
 
 
 @given(st.binary(max_size=60) | st.text('a,;\t"\n\r0.x', max_size=60))
-def test_whatever_stands_in_a_file_it_is_a_table_or_says_why_not(folder, content):
+def test_whatever_stands_in_a_file_it_is_a_table_or_says_why_not(folder, content) -> None:
     path = table(folder, content)
     try:
         data = datasets.read_csv(path)

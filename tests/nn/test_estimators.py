@@ -22,7 +22,7 @@ SMALL = {"hidden": (3,), "epochs": 4, "lr": 0.05, "batch_size": 16, "random_stat
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's, of data that its checks make up
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_scikit_learn_accepts_the_estimator(kind):
+def test_scikit_learn_accepts_the_estimator(kind) -> None:
     results = check_estimator(kind(hidden=(8,), epochs=100), on_skip=None)
     assert sum(result["status"] == "passed" for result in results) >= 50
     assert {result["status"] for result in results} <= {"passed", "skipped"}  # for lack of the array API, say
@@ -32,14 +32,14 @@ def test_scikit_learn_accepts_the_estimator(kind):
 DIGITS, DIABETES = 0.9393433500278241, 0.410174971340889
 
 
-def test_defaults_are_as_good_as_scikit_learns():
+def test_defaults_are_as_good_as_scikit_learns() -> None:
     X, y = load_digits(return_X_y=True)
     assert cross_val_score(MLPClassifier(random_state=0), X, y, cv=3).mean() >= DIGITS
     X, y = load_diabetes(return_X_y=True)
     assert cross_val_score(MLPRegressor(random_state=0), X, y, cv=5).mean() >= DIABETES
 
 
-def test_training_is_that_of_fit_and_adamw():
+def test_training_is_that_of_fit_and_adamw() -> None:
     """With all rows in a batch, whose order then counts for nothing: the same parameters and the same history."""
     flowers = datasets.iris()
     options = {"hidden": (4,), "batch_size": None, "epochs": 6, "weight_decay": 0.2, "random_state": 3}
@@ -54,7 +54,7 @@ def test_training_is_that_of_fit_and_adamw():
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_a_weight_is_a_repetition(kind):
+def test_a_weight_is_a_repetition(kind) -> None:
     rng = np.random.RandomState(0)
     X, y, weights = rng.normal(size=(20, 3)), np.arange(20) % 2, np.arange(20) % 4
     options = SMALL | {"batch_size": None}
@@ -66,7 +66,7 @@ def test_a_weight_is_a_repetition(kind):
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_early_stopping_keeps_the_best(kind):
+def test_early_stopping_keeps_the_best(kind) -> None:
     rng = np.random.RandomState(1)
     X, y = rng.normal(size=(60, 5)), rng.randint(2, size=60)  # noise: the loss held out soon rises
     options = {"hidden": (16,), "epochs": 200, "lr": 0.05, "weight_decay": 0.0, "random_state": 0}
@@ -76,7 +76,7 @@ def test_early_stopping_keeps_the_best(kind):
     assert "val_loss" not in kind(**options | {"epochs": 2}).fit(X, y).history_
 
 
-def test_partial_fit_goes_on_and_knows_its_classes():
+def test_partial_fit_goes_on_and_knows_its_classes() -> None:
     flowers = datasets.iris()
     X, y = np.array(flowers.X), np.array(flowers.classes)[flowers.y]
     model = MLPClassifier(hidden=(8,), random_state=0)
@@ -98,7 +98,7 @@ def test_partial_fit_goes_on_and_knows_its_classes():
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_a_warm_start_goes_on(kind):
+def test_a_warm_start_goes_on(kind) -> None:
     flowers = datasets.iris()
     model = kind(**SMALL, warm_start=True).fit(flowers.X, flowers.y)
     first = model.history_["loss"][:]
@@ -113,7 +113,7 @@ def test_a_warm_start_goes_on(kind):
             model.set_params(warm_start=True).fit(flowers.X[:100], flowers.y[:100])
 
 
-def test_several_targets_are_columns():
+def test_several_targets_are_columns() -> None:
     X = np.linspace(-2.0, 2.0, 60).reshape(-1, 1)
     columns = np.hstack([np.sin(X), 100.0 + 50.0 * X])
     model = MLPRegressor(activation="tanh", epochs=150, random_state=0).fit(X, columns)
@@ -126,7 +126,7 @@ def test_several_targets_are_columns():
         model.partial_fit(X, columns[:, 0])
 
 
-def test_frames_are_taken_by_column_name():
+def test_frames_are_taken_by_column_name() -> None:
     flowers = datasets.iris()
     for kind in (pandas.DataFrame, polars.DataFrame):
         frame = kind(dict(zip(flowers.features, zip(*flowers.X, strict=True), strict=True)))
@@ -151,19 +151,19 @@ def test_frames_are_taken_by_column_name():
         ({"patience": 1.5}, ValueError, "patience is a whole number, 1 or more, not 1.5"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(settings, kind, message):
+def test_a_setting_that_cannot_be_is_named(settings, kind, message) -> None:
     for model in (MLPClassifier(**settings), MLPRegressor(**settings)):
         with pytest.raises(kind, match=message):
             model.fit([[0.0], [1.0], [2.0]], [0, 1, 1])
 
 
-def test_a_rate_that_is_too_high_is_named():
+def test_a_rate_that_is_too_high_is_named() -> None:
     X = np.linspace(-2.0, 2.0, 60).reshape(-1, 1)
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="try a lower lr"):
         MLPRegressor(lr=1e200, epochs=5, activation="relu", random_state=0).fit(X, X[:, 0])
 
 
-def test_a_pipeline_and_a_grid_search_take_the_classifier():
+def test_a_pipeline_and_a_grid_search_take_the_classifier() -> None:
     flowers = datasets.iris()
     names = np.array(flowers.classes)[flowers.y]
     search = GridSearchCV(MLPClassifier(**SMALL), {"epochs": [1, 12], "hidden": [(4,)]}, cv=2)
@@ -174,7 +174,7 @@ def test_a_pipeline_and_a_grid_search_take_the_classifier():
     assert scores.min() > 0.6
 
 
-def test_the_classifier_is_the_network_that_it_holds():
+def test_the_classifier_is_the_network_that_it_holds() -> None:
     """Probabilities are the softmax of the network's outputs for raw rows; the model is one of this library's."""
     flowers = datasets.iris()
     model = MLPClassifier(**SMALL).fit(flowers.X, flowers.y)
@@ -186,7 +186,7 @@ def test_the_classifier_is_the_network_that_it_holds():
     assert len(model.history_["loss"]) == 4
 
 
-def test_two_classes_have_one_decision():
+def test_two_classes_have_one_decision() -> None:
     data = datasets.moons(40)
     model = MLPClassifier(**SMALL).fit(data.X, ["left" if y else "right" for y in data.y])
     decision = model.decision_function(data.X)
@@ -194,7 +194,7 @@ def test_two_classes_have_one_decision():
     assert list(model.predict(data.X)) == ["right" if d > 0 else "left" for d in decision]
 
 
-def test_the_regressor_learns_a_curve_in_its_own_units():
+def test_the_regressor_learns_a_curve_in_its_own_units() -> None:
     x = np.linspace(-2.0, 2.0, 60).reshape(-1, 1)
     y = 1000.0 + 50.0 * np.sin(x[:, 0])
     model = MLPRegressor(hidden=(6,), epochs=80, random_state=1).fit(x, y)
@@ -205,7 +205,7 @@ def test_the_regressor_learns_a_curve_in_its_own_units():
     assert (pickle.loads(pickle.dumps(model)).predict(x) == model.predict(x)).all()
 
 
-def test_the_package_imports_no_scikit_learn_and_the_room_says_what_it_lacks():
+def test_the_package_imports_no_scikit_learn_and_the_room_says_what_it_lacks() -> None:
     lack = "import sys; sys.modules['sklearn'] = None; import micrograd_bp; import micrograd_bp.estimators"
     done = subprocess.run([sys.executable, "-c", lack], capture_output=True, text=True)
     assert done.returncode == 1

@@ -54,7 +54,7 @@ def near(x):
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_values_and_gradients_are_pytorchs(name):
+def test_values_and_gradients_are_pytorchs(name) -> None:
     layer, known = made(name)
     x = [Value(number) for number in known["x"]]
     out = layer.forward(x)
@@ -66,7 +66,7 @@ def test_values_and_gradients_are_pytorchs(name):
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path):
+def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path) -> None:
     layer, known = made(name)
     frozen = layer.freeze().forward(known["x"])
     assert frozen == near(known["out"])
@@ -92,7 +92,7 @@ def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path):
     subprocess.run(["./test"], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_an_embedding_is_pytorchs(tmp_path):
+def test_an_embedding_is_pytorchs(tmp_path) -> None:
     known = TORCH["embedding"]
     layer = nn.Embedding(5, 3)
     layer.load_state_dict({f"weight.{i}.{k}": x for i, row in enumerate(known["weight"]) for k, x in enumerate(row)})
@@ -114,7 +114,7 @@ def test_an_embedding_is_pytorchs(tmp_path):
             layer(wrong)
 
 
-def test_words_are_learnt_compiled_as_eager():
+def test_words_are_learnt_compiled_as_eager() -> None:
     """Which of three words comes first, by an embedding that starts at random: eager and compiled histories agree."""
     X, y = [[a, b] for a in range(3) for b in range(3)], [a for a in range(3) for _ in range(3)]
 
@@ -130,7 +130,7 @@ def test_words_are_learnt_compiled_as_eager():
 
 
 @pytest.mark.parametrize("name", TORCH["functions"])
-def test_softmax_and_its_logarithm_are_pytorchs(name):
+def test_softmax_and_its_logarithm_are_pytorchs(name) -> None:
     known = TORCH["functions"][name]
     function = getattr(nn, name.split(",")[0])
     x = [Value(number) for number in known["x"]]
@@ -148,7 +148,7 @@ def test_softmax_and_its_logarithm_are_pytorchs(name):
 # --- training and evaluation ------------------------------------------------------------------------------------------
 
 
-def test_dropout_keeps_the_mean_and_drops_its_share():
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     layer = nn.Dropout(0.25, rng=random.Random(0))
     out = [y for _ in range(200) for y in layer.forward([3.0] * 50)]
     assert set(out) == {0.0, 4.0}
@@ -165,7 +165,7 @@ def dropping(rng):
     return nn.Sequential(nn.Linear(2, 8, rng=rng), nn.Dropout(0.5, rng=rng), nn.Linear(8, 1, rng=rng))
 
 
-def test_train_and_eval_reach_every_part():
+def test_train_and_eval_reach_every_part() -> None:
     model = dropping(random.Random(0))
     assert model.training
     assert model([1.0, 2.0]).data != model([1.0, 2.0]).data
@@ -180,11 +180,11 @@ def test_train_and_eval_reach_every_part():
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_it_was(mode):
+def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_it_was(mode) -> None:
     seen = []
 
     class Spy(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             self.w = Value(1.0)
 
         def forward(self, x):
@@ -208,7 +208,7 @@ def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_i
     assert model.training is mode
 
 
-def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_path):
+def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_path) -> None:
     X, y = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.2]], [1.0, -1.0, 0.0, 0.5]
 
     def run(epochs, **options):
@@ -232,7 +232,7 @@ def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_pa
     assert run(6, checkpoint=tmp_path / "c.json") == whole
 
 
-def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_path):
+def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_path) -> None:
     rng = random.Random(3)
     options = {
         "epochs": 2,
@@ -246,9 +246,9 @@ def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_p
         training.fit(model, losses.mse, X, y, optim.SGD(model.parameters(), lr=0.01), **options)
 
 
-def test_a_model_may_call_something_else_eval_and_modules():
+def test_a_model_may_call_something_else_eval_and_modules() -> None:
     class Odd(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             self.modules = [nn.Linear(1, 1)]
             self.eval = 3
 
@@ -262,7 +262,7 @@ def test_a_model_may_call_something_else_eval_and_modules():
 # --- what goes nowhere back -----------------------------------------------------------------------------------------
 
 
-def test_stop_gradient_is_a_constant_to_every_derivative():
+def test_stop_gradient_is_a_constant_to_every_derivative() -> None:
     def f(x, y):
         return x * mg.stop_gradient(x * y) + mg.stop_gradient({"a": [y, 2.0]})["a"][0]
 
@@ -278,7 +278,7 @@ def test_stop_gradient_is_a_constant_to_every_derivative():
     assert (x.grad, inner.data) == (9.0, 9.0)
 
 
-def test_detach_is_a_leaf_and_item_is_the_number():
+def test_detach_is_a_leaf_and_item_is_the_number() -> None:
     x = Value(3.0, label="x")
     y = (x * x).detach()
     assert (y.data, y.op, y.operands) == (9.0, None, ())
@@ -290,7 +290,7 @@ def test_detach_is_a_leaf_and_item_is_the_number():
         assert mg.jit(lambda x: x * x.detach())(3.0) == 9.0
 
 
-def test_no_grad_takes_a_model():
+def test_no_grad_takes_a_model() -> None:
     model = nn.MLP(2, [3, 1])
     with mg.no_grad(model) as plain:
         assert plain([1.0, 2.0]) == model([1.0, 2.0]).data
@@ -302,7 +302,7 @@ def test_no_grad_takes_a_model():
 # --- derivatives and something beside --------------------------------------------------------------------------------
 
 
-def test_a_function_may_return_more_than_what_is_differentiated():
+def test_a_function_may_return_more_than_what_is_differentiated() -> None:
     def f(x, y):
         return x * y, {"sum": x + y, "list": [x, 1], "name": "f"}
 
@@ -322,7 +322,7 @@ def test_a_function_may_return_more_than_what_is_differentiated():
 # --- L-BFGS -----------------------------------------------------------------------------------------------------------
 
 
-def test_lbfgs_ends_where_pytorchs_does():
+def test_lbfgs_ends_where_pytorchs_does() -> None:
     known = TORCH["lbfgs"]
     w = [Value(0.0) for _ in range(3)]
 
@@ -341,7 +341,7 @@ def test_lbfgs_ends_where_pytorchs_does():
     assert [wi.grad for wi in w] == [0.0] * 3
 
 
-def test_lbfgs_leaves_the_parameters_where_it_failed_before_it_began():
+def test_lbfgs_leaves_the_parameters_where_it_failed_before_it_began() -> None:
     x = Value(2.0)
     with pytest.raises(FloatingPointError, match="the loss is nan at the start"):
         optim.lbfgs(lambda: x * math.nan, [x])
@@ -365,7 +365,7 @@ def test_lbfgs_leaves_the_parameters_where_it_failed_before_it_began():
 # --- a summary and a log ----------------------------------------------------------------------------------------------
 
 
-def test_a_summary_counts_every_parameter_once():
+def test_a_summary_counts_every_parameter_once() -> None:
     model = nn.Sequential(
         nn.Standardize([0.0] * 3, [1.0] * 3), nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 2)
     )
@@ -379,7 +379,7 @@ def test_a_summary_counts_every_parameter_once():
 
 
 @pytest.mark.parametrize("name", ["run.csv", "run.jsonl"])
-def test_a_log_has_a_line_for_each_epoch(name, tmp_path):
+def test_a_log_has_a_line_for_each_epoch(name, tmp_path) -> None:
     X, y = [[0.0], [1.0]], [0.0, 1.0]
     path = tmp_path / name
 

@@ -36,7 +36,7 @@ def data(x):
 
 @everywhere
 @given(st.data())
-def test_a_loss_is_its_formula_reduced(loss, draw):
+def test_a_loss_is_its_formula_reduced(loss, draw) -> None:
     y = draw.draw(st.lists(numbers, min_size=1, max_size=4))
     t = draw.draw(st.lists(TARGETS.get(loss, numbers), min_size=len(y), max_size=len(y)))
     terms = [ELEMENTWISE[loss](yi, ti) for yi, ti in zip(y, t, strict=True)]
@@ -54,7 +54,7 @@ def test_a_loss_is_its_formula_reduced(loss, draw):
 
 @everywhere
 @given(st.data())
-def test_a_gradient_is_the_limit_of_differences(loss, draw):
+def test_a_gradient_is_the_limit_of_differences(loss, draw) -> None:
     y = draw.draw(st.floats(-5, 5))
     t = draw.draw(TARGETS.get(loss, st.floats(-5, 5)))
     if min(abs(abs(y - t) - 1), abs(1 - t * y)) < 1e-3:  # beside the kinks of Huber and hinge
@@ -66,7 +66,7 @@ def test_a_gradient_is_the_limit_of_differences(loss, draw):
 
 
 @given(st.lists(numbers, min_size=2, max_size=5), st.data())
-def test_cross_entropy_is_minus_the_log_of_a_probability(z, draw):
+def test_cross_entropy_is_minus_the_log_of_a_probability(z, draw) -> None:
     with mpmath.workdps(40):
         powers = [mpmath.exp(zi) for zi in z]
         probabilities = [power / sum(powers) for power in powers]
@@ -94,7 +94,7 @@ def test_cross_entropy_is_minus_the_log_of_a_probability(z, draw):
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4))
-def test_half_the_sum_of_squares_has_the_difference_for_its_derivative(pairs):
+def test_half_the_sum_of_squares_has_the_difference_for_its_derivative(pairs) -> None:
     y, t = [list(side) for side in zip(*pairs, strict=True)]
     halves = [(yi - ti) ** 2 / 2 for yi, ti in pairs]
     values = [Value(yi) for yi in y]
@@ -113,7 +113,7 @@ def test_half_the_sum_of_squares_has_the_difference_for_its_derivative(pairs):
 
 @pytest.mark.parametrize("z", [1000.0, -1000.0, 1e6, -1e6])
 @pytest.mark.parametrize("t", [0, 1])
-def test_huge_logits_do_no_harm(z, t):
+def test_huge_logits_do_no_harm(z, t) -> None:
     for loss, prediction, target in (
         (losses.binary_cross_entropy, Value(z), t),
         (losses.cross_entropy, [Value(0.0), Value(z)], t),
@@ -128,7 +128,7 @@ def test_huge_logits_do_no_harm(z, t):
         assert error.data == close(abs(z) * 0.5 if wanted == 0.5 else abs(z) if (z > 0) != t else 0.0)
 
 
-def test_a_small_loss_keeps_its_digits():
+def test_a_small_loss_keeps_its_digits() -> None:
     """-log(1 - 2e-18) is 2e-18 and not 0, by value and by derivative."""
     logits = [Value(40.0), Value(0.0), Value(-50.0)]
     loss = losses.cross_entropy(logits, 0)
@@ -140,11 +140,11 @@ def test_a_small_loss_keeps_its_digits():
 @pytest.mark.parametrize(
     ("y", "curvature"), [(0.0, 1.0), (-0.0, 1.0), (0.5, 1.0), (-0.5, 1.0), (3.0, 0.0), (-3.0, 0.0)]
 )
-def test_the_second_derivative_of_huber(y, curvature):
+def test_the_second_derivative_of_huber(y, curvature) -> None:
     assert mg.hessian(lambda y: losses.huber(y, 0.0))(y) == curvature
 
 
-def test_huber_is_smooth_where_its_pieces_meet():
+def test_huber_is_smooth_where_its_pieces_meet() -> None:
     for delta in (0.5, 1.0, 3.0):
         for sign in (-1, 1):
             y = Value(sign * delta)
@@ -153,7 +153,7 @@ def test_huber_is_smooth_where_its_pieces_meet():
 
 
 @given(st.lists(numbers.filter(lambda w: abs(w) > 1e-100), min_size=1, max_size=5), st.floats(0.01, 10))
-def test_penalties_pull_weights_to_zero(w, strength):
+def test_penalties_pull_weights_to_zero(w, strength) -> None:
     for penalty, value, slope in (
         (losses.l1_penalty, lambda x: abs(x), lambda x: math.copysign(1.0, x)),
         (losses.l2_penalty, lambda x: x * x / 2, lambda x: x),
@@ -166,7 +166,7 @@ def test_penalties_pull_weights_to_zero(w, strength):
     assert losses.l2_penalty([]) == losses.l1_penalty([]) == 0.0
 
 
-def test_no_node_is_made_without_need():
+def test_no_node_is_made_without_need() -> None:
     """The graph of a loss holds its subtractions, products and sums, and nothing else."""
 
     def size(output):
@@ -215,12 +215,12 @@ def test_no_node_is_made_without_need():
         (lambda: losses.one_hot(3, 3), "0 to 2, not 3"),
     ],
 )
-def test_errors_say_what_is_wrong(call, message):
+def test_errors_say_what_is_wrong(call, message) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         call()
 
 
-def test_losses_take_second_derivatives():
+def test_losses_take_second_derivatives() -> None:
     """Half squared error has curvature 1, cross-entropy the covariance of the classes: p (1 - p) for two."""
     rng = random.Random(0)
     for _ in range(10):

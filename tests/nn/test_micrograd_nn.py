@@ -87,12 +87,12 @@ def is_data(x):
 
 
 @pytest.mark.parametrize("program", [PARAMETERS, OUTPUTS], ids=["parameters", "outputs"])
-def test_the_same_to_the_last_bit(program):
+def test_the_same_to_the_last_bit(program) -> None:
     assert run(program, "micrograd_bp") == run(program, "micrograd")
 
 
 @pytest.mark.parametrize("program", [SUBCLASS, TRAINING], ids=["subclass", "training"])
-def test_the_same_but_for_the_order_of_sums(program):
+def test_the_same_but_for_the_order_of_sums(program) -> None:
     """micrograd sums gradients in the order of a set, which differs from run to run."""
     ours, theirs = run(program, "micrograd_bp"), run(program, "micrograd")
     assert len(ours) == len(theirs) > 1

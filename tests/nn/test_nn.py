@@ -12,7 +12,7 @@ import statistics
 import types
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def leaves(out):
 
 
 @every_model
-def test_parameters_have_names_in_order_and_carry_them(model):
+def test_parameters_have_names_in_order_and_carry_them(model) -> None:
     named = model.named_parameters()
     assert [parameter for _, parameter in named] == model.parameters()
     assert [name for name, _ in named] == [parameter.label for parameter in model.parameters()]
@@ -63,7 +63,7 @@ def test_parameters_have_names_in_order_and_carry_them(model):
     assert model.state_dict() == {name: parameter.data for name, parameter in named}
 
 
-def test_names_are_paths():
+def test_names_are_paths() -> None:
     model = nn.Sequential(nn.Standardize([0.0], [1.0]), nn.MLP(1, [2, 1]))
     assert [name for name, _ in model.named_parameters()][:4] == [
         "parts.1.layers.0.neurons.0.w.0",
@@ -76,7 +76,7 @@ def test_names_are_paths():
 class Odd(nn.Module):
     """Shares a part, ties a weight, refers to itself, and keeps Values in a dict and in a tuple."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.first = nn.Neuron(2)
         self.again = {"shared": self.first, "more": (Value(1.0), [Value(2.0)])}
         self.first.w[1] = self.first.w[0]
@@ -84,7 +84,7 @@ class Odd(nn.Module):
         self.name, self.missing = "odd", None
 
 
-def test_a_parameter_counts_once_however_it_is_reached():
+def test_a_parameter_counts_once_however_it_is_reached() -> None:
     odd = Odd()
     names = ["first.w.0", "first.b", "again.more.0", "again.more.1.0"]
     assert [name for name, _ in odd.named_parameters()] == names
@@ -103,7 +103,7 @@ class Pair:
 class Slotted:
     __slots__ = ("__hidden", "shown", "unset")
 
-    def __init__(self, shown, hidden):
+    def __init__(self, shown, hidden) -> None:
         self.shown, self.__hidden = shown, hidden
 
     def total(self, x):
@@ -117,7 +117,7 @@ class Stack(list):
 class Holder(nn.Module):
     """A model that keeps whatever it is given."""
 
-    def __init__(self, kept):
+    def __init__(self, kept) -> None:
         self.kept = kept
 
     def __call__(self, x):
@@ -175,7 +175,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path):
+def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path) -> None:
     keep, paths = HOLDERS[holder]
     a, b = Value(2.0), Value(3.0)
     model, other = Holder(keep(a, b)), Holder(keep(Value(0.0), Value(0.0)))
@@ -223,7 +223,7 @@ def closing_over(x):
         (lambda a: np.array([(a, 1.0)], dtype=[("w", object), ("x", float)]), "kept: a ndarray holds"),
     ],
 )
-def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep, message):
+def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep, message) -> None:
     a = Value(2.0)
     model = Holder(keep(a))
     for read in (model.parameters, model.named_parameters, model.state_dict, model.zero_grad, model.freeze):
@@ -233,7 +233,7 @@ def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep, message):
     assert [name for name, _ in model.named_parameters()] == ["own"]
 
 
-def test_a_parameter_on_the_class_is_refused():
+def test_a_parameter_on_the_class_is_refused() -> None:
     class Shared(nn.Module):
         w = Value(1.0)
 
@@ -241,16 +241,16 @@ def test_a_parameter_on_the_class_is_refused():
         Shared().parameters()
 
 
-def test_parameters_that_cannot_be_told_apart_are_refused():
+def test_parameters_that_cannot_be_told_apart_are_refused() -> None:
     class Key:
-        def __repr__(self):
+        def __repr__(self) -> str:
             return "key"
 
     with pytest.raises(ValueError, match=r"two parameters have the name kept\[key\]"):
         Holder({Key(): Value(1.0), Key(): Value(2.0)}).state_dict()
 
 
-def test_an_output_that_is_kept_is_no_parameter():
+def test_an_output_that_is_kept_is_no_parameter() -> None:
     model = nn.MLP(2, [3, 1], rng=random.Random(0))
     names = [name for name, _ in model.named_parameters()]
     model.last = [model([1.0, 2.0])]
@@ -261,7 +261,7 @@ def test_an_output_that_is_kept_is_no_parameter():
     assert type(model.freeze().last[0]) is float
 
 
-def test_what_belongs_to_the_program_is_not_searched():
+def test_what_belongs_to_the_program_is_not_searched() -> None:
     other = nn.Neuron(1)
     model = Holder(
         [Value(1.0), math, nn, nn.Neuron, ops.tanh, optim.SGD(other.parameters()), math.sin, random.Random(0)]
@@ -269,7 +269,7 @@ def test_what_belongs_to_the_program_is_not_searched():
     assert [name for name, _ in model.named_parameters()] == ["kept.0"]
 
 
-def test_parameters_nested_without_end_are_found():
+def test_parameters_nested_without_end_are_found() -> None:
     nested = [Value(1.0)]
     for _ in range(5000):
         nested = [nested]
@@ -279,7 +279,7 @@ def test_parameters_nested_without_end_are_found():
 
 
 @every_model
-def test_gradients_start_anew(model):
+def test_gradients_start_anew(model) -> None:
     for parameter in model.parameters():
         parameter.grad = 3.0
     model.zero_grad()
@@ -287,7 +287,7 @@ def test_gradients_start_anew(model):
 
 
 @every_model
-def test_a_wrong_state_changes_nothing(model):
+def test_a_wrong_state_changes_nothing(model) -> None:
     before = model.state_dict()
     name = next(iter(before))
     for state, error in (
@@ -319,7 +319,7 @@ SPREADS = {  # the standard deviation for 50 inputs and 20 units
 
 
 @pytest.mark.parametrize("init", nn.INITS)
-def test_initial_weights_have_the_spread_of_their_name(init):
+def test_initial_weights_have_the_spread_of_their_name(init) -> None:
     layer = nn.Layer(50, 20, init=init, rng=random.Random(0))
     weights = [w.data for neuron in layer.neurons for w in neuron.w]
     assert statistics.fmean(weights) == pytest.approx(0.0, abs=0.1 * SPREADS[init])
@@ -329,7 +329,7 @@ def test_initial_weights_have_the_spread_of_their_name(init):
     assert {neuron.b.data for neuron in layer.neurons} == {0.0}
 
 
-def test_randomness_is_an_argument():
+def test_randomness_is_an_argument() -> None:
     def build(rng):
         return [nn.MLP(2, [3, 1], rng=rng).state_dict(), nn.LSTMCell(2, 2, rng=rng).state_dict()]
 
@@ -340,7 +340,7 @@ def test_randomness_is_an_argument():
     assert nn.Neuron(2, init=lambda fan_in, fan_out, rng: fan_in + fan_out).w[0].data == 3.0
 
 
-def test_equal_weights_stay_equal_and_random_ones_do_not():
+def test_equal_weights_stay_equal_and_random_ones_do_not() -> None:
     """Why weights start at random: hidden units that are alike get the same gradient for ever."""
     for init, alike in ((lambda fan_in, fan_out, rng: 0.5, True), ("xavier_uniform", False)):
         model = nn.MLP(2, [3, 1], activation="tanh", init=init, rng=random.Random(0))
@@ -357,7 +357,7 @@ def test_equal_weights_stay_equal_and_random_ones_do_not():
 
 
 @pytest.mark.parametrize("activation", nn.ACTIVATIONS)
-def test_every_row_of_one_number_is_an_activation(activation):
+def test_every_row_of_one_number_is_an_activation(activation) -> None:
     neuron = nn.Neuron(1, activation=activation, init=lambda *_: 0.5)
     row = ops.TABLE[activation]
     x = max(0.625, row.domain[0][0])
@@ -365,7 +365,7 @@ def test_every_row_of_one_number_is_an_activation(activation):
     assert nn.Neuron(1, activation=row).activation == activation
 
 
-def test_an_activation_may_be_any_function():
+def test_an_activation_may_be_any_function() -> None:
     neuron = nn.Neuron(1, activation=lambda x: x * x * x, init=lambda *_: 0.5)
     assert neuron([4.0]).data == neuron.freeze()([4.0]) == 8.0
     softsign = ops.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
@@ -375,7 +375,7 @@ def test_an_activation_may_be_any_function():
     assert repr(nn.Neuron(1, activation=None)) == "LinearNeuron(1)"
 
 
-def test_a_single_output_is_no_list_where_micrograd_has_none():
+def test_a_single_output_is_no_list_where_micrograd_has_none() -> None:
     x = [1.0, 2.0]
     one, two = nn.Layer(2, 1), nn.Layer(2, 2)
     assert isinstance(one(x), Value)
@@ -386,7 +386,7 @@ def test_a_single_output_is_no_list_where_micrograd_has_none():
     assert isinstance(nn.Sequential(nn.Neuron(2), nn.Layer(1, 1))(x), Value)
 
 
-def test_no_node_is_made_without_need():
+def test_no_node_is_made_without_need() -> None:
     neuron = nn.Neuron(3)
     nodes = []
     todo = [neuron([1.0, 2.0, 3.0])]
@@ -419,7 +419,7 @@ def test_no_node_is_made_without_need():
         (lambda: nn.Feedforward()([1.0]), NotImplementedError, "define forward"),
     ],
 )
-def test_errors_say_what_is_wrong(call, error, message):
+def test_errors_say_what_is_wrong(call, error, message) -> None:
     with pytest.raises(error, match=message):
         call()
 
@@ -429,7 +429,7 @@ def test_errors_say_what_is_wrong(call, error, message):
 
 @every_model
 @given(x=st.lists(st.floats(-100, 100), min_size=2, max_size=2))
-def test_a_frozen_copy_gives_the_same_floats_without_a_graph(model, x):
+def test_a_frozen_copy_gives_the_same_floats_without_a_graph(model, x) -> None:
     frozen = model.freeze()
     assert type(frozen) is type(model)
     assert frozen.parameters() == []
@@ -439,7 +439,7 @@ def test_a_frozen_copy_gives_the_same_floats_without_a_graph(model, x):
 
 
 @every_model
-def test_copies_and_pickles_are_models(model):
+def test_copies_and_pickles_are_models(model) -> None:
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert again.state_dict() == model.state_dict()
         assert not set(again.parameters()) & set(model.parameters())
@@ -458,7 +458,7 @@ def affine(layer, x):
     return [sum(w.data * xi for w, xi in zip(n.w, x, strict=True)) + n.b.data for n in layer.neurons]
 
 
-def test_cells_compute_their_equations():
+def test_cells_compute_their_equations() -> None:
     rng = random.Random(1)
     x, h, c = ([rng.uniform(-1, 1) for _ in range(n)] for n in (2, 3, 3))
     cell = nn.RNNCell(2, 3, rng=rng)
@@ -481,14 +481,14 @@ def test_cells_compute_their_equations():
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_the_first_state_is_zero(kind):
+def test_the_first_state_is_zero(kind) -> None:
     cell = kind(2, 3, rng=random.Random(0))
     zero = [0.0, 0.0, 0.0]
     assert plain(cell([1.0, 2.0])) == plain(cell([1.0, 2.0], (zero, zero) if kind is nn.LSTMCell else zero))
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_gradients_through_time_are_limits_of_differences(kind):
+def test_gradients_through_time_are_limits_of_differences(kind) -> None:
     cell = kind(1, 2, rng=random.Random(2))
 
     def last(cell):
@@ -507,7 +507,7 @@ def test_gradients_through_time_are_limits_of_differences(kind):
         assert parameter.grad == pytest.approx((sides[0] - sides[1]) / (2 * h), abs=1e-8)
 
 
-def test_gradients_vanish_or_explode_with_length():
+def test_gradients_vanish_or_explode_with_length() -> None:
     """Through a linear unit, d h_T / d h_0 = w^T."""
     for w in (0.5, 1.0, 1.5):
         cell = nn.RNNCell(1, 1, activation=None, init=lambda *_, w=w: w)
@@ -519,7 +519,7 @@ def test_gradients_vanish_or_explode_with_length():
 
 
 class Parity(nn.Module):
-    def __init__(self, rng):
+    def __init__(self, rng) -> None:
         self.cell = nn.GRUCell(1, 4, rng=rng)
         self.odd = nn.Layer(4, 1, nonlin=False, init="xavier_uniform", rng=rng)
 
@@ -530,7 +530,7 @@ class Parity(nn.Module):
         return self.odd(state)
 
 
-def test_a_recurrent_cell_learns_parity():
+def test_a_recurrent_cell_learns_parity() -> None:
     """From strings of up to 8 bits with their parity to all 256 strings of 8."""
     rng = random.Random(0)
     model = Parity(rng)
@@ -554,7 +554,7 @@ def test_a_recurrent_cell_learns_parity():
 
 
 @every_model
-def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path):
+def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path) -> None:
     for parameter, data in zip(model.parameters(), [math.inf, -math.inf, math.nan, 5e-324, -0.0, 0.1], strict=False):
         parameter.data = data
     path = tmp_path / "model.json"
@@ -572,7 +572,7 @@ def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
 
 
-def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path):
+def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path) -> None:
     path = tmp_path / "parity.json"
     model, other = Parity(random.Random(0)), Parity(random.Random(1))
     model.save(path)
@@ -582,7 +582,7 @@ def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path):
         nn.load(path)
 
 
-def test_what_cannot_be_saved_says_so(tmp_path):
+def test_what_cannot_be_saved_says_so(tmp_path) -> None:
     path = tmp_path / "model.json"
     for model, message in (
         (nn.MLP(2, [3, 1], activation=lambda x: x * x), "lambda.*cannot be saved"),
@@ -594,12 +594,12 @@ def test_what_cannot_be_saved_says_so(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     path = tmp_path / "model.json"
     nn.Neuron(2).save(path)
     before = path.read_bytes()
 
-    def fail(*_):
+    def fail(*_) -> Never:
         raise OSError("the disk is full")
 
     for broken in ("os.replace", "os.fsync"):
@@ -674,7 +674,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_file_changes_nothing(content, message, tmp_path):
+def test_a_wrong_file_changes_nothing(content, message, tmp_path) -> None:
     path = tmp_path / "model.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(ValueError, match=message) as error:
@@ -687,14 +687,14 @@ def test_a_wrong_file_changes_nothing(content, message, tmp_path):
     assert model.state_dict() == before
 
 
-def test_a_model_does_not_load_another_architecture(tmp_path):
+def test_a_model_does_not_load_another_architecture(tmp_path) -> None:
     path = tmp_path / "model.json"
     nn.MLP(1, [2], output_activation="tanh").save(path)
     with pytest.raises(ValueError, match=r"holds MLP\(.*'tanh'\), but this model is MLP\(.*None\)"):
         nn.MLP(1, [2]).load(path)
 
 
-def test_a_file_cut_short_anywhere_is_an_error(tmp_path):
+def test_a_file_cut_short_anywhere_is_an_error(tmp_path) -> None:
     path = tmp_path / "model.json"
     nn.MLP(1, [1]).save(path)
     content = path.read_bytes()
@@ -721,7 +721,7 @@ def folder(tmp_path_factory):
 
 
 @given(st.sampled_from(["architecture", "parameters"]), st.sampled_from(NAMES), json_values)
-def test_whatever_stands_in_a_file_it_loads_or_says_why_not(folder, part, name, value):
+def test_whatever_stands_in_a_file_it_loads_or_says_why_not(folder, part, name, value) -> None:
     path = folder / "model.json"
     path.write_text(json.dumps(changed(part, **{name: value})))
     try:

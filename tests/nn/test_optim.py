@@ -34,7 +34,7 @@ def follow(optimizer, gradients):
 
 
 @pytest.mark.parametrize(("name", "arguments", "points"), FIGURES["runs"], ids=str)
-def test_every_update_is_pytorchs(name, arguments, points):
+def test_every_update_is_pytorchs(name, arguments, points) -> None:
     parameters = [Value(data) for data in FIGURES["start"]]
     optimizer = getattr(optim, name)(parameters, **arguments)
     for gradient, point in zip(FIGURES["gradients"], points, strict=True):
@@ -42,20 +42,20 @@ def test_every_update_is_pytorchs(name, arguments, points):
 
 
 @pytest.mark.parametrize(("name", "arguments", "rates"), FIGURES["schedules"], ids=str)
-def test_every_schedule_is_pytorchs(name, arguments, rates):
+def test_every_schedule_is_pytorchs(name, arguments, rates) -> None:
     schedule = getattr(optim, name)(**arguments)
     assert close([schedule(step) for step in range(len(rates))], rates)
 
 
 @pytest.mark.parametrize(("arguments", "figures"), FIGURES["clip_grad_norm"], ids=str)
-def test_clipping_by_norm_is_pytorchs(arguments, figures):
+def test_clipping_by_norm_is_pytorchs(arguments, figures) -> None:
     parameters = with_gradient(FIGURES["gradients"][0])
     norm = optim.clip_grad_norm(parameters, arguments["max_norm"], float(arguments["norm_type"]))
     assert close([norm, *[p.grad for p in parameters]], [figures["norm"], *figures["gradient"]])
 
 
 @pytest.mark.parametrize(("arguments", "figures"), FIGURES["clip_grad_value"], ids=str)
-def test_clipping_by_value_is_pytorchs(arguments, figures):
+def test_clipping_by_value_is_pytorchs(arguments, figures) -> None:
     parameters = with_gradient(FIGURES["gradients"][0])
     optim.clip_grad_value(parameters, **arguments)
     assert close([p.grad for p in parameters], figures["gradient"])
@@ -69,7 +69,7 @@ def with_gradient(gradient):
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_state_continues_to_the_last_bit(kind):
+def test_state_continues_to_the_last_bit(kind) -> None:
     whole = kind([Value(data) for data in FIGURES["start"]], lr=0.1, **CHOICES[kind])
     first = kind([Value(data) for data in FIGURES["start"]], lr=0.1, **CHOICES[kind])
     end = follow(whole, FIGURES["gradients"])
@@ -83,7 +83,7 @@ def test_state_continues_to_the_last_bit(kind):
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_a_schedule_drives_the_rate_and_stays_out_of_the_state(kind):
+def test_a_schedule_drives_the_rate_and_stays_out_of_the_state(kind) -> None:
     schedule = optim.cosine_decay(0.2, steps=8, warmup=2)
     scheduled = kind([Value(data) for data in FIGURES["start"]], lr=schedule)
     by_hand = kind([Value(data) for data in FIGURES["start"]], lr=0.0)
@@ -100,7 +100,7 @@ def test_a_schedule_drives_the_rate_and_stays_out_of_the_state(kind):
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_a_wrong_state_changes_nothing(kind):
+def test_a_wrong_state_changes_nothing(kind) -> None:
     optimizer = kind([Value(1.0), Value(2.0)], lr=0.1, **CHOICES[kind])
     follow(optimizer, [[0.5, -0.5]])
     good = json.loads(json.dumps(optimizer.state_dict()))
@@ -129,7 +129,7 @@ def test_a_wrong_state_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("name", ["lr", "momentum", "dampening", "weight_decay", "eps", "alpha", "betas", "centered"])
-def test_every_number_is_checked(name):
+def test_every_number_is_checked(name) -> None:
     wrong = {"betas": (1.0, 0.9), "dampening": math.nan, "centered": 1}.get(name, -0.5)
     takers = [kind for kind in OPTIMISERS if name in inspect.signature(kind).parameters]
     assert takers
@@ -138,7 +138,7 @@ def test_every_number_is_checked(name):
             kind([Value(1.0)], **{name: wrong})
 
 
-def test_parameters_are_values_and_each_is_there_once():
+def test_parameters_are_values_and_each_is_there_once() -> None:
     x = Value(1.0)
     with pytest.raises(TypeError, match=r"model\.parameters"):
         optim.SGD([1.0])
@@ -152,7 +152,7 @@ def test_parameters_are_values_and_each_is_there_once():
         optim.SGD([x], nesterov=True)
 
 
-def test_momentum_is_a_ball_that_rolls_on():
+def test_momentum_is_a_ball_that_rolls_on() -> None:
     x = Value(1.0)
     optimizer = optim.SGD([x], lr=1.0, momentum=0.5)
     steps = []
@@ -163,7 +163,7 @@ def test_momentum_is_a_ball_that_rolls_on():
     assert steps == [1.0, 0.5, 0.25, 0.125]
 
 
-def test_the_first_step_of_adam_has_the_length_of_the_rate_whatever_the_gradient():
+def test_the_first_step_of_adam_has_the_length_of_the_rate_whatever_the_gradient() -> None:
     for grad in (1e-3, 1.0, 1e6):
         x = Value(0.0)
         follow(optim.Adam([x], lr=0.1), [[grad]])
@@ -171,7 +171,7 @@ def test_the_first_step_of_adam_has_the_length_of_the_rate_whatever_the_gradient
 
 
 @pytest.mark.parametrize("shape", [optim.linear_decay, optim.cosine_decay])
-def test_warm_up_rises_evenly_and_decay_never_rises(shape):
+def test_warm_up_rises_evenly_and_decay_never_rises(shape) -> None:
     schedule = shape(1.0, steps=50, warmup=10, end=0.25)
     rates = [schedule(step) for step in range(60)]
     assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
@@ -179,7 +179,7 @@ def test_warm_up_rises_evenly_and_decay_never_rises(shape):
     assert rates[50:] == [0.25] * 10
 
 
-def test_schedules_check_their_numbers():
+def test_schedules_check_their_numbers() -> None:
     with pytest.raises(ValueError, match="warmup"):
         optim.cosine_decay(0.1, steps=5, warmup=5)
     with pytest.raises(ValueError, match="every"):
@@ -192,7 +192,7 @@ def test_schedules_check_their_numbers():
         optim.clip_grad_norm([], -1.0)
 
 
-def test_descent_on_a_parabola_converges_for_small_rates_and_diverges_for_large_ones():
+def test_descent_on_a_parabola_converges_for_small_rates_and_diverges_for_large_ones() -> None:
     """E(w) = w^2 has w <- (1 - 2 eta) w: stable for eta < 1 only."""
     for eta in (0.1, 0.45, 0.99, 1.01):
         w = Value(1.0)

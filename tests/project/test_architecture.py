@@ -67,18 +67,18 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_module_has_its_place():
+def test_every_module_has_its_place() -> None:
     modules = {*MODULES, "_engine.accelerated"}  # whose source is not in a wheel
     assert sorted(" ".join(LAYERS).split()) == sorted(modules)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_downwards(module):
+def test_imports_run_downwards(module) -> None:
     order = " ".join(LAYERS).split()
     assert imports(MODULES[module]) <= {*order[: order.index(module)]}
 
 
-def test_the_front_shows_what_is_public_and_nothing_else():
+def test_the_front_shows_what_is_public_and_nothing_else() -> None:
     assert dir(mg) == sorted(mg.__all__)
     assert all(hasattr(mg, name) for name in mg.__all__)
     modules = {name for name in MODULES if "." not in name} - {"__init__", "__main__"}
@@ -86,7 +86,7 @@ def test_the_front_shows_what_is_public_and_nothing_else():
     assert not functions & modules  # no function shares its name with a module
 
 
-def test_importing_the_package_imports_nothing_outside_the_standard_library():
+def test_importing_the_package_imports_nothing_outside_the_standard_library() -> None:
     program = (
         "import sys; before = set(sys.modules); import micrograd_bp\n"
         "found = {name for name in set(sys.modules) - before if getattr(sys.modules[name], '__spec__', None)}\n"

@@ -29,7 +29,7 @@ COMMANDS = {  # the module after "python -m", and what stands in the tables that
 
 @pytest.mark.skipif(mg.engine_name() == "pure", reason="they load both engines")
 @pytest.mark.parametrize("module", COMMANDS)
-def test_it_runs_small(module):
+def test_it_runs_small(module) -> None:
     package = Path(mg.__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-m", module, "--small"],
@@ -44,7 +44,7 @@ def test_it_runs_small(module):
         assert words in done.stdout, done.stdout
 
 
-def test_every_benchmark_is_run():
+def test_every_benchmark_is_run() -> None:
     """All but the library of sizes and clocks, and safety, which needs a compiler with sanitizers."""
     programs = {
         path.stem for path in (ROOT / "benchmarks").glob("*.py") if 'if __name__ == "__main__":' in path.read_text()

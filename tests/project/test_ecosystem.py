@@ -32,7 +32,7 @@ def shown():
 @pytest.mark.parametrize(
     "method", ["BFGS", "L-BFGS-B", "CG", "TNC", "SLSQP", "trust-exact", "trust-krylov", "Newton-CG"]
 )
-def test_every_gradient_method_of_scipy_finds_the_minimum(shown, method):
+def test_every_gradient_method_of_scipy_finds_the_minimum(shown, method) -> None:
     """Rosenbrock's valley in six dimensions, from its usual start; Hessians where the method takes one."""
     start = np.array([-1.2, 1.0] * 3)
     f = shown["rosenbrock"]
@@ -45,7 +45,7 @@ def test_every_gradient_method_of_scipy_finds_the_minimum(shown, method):
     assert near or other, found
 
 
-def test_gradient_and_jacobian_are_what_scipy_finds_by_differences(shown):
+def test_gradient_and_jacobian_are_what_scipy_finds_by_differences(shown) -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         x = rng.normal(size=4)
@@ -57,7 +57,7 @@ def decay(t, p):
     return p[0] * math.exp(-p[1] * t) + p[2]
 
 
-def test_least_squares_steps_are_gauss_newton():
+def test_least_squares_steps_are_gauss_newton() -> None:
     """Its first undamped step solves J^T J s = -J^T r, and the fit recovers the parameters of exact data."""
     times = np.linspace(0.0, 4.0, 15)
     truth = [3.0, 1.3, 0.5]
@@ -77,7 +77,7 @@ def test_least_squares_steps_are_gauss_newton():
     assert slopes.T @ r == pytest.approx(half_sum)
 
 
-def test_curve_fit_takes_a_jacobian():
+def test_curve_fit_takes_a_jacobian() -> None:
     times = np.linspace(0.0, 4.0, 15)
     data = np.array([decay(t, [3.0, 1.3, 0.5]) for t in times])
     found, _ = optimize.curve_fit(
@@ -93,7 +93,7 @@ def test_curve_fit_takes_a_jacobian():
 # --- propagation of errors --------------------------------------------------------------------------------------------
 
 
-def test_errors_of_products_of_powers_add_in_squares_of_relative_errors(shown):
+def test_errors_of_products_of_powers_add_in_squares_of_relative_errors(shown) -> None:
     """For x^a y^b: (s/f)^2 = (a s_x / x)^2 + (b s_y / y)^2."""
     rng = random.Random(0)
     for _ in range(20):
@@ -105,7 +105,7 @@ def test_errors_of_products_of_powers_add_in_squares_of_relative_errors(shown):
         assert sum(shares.values()) == pytest.approx(1.0)
 
 
-def test_errors_are_those_of_drawn_samples(shown):
+def test_errors_are_those_of_drawn_samples(shown) -> None:
     """To the first order: for small errors a sample's deviation is the propagated one."""
     rng = np.random.default_rng(1)
     value, error, _ = shown["propagated"](
@@ -119,7 +119,7 @@ def test_errors_are_those_of_drawn_samples(shown):
 # --- PyTorch ----------------------------------------------------------------------------------------------------------
 
 
-def test_parameters_come_from_pytorch_and_go_back(shown):
+def test_parameters_come_from_pytorch_and_go_back(shown) -> None:
     """PyTorch's own numbers: its outputs, its loss, its gradients by its names and in its order."""
     frozen = json.loads((HERE / "fixtures" / "torch_network.json").read_text(encoding="utf-8"))
     model = nn.MLP(3, [4, 5, 2], activation="tanh")
@@ -137,7 +137,7 @@ def test_parameters_come_from_pytorch_and_go_back(shown):
         assert np.array(gradients[name]) == pytest.approx(np.array(numbers), rel=1e-10, abs=1e-15), name
 
 
-def test_a_state_dict_of_another_shape_is_refused(shown):
+def test_a_state_dict_of_another_shape_is_refused(shown) -> None:
     frozen = json.loads((HERE / "fixtures" / "torch_network.json").read_text(encoding="utf-8"))
     for sizes in ([4, 5], [4, 4, 2], [4, 5, 2, 1]):
         with pytest.raises(ValueError, match="argument"):

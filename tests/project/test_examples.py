@@ -18,7 +18,7 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_it_prints_what_it_says(path, tmp_path):
+def test_it_prints_what_it_says(path, tmp_path) -> None:
     said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).split("Prints:\n", 1)[1]
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path)],
@@ -33,7 +33,7 @@ def test_it_prints_what_it_says(path, tmp_path):
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
 
 
-def test_there_are_five_and_each_is_read_in_a_minute():
+def test_there_are_five_and_each_is_read_in_a_minute() -> None:
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in EXAMPLES}
     assert len(lengths) >= 5
     assert max(lengths.values()) <= 60, lengths

@@ -55,7 +55,7 @@ def signature(x):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name):
+def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name) -> None:
     x = NAMES[name]
     text, found = sections(x), signature(x)
     assert re.fullmatch(r"\S.*\.", text[""].split("\n\n")[0].strip())  # one line
@@ -69,14 +69,14 @@ def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_public_method_says_what_it_does_and_names_every_parameter(name):
+def test_a_public_method_says_what_it_does_and_names_every_parameter(name) -> None:
     text, found = inspect.getdoc(METHODS[name]), signature(METHODS[name])
     assert re.fullmatch(r"\S.*\.", text.split("\n\n")[0])
     assert not found or all(re.search(rf"(?<!\w){re.escape(parameter)}(?!\w)", text) for parameter in found[0])
 
 
 @pytest.mark.parametrize("name", NAMES | METHODS)
-def test_every_parameter_and_result_is_annotated(name):
+def test_every_parameter_and_result_is_annotated(name) -> None:
     x = (NAMES | METHODS)[name]
     found = signature(x)
     if found is not None and not inspect.isbuiltin(x):
@@ -86,7 +86,7 @@ def test_every_parameter_and_result_is_annotated(name):
 
 
 @pytest.mark.parametrize("op", mg.ops.PUBLIC, ids=lambda op: op.name)
-def test_the_method_of_an_op_has_the_parameters_of_the_row_and_says_where_to_read_on(op):
+def test_the_method_of_an_op_has_the_parameters_of_the_row_and_says_where_to_read_on(op) -> None:
     method = getattr(mg.Value, op.name)
     parameters, result = signature(method)
     expected, _ = signature(op)
@@ -95,6 +95,6 @@ def test_the_method_of_an_op_has_the_parameters_of_the_row_and_says_where_to_rea
     assert f"help(micrograd_bp.ops.{op.name})" in method.__doc__
 
 
-def test_the_constructor_of_a_value_shows_its_parameters():
+def test_the_constructor_of_a_value_shows_its_parameters() -> None:
     parameters, _ = signature(mg.Value)
     assert list(parameters) == ["data", "_children", "_op", "label"]

@@ -50,7 +50,7 @@ def close(x: str, y: str) -> bool:
     return math.isclose(float(x), float(y), rel_tol=1e-5, abs_tol=1e-9)
 
 
-def test_the_pieces_of_a_stream_are_one_text():
+def test_the_pieces_of_a_stream_are_one_text() -> None:
     def stream(text, name="stdout"):
         return nbformat.v4.new_output("stream", name=name, text=text)
 
@@ -64,7 +64,7 @@ def test_the_pieces_of_a_stream_are_one_text():
 
 
 @notebooks
-def test_outputs_are_what_a_run_gives(path):
+def test_outputs_are_what_a_run_gives(path) -> None:
     committed = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
     here = {"metadata": {"path": str(FOLDER)}}
@@ -79,7 +79,7 @@ def test_outputs_are_what_a_run_gives(path):
 
 
 @notebooks
-def test_committed_as_run_once_from_the_top(path):
+def test_committed_as_run_once_from_the_top(path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -89,7 +89,7 @@ def test_committed_as_run_once_from_the_top(path):
     assert path.stat().st_size < 400_000
 
 
-def test_the_index_shows_every_notebook():
+def test_the_index_shows_every_notebook() -> None:
     index = (FOLDER / "README.md").read_text(encoding="utf-8")
     for path in NOTEBOOKS:
         assert f"]({path.name})" in index, f"{path.name} has no row"
@@ -98,7 +98,7 @@ def test_the_index_shows_every_notebook():
 
 
 @notebooks
-def test_the_index_shows_a_picture_as_its_notebook_has_it(path):
+def test_the_index_shows_a_picture_as_its_notebook_has_it(path) -> None:
     pictures = [
         base64.b64decode(output.data["image/png"])
         for cell in nbformat.read(path, as_version=4).cells

@@ -96,11 +96,11 @@ def run(root: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_an_operation_added_in_one_line_works_everywhere(copy):
+def test_an_operation_added_in_one_line_works_everywhere(copy) -> None:
     assert run(copy, "-W", "error", "-c", CHECKS, mg.engine_name()).strip() == "checked"
 
 
-def test_a_random_program_with_it_is_differentiated_as_floats_are(copy):
+def test_a_random_program_with_it_is_differentiated_as_floats_are(copy) -> None:
     """Beside other ops, in graphs: the gradient against central differences in 50 digits."""
     seed = random.Random(3).randrange(1000)
     program = f"""

@@ -17,13 +17,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *(path for path in ROOT.glob("*/*.md") if no
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_what_a_page_links_to_is_there(page):
+def test_what_a_page_links_to_is_there(page) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing
 
 
-def test_one_version_everywhere():
+def test_one_version_everywhere() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     version, date = (re.search(rf"^{key}: (.+)$", citation, re.M)[1] for key in ("version", "date-released"))
     assert version == mg.__version__
@@ -32,7 +32,7 @@ def test_one_version_everywhere():
     assert f"{version} ({date})" in headings
 
 
-def test_the_workflow_and_the_guide_run_what_there_is():
+def test_the_workflow_and_the_guide_run_what_there_is() -> None:
     assert "run: bash .ci/run\n" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert "\nbash .ci/run\n" in guide
@@ -64,7 +64,7 @@ def copy(tmp_path):
     return tmp_path
 
 
-def test_a_version_is_named_in_one_place(copy):
+def test_a_version_is_named_in_one_place(copy) -> None:
     release().stamp(copy, "7.8.9", "2030-01-02")
     assert (copy / "micrograd_bp/_version.py").read_text("utf-8") == '__version__ = "7.8.9"\n'
     assert "version: 7.8.9\ndate-released: 2030-01-02\n" in (copy / "CITATION.cff").read_text("utf-8")
@@ -77,7 +77,7 @@ def test_a_version_is_named_in_one_place(copy):
 
 
 @pytest.mark.parametrize(("version", "message"), [("1.0", "a version is such as"), ("9.9.9", "stands there 0 times")])
-def test_a_version_that_cannot_be_named_changes_nothing(copy, version, message):
+def test_a_version_that_cannot_be_named_changes_nothing(copy, version, message) -> None:
     if version == "9.9.9":
         path = copy / "CITATION.cff"
         path.write_text(path.read_text("utf-8").replace("version:", "number:"), "utf-8")
@@ -87,7 +87,7 @@ def test_a_version_that_cannot_be_named_changes_nothing(copy, version, message):
     assert {path: path.read_bytes() for path in copy.rglob("*.*") if path.is_file()} == before
 
 
-def test_a_release_builds_wheels_for_every_python_that_is_named():
+def test_a_release_builds_wheels_for_every_python_that_is_named() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["tool"]["cibuildwheel"]["build"].split() == [f"cp3{minor}-*" for minor in (11, 12, 13, 14)]
     workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")

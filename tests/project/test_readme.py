@@ -32,12 +32,12 @@ def same(x: float, y: float) -> bool:
     return x == y or (math.isnan(x) and math.isnan(y))
 
 
-def test_the_table_of_operations_is_the_table_in_the_code():
+def test_the_table_of_operations_is_the_table_in_the_code() -> None:
     assert between("docs/operations.md", "operations", "end of operations") == symbolic.operations_table()
 
 
 @pytest.mark.parametrize(("expression", "point", "value", "derivatives", "second"), special_points())
-def test_special_point(expression, point, value, derivatives, second):
+def test_special_point(expression, point, value, derivatives, second) -> None:
     """The second derivatives are by xx, or by xx, xy and yy; xy and yx are the same."""
     inputs = {name: mg.Value(float(number)) for name, number in re.findall(r"(\w)=([-\w.]+)", point)}
     output = eval(expression, dict(ops.TABLE), dict(inputs))
@@ -63,7 +63,7 @@ def anchors(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_lead_to_headings_and_the_readme_to_every_page(path):
+def test_links_lead_to_headings_and_the_readme_to_every_page(path) -> None:
     page = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)]*\.md)(?:#([^)]*))?\)", page)
     for target, heading in links:
@@ -73,7 +73,7 @@ def test_links_lead_to_headings_and_the_readme_to_every_page(path):
         assert {(path.parent / target) for target, _ in links} >= set(PAGES) - {path}  # no page is left out
 
 
-def test_the_readme_is_short_and_has_the_two_commands():
+def test_the_readme_is_short_and_has_the_two_commands() -> None:
     readme = text("README.md")
     assert len(readme.splitlines()) <= 150
     assert "python -m pip install -e '.[test]' && python -m pytest " in readme

@@ -23,7 +23,7 @@ FROM_FRAME = "datasets.from_frame makes numbers of columns of text"
 class Nothing(nn.Module):
     """A module that does not say what it computes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.w = nn.Value(1.0)
 
 
@@ -76,7 +76,7 @@ SAID = [  # (what was given, the kind of error, what is said)
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), [x[1:] for x in SAID], ids=[x[0] for x in SAID])
-def test_what_is_said(call, kind, message):
+def test_what_is_said(call, kind, message) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         call()
 
@@ -88,7 +88,7 @@ def results(*arguments, **options):
 
 
 @pytest.mark.parametrize("kind", [pandas.DataFrame, polars.DataFrame])
-def test_a_frame_is_taken_as_it_is_by_column_name(kind):
+def test_a_frame_is_taken_as_it_is_by_column_name(kind) -> None:
     frame, expected = kind(FRAME), results()
     assert results(frame[["a", "b"]], frame["kind"]) == expected
     assert results(frame[["a", "b"]], frame[["kind"]]) == expected
@@ -101,7 +101,7 @@ def test_a_frame_is_taken_as_it_is_by_column_name(kind):
 
 
 @pytest.mark.parametrize("kind", [pandas.DataFrame, polars.DataFrame])
-def test_a_frame_is_a_dataset(kind):
+def test_a_frame_is_a_dataset(kind) -> None:
     frame = kind({"a": [1.5, None, 2.5], "hue": ["red", "blue", "red"], "kind": ["x", "y", "y"]})
     expected = datasets.Dataset(
         [[1.5, 0.0, 1.0], [2.0, 1.0, 0.0], [2.5, 0.0, 1.0]], [0, 1, 1], ["a", "hue=blue", "hue=red"], ["x", "y"]
@@ -113,9 +113,9 @@ def test_a_frame_is_a_dataset(kind):
         datasets.from_frame(frame, ignore=["a"])
 
 
-def test_a_module_that_has_a_forward_can_be_called():
+def test_a_module_that_has_a_forward_can_be_called() -> None:
     class Line(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             self.slope, self.offset = nn.Value(0.5), nn.Value(0.0)
 
         def forward(self, x):
@@ -129,7 +129,7 @@ def test_a_module_that_has_a_forward_can_be_called():
     assert line.freeze()([2.0]) == pytest.approx(5.0, abs=1e-5)
 
 
-def test_progress_is_shown_while_evaluating(capsys):
+def test_progress_is_shown_while_evaluating(capsys) -> None:
     model = nn.MLP(2, [1])
     training.evaluate(model, losses.mse, X, Y, progress=True)
     assert "evaluating: 100%" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def mistakes(place):
     return {number for number, line in enumerate(lines, 1) if line.endswith("# mistake")}
 
 
-def test_mypy_finds_the_mistakes_and_nothing_else(folder, around):
+def test_mypy_finds_the_mistakes_and_nothing_else(folder, around) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(folder / "cache")]
     command += ["--follow-imports", "silent"] * len(around)  # without its own errors where it is no installed package
     environment = {**os.environ, "MYPYPATH": os.pathsep.join(around)}
@@ -51,7 +51,7 @@ def test_mypy_finds_the_mistakes_and_nothing_else(folder, around):
     assert len(found) == len(done.stdout.splitlines()) == 5, done.stdout
 
 
-def test_pyright_finds_the_mistakes_and_nothing_else(folder, around):
+def test_pyright_finds_the_mistakes_and_nothing_else(folder, around) -> None:
     (folder / "pyrightconfig.json").write_text(json.dumps({"include": ["program.py"], "extraPaths": around}))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -60,7 +60,7 @@ def test_pyright_finds_the_mistakes_and_nothing_else(folder, around):
     assert {x["range"]["start"]["line"] + 1 for x in found} == mistakes(folder), shown + done.stderr
 
 
-def test_the_declarations_are_those_of_the_table():
+def test_the_declarations_are_those_of_the_table() -> None:
     path = HOME / "micrograd_bp" / "_engine" / "declarations.pyi"
     remedy = "build again (pip install, or setup.py build_ext --inplace), or run python -m micrograd_bp._engine.stubs"
     assert path.read_text(encoding="utf-8") == stubs.declarations(), remedy

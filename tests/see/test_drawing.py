@@ -68,13 +68,13 @@ def texts(svg):
 
 
 @pytest.fixture
-def bundled(monkeypatch):
+def bundled(monkeypatch) -> None:
     """A machine without Graphviz's programs."""
     monkeypatch.setenv("PATH", "")
 
 
 @pytest.fixture
-def bare(monkeypatch, bundled):
+def bare(monkeypatch, bundled) -> None:
     """A machine without any Graphviz."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
@@ -82,14 +82,14 @@ def bare(monkeypatch, bundled):
 # --- structure ----------------------------------------------------------------------------------------------------
 
 
-def test_the_text_of_a_picture():
+def test_the_text_of_a_picture() -> None:
     a, b = Value(2.0, "a"), Value(-3.0, "b")
     output = a * b + 1.5
     output.backward()
     frame = 'style="rounded" cellborder="0" cellspacing="0" cellpadding="4"'
     row = '<tr><td align="left"><font color="#57606a" point-size="10">{}</font></td><td align="right">{}</td></tr>'
 
-    def box(border, color, fill, title, data, grad):
+    def box(border, color, fill, title, data, grad) -> str:
         table = f'<table border="{border}" color="{color}" bgcolor="{fill}" {frame}>'
         head = f'<tr><td colspan="2" align="left">{title}</td></tr>'
         return f"<{table}{head}{row.format('data', data)}{row.format('grad', grad)}</table>>"
@@ -114,7 +114,7 @@ def test_the_text_of_a_picture():
 
 
 @given(st.integers(0, 10**9))
-def test_every_node_is_a_box_and_every_use_of_an_operand_an_edge(seed):
+def test_every_node_is_a_box_and_every_use_of_an_operand_an_edge(seed) -> None:
     rng = random.Random(seed)
     nodes = [Value(rng.uniform(0.1, 1.0)) for _ in range(3)]
     for _ in range(15):
@@ -133,13 +133,13 @@ def test_every_node_is_a_box_and_every_use_of_an_operand_an_edge(seed):
     assert len(edges) == sum(len(node.operands) for node in order)
 
 
-def test_both_edges_of_a_square_are_drawn_with_their_derivatives():
+def test_both_edges_of_a_square_are_drawn_with_their_derivatives() -> None:
     x = Value(3.0, "x")
     _, edges = parts(mg.draw(x * x, derivatives=True).source)
     assert edges == [("n0", "n1", "3"), ("n0", "n1", "3")]
 
 
-def test_a_box_shows_label_operation_data_and_grad():
+def test_a_box_shows_label_operation_data_and_grad() -> None:
     x = Value(0.5, "x")
     output = x.tanh()
     output.label = "activation"
@@ -149,7 +149,7 @@ def test_a_box_shows_label_operation_data_and_grad():
     assert shown(boxes["n1"]) == ["activation = tanh(x)", "data", "+0.46", "grad", "+1.00"]
 
 
-def test_a_label_that_cannot_stand_in_a_formula_is_shown_beside_the_name():
+def test_a_label_that_cannot_stand_in_a_formula_is_shown_beside_the_name() -> None:
     x = Value(2.0, "x1")
     node = x * 3.0
     node.label = "x1*3"
@@ -158,7 +158,7 @@ def test_a_label_that_cannot_stand_in_a_formula_is_shown_beside_the_name():
     assert shown(boxes["n2"])[0] == "v2 = v1 + 1"
 
 
-def test_the_same_program_gives_the_same_text_in_every_process():
+def test_the_same_program_gives_the_same_text_in_every_process() -> None:
     program = (
         "import micrograd_bp as mg\n"
         "xs = [mg.Value(0.1 * i, f'x{i}') for i in range(9)]\n"
@@ -177,7 +177,7 @@ def test_the_same_program_gives_the_same_text_in_every_process():
     assert runs[0] == runs[1] != ""
 
 
-def test_directions():
+def test_directions() -> None:
     x = Value(1.0)
     assert "rankdir=TB" in mg.draw(x + 1.0, direction="TB").source
     with pytest.raises(ValueError, match="direction is LR, TB, RL or BT, not 'up'"):
@@ -198,7 +198,7 @@ def shades(grads, **options):
     return [fills[node.label] for node in nodes], source
 
 
-def test_shades_go_by_the_order_of_magnitude_of_grad():
+def test_shades_go_by_the_order_of_magnitude_of_grad() -> None:
     fills, source = shades([100.0, -100.0, 1.0, 0.01, 0.0, float("nan"), float("inf")])
     assert fills == ["#f0703f", "#f0703f", "#fdc17f", "#fffbe6", "#ffffff", "#ffffff", "#f0703f"]
     assert "from 0.01 (pale) to 100 (orange), by orders of magnitude" in source
@@ -208,7 +208,7 @@ def test_shades_go_by_the_order_of_magnitude_of_grad():
 
 
 @given(st.lists(st.floats(), min_size=2, max_size=6))
-def test_a_larger_grad_is_never_a_paler_one(grads):
+def test_a_larger_grad_is_never_a_paler_one(grads) -> None:
     fills, _ = shades(grads)
     depth = {"#ffffff": 1000}
     by_size = sorted(zip([abs(g) for g in grads], fills), key=lambda pair: (pair[0] == pair[0], pair[0]))
@@ -216,7 +216,7 @@ def test_a_larger_grad_is_never_a_paler_one(grads):
     assert green == sorted(green, reverse=True)
 
 
-def test_drawing_changes_nothing():
+def test_drawing_changes_nothing() -> None:
     x = Value(2.0)
     output = x * x
     output.backward()
@@ -225,12 +225,12 @@ def test_drawing_changes_nothing():
 
 
 @pytest.mark.parametrize("thing", [3.0, "x", None, [], [Value(1.0), 2.0]])
-def test_only_values_are_drawn(thing):
+def test_only_values_are_drawn(thing) -> None:
     with pytest.raises(TypeError, match=r"draw takes a Value, not|output holds 2.0 \(float\); pass a Value"):
         mg.draw(thing)
 
 
-def test_several_outputs_stand_in_one_picture():
+def test_several_outputs_stand_in_one_picture() -> None:
     x, y = Value(2.0, "x"), Value(3.0, "y")
     product, leaf = x * y, Value(1.0, "alone")
     boxes, edges = parts(mg.draw([product, product.tanh(), x, leaf], derivatives=True).source)
@@ -242,14 +242,14 @@ def test_several_outputs_stand_in_one_picture():
 
 
 @pytest.mark.parametrize("title", HOSTILE)
-def test_a_title_stands_over_the_picture_as_it_is(bundled, title):
+def test_a_title_stands_over_the_picture_as_it_is(bundled, title) -> None:
     svg = mg.draw(Value(1.0, "x") * 2.0, title=title, shade=True).pipe(encoding="utf-8")
     cut = title if len(title) <= 120 else f"{title[:117]}..."
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
     assert plain in texts(svg) or not plain
 
 
-def test_the_resolution_is_that_of_the_png(bundled):
+def test_the_resolution_is_that_of_the_png(bundled) -> None:
     picture = mg.draw(Value(1.0) * 2.0), mg.draw(Value(1.0) * 2.0, dpi=288.0)
     widths = [int.from_bytes(each.pipe("png")[16:20], "big") for each in picture]
     assert abs(widths[1] - 3 * widths[0]) <= 3
@@ -263,7 +263,7 @@ MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-"}
 
 
 @pytest.mark.parametrize("kind", MAGIC)
-def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path, kind):
+def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path, kind) -> None:
     x = Value(0.5, "x")
     path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
     assert path == str(tmp_path / f"graph.{kind}")
@@ -273,7 +273,7 @@ def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path, kind):
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="no dot on this machine")
 @pytest.mark.parametrize("kind", MAGIC)
-def test_a_picture_renders_with_dot(monkeypatch, tmp_path, kind):
+def test_a_picture_renders_with_dot(monkeypatch, tmp_path, kind) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     x = Value(0.5, "x")
     path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
@@ -281,14 +281,14 @@ def test_a_picture_renders_with_dot(monkeypatch, tmp_path, kind):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for dot")
-def test_dot_is_used_where_it_is_there(monkeypatch, tmp_path):
+def test_dot_is_used_where_it_is_there(monkeypatch, tmp_path) -> None:
     (tmp_path / "dot").write_text("#!/bin/sh\necho drawn by dot\n")
     (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert mg.draw(Value(1.0) * 2.0).pipe("svg", encoding="utf-8") == "drawn by dot\n"
 
 
-def test_an_svg_picture_shows_every_box_and_edge(bundled):
+def test_an_svg_picture_shows_every_box_and_edge(bundled) -> None:
     x, y = Value(0.5, "x"), Value(2.0, "y")
     svg = mg.draw((x * y + x).tanh(), derivatives=True).pipe(encoding="utf-8")
     assert svg.count('class="node"') == 5
@@ -297,7 +297,7 @@ def test_an_svg_picture_shows_every_box_and_edge(bundled):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_any_part_is_framed_and_named_as_it_is(bundled, name):
+def test_any_part_is_framed_and_named_as_it_is(bundled, name) -> None:
     w, v, x = Value(1.0), Value(3.0), Value(2.0, "x")
     output = (w * x + v).tanh()
     cut = name if len(name) <= 40 else f"{name[:37]}..."
@@ -310,7 +310,7 @@ def test_any_part_is_framed_and_named_as_it_is(bundled, name):
 
 @pytest.mark.parametrize("direction", ["LR", "TB", "RL", "BT"])
 @pytest.mark.parametrize("depth", [None, 0, 1, 2])
-def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(bundled, depth, direction):
+def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(bundled, depth, direction) -> None:
     network = nn.MLP(2, [4, 3, 1], activation="tanh", rng=random.Random(0))
     loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
     picture = mg.draw(loss, model=network, depth=depth, direction=direction)
@@ -337,7 +337,7 @@ def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
-def test_names_are_short_within_the_frame_that_says_the_rest():
+def test_names_are_short_within_the_frame_that_says_the_rest() -> None:
     network = nn.MLP(2, [2, 1], rng=random.Random(0))
     boxes, _ = parts(mg.draw(network([0.5, -1.0]), model=network, expand=True).source)
     first = [shown(label)[0] for label in boxes.values() if shown(label)]
@@ -345,7 +345,7 @@ def test_names_are_short_within_the_frame_that_says_the_rest():
     assert any(re.fullmatch(r"v\d+ = w\.0 \* 0\.5", text) for text in first)
 
 
-def test_parts_with_one_path_are_frames_of_their_own():
+def test_parts_with_one_path_are_frames_of_their_own() -> None:
     w, v = Value(1.0), Value(2.0)
     inner, outer = nn.Module(), nn.Module()
     inner.w, outer.v = w, v
@@ -358,14 +358,14 @@ def test_parts_with_one_path_are_frames_of_their_own():
 
 
 @pytest.mark.parametrize("label", [label for label in HOSTILE if label])
-def test_any_label_is_shown_as_it_is(bundled, label):
+def test_any_label_is_shown_as_it_is(bundled, label) -> None:
     svg = mg.draw(Value(1.0, label) * Value(2.0, "w"), derivatives=True).pipe(encoding="utf-8")
     cut = label if len(label) <= 40 else f"{label[:37]}..."
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
     assert plain in texts(svg)
 
 
-def test_a_notebook_shows_svg(bundled):
+def test_a_notebook_shows_svg(bundled) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     assert isinstance(picture, graphviz.Digraph)
     assert picture._repr_mimebundle_()["image/svg+xml"].startswith("<?xml")
@@ -373,14 +373,14 @@ def test_a_notebook_shows_svg(bundled):
     assert set(picture._repr_mimebundle_(include=["image/svg+xml", "text/plain"])) == {"image/svg+xml"}
 
 
-def test_without_a_renderer_a_notebook_shows_the_text_and_what_to_install(bare):
+def test_without_a_renderer_a_notebook_shows_the_text_and_what_to_install(bare) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     line, _, *source = picture._repr_mimebundle_()["text/plain"].splitlines()
     assert "pip install 'micrograd-bp[draw]'" in line
     assert source == picture.source.splitlines()
 
 
-def test_without_a_renderer_nothing_is_written(bare, tmp_path):
+def test_without_a_renderer_nothing_is_written(bare, tmp_path) -> None:
     (tmp_path / "graph.svg").write_text("as it was")
     with pytest.raises(ImportError, match=r"pip install 'micrograd-bp\[draw\]'"):
         mg.draw(Value(1.0) * 2.0).render(outfile=tmp_path / "graph.svg")
@@ -388,7 +388,7 @@ def test_without_a_renderer_nothing_is_written(bare, tmp_path):
     assert (tmp_path / "graph.svg").read_text() == "as it was"
 
 
-def test_files_are_named_as_graphviz_names_them(bundled, tmp_path):
+def test_files_are_named_as_graphviz_names_them(bundled, tmp_path) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     assert picture.render("graph", tmp_path, format="png") == str(tmp_path / "graph.png")
     assert (tmp_path / "graph").read_text() == picture.source
@@ -397,13 +397,13 @@ def test_files_are_named_as_graphviz_names_them(bundled, tmp_path):
     assert sorted(os.listdir(tmp_path / "new")) == ["picture.gv", "picture.svg"]
 
 
-def test_a_copy_of_a_picture_renders_as_well(bundled):
+def test_a_copy_of_a_picture_renders_as_well(bundled) -> None:
     picture = mg.draw(Value(1.0) * 2.0).copy()
     picture.attr(label="a caption")
     assert "a caption" in texts(picture.pipe(encoding="utf-8"))
 
 
-def test_what_graphviz_cannot_do_is_an_error(bundled):
+def test_what_graphviz_cannot_do_is_an_error(bundled) -> None:
     with pytest.raises((ValueError, RuntimeError)):
         mg.draw(Value(1.0) * 2.0).pipe("nonsense")
     with pytest.raises(RuntimeError, match="Graphviz could not make svg of this graph"):
@@ -420,25 +420,25 @@ def chain(length):
     return node
 
 
-def test_the_nodes_nearest_to_the_output_are_drawn_and_the_others_counted():
+def test_the_nodes_nearest_to_the_output_are_drawn_and_the_others_counted() -> None:
     boxes, edges = parts(mg.draw(chain(1000)).source)
     assert len([name for name in boxes if re.fullmatch(r"n\d+", name)]) == 300
     assert "701 more nodes are not shown (max_nodes=300)" in mg.draw(chain(1000)).source
     assert ("n701more", "n701", "") in edges
 
 
-def test_a_graph_within_the_limit_hides_nothing():
+def test_a_graph_within_the_limit_hides_nothing() -> None:
     assert "not shown" not in mg.draw(chain(299)).source
 
 
-def test_a_hundred_thousand_nodes_are_refused_without_a_limit_and_drawn_with_one():
+def test_a_hundred_thousand_nodes_are_refused_without_a_limit_and_drawn_with_one() -> None:
     output = chain(100_000)
     with pytest.raises(ValueError, match="a picture of 100,001 boxes would take minutes to lay out; pass a smaller"):
         mg.draw(output, max_nodes=None)
     assert "99,901 more nodes" in mg.draw(output, max_nodes=100).source
 
 
-def test_a_tangle_is_drawn_with_straight_edges(bundled):
+def test_a_tangle_is_drawn_with_straight_edges(bundled) -> None:
     rng = random.Random(0)
     pool = [Value(1.0) for _ in range(5)]
     for _ in range(100):
@@ -449,7 +449,7 @@ def test_a_tangle_is_drawn_with_straight_edges(bundled):
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_is_a_count(limit):
+def test_a_limit_is_a_count(limit) -> None:
     with pytest.raises(ValueError, match="max_nodes is a count"):
         mg.draw(Value(1.0), max_nodes=limit)
 
@@ -460,7 +460,7 @@ def test_a_limit_is_a_count(limit):
 class Neuron:
     """As in micrograd: a list of weights, a bias, a nonlinearity."""
 
-    def __init__(self, inputs, rng, activation):
+    def __init__(self, inputs, rng, activation) -> None:
         self.w = [Value(rng.uniform(-1, 1)) for _ in range(inputs)]
         self.b = Value(0.0)
         self.activation = activation
@@ -473,7 +473,7 @@ class Neuron:
 
 
 class Layer:
-    def __init__(self, inputs, outputs, rng, activation):
+    def __init__(self, inputs, outputs, rng, activation) -> None:
         self.neurons = [Neuron(inputs, rng, activation) for _ in range(outputs)]
 
     def __call__(self, x):
@@ -484,7 +484,7 @@ class Layer:
 
 
 class Network:
-    def __init__(self, sizes, rng, activation=Value.tanh):
+    def __init__(self, sizes, rng, activation=Value.tanh) -> None:
         self.layers = [Layer(*pair, rng, activation) for pair in itertools.pairwise(sizes)]
 
     def __call__(self, x):
@@ -505,7 +505,7 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(activation):
+def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(activation) -> None:
     network = Network([2, 3, 1], random.Random(0), ACTIVATIONS[activation])
     (out,) = network([0.5, -1.0])
     loss = (out - 1.0) ** 2
@@ -527,7 +527,7 @@ def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(act
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
-def test_the_library_s_own_networks_have_their_layers_and_neurons(activation):
+def test_the_library_s_own_networks_have_their_layers_and_neurons(activation) -> None:
     network = nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))
     output = network([0.5, -1.0])
     boxes, edges = parts(mg.draw((output - 1.0) ** 2, model=network, depth=1).source)
@@ -537,7 +537,7 @@ def test_the_library_s_own_networks_have_their_layers_and_neurons(activation):
     assert any(label == "×3" for _, _, label in edges)
 
 
-def test_the_loss_of_a_classifier_is_outside_the_network():
+def test_the_loss_of_a_classifier_is_outside_the_network() -> None:
     network = nn.MLP(4, [5, 3], rng=random.Random(0))
     loss = losses.cross_entropy(network([0.1, 0.2, 0.3, 0.4]), 1)
     boxes, _ = parts(mg.draw(loss, model=network, depth=0).source)
@@ -547,7 +547,7 @@ def test_the_loss_of_a_classifier_is_outside_the_network():
     assert "43" in shown(next(iter(boxes.values())))
 
 
-def test_depth_says_how_far_parts_are_opened():
+def test_depth_says_how_far_parts_are_opened() -> None:
     network = Network([2, 2, 1], random.Random(0))
     loss = (network([1.0, 2.0])[0] - 1.0) ** 2
     counts = []
@@ -557,7 +557,7 @@ def test_depth_says_how_far_parts_are_opened():
     assert counts == [1 + 2, 2 + 2, 3 + 2, len(topological_order(loss))]
 
 
-def test_parts_are_frames_unless_they_are_closed():
+def test_parts_are_frames_unless_they_are_closed() -> None:
     network = Network([2, 2, 1], random.Random(0))
     (loss,) = network([1.0, 2.0])
     source = mg.draw(loss, model=network, collapse=["layers[0].neurons[1]"]).source
@@ -567,7 +567,7 @@ def test_parts_are_frames_unless_they_are_closed():
     assert source.count("{") == source.count("}")
 
 
-def test_a_model_may_be_a_mapping_from_names_to_parameters():
+def test_a_model_may_be_a_mapping_from_names_to_parameters() -> None:
     w, b, scale = [Value(1.0), Value(2.0)], Value(3.0), Value(4.0)
     output = ((w[0] * 2.0 + w[1] * 3.0) + b).tanh() * scale
     picture = mg.draw(output, model={"neuron": [*w, b], "scale": scale}, depth=1)
@@ -576,7 +576,7 @@ def test_a_model_may_be_a_mapping_from_names_to_parameters():
     assert [(a, b) for a, b, _ in edges] == [("n0", "n1")]
 
 
-def test_a_whole_batch_is_inside_the_same_parts():
+def test_a_whole_batch_is_inside_the_same_parts() -> None:
     network = Network([2, 2, 1], random.Random(0))
     loss = sum(((network([x, 1.0])[0] - 1.0) ** 2 for x in (0.1, 0.2, 0.3)), Value(0.0))
     boxes, edges = parts(mg.draw(loss, model=network, depth=1).source)
@@ -586,7 +586,7 @@ def test_a_whole_batch_is_inside_the_same_parts():
     assert "×6" in [label for _, _, label in edges]
 
 
-def test_an_unrolled_recurrent_network_stays_in_its_cell():
+def test_an_unrolled_recurrent_network_stays_in_its_cell() -> None:
     cell = nn.RNNCell(2, 3, rng=random.Random(0))
     state = None
     for _ in range(3):
@@ -596,7 +596,7 @@ def test_an_unrolled_recurrent_network_stays_in_its_cell():
 
 
 @pytest.mark.parametrize("options", [{"depth": 1}, {"depth": 2}, {}])
-def test_a_network_with_two_layers_of_sixteen_draws_collapsed_and_whole(bundled, options):
+def test_a_network_with_two_layers_of_sixteen_draws_collapsed_and_whole(bundled, options) -> None:
     network = nn.MLP(2, [16, 16, 1], rng=random.Random(0))
     loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
     svg = mg.draw(loss, model=network, max_nodes=None, **options).pipe(encoding="utf-8")
@@ -607,7 +607,7 @@ def test_a_network_with_two_layers_of_sixteen_draws_collapsed_and_whole(bundled,
     assert svg.count('class="node"') == boxes[options.get("depth")]
 
 
-def test_mistakes_about_parts():
+def test_mistakes_about_parts() -> None:
     network = Network([2, 1], random.Random(0))
     (output,) = network([1.0, 2.0])
     with pytest.raises(ValueError, match="pass model="):
@@ -622,11 +622,11 @@ def test_mistakes_about_parts():
         mg.draw(output, model=3)
 
 
-def test_a_model_that_refers_to_itself_and_one_with_slots():
+def test_a_model_that_refers_to_itself_and_one_with_slots() -> None:
     class Slotted:
         __slots__ = ("me", "w")
 
-        def __init__(self):
+        def __init__(self) -> None:
             self.w, self.me = Value(2.0), self
 
         def parameters(self):
@@ -635,7 +635,7 @@ def test_a_model_that_refers_to_itself_and_one_with_slots():
     class Hidden(Slotted):
         __slots__ = ("inner",)
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.inner = {"first": Slotted(), "second": (Slotted(),)}
 
@@ -661,7 +661,7 @@ def array_boxes(picture):
     ]
 
 
-def test_a_network_is_drawn_as_its_arrays():
+def test_a_network_is_drawn_as_its_arrays() -> None:
     pytest.importorskip("numpy")
     model = nn.MLP(6, [5, 3], activation="tanh", rng=random.Random(0))
     boxes, edges = array_boxes(mg.draw(model([Value(0.1 * k, f"x{k}") for k in range(6)]), arrays=True))
@@ -679,7 +679,7 @@ def test_a_network_is_drawn_as_its_arrays():
     assert len(edges) == 7
 
 
-def test_edges_between_arrays_say_how_they_are_read():
+def test_edges_between_arrays_say_how_they_are_read() -> None:
     pytest.importorskip("numpy")
     x = [Value(0.1 * k + 1.0, f"x{k}") for k in range(8)]
     y = [a.exp() for a in x]
@@ -697,7 +697,7 @@ def test_edges_between_arrays_say_how_they_are_read():
     assert found["h1", "h1 - h1"] == {"whole", "permuted"}
 
 
-def test_a_picture_of_arrays_has_a_caption_a_limit_and_no_models():
+def test_a_picture_of_arrays_has_a_caption_a_limit_and_no_models() -> None:
     pytest.importorskip("numpy")
     x = Value(0.5, "x")
     y = x

@@ -67,7 +67,7 @@ def bits(x):
 
 
 @pytest.mark.parametrize("op", ROWS.values(), ids=ROWS)
-def test_source_of_every_row_and_its_gradient_gives_the_recorded_bits(op):
+def test_source_of_every_row_and_its_gradient_gives_the_recorded_bits(op) -> None:
     rng = random.Random(op.name)
     for _ in range(5):
         leaves = [Value(x) for x in point(op, rng)]
@@ -78,14 +78,14 @@ def test_source_of_every_row_and_its_gradient_gives_the_recorded_bits(op):
 
 
 @given(programs)
-def test_source_of_random_programs_and_their_gradients_gives_the_recorded_bits(made):
+def test_source_of_random_programs_and_their_gradients_gives_the_recorded_bits(made) -> None:
     output, leaves = made
     wanted = [output, *gradients(output, leaves)]
     given = python_source(wanted, leaves).function()(*[leaf.data for leaf in leaves])
     assert [*map(bits, given)] == [bits(x.data) for x in wanted]
 
 
-def test_source_is_straight_line_python_with_labels_where_they_are_names():
+def test_source_is_straight_line_python_with_labels_where_they_are_names() -> None:
     x, y, z = Value(2.0, "x"), Value(3.0, "no name"), Value(4.0, "scale")
     w = -((x * y) ** 2) / z
     w.label = "out"
@@ -101,14 +101,14 @@ def test_source_is_straight_line_python_with_labels_where_they_are_names():
 
 
 @pytest.mark.parametrize("label", ["lambda", "2x", "x y", "tanh", "__debug__", "inf", "import os", "ﬁ", "f(", "\n", ""])
-def test_a_label_that_is_no_name_is_not_used_as_one(label):
+def test_a_label_that_is_no_name_is_not_used_as_one(label) -> None:
     x = Value(0.5, label)
     source = python_source([x.tanh()], [x])
     assert source.startswith("def f(x1):")
     assert source.function()(0.5) == (math.tanh(0.5),)
 
 
-def test_equal_labels_and_rows_of_equal_names_stay_apart():
+def test_equal_labels_and_rows_of_equal_names_stay_apart() -> None:
     double = Op("twice", "twice", lambda x: 2 * x, lambda out, x: (2.0,))
     triple = Op("twice", "twice", lambda x: 3 * x, lambda out, x: (3.0,))
     own_tanh = Op("tanh", "tanh", lambda x: x, lambda out, x: (1.0,))
@@ -119,21 +119,21 @@ def test_equal_labels_and_rows_of_equal_names_stay_apart():
     assert python_source([output], [a, b]).function()(1.0, 5.0) == (output.data,)
 
 
-def test_an_input_inside_the_graph_cuts_it_there():
+def test_an_input_inside_the_graph_cuts_it_there() -> None:
     x = Value(3.0, "x")
     square = x.square()
     assert "square" not in python_source([square + 1.0], [square])
     assert python_source([square + 1.0], [square]).function()(100.0) == (101.0,)
 
 
-def test_constants_are_written_so_that_python_reads_them_alike():
+def test_constants_are_written_so_that_python_reads_them_alike() -> None:
     x = Value(2.0, "x")
     outputs = [x * c for c in (-0.0, math.inf, -math.inf, math.nan, 1e-300, 0.1)] + [(-3.0) ** (x * 1), Value(-7.0)]
     given = python_source(outputs, [x]).function()(2.0)
     assert [*map(bits, given)] == [bits(output.data) for output in outputs]
 
 
-def test_source_refuses_inputs_given_twice_and_names_that_are_none():
+def test_source_refuses_inputs_given_twice_and_names_that_are_none() -> None:
     x = Value(1.0)
     with pytest.raises(ValueError, match="not distinct"):
         python_source([x], [x, x])
@@ -142,7 +142,7 @@ def test_source_refuses_inputs_given_twice_and_names_that_are_none():
             python_source([x], [x], name=name)
 
 
-def test_source_of_a_hundred_thousand_nodes():
+def test_source_of_a_hundred_thousand_nodes() -> None:
     x = node = Value(0.5, "x")
     for _ in range(50_000):
         node = node * x + 0.1
@@ -153,7 +153,7 @@ def test_source_of_a_hundred_thousand_nodes():
 
 
 @pytest.mark.parametrize("op", ROWS.values(), ids=ROWS)
-def test_backward_source_of_every_row_gives_the_numbers_of_backward(op):
+def test_backward_source_of_every_row_gives_the_numbers_of_backward(op) -> None:
     rng = random.Random(op.name)
     for _ in range(5):
         leaves = [Value(x) for x in point(op, rng)]
@@ -164,7 +164,7 @@ def test_backward_source_of_every_row_gives_the_numbers_of_backward(op):
 
 
 @given(programs)
-def test_backward_source_of_random_programs_gives_the_numbers_of_backward(made):
+def test_backward_source_of_random_programs_gives_the_numbers_of_backward(made) -> None:
     output, leaves = made
     value, given = mg.backward_source(output, leaves).function()(*[leaf.data for leaf in leaves])
     assert value == output.data
@@ -181,14 +181,14 @@ def test_backward_source_of_random_programs_gives_the_numbers_of_backward(made):
         lambda x: ops.pow(x, x + 1.0) * 0.0,
     ],
 )
-def test_backward_source_at_kinks_and_infinite_slopes(build):
+def test_backward_source_at_kinks_and_infinite_slopes(build) -> None:
     x = Value(0.0, "x")
     output = build(x)
     value, given = mg.backward_source(output, [x]).function()(0.0)
     assert (value, given) == (output.data, gradient(output, [x]))
 
 
-def test_backward_source_shows_the_accumulation_in_the_order_of_backward():
+def test_backward_source_shows_the_accumulation_in_the_order_of_backward() -> None:
     x = Value(3.0, "x")
     source = mg.backward_source(x * x + x, [x])
     lines = [line.strip() for line in source.splitlines()]
@@ -203,7 +203,7 @@ def test_backward_source_shows_the_accumulation_in_the_order_of_backward():
     ]
 
 
-def test_backward_source_runs_as_it_stands():
+def test_backward_source_runs_as_it_stands() -> None:
     a, b = Value(0.3, "a"), Value(2.0, "b")
     output = (a * b).tanh() + a.sqrt() * math.inf
     scope = {}
@@ -213,13 +213,13 @@ def test_backward_source_runs_as_it_stands():
     assert all(map(same, given, gradient(output, [a, b])))
 
 
-def test_backward_source_of_an_input_that_does_not_matter_and_of_an_input_itself():
+def test_backward_source_of_an_input_that_does_not_matter_and_of_an_input_itself() -> None:
     x, y = Value(2.0, "x"), Value(3.0, "y")
     assert mg.backward_source(x * 2.0, [x, y]).function()(2.0, 3.0) == (4.0, [2.0, 0.0])
     assert mg.backward_source(x, [x, y]).function()(2.0, 3.0) == (2.0, [1.0, 0.0])
 
 
-def test_backward_source_and_tables_take_rules_that_do_not_run_on_names():
+def test_backward_source_and_tables_take_rules_that_do_not_run_on_names() -> None:
     branch = Op("branch", "br", lambda x: abs(x), lambda out, x: (1.0 if x > 0 else -1.0,))
     truth = Op("truth", "tr", lambda x: 2 * x, lambda out, x: (2.0 if x else 0.0,))
     x = Value(-3.0, "x")
@@ -233,7 +233,7 @@ def test_backward_source_and_tables_take_rules_that_do_not_run_on_names():
 
 
 @given(programs)
-def test_the_traces_hold_the_data_and_the_gradients(made):
+def test_the_traces_hold_the_data_and_the_gradients(made) -> None:
     output, leaves = made
     gradient(output, leaves)
     table = mg.trace_table(output)
@@ -246,7 +246,7 @@ def test_the_traces_hold_the_data_and_the_gradients(made):
         assert row.reverse.startswith(f"{trace.names[node]}' = ")
 
 
-def test_the_trace_table_of_the_survey_literature():
+def test_the_trace_table_of_the_survey_literature() -> None:
     x1, x2 = Value(2.0, "x1"), Value(5.0, "x2")
     assert str(mg.trace_table(x1.log() + x1 * x2 - x2.sin())) == (
         "forward trace      value  |  reverse trace                    adjoint\n"
@@ -261,14 +261,14 @@ def test_the_trace_table_of_the_survey_literature():
     )
 
 
-def test_a_trace_table_leaves_grad_alone():
+def test_a_trace_table_leaves_grad_alone() -> None:
     x = Value(2.0)
     x.grad = 7.0
     mg.trace_table(x * x)
     assert x.grad == 7.0
 
 
-def test_markdown_and_html_hold_the_same_cells():
+def test_markdown_and_html_hold_the_same_cells() -> None:
     a, b = Value(2.0, "a"), Value(3.0, "<b>|`")
     table = mg.trace_table((a * b).less(7.0) * a)
     assert "| `v1 = a * x2` | `6` |" in table.markdown()
@@ -278,7 +278,7 @@ def test_markdown_and_html_hold_the_same_cells():
     assert table._repr_html_() == table.html()
 
 
-def test_of_a_long_table_the_ends_are_shown():
+def test_of_a_long_table_the_ends_are_shown() -> None:
     node = Value(1.0, "x")
     for _ in range(1000):
         node = node * 1.5
@@ -289,28 +289,28 @@ def test_of_a_long_table_the_ends_are_shown():
     assert len(mg.trace_table(node, max_rows=None).rows) == 1001
 
 
-def test_a_value_that_nothing_made_has_a_table_of_one_row():
+def test_a_value_that_nothing_made_has_a_table_of_one_row() -> None:
     (row,) = mg.trace_table(Value(2.0, "x")).rows
     assert row == ("x", 2.0, "x' = 1", 1.0)
 
 
-def test_an_operand_used_very_often_has_an_abridged_sum():
+def test_an_operand_used_very_often_has_an_abridged_sum() -> None:
     x = Value(1.0, "x")
     assert "... (45 more)" in mg.trace_table(sum((x * 2.0 for _ in range(50)), Value(0.0))).rows[0].reverse
 
 
 @pytest.mark.parametrize("label", ["x", "w[0]", "layer1.b", "w0_3", "σ", "weights[3][i].v"])
-def test_labels_that_read_like_names_are_used_in_formulas(label):
+def test_labels_that_read_like_names_are_used_in_formulas(label) -> None:
     assert readable(label)
 
 
 @pytest.mark.parametrize("label", ["", "a b", "a'", "x1*w1", "1x", "a\n", "`", "|", "<b>", "x" * 25])
-def test_other_labels_are_not(label):
+def test_other_labels_are_not(label) -> None:
     assert not readable(label)
 
 
 @given(st.lists(st.sampled_from(["a", "v1", "x1", "x2", "v1_", "", "v2"]), min_size=3, max_size=6))
-def test_no_two_nodes_have_one_name(labels):
+def test_no_two_nodes_have_one_name(labels) -> None:
     leaves = [Value(1.0, label) for label in labels]
     output = sum(leaves)
     names = node_names(topological_order(output), leaves, readable)
@@ -329,7 +329,7 @@ def brute_force(node, x):
 
 
 @given(st.integers(0, 10**9))
-def test_the_products_of_all_paths_sum_to_the_gradient(seed):
+def test_the_products_of_all_paths_sum_to_the_gradient(seed) -> None:
     rng = random.Random(seed)
     x, nodes = Value(rng.uniform(-1, 1), "x"), []
     nodes.append(x)
@@ -351,7 +351,7 @@ def test_the_products_of_all_paths_sum_to_the_gradient(seed):
             assert any(x is used and p == partial for x, p in zip(user.operands, user.partials))
 
 
-def test_paths_double_with_every_layer_and_are_counted_without_being_walked():
+def test_paths_double_with_every_layer_and_are_counted_without_being_walked() -> None:
     x = node = Value(1.0, "x")
     for _ in range(20_000):
         node = node + node
@@ -362,7 +362,7 @@ def test_paths_double_with_every_layer_and_are_counted_without_being_walked():
     assert "not listed" in str(found)
 
 
-def test_paths_say_that_the_sum_is_the_gradient():
+def test_paths_say_that_the_sum_is_the_gradient() -> None:
     a = Value(3.0, "a")
     b = a + a
     text = str(mg.paths(b * b, a))
@@ -370,7 +370,7 @@ def test_paths_say_that_the_sum_is_the_gradient():
     assert text.endswith("sum of the products: 24\nthe gradient, from one sweep over 2 nodes: 24")
 
 
-def test_paths_from_a_node_to_itself_and_to_a_stranger():
+def test_paths_from_a_node_to_itself_and_to_a_stranger() -> None:
     x = Value(2.0, "x")
     assert mg.paths(x, x).count == 1
     assert mg.paths(x, x).total == mg.paths(x, x).gradient == 1.0
@@ -396,19 +396,19 @@ def test_paths_from_a_node_to_itself_and_to_a_stranger():
         ("python_source: inputs", lambda thing: python_source([Value(1.0)], [thing])),
     ],
 )
-def test_what_is_no_value_is_named_together_with_its_taker(taker, call, thing):
+def test_what_is_no_value_is_named_together_with_its_taker(taker, call, thing) -> None:
     with pytest.raises(TypeError, match=rf"^{taker}\b.*\b{type(thing).__name__}\)"):
         call(thing)
 
 
-def test_a_limit_of_paths_is_a_count():
+def test_a_limit_of_paths_is_a_count() -> None:
     x = Value(2.0)
     assert mg.paths(x * x, x, limit=0).listed == []
     with pytest.raises(ValueError, match="limit is a count of paths"):
         mg.paths(x * x, x, limit=-1)
 
 
-def test_paths_to_a_node_within_the_graph():
+def test_paths_to_a_node_within_the_graph() -> None:
     x = Value(2.0, "x")
     inner = x * x
     assert mg.paths(inner.sin() + inner, inner).count == 2
@@ -418,7 +418,7 @@ def test_paths_to_a_node_within_the_graph():
 
 
 @given(programs)
-def test_a_formula_evaluates_to_the_data(made):
+def test_a_formula_evaluates_to_the_data(made) -> None:
     output, leaves = made
     names = Trace(output).names
     text = mg.formula(output, limit=10**6)
@@ -426,7 +426,7 @@ def test_a_formula_evaluates_to_the_data(made):
 
 
 @given(programs)
-def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made):
+def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made) -> None:
     output, leaves = made
     names = Trace(output).names
     known = {names[x]: x.data for x in leaves if x in names}
@@ -439,7 +439,7 @@ def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made):
     assert parse.record(text, used).data == output.data
 
 
-def test_formulas_in_latex():
+def test_formulas_in_latex() -> None:
     x, w, theta, rate = Value(2.0, "x1"), Value(3.0, "w[0]"), Value(0.5, "theta"), Value(0.1, "rate")
     assert mg.formula((x * w + 1) / ops.sqrt(theta)).latex == r"\frac{x_{1} \cdot w_{0} + 1}{\sqrt{\theta}}"
     assert mg.formula(-((x + w) ** 2) * rate).latex == r"-\left(x_{1} + w_{0}\right)^{2} \cdot \mathrm{rate}"
@@ -451,14 +451,14 @@ def test_formulas_in_latex():
     )
 
 
-def test_every_row_has_a_formula_of_balanced_latex():
+def test_every_row_has_a_formula_of_balanced_latex() -> None:
     for op in ROWS.values():
         latex = mg.formula(op(*[Value(x) for x in point(op, random.Random(op.name))])).latex
         assert latex.count("{") == latex.count("}")
         assert latex.count(r"\left") - latex.count(r"\leftarrow") == latex.count(r"\right")
 
 
-def test_a_formula_that_would_grow_without_end_is_cut_into_lines():
+def test_a_formula_that_would_grow_without_end_is_cut_into_lines() -> None:
     node = Value(1.0, "x")
     for _ in range(200):
         node = node * node

@@ -106,7 +106,7 @@ def page(browser, tmp_path):
     assert any(url.startswith("file:") for url in urls)
 
 
-def press(browser, *keys):
+def press(browser, *keys) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     ActionChains(browser).send_keys(*keys).perform()
@@ -152,7 +152,7 @@ def steps(browser):
 
 @in_a_browser
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_stepping_to_the_end_leaves_the_gradients_of_backward(page, graph):
+def test_stepping_to_the_end_leaves_the_gradients_of_backward(page, graph) -> None:
     output = GRAPHS[graph]()
     browser = page(output)
     listing = Listing(output)
@@ -167,7 +167,7 @@ def test_stepping_to_the_end_leaves_the_gradients_of_backward(page, graph):
 
 
 @in_a_browser
-def test_going_back_and_forth_shows_the_same_at_every_step(page):
+def test_going_back_and_forth_shows_the_same_at_every_step(page) -> None:
     browser = page(shared())
     count = steps(browser)
     forwards = []
@@ -192,7 +192,7 @@ def said(browser):
 
 
 @in_a_browser
-def test_every_step_says_what_it_does_and_why(page):
+def test_every_step_says_what_it_does_and_why(page) -> None:
     a, b = Value(2.0, "a"), Value(-3.0, "b")
     assert said(page(a * b * a - b)) == [
         "Start | The leaves hold their data. Everything else is computed from them, in topological order: each node "
@@ -218,7 +218,7 @@ def test_every_step_says_what_it_does_and_why(page):
 
 
 @in_a_browser
-def test_the_reader_chooses_how_much_is_explained(page):
+def test_the_reader_chooses_how_much_is_explained(page) -> None:
     x = Value(0.5, "x")
     browser = page(x.tanh() ** 2)
     choose = "const s = document.getElementById('level'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
@@ -236,7 +236,7 @@ def test_the_reader_chooses_how_much_is_explained(page):
 
 
 @in_a_browser
-def test_a_node_that_passes_nothing_on_says_so(page):
+def test_a_node_that_passes_nothing_on_says_so(page) -> None:
     browser = page(Value(2.0, "x").relu() * 0.0)
     press(browser, key("END"), key("ARROW_LEFT"))
     assert "v1.grad is 0, so it passes nothing on." in text(browser, "#now")
@@ -244,7 +244,7 @@ def test_a_node_that_passes_nothing_on_says_so(page):
 
 @in_a_browser
 @pytest.mark.parametrize("number_format", [".4g", "+.3f", ".2e", "g", ".0f", ".17g", "+.1g"])
-def test_numbers_are_written_as_python_writes_them(page, number_format):
+def test_numbers_are_written_as_python_writes_them(page, number_format) -> None:
     rng = random.Random(0)
     xs = [
         0.0,
@@ -320,7 +320,7 @@ def random_program(rng, first):
 
 
 @in_a_browser
-def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_row(page):
+def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_row(page) -> None:
     rng, rows = random.Random(0), list(ops.TABLE.values())
     graphs, wanted, sent = [], [], []
     for k in range(1000):
@@ -355,7 +355,7 @@ def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_
             assert abs(grad - true_grad) <= 1e-12 * max(1.0, abs(true_grad)), program
 
 
-def type_number(browser, place, number):
+def type_number(browser, place, number) -> None:
     field = browser.find_element("css selector", f"tr[data-node='{place}'] input.data")
     browser.execute_script("arguments[0].focus(); arguments[0].select()", field)
     press(browser, number, key("ENTER"))
@@ -364,7 +364,7 @@ def type_number(browser, place, number):
 
 @in_a_browser
 @pytest.mark.parametrize("graph", ["shared", "neuron", "network"])
-def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(page, graph):
+def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(page, graph) -> None:
     output = GRAPHS[graph]()
     browser = page(output)
     leaf = Listing(output).leaves[0]
@@ -386,7 +386,7 @@ def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(p
 
 
 @in_a_browser
-def test_a_leaf_is_dragged_in_the_list_and_in_the_graph_and_nudged_by_keys(page):
+def test_a_leaf_is_dragged_in_the_list_and_in_the_graph_and_nudged_by_keys(page) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     browser = page(neuron())
@@ -408,7 +408,7 @@ def test_a_leaf_is_dragged_in_the_list_and_in_the_graph_and_nudged_by_keys(page)
 
 
 @in_a_browser
-def test_what_is_no_number_is_marked_and_changes_nothing(page):
+def test_what_is_no_number_is_marked_and_changes_nothing(page) -> None:
     browser = page(neuron())
     field = browser.find_element("css selector", "tr[data-node='0'] input.data")
     browser.execute_script("arguments[0].focus(); arguments[0].select()", field)
@@ -419,7 +419,7 @@ def test_what_is_no_number_is_marked_and_changes_nothing(page):
 
 
 @in_a_browser
-def test_where_python_would_raise_the_page_says_so(page):
+def test_where_python_would_raise_the_page_says_so(page) -> None:
     browser = page(Value(2.0, "x").log() + 1.0)
     press(browser, key("ARROW_RIGHT"))
     type_number(browser, 0, "-1")
@@ -430,7 +430,7 @@ def test_where_python_would_raise_the_page_says_so(page):
 
 
 @in_a_browser
-def test_a_row_of_one_s_own_is_computed_unless_it_takes_branches(page):
+def test_a_row_of_one_s_own_is_computed_unless_it_takes_branches(page) -> None:
     softsign = mg.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
     browser = page(softsign(Value(1.0, "x")))
     press(browser, key("END"))
@@ -455,7 +455,7 @@ def rows_of_a_line():
 
 
 @in_a_browser
-def test_descent_takes_the_steps_of_gradient_descent_on_the_mean_over_the_examples(page):
+def test_descent_takes_the_steps_of_gradient_descent_on_the_mean_over_the_examples(page) -> None:
     loss, (x, t, w, b), examples = rows_of_a_line()
     browser = page(mg.explore(loss, path=None, examples=examples))
     for _ in range(5):
@@ -479,7 +479,7 @@ def test_descent_takes_the_steps_of_gradient_descent_on_the_mean_over_the_exampl
 
 
 @in_a_browser
-def test_what_is_not_ticked_does_not_move_and_a_step_too_far_is_not_taken(page):
+def test_what_is_not_ticked_does_not_move_and_a_step_too_far_is_not_taken(page) -> None:
     a, c = Value(1.0, "a"), Value(2.0, "c")
     browser = page((a * c).exp())
     browser.execute_script("document.querySelector(\"tr[data-node='1'] .moves\").click()")
@@ -492,7 +492,7 @@ def test_what_is_not_ticked_does_not_move_and_a_step_too_far_is_not_taken(page):
 
 
 @in_a_browser
-def test_the_reader_chooses_the_example_and_the_output(page):
+def test_the_reader_chooses_the_example_and_the_output(page) -> None:
     loss, (_, _, w, b), examples = rows_of_a_line()
     browser = page(mg.explore([loss, w * b], path=None, examples=examples))
     choose = (
@@ -529,7 +529,7 @@ return b.left >= pane.left - 1 && b.right <= pane.right + 1 && b.top >= pane.top
 @in_a_browser
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 @pytest.mark.parametrize("opened", [False, True])
-def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(page, size, opened):
+def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(page, size, opened) -> None:
     loss, model = perceptron()
     browser = page(mg.explore(loss, path=None, model=model, expand=True), size)
     assert steps(browser) == 151
@@ -552,7 +552,7 @@ def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(page, size, o
 
 
 @in_a_browser
-def test_a_part_folds_and_unfolds_by_mouse_and_keyboard(page):
+def test_a_part_folds_and_unfolds_by_mouse_and_keyboard(page) -> None:
     loss, model = perceptron()
     browser = page(mg.explore(loss, path=None, model=model))
     browser.execute_script("centred(whole(), {x: 0, y: 0})")
@@ -567,7 +567,7 @@ def test_a_part_folds_and_unfolds_by_mouse_and_keyboard(page):
 
 
 @in_a_browser
-def test_the_graph_is_zoomed_and_moved(page):
+def test_the_graph_is_zoomed_and_moved(page) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
@@ -608,14 +608,14 @@ def test_the_graph_is_zoomed_and_moved(page):
 
 
 @in_a_browser
-def test_keys_buttons_slider_and_list_all_lead_to_the_same_steps(page):
+def test_keys_buttons_slider_and_list_all_lead_to_the_same_steps(page) -> None:
     browser = page(neuron())
     last = steps(browser) - 1
 
     def now():
         return int(browser.execute_script("return Number(document.getElementById('slider').value)"))
 
-    def click(selector):
+    def click(selector) -> None:
         event = "new MouseEvent('click', {bubbles: true})"
         browser.execute_script(f"document.querySelector(arguments[0]).dispatchEvent({event})", selector)
 
@@ -642,7 +642,7 @@ def test_keys_buttons_slider_and_list_all_lead_to_the_same_steps(page):
 
 
 @in_a_browser
-def test_space_plays_and_pauses(page):
+def test_space_plays_and_pauses(page) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     browser = page(neuron())
@@ -657,7 +657,7 @@ def test_space_plays_and_pauses(page):
 
 
 @in_a_browser
-def test_the_active_node_and_its_edges_are_lit(page):
+def test_the_active_node_and_its_edges_are_lit(page) -> None:
     browser = page(shared())
     look = """
     const view = document.getElementById("scene");
@@ -671,7 +671,7 @@ def test_the_active_node_and_its_edges_are_lit(page):
 
 
 @in_a_browser
-def test_a_screen_reader_finds_names_positions_and_the_current_step(page):
+def test_a_screen_reader_finds_names_positions_and_the_current_step(page) -> None:
     browser = page(neuron())
     press(browser, key("ARROW_RIGHT"))
     names = browser.execute_script(
@@ -723,7 +723,7 @@ return found.sort((x, y) => x[0] - y[0])[0];
 @in_a_browser
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-def test_the_page_is_readable_on_every_screen_in_light_and_dark(page, size, dark):
+def test_the_page_is_readable_on_every_screen_in_light_and_dark(page, size, dark) -> None:
     browser = page(network(), size, dark)
     for k in (0, 5, steps(browser) // 2 + 2, steps(browser) - 1):
         browser.execute_script("go(arguments[0])", k)
@@ -742,7 +742,7 @@ def test_the_page_is_readable_on_every_screen_in_light_and_dark(page, size, dark
 
 
 @in_a_browser
-def test_buttons_are_large_enough_for_a_thumb(page):
+def test_buttons_are_large_enough_for_a_thumb(page) -> None:
     browser = page(neuron(), PHONE)
     buttons = browser.find_elements("css selector", "#controls button, td button")
     sizes = [button.size["height"] for button in buttons]
@@ -751,7 +751,7 @@ def test_buttons_are_large_enough_for_a_thumb(page):
 
 @in_a_browser
 @pytest.mark.parametrize("motion", [True, False])
-def test_nothing_moves_where_that_is_not_wanted(page, motion):
+def test_nothing_moves_where_that_is_not_wanted(page, motion) -> None:
     browser = page(neuron(), motion=motion)
     press(browser, key("ARROW_RIGHT"))
     name = "return getComputedStyle(document.querySelector('.edge.forward path')).animationName"
@@ -759,7 +759,7 @@ def test_nothing_moves_where_that_is_not_wanted(page, motion):
 
 
 @in_a_browser
-def test_labels_do_no_harm(page, tmp_path):
+def test_labels_do_no_harm(page, tmp_path) -> None:
     labels = ["<script>document.title='harmed'</script>", "{{program}}", "</script><b>", '"&\\', "\u2028", "$&", "'"]
     output = sum((Value(1.0, label) for label in labels), Value(0.0, "x"))
     output.label = "<img src=x onerror=document.title='harmed'>"
@@ -773,7 +773,7 @@ def test_labels_do_no_harm(page, tmp_path):
 
 
 @in_a_browser
-def test_a_notebook_embeds_the_page(page, tmp_path):
+def test_a_notebook_embeds_the_page(page, tmp_path) -> None:
     made = mg.explore(neuron(), path=None)
     (tmp_path / "notebook.html").write_text(f"<!doctype html><p>{made._repr_html_()}", encoding="utf-8")
     browser = page(tmp_path / "notebook.html")
@@ -786,7 +786,7 @@ def test_a_notebook_embeds_the_page(page, tmp_path):
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_the_file_refers_to_nothing_outside(tmp_path):
+def test_the_file_refers_to_nothing_outside(tmp_path) -> None:
     path = tmp_path / "backward.html"
     made = mg.explore(neuron(), path)
     text = path.read_text(encoding="utf-8")
@@ -798,7 +798,7 @@ def test_the_file_refers_to_nothing_outside(tmp_path):
     assert os.listdir(tmp_path) == ["backward.html"]
 
 
-def test_exploring_reads_and_changes_no_grad(tmp_path):
+def test_exploring_reads_and_changes_no_grad(tmp_path) -> None:
     x = Value(3.0, "x")
     x.grad = 5.0
     made = mg.explore(x * x, path=None)
@@ -807,7 +807,7 @@ def test_exploring_reads_and_changes_no_grad(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_page_needs_no_graphviz_and_no_package(monkeypatch, tmp_path):
+def test_the_page_needs_no_graphviz_and_no_package(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "graphviz", None)
@@ -815,7 +815,7 @@ def test_the_page_needs_no_graphviz_and_no_package(monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == ["page.html"]
 
 
-def test_where_the_page_goes(monkeypatch, tmp_path, capsys):
+def test_where_the_page_goes(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert mg.explore(neuron()).path == "explore.html"
     assert capsys.readouterr().out == "explore: the page is in explore.html\n"
@@ -829,7 +829,7 @@ def test_where_the_page_goes(monkeypatch, tmp_path, capsys):
         mg.explore(neuron(), "explore.html/page.html")
 
 
-def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch, tmp_path):
+def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch, tmp_path) -> None:
     opened = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -840,7 +840,7 @@ def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("label", ["\ud800", "a\udfffb", "\x00", "\\", "</script><b>", "{{program}}", "→ 𝒳"])
-def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path):
+def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path) -> None:
     page = mg.explore(Value(1.0, label) * 2.0, tmp_path / "page.html", title=label)
     assert (tmp_path / "page.html").read_text("utf-8") == page.html.replace("\r", "\n")
     plain = label.encode("utf-8", "backslashreplace").decode()
@@ -848,7 +848,7 @@ def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path):
     page._repr_html_().encode()
 
 
-def test_what_cannot_be_explored():
+def test_what_cannot_be_explored() -> None:
     with pytest.raises(TypeError, match="explore takes a Value, not 3"):
         mg.explore(3)
     many = sum((ops.sin(Value(1.0)) for _ in range(333)), Value(0.0))
@@ -865,5 +865,5 @@ def test_what_cannot_be_explored():
         mg.explore(x + y, path=None, examples={x: [1.0], y: [1.0, 2.0]})
 
 
-def test_a_title_of_one_s_own():
+def test_a_title_of_one_s_own() -> None:
     assert "<h1>A &lt;neuron&gt;</h1>" in mg.explore(neuron(), path=None, title="A <neuron>").html

@@ -31,7 +31,7 @@ def network(*sizes, seed=0):
     return nn.MLP(sizes[0], list(sizes[1:]), activation="tanh", rng=random.Random(seed))
 
 
-def test_every_weight_is_a_line_of_its_width_and_colour():
+def test_every_weight_is_a_line_of_its_width_and_colour() -> None:
     model = network(3, 4, 2)
     lines = [line for line in elements(mg.draw_network(model), "line") if line.find(f"{SVG}title") is not None]
     assert [float(line.find(f"{SVG}title").text) for line in lines] == [float(f"{w:.6g}") for w in weights(model)]
@@ -42,7 +42,7 @@ def test_every_weight_is_a_line_of_its_width_and_colour():
         )
 
 
-def test_units_show_their_signals_and_deltas():
+def test_units_show_their_signals_and_deltas() -> None:
     model, x = network(2, 3, 1), [0.5, -1.5]
     hidden = [neuron(x) for neuron in model.layers[0].neurons]
     loss = losses.sum_of_squares(model(x), 1.0)
@@ -55,19 +55,19 @@ def test_units_show_their_signals_and_deltas():
     assert [word for word in words if word.startswith("δ ")] == [f"δ {d:+.5f}" for d in (*back, delta)]
 
 
-def test_without_gradients_there_are_no_deltas_and_without_a_row_no_signals():
+def test_without_gradients_there_are_no_deltas_and_without_a_row_no_signals() -> None:
     words = texts(mg.draw_network(network(2, 3, 1), names=["left", "right"]))
     assert {"left", "right", "inputs", "layer 1", "outputs"} <= set(words)
     assert not [word for word in words if "δ" in word]
 
 
-def test_a_long_column_shows_its_ends_and_how_many_are_between():
+def test_a_long_column_shows_its_ends_and_how_many_are_between() -> None:
     picture = mg.draw_network(network(2, 30, 1), max_units=7)
     assert "24 more" in texts(picture)
     assert len([rect for rect in elements(picture, "rect") if rect.get("class") == "unit"]) == 2 + 6 + 1
 
 
-def test_sequences_frozen_models_and_micrograd_s_own_are_drawn():
+def test_sequences_frozen_models_and_micrograd_s_own_are_drawn() -> None:
     micrograd_nn = pytest.importorskip("micrograd.nn")
     model = nn.Sequential(nn.Standardize([1.0, 2.0], [2.0, 4.0]), network(2, 3, 2))
     row = [3.0, 10.0]
@@ -79,7 +79,7 @@ def test_sequences_frozen_models_and_micrograd_s_own_are_drawn():
     assert repr(mg.draw_network(nn.Neuron(2))) == "<Picture: a network of 2 inputs and a layer of 1 unit>"
 
 
-def test_what_is_no_network_is_refused():
+def test_what_is_no_network_is_refused() -> None:
     with pytest.raises(TypeError, match="no layers of neurons in 3"):
         mg.draw_network(3)
     with pytest.raises(TypeError, match="is no layer of neurons, nor made of them"):
@@ -99,7 +99,7 @@ def heights(picture):
 
 
 @given(st.lists(st.floats(1e-300, 1e300), min_size=2, max_size=50))
-def test_a_curve_rises_and_falls_with_its_numbers_on_either_scale(numbers):
+def test_a_curve_rises_and_falls_with_its_numbers_on_either_scale(numbers) -> None:
     for log in (True, False, None):
         (line,) = heights(mg.draw_curve(numbers, log=log))
         assert len(line) == len(numbers)
@@ -108,7 +108,7 @@ def test_a_curve_rises_and_falls_with_its_numbers_on_either_scale(numbers):
         assert all(-274.05 <= y <= -19.95 for y in line)
 
 
-def test_decades_have_a_logarithmic_scale_where_they_are_spanned():
+def test_decades_have_a_logarithmic_scale_where_they_are_spanned() -> None:
     geometric = [10.0**-k for k in range(5)]
     (line,) = heights(mg.draw_curve(geometric))
     steps = [b - a for a, b in itertools.pairwise(line)]
@@ -118,7 +118,7 @@ def test_decades_have_a_logarithmic_scale_where_they_are_spanned():
     assert "logarithmic" not in repr(mg.draw_curve([100.0, 1.0, 0.0]))
 
 
-def test_a_history_is_drawn_as_it_is_with_gaps_for_what_is_not_finite():
+def test_a_history_is_drawn_as_it_is_with_gaps_for_what_is_not_finite() -> None:
     picture = mg.draw_curve({"loss": [3.0, 2.0, math.nan, 1.0, 0.5], "val_loss": [3.0, math.inf], "none": [math.nan]})
     assert [len(line) for line in heights(picture)] == [2, 2]
     assert len(elements(picture, "circle")) == 1
@@ -126,13 +126,13 @@ def test_a_history_is_drawn_as_it_is_with_gaps_for_what_is_not_finite():
     assert "none" not in texts(picture)
 
 
-def test_a_very_long_curve_is_thinned_by_means():
+def test_a_very_long_curve_is_thinned_by_means() -> None:
     (line,) = heights(mg.draw_curve([float(k % 2) + 1e-3 * (k // 2000) for k in range(100_000)]))
     assert len(line) == 1000
     assert line == sorted(line)
 
 
-def test_a_curve_of_nothing_is_refused():
+def test_a_curve_of_nothing_is_refused() -> None:
     for numbers in ([], [math.nan], {}, {"loss": []}):
         with pytest.raises(ValueError, match="a curve takes finite numbers"):
             mg.draw_curve(numbers)
@@ -141,14 +141,14 @@ def test_a_curve_of_nothing_is_refused():
 
 
 @pytest.mark.parametrize("title", ["<script>", "a & b", "\ud800", "\x00", "]]>"])
-def test_any_title_is_shown_and_written(title, tmp_path):
+def test_any_title_is_shown_and_written(title, tmp_path) -> None:
     for picture in (mg.draw_network(network(2, 1), title=title), mg.draw_curve([1.0, 2.0], title=title)):
         picture.save(tmp_path / "new" / "picture.svg")
         assert (tmp_path / "new" / "picture.svg").read_text("utf-8") == picture.svg == picture._repr_svg_()
         assert title.encode("unicode_escape").decode() in texts(picture) or title in texts(picture)
 
 
-def test_pictures_change_nothing():
+def test_pictures_change_nothing() -> None:
     model = network(2, 2, 1)
     before = [(p.data, p.grad) for p in model.parameters()]
     mg.draw_network(model, [Value(1.0), Value(2.0)])

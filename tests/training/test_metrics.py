@@ -12,7 +12,7 @@ NAMES = {"accuracy": "accuracy_score", "precision": "precision_score", "recall":
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("classes", [2, 3, 5])
-def test_of_several_classes_they_are_scikit_learns(name, classes):
+def test_of_several_classes_they_are_scikit_learns(name, classes) -> None:
     rng = random.Random(classes)
     for n in (1, 3, 40):
         outputs = [[rng.gauss(0, 1) for _ in range(classes)] for _ in range(n)]
@@ -30,7 +30,7 @@ def test_of_several_classes_they_are_scikit_learns(name, classes):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_of_one_output_they_are_those_of_the_second_class(name, threshold):
+def test_of_one_output_they_are_those_of_the_second_class(name, threshold) -> None:
     rng = random.Random(7)
     for n, shift in ((1, -5.0), (1, 5.0), (30, 0.0), (30, -9.0), (30, 9.0)):
         scores, targets = [rng.gauss(shift, 1) for _ in range(n)], [rng.randrange(2) for _ in range(n)]
@@ -44,7 +44,7 @@ def test_of_one_output_they_are_those_of_the_second_class(name, threshold):
         assert metric(scores, signs, threshold=threshold) == pytest.approx(expected, rel=1e-12)
 
 
-def test_r2_is_scikit_learns():
+def test_r2_is_scikit_learns() -> None:
     rng = random.Random(9)
     targets = [rng.gauss(5, 3) for _ in range(20)]
     found = [t + rng.gauss(0, 1) for t in targets]
@@ -56,7 +56,7 @@ def test_r2_is_scikit_learns():
     assert (training.r2([1.0, 1.0], [1.0, 1.0]), training.r2([1.0, 2.0], [1.0, 1.0])) == (1.0, 0.0)
 
 
-def test_they_go_into_fit():
+def test_they_go_into_fit() -> None:
     X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1]
     model = nn.MLP(1, [4, 1], activation="tanh", rng=random.Random(0))
     metrics = {name: getattr(training, name) for name in NAMES}
@@ -65,7 +65,7 @@ def test_they_go_into_fit():
     assert [history[name][-1] for name in NAMES] == [1.0] * 4
 
 
-def test_what_is_said_of_wrong_ones():
+def test_what_is_said_of_wrong_ones() -> None:
     with pytest.raises(ValueError, match="2 predictions, but 1 targets"):
         training.f1([0.1, 0.2], [1])
     with pytest.raises(ValueError, match="a metric of no rows is not defined"):

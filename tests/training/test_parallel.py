@@ -62,12 +62,12 @@ def trained(loss=losses.binary_cross_entropy, epochs=3, **options):
     return dict(history), model.state_dict()
 
 
-def test_one_shard_gives_the_bits_of_the_plain_loop():
+def test_one_shard_gives_the_bits_of_the_plain_loop() -> None:
     with ThreadPoolExecutor(1) as pool:
         assert trained(executor=pool, shards=1) == trained()
 
 
-def test_bits_depend_on_the_number_of_shards_and_not_on_the_workers(processes):
+def test_bits_depend_on_the_number_of_shards_and_not_on_the_workers(processes) -> None:
     """Threads and processes, one worker and three; the plain loop is the same to rounding."""
     found = [trained(executor=processes, shards=3)]
     for workers in (1, 3):
@@ -80,7 +80,7 @@ def test_bits_depend_on_the_number_of_shards_and_not_on_the_workers(processes):
     assert parameters == pytest.approx(plain_parameters, rel=1e-9)
 
 
-def test_dask_gives_the_same_bits(dask):
+def test_dask_gives_the_same_bits(dask) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert trained(executor=dask, shards=4) == trained(executor=pool, shards=4)
 
@@ -102,7 +102,7 @@ numbers = st.floats(-3.0, 3.0)
     st.integers(1, 15),
     st.sampled_from(["mean", "sum"]),
 )
-def test_the_gradient_is_that_of_the_sum_over_the_rows(params, data, shards, reduction):
+def test_the_gradient_is_that_of_the_sum_over_the_rows(params, data, shards, reduction) -> None:
     scale = 1.0 / len(data) if reduction == "mean" else 1.0
     value, slopes = mg.value_and_grad(lambda p: sum(waves(p, row) for row in data) * scale)(params)
     with ThreadPoolExecutor(2) as pool:
@@ -116,7 +116,7 @@ def squared_error(w, row):
     return (w[0] * row[0] + w[1] * row[1] - row[2]) ** 2
 
 
-def test_arrays_and_values_as_parameters(processes):
+def test_arrays_and_values_as_parameters(processes) -> None:
     """An array gives an array; Values give numbers and keep their own grad."""
     import numpy as np
 
@@ -135,7 +135,7 @@ def test_arrays_and_values_as_parameters(processes):
     assert [x.grad for x in values] == [0.0, 0.0]
 
 
-def test_a_row_without_parameters_has_gradient_zero():
+def test_a_row_without_parameters_has_gradient_zero() -> None:
     with ThreadPoolExecutor(1) as pool:
         value, slope = mg.parallel_value_and_grad(lambda w, row: w * row if row else 7, 2.0, [0, 3], executor=pool)
     assert (value, slope) == (6.5, 1.5)
@@ -153,7 +153,7 @@ def deadly(flag, deaths, prediction, target):
     return losses.binary_cross_entropy(prediction, target)
 
 
-def test_a_worker_that_is_killed_costs_a_retry(tmp_path):
+def test_a_worker_that_is_killed_costs_a_retry(tmp_path) -> None:
     with ThreadPoolExecutor(1) as pool:
         expected = trained(executor=pool, shards=3)
     with (
@@ -165,7 +165,7 @@ def test_a_worker_that_is_killed_costs_a_retry(tmp_path):
     assert found == expected
 
 
-def test_rows_that_kill_every_worker_are_given_up(tmp_path, monkeypatch):
+def test_rows_that_kill_every_worker_are_given_up(tmp_path, monkeypatch) -> None:
     """The model is left as it was, and the error names the rows."""
     monkeypatch.setattr(parallel, "RETRIES", 1)
     model, X, y = small()
@@ -188,7 +188,7 @@ def test_rows_that_kill_every_worker_are_given_up(tmp_path, monkeypatch):
     assert model.state_dict() == before
 
 
-def test_a_dask_worker_that_is_killed_costs_a_retry(dask, tmp_path):
+def test_a_dask_worker_that_is_killed_costs_a_retry(dask, tmp_path) -> None:
     with ThreadPoolExecutor(1) as pool:
         expected = trained(executor=pool, shards=3)
     assert trained(functools.partial(deadly, str(tmp_path), 1), executor=dask, shards=3) == expected
@@ -205,7 +205,7 @@ def logarithm(w, row):
 class PickyError(Exception):
     """An exception that cannot be unpickled."""
 
-    def __init__(self, one, two):
+    def __init__(self, one, two) -> None:
         super().__init__(f"{one} and {two}")
 
 
@@ -216,7 +216,7 @@ def raises_picky(w, row):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes", "dask"])
-def test_an_error_names_its_row(kind, request):
+def test_an_error_names_its_row(kind, request) -> None:
     """The first row of those that fail; the same type of exception as without workers, the pool as good as before."""
     executor = ThreadPoolExecutor(2) if kind == "threads" else request.getfixturevalue(kind)
     data = [1.0, 2.0, 3.0, -4.0, 5.0, -6.0]
@@ -234,7 +234,7 @@ def broken(prediction, target):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_fit_names_the_row_and_leaves_nothing_half_done(workers):
+def test_fit_names_the_row_and_leaves_nothing_half_done(workers) -> None:
     model, X, y = small()
     before = model.state_dict()
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a target is a probability") as caught:
@@ -251,7 +251,7 @@ def test_fit_names_the_row_and_leaves_nothing_half_done(workers):
     assert model.state_dict() == before
 
 
-def test_what_does_not_pickle_is_named(monkeypatch):
+def test_what_does_not_pickle_is_named(monkeypatch) -> None:
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(TypeError, match=r"cannot be sent .* it holds something that belongs to this process"):
             mg.parallel_value_and_grad(functools.partial(waves, sys.stderr), 1.0, [1.0], executor=pool)
@@ -261,7 +261,7 @@ def test_what_does_not_pickle_is_named(monkeypatch):
         assert trained(executor=pool, shards=1) == trained()  # what pickles needs no cloudpickle
 
 
-def test_what_a_worker_cannot_import_is_named(processes, monkeypatch):
+def test_what_a_worker_cannot_import_is_named(processes, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     monkeypatch.setitem(sys.modules, "only_here", sys.modules[__name__])
     monkeypatch.setattr(waves, "__module__", "only_here")
@@ -269,7 +269,7 @@ def test_what_a_worker_cannot_import_is_named(processes, monkeypatch):
         mg.parallel_value_and_grad(waves, {"rate": 1.0, "line": [1.0, 1.0]}, [(1.0, 1.0)], executor=processes)
 
 
-def test_bad_arguments():
+def test_bad_arguments() -> None:
     model, X, y = small()
     optimizer = optim.SGD(model.parameters())
     with ThreadPoolExecutor(1) as pool:
@@ -293,7 +293,7 @@ def test_bad_arguments():
 
 
 @pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
-def test_a_pickled_pair_of_model_and_optimiser_goes_on_as_the_original(make):
+def test_a_pickled_pair_of_model_and_optimiser_goes_on_as_the_original(make) -> None:
     """Parameters of the copy are the copy's, and training goes on to the same bits."""
     model, X, y = small()
     optimizer = make(model.parameters(), lr=optim.cosine_decay(0.05, 40))
@@ -306,14 +306,14 @@ def test_a_pickled_pair_of_model_and_optimiser_goes_on_as_the_original(make):
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_recurrent_cells_pickle(kind):
+def test_recurrent_cells_pickle(kind) -> None:
     cell = kind(1, 2, rng=random.Random(0))
     copy = pickle.loads(pickle.dumps(cell))
     assert copy.state_dict() == cell.state_dict()
     assert repr(copy([0.5])) == repr(cell([0.5]))
 
 
-def test_kernels_pickle():
+def test_kernels_pickle() -> None:
     x, w = Value(1.0), Value(3.0)
     kernel = mg.kernel((w * x - 1.0) ** 2, [x], [w])
     copy = pickle.loads(pickle.dumps(kernel))
@@ -325,7 +325,7 @@ def cubed(x):
     return x**3
 
 
-def test_compiled_functions_pickle():
+def test_compiled_functions_pickle() -> None:
     """A decorated one by its name, as functions are; another with the function that it was made of."""
     assert pickle.loads(pickle.dumps(cubed)) is cubed
     assert pickle.loads(pickle.dumps(mg.jit(mg.math.sin)))(0.5) == mg.math.sin(0.5)
@@ -335,7 +335,7 @@ def kernel_error(kernel, w, row):
     return w * kernel([row])
 
 
-def test_a_kernel_travels_to_workers(processes):
+def test_a_kernel_travels_to_workers(processes) -> None:
     x = Value(1.0)
     work = functools.partial(kernel_error, mg.kernel(x * x, [x]))
     assert mg.parallel_value_and_grad(work, 2.0, [1.0, 3.0], executor=processes) == (10.0, 5.0)
@@ -344,7 +344,7 @@ def test_a_kernel_travels_to_workers(processes):
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_with_workers_continues_from_its_checkpoint_to_the_same_bits(tmp_path, processes):
+def test_a_run_with_workers_continues_from_its_checkpoint_to_the_same_bits(tmp_path, processes) -> None:
     path = tmp_path / "run.json"
     with ThreadPoolExecutor(2) as pool:
         trained(epochs=2, executor=pool, shards=3, checkpoint=path)

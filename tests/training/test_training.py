@@ -30,7 +30,7 @@ def fit(model, rows, targets, optimizer=None, **options):
     return training.fit(model, loss, rows, targets, optimizer, **{"epochs": 4, "batch_size": 5} | options)
 
 
-def test_an_epoch_is_a_step_for_every_batch_of_shuffled_rows():
+def test_an_epoch_is_a_step_for_every_batch_of_shuffled_rows() -> None:
     """The same loop written out: batches of the shuffled rows, the gradient of their mean loss, a step."""
     (model, X, y), (other, _, _) = small(), small()
     history = fit(model, X, y, rng=random.Random(3), metrics=ACCURACY)
@@ -59,7 +59,7 @@ def test_an_epoch_is_a_step_for_every_batch_of_shuffled_rows():
     assert list(other.state_dict().values()) == pytest.approx(list(model.state_dict().values()), rel=1e-10)
 
 
-def test_the_order_of_rows_comes_from_the_seed():
+def test_the_order_of_rows_comes_from_the_seed() -> None:
     def run(**options):
         model, X, y = small()
         return fit(model, X, y, **options), model.state_dict()
@@ -70,12 +70,12 @@ def test_the_order_of_rows_comes_from_the_seed():
     assert run(batch_size=None, shuffle=False) == run(batch_size=12, shuffle=False) == run(batch_size=99, shuffle=False)
 
 
-def test_penalty_and_clipping_come_before_the_step():
+def test_penalty_and_clipping_come_before_the_step() -> None:
     model, X, y = small()
     weights, seen = model.parameters(), []
     before = [w.data for w in weights]
 
-    def clip(parameters):
+    def clip(parameters) -> None:
         seen.append(optim.clip_grad_norm(parameters, 0.25))
 
     penalty = functools.partial(losses.l2_penalty, weights, 1e6)
@@ -86,7 +86,7 @@ def test_penalty_and_clipping_come_before_the_step():
     assert steps == pytest.approx([0.25 * b / math.hypot(*before) for b in before], rel=1e-3, abs=1e-5)
 
 
-def test_validation_rows_are_held_out_or_given():
+def test_validation_rows_are_held_out_or_given() -> None:
     model, X, y = small(n=20)
     history = fit(model, X, y, epochs=2, validation=0.25, metrics={"count": lambda predictions, targets: len(targets)})
     assert history["count"] == [15.0, 15.0]
@@ -101,7 +101,7 @@ def test_validation_rows_are_held_out_or_given():
     }
 
 
-def test_early_stopping_puts_the_best_parameters_back():
+def test_early_stopping_puts_the_best_parameters_back() -> None:
     """On noise, the loss on other rows soon rises; the weights kept are those of its least."""
     rng = random.Random(4)
     X = [[rng.gauss(0, 1), rng.gauss(0, 1)] for _ in range(16)]
@@ -122,12 +122,12 @@ def test_early_stopping_puts_the_best_parameters_back():
     assert model.state_dict() == kept[best] != kept[-1]
 
 
-def test_patience_counts_only_falls_by_more_than_min_delta():
+def test_patience_counts_only_falls_by_more_than_min_delta() -> None:
     model, X, y = small()
     assert len(fit(model, X, y, epochs=50, patience=3, min_delta=1e9)["loss"]) == 4
 
 
-def test_a_callback_sees_every_epoch_and_can_end_the_training():
+def test_a_callback_sees_every_epoch_and_can_end_the_training() -> None:
     model, X, y = small()
     seen = []
 
@@ -139,7 +139,7 @@ def test_a_callback_sees_every_epoch_and_can_end_the_training():
     assert seen == [(1, 1), (2, 2), (3, 3)]
 
 
-def test_schedules_run_through_the_updates():
+def test_schedules_run_through_the_updates() -> None:
     model, X, y = small()
     optimizer = optim.SGD(model.parameters(), lr=optim.linear_decay(0.1, steps=12))
     fit(model, X, y, optimizer, epochs=4)  # of 3 batches
@@ -148,7 +148,7 @@ def test_schedules_run_through_the_updates():
 
 
 @pytest.mark.parametrize("real", [True, False], ids=["Ctrl-C", "error"])
-def test_a_broken_off_epoch_leaves_no_trace(real, tmp_path):
+def test_a_broken_off_epoch_leaves_no_trace(real, tmp_path) -> None:
     """The model, the optimiser, the seed and the history are those of the last whole epoch."""
     (model, X, y), (other, _, _) = small(), small()
     optimizer, rng, calls = optim.Adam(model.parameters(), lr=0.05), random.Random(5), []
@@ -184,7 +184,7 @@ def test_a_broken_off_epoch_leaves_no_trace(real, tmp_path):
         assert rest == fit(small()[0], X, y, rng=random.Random(5))
 
 
-def test_a_loss_that_is_not_finite_ends_the_training():
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     model, X, y = small()
     before = model.state_dict()
     with pytest.raises(FloatingPointError, match="became inf: try a lower learning rate"):
@@ -230,7 +230,7 @@ with open(os.path.join(folder, "result.json"), "w") as file:
         ("optim.AdamW(model.parameters(), lr=0.1)", 2),
     ],
 )
-def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_path):
+def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_path) -> None:
     """Killed in its third epoch and again later, three processes end with the very bits that one ends with."""
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(PROGRAM).format(optimizer=optimizer, every=every))
@@ -262,14 +262,14 @@ def checkpointed(path, **options):
     return fit(model, X, y, **{"checkpoint": path, "patience": 2, "epochs": 2} | options), model.state_dict()
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path) -> None:
     whole = checkpointed(tmp_path / "whole.json", epochs=6)
     checkpointed(tmp_path / "parts.json", epochs=2)
     assert checkpointed(tmp_path / "parts.json", epochs=6) == whole
     assert (tmp_path / "parts.json").read_text() == (tmp_path / "whole.json").read_text()
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
     path = tmp_path / "checkpoint.json"
     checkpointed(path)
     before = path.read_bytes()
@@ -293,7 +293,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_metrics_come_and_go_between_resumptions(tmp_path):
+def test_metrics_come_and_go_between_resumptions(tmp_path) -> None:
     """A history has a number an epoch under each name, nan where it was not measured; the training is the same."""
     path, other = tmp_path / "parts.json", {"one": lambda predictions, targets: 1.0}
     whole, state = checkpointed(tmp_path / "whole.json", epochs=6, patience=None)
@@ -307,7 +307,7 @@ def test_metrics_come_and_go_between_resumptions(tmp_path):
 
 
 @pytest.mark.parametrize("activation", ["tanh", lambda x: x if x > 0 else 0.1 * x, lambda x: x * x + 0.5 * x])
-def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tmp_path):
+def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tmp_path) -> None:
     """Also where the ways through the model's branches are met in another order than in the whole run."""
     pytest.importorskip("llvmlite")
 
@@ -322,7 +322,7 @@ def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tm
 
 
 class Wrapped(nn.Module):
-    def __init__(self, activation):
+    def __init__(self, activation) -> None:
         self.inner = [nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))]
 
     def __call__(self, x):
@@ -345,7 +345,7 @@ def square(x):
         ({"weight_decay": 0.1}, "optimizer weight_decay 0.0, not 0.1"),
     ],
 )
-def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_path):
+def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_path) -> None:
     path = tmp_path / "checkpoint.json"
 
     def run(lr=0.05, betas=(0.9, 0.999), weight_decay=0.0, **options):
@@ -371,7 +371,7 @@ def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_pat
 @pytest.mark.parametrize(
     ("one", "other"), [("tanh", "relu"), (square, abs), (square, lambda x: x * x * x), (nn.Neuron(1), math.sin)]
 )
-def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path):
+def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path) -> None:
     _, X, y = small()
     path = tmp_path / "checkpoint.json"
     for activation, alike in ((one, True), (one, True), (other, False)):
@@ -384,7 +384,7 @@ def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path):
                 fit(model, X, y, epochs=1, checkpoint=path)
 
 
-def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path):
+def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path) -> None:
     _, X, y = small()
     path = tmp_path / "checkpoint.json"
     for activation in (square, lambda x: x * x, lambda x: x.square(), lambda x: (x + 0.0) ** 2):
@@ -392,7 +392,7 @@ def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path):
         fit(model, X, y, epochs=1, checkpoint=path)
 
 
-def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path):
+def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path) -> None:
     def run(path, epochs, model=None, optimizer=None):
         _, X, y = small()
         model = model or small()[0]
@@ -409,7 +409,7 @@ def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path):
     assert parts[0].state_dict() == whole.state_dict()
 
 
-def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path):
+def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path) -> None:
     path = tmp_path / "checkpoint.json"
     whole = checkpointed(tmp_path / "whole.json", epochs=4)
     checkpointed(path)
@@ -441,7 +441,7 @@ def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path):
         (lambda s: s.update(run=None), "run: null is no object"),
     ],
 )
-def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path):
+def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path) -> None:
     path = tmp_path / "checkpoint.json"
     checkpointed(path)
     state = json.loads(path.read_text())
@@ -471,13 +471,13 @@ def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path):
         ({"loss": lambda prediction, target: 0.5}, TypeError, "0.5, which has no gradient; is the model frozen"),
     ],
 )
-def test_errors_say_what_is_wrong(options, error, message):
+def test_errors_say_what_is_wrong(options, error, message) -> None:
     model, X, y = small()
     with pytest.raises(error, match=message):
         fit(model, X, y, **options)
 
 
-def test_rows_and_targets_go_in_pairs():
+def test_rows_and_targets_go_in_pairs() -> None:
     model, X, y = small()
     with pytest.raises(ValueError, match="X has 12 rows, but y has 11"):
         fit(model, X, y[1:])
@@ -490,7 +490,7 @@ def test_rows_and_targets_go_in_pairs():
 class Mended(nn.Module):
     """A model that puts 0.5 in the place of what was not measured, and says so with a further input."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.net = nn.MLP(4, [3, 1], activation="tanh", rng=random.Random(0))
 
     def __call__(self, x):
@@ -501,7 +501,7 @@ class Mended(nn.Module):
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch):
+def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch) -> None:
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
     if jit:
         pytest.importorskip("llvmlite")
@@ -519,7 +519,7 @@ def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch):
     assert list(model.state_dict().values()) == pytest.approx(list(other.state_dict().values()), rel=1e-9)
 
 
-def test_an_optimizer_of_another_model_is_said():
+def test_an_optimizer_of_another_model_is_said() -> None:
     (model, X, y), (other, _, _) = small(), small()
     mixed = [*other.parameters()[:3], *model.parameters()[3:]]
     for parameters, counts in ((other.parameters(), "13 of the optimizer's 13"), (mixed, "3 of the optimizer's 13")):
@@ -531,28 +531,28 @@ def test_an_optimizer_of_another_model_is_said():
     fit(model, X, y, optim.SGD([*model.parameters(), extra]), epochs=1)  # and a loss may have some of its own
 
 
-def test_arrays_are_rows_too():
+def test_arrays_are_rows_too() -> None:
     numpy = pytest.importorskip("numpy")
     (model, X, y), (other, _, _) = small(), small()
     assert fit(model, X, y) == fit(other, numpy.array(X), numpy.array(y))
     assert model.state_dict() == other.state_dict()
 
 
-def test_no_epochs_change_nothing():
+def test_no_epochs_change_nothing() -> None:
     model, X, y = small()
     before = model.state_dict()
     assert fit(model, X, y, epochs=0, patience=3) == {}
     assert model.state_dict() == before
 
 
-def test_accuracy_counts_right_classes():
+def test_accuracy_counts_right_classes() -> None:
     assert training.accuracy([[0.0, 1.0], [3.0, 1.0]], [1, 0]) == 1.0
     assert training.accuracy([[0.0, 1.0], [3.0, 1.0]], [[0, 1], [0.2, 0.8]]) == 0.5
     assert training.accuracy([0.5, -0.5, 0.5, -0.5], [1, 0, 0, 1]) == 0.5
     assert training.accuracy([0.5, -0.5], [1, -1]) == 1.0
 
 
-def test_a_bar_is_shown_where_it_is_asked_for(capsys):
+def test_a_bar_is_shown_where_it_is_asked_for(capsys) -> None:
     model, X, y = small()
     fit(model, X, y, epochs=3)
     assert capsys.readouterr().err == ""  # no terminal
@@ -563,7 +563,7 @@ def test_a_bar_is_shown_where_it_is_asked_for(capsys):
     assert "loss" in shown
 
 
-def test_a_bar_without_tqdm_says_how_to_get_it(monkeypatch):
+def test_a_bar_without_tqdm_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     model, X, y = small()
     fit(model, X, y, epochs=1)
@@ -572,7 +572,7 @@ def test_a_bar_without_tqdm_says_how_to_get_it(monkeypatch):
 
 
 @pytest.mark.parametrize("count", [1, 2, 59, 60, 61, 1000])
-def test_a_curve_has_its_width_and_height(count):
+def test_a_curve_has_its_width_and_height(count) -> None:
     lines = training.curve([1.0 / (k + 1) for k in range(count)]).splitlines()
     assert len(lines) == 12
     assert lines[-1].split() == (["1"] if count == 1 else ["1", str(count)])
@@ -581,7 +581,7 @@ def test_a_curve_has_its_width_and_height(count):
     assert all(len(line) <= 70 for line in lines)
 
 
-def test_a_curve_passes_over_what_is_not_finite():
+def test_a_curve_passes_over_what_is_not_finite() -> None:
     assert training.curve([1.0, math.nan, 0.0, math.inf], height=2).splitlines()[:2] == [" 1 |*", " 0 |  *"]
     with pytest.raises(ValueError, match="finite"):
         training.curve([math.nan])
@@ -591,7 +591,7 @@ def test_a_curve_passes_over_what_is_not_finite():
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_iris_is_learnt(seed):
+def test_iris_is_learnt(seed) -> None:
     rng = random.Random(seed)
     train, test = datasets.iris().split(0.3, rng)
     network = nn.MLP(4, [8, 3], activation="tanh", init="xavier_uniform", rng=rng)
@@ -602,7 +602,7 @@ def test_iris_is_learnt(seed):
     assert found["accuracy"] >= 0.93
 
 
-def test_xor_is_learnt_from_nearly_every_start():
+def test_xor_is_learnt_from_nearly_every_start() -> None:
     """All four rows right, for at least 95 of 100 seeds of a 2-4-1 tanh network."""
     data, solved = datasets.xor(), 0
     for seed in range(100):
@@ -617,7 +617,7 @@ def test_xor_is_learnt_from_nearly_every_start():
     assert solved >= 95
 
 
-def test_moons_are_told_apart():
+def test_moons_are_told_apart() -> None:
     rng = random.Random(0)
     data = datasets.moons(100, 0.1, rng)
     model = nn.MLP(2, [16, 16, 1], init="he_uniform", rng=rng)

@@ -65,7 +65,7 @@ def optimum(n: int, s: int) -> int:
 
 
 @given(st.integers(1, 90), st.integers(1, 9))
-def test_the_schedule_is_optimal_and_keeps_no_more_states_than_it_may(n, snapshots):
+def test_the_schedule_is_optimal_and_keeps_no_more_states_than_it_may(n, snapshots) -> None:
     kept, most, reversed_, again = [0], 1, [], 0
     for what, start, count in schedule(n, snapshots):
         if what == "advance":
@@ -83,7 +83,7 @@ def test_the_schedule_is_optimal_and_keeps_no_more_states_than_it_may(n, snapsho
     assert again == optimum(n, snapshots) == recomputations(n, snapshots)
 
 
-def test_ten_million_steps_in_96_states_are_computed_six_times():
+def test_ten_million_steps_in_96_states_are_computed_six_times() -> None:
     n = 10_000_000
     assert 4 * n.bit_length() == 96
     assert recomputations(n, 96) < 5 * n
@@ -91,7 +91,7 @@ def test_ten_million_steps_in_96_states_are_computed_six_times():
 
 
 @pytest.mark.parametrize(("step", "state", "k", "loss"), LOOPS)
-def test_the_gradient_is_the_plain_sweeps_to_the_last_bit(step, state, k, loss):
+def test_the_gradient_is_the_plain_sweeps_to_the_last_bit(step, state, k, loss) -> None:
     """That of all states kept, whatever is kept; and that of the loop as it is recorded, but for a sum's order."""
     f = lambda run: lambda state, k: loss(run(state, k))  # noqa: E731
     for n in (0, 1, 2, 7, 40):
@@ -104,7 +104,7 @@ def test_the_gradient_is_the_plain_sweeps_to_the_last_bit(step, state, k, loss):
         assert sweeps[0][1] == pytest.approx(plain[1], rel=1e-13)
 
 
-def test_the_steps_that_are_computed_are_those_of_the_schedule():
+def test_the_steps_that_are_computed_are_those_of_the_schedule() -> None:
     count = 0
 
     def counted(x, r):
@@ -120,7 +120,7 @@ def test_the_steps_that_are_computed_are_those_of_the_schedule():
 
 
 @pytest.mark.parametrize(("step", "state", "k", "loss"), LOOPS)
-def test_other_derivatives(step, state, k, loss):
+def test_other_derivatives(step, state, k, loss) -> None:
     plain = lambda state, k: loss(loop(step, 6)(state, k))  # noqa: E731
     kept = lambda state, k: loss(mg.checkpoint(step, 6)(state, k))  # noqa: E731
     second = [mg.grad(mg.grad(f, 1), 1)(state, k) for f in (plain, kept)]
@@ -136,7 +136,7 @@ def test_other_derivatives(step, state, k, loss):
     assert mg.jit(kept)(state, k) == pytest.approx(plain(state, k), rel=1e-13)
 
 
-def test_backward_adds_up_and_leaves_no_trace():
+def test_backward_adds_up_and_leaves_no_trace() -> None:
     x, r = Value(0.3), Value(3.7)
     y = mg.checkpoint(logistic, 20)(x, r)
     z = y * r + x
@@ -152,7 +152,7 @@ def test_backward_adds_up_and_leaves_no_trace():
     assert x.grad == pytest.approx(1.5 * a.grad, rel=1e-13)
 
 
-def test_arrays_and_nested_loops():
+def test_arrays_and_nested_loops() -> None:
     a = np.array([[0.9, 0.1], [-0.2, 0.95]])
     step = lambda s: m.tanh(a @ s)  # noqa: E731
     twice = mg.checkpoint(mg.checkpoint(step, 5), 4)
@@ -160,7 +160,7 @@ def test_arrays_and_nested_loops():
     assert np.allclose(found, mg.jacobian(loop(step, 20))(np.array([0.5, -0.3])), rtol=1e-13)
 
 
-def test_memory_is_that_of_a_few_states():
+def test_memory_is_that_of_a_few_states() -> None:
     """Of a recorded loop every step costs some hundred bytes; here 3,000 further steps cost next to nothing."""
 
     def most(n, run):
@@ -188,7 +188,7 @@ def wave(x, y):
     return {"a": total, "b": [total * y[1], x]}
 
 
-def test_remat_is_the_function():
+def test_remat_is_the_function() -> None:
     f = mg.remat(wave)
     loss = lambda g: lambda x, y: g(x, y)["a"] * g(x, y)["b"][0] + g(x, y)["b"][1]  # noqa: E731
     args = 0.4, (1.5, -2.0)
@@ -201,7 +201,7 @@ def test_remat_is_the_function():
     assert mg.jit(mg.grad(loss(f)))(*args) == pytest.approx(mg.grad(loss(wave))(*args), rel=1e-12)
 
 
-def test_remat_records_again_when_it_is_swept():
+def test_remat_records_again_when_it_is_swept() -> None:
     calls = []
     f = mg.remat(lambda x: calls.append(type(x)) or x * x)
     x = Value(3.0)
@@ -212,7 +212,7 @@ def test_remat_records_again_when_it_is_swept():
     assert x.grad == 6.0
 
 
-def test_errors():
+def test_errors() -> None:
     x = Value(2.0)
     with pytest.raises(TypeError, match="a Value that is not among its arguments"):
         mg.remat(lambda t: t * x)(Value(1.0))
@@ -229,7 +229,7 @@ def test_errors():
     assert math.isfinite(mg.grad(lambda t: mg.checkpoint(lambda s: 0.5 * s, 2_000)(t))(1.0))
 
 
-def test_partials_are_the_derivatives_and_computed_when_read():
+def test_partials_are_the_derivatives_and_computed_when_read() -> None:
     def f(x, y):
         return m.sin(x) * y + x * x
 

@@ -34,7 +34,7 @@ def mixed(f):
 
 
 @given(reals, reals)
-def test_it_is_the_function_that_can_be_recorded(x, y):
+def test_it_is_the_function_that_can_be_recorded(x, y) -> None:
     f, g = mixed(sines), mixed(open_)
     assert f(x, y) == g(x, y)
     assert mg.grad(f, (0, 1))(x, y) == pytest.approx(mg.grad(g, (0, 1))(x, y), rel=1e-13, abs=1e-13)
@@ -48,7 +48,7 @@ def test_it_is_the_function_that_can_be_recorded(x, y):
     )
 
 
-def test_the_function_is_called_once_for_all_outputs():
+def test_the_function_is_called_once_for_all_outputs() -> None:
     calls = []
     counted = mg.custom_derivative(lambda *args: calls.append(args) or opaque(*args), sines.rule)
     x, y = Value(0.5), Value(0.25)
@@ -59,7 +59,7 @@ def test_the_function_is_called_once_for_all_outputs():
     assert a.op is counted(y, x)[0].op  # one row for all calls that are built alike
 
 
-def test_it_is_compiled():
+def test_it_is_compiled() -> None:
     f = mixed(sines)
     compiled = mg.jit(lambda x, y: f(x, y) + x, exact=True)
     slope = mg.jit(mg.grad(f))
@@ -72,7 +72,7 @@ def test_it_is_compiled():
     assert mg.gradcheck(f, 0.5, 0.75)
 
 
-def test_trees_arrays_and_what_is_no_float():
+def test_trees_arrays_and_what_is_no_float() -> None:
     @mg.custom_derivative
     def f(w, x, power, name="", scale=1.0):
         assert type(power) is int
@@ -95,7 +95,7 @@ def test_trees_arrays_and_what_is_no_float():
     assert mg.grad(lambda x: pick(x, index)[0])(x).tolist() == [0.0, 1.0]
 
 
-def test_a_method_and_a_second_rule():
+def test_a_method_and_a_second_rule() -> None:
     class Gain:
         factor = 3.0
 
@@ -128,13 +128,13 @@ def test_a_method_and_a_second_rule():
         (lambda out, x, y: None, "None is no tuple"),
     ],
 )
-def test_a_rule_that_is_built_otherwise_is_named(rule, words):
+def test_a_rule_that_is_built_otherwise_is_named(rule, words) -> None:
     f = mg.custom_derivative(lambda x, y: x * y, rule)
     with pytest.raises(TypeError, match=f"the rule <lambda> of <lambda> gave .*{words}"):
         f(Value(2.0), Value(3.0))
 
 
-def test_errors():
+def test_errors() -> None:
     with pytest.raises(TypeError, match=r"give it one with @f\.partials"):
         _named_f()(Value(1.0))
     with pytest.raises(TypeError, match=r"returned 'a'; .*cannot take 'a'"):
@@ -156,7 +156,7 @@ def _named_f():
     return mg.custom_derivative(f)
 
 
-def test_a_wrong_rule_is_found():
+def test_a_wrong_rule_is_found() -> None:
     wrong = mg.custom_derivative(math.sin, lambda out, x: (1.0005 * m.cos(x),))
     with pytest.raises(AssertionError, match=r"d sin\(\.\.\.\) / d args\[0\] is"):
         mg.gradcheck(wrong, 0.5)

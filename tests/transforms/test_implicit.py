@@ -29,7 +29,7 @@ def implied(p):
     return mg.root(lambda sigma, p: price(sigma) - p, 0.3, p)
 
 
-def test_implied_volatility_to_second_order():
+def test_implied_volatility_to_second_order() -> None:
     sigma = implied(4.0)
     assert price(sigma) == pytest.approx(4.0, abs=1e-13)
     vega, vomma = mg.grad(price)(sigma), mg.hessian(price)(sigma)
@@ -40,7 +40,7 @@ def test_implied_volatility_to_second_order():
     assert third == pytest.approx((mg.hessian(implied)(4.0 + h) - mg.hessian(implied)(4.0 - h)) / (2 * h), rel=1e-6)
 
 
-def test_a_root_to_50_digits():
+def test_a_root_to_50_digits() -> None:
     """x exp(x) = p: Lambert's function."""
     f = lambda p: mg.root(lambda x, p: x * m.exp(x) - p, 0.5, p)  # noqa: E731
     mp = arithmetic()
@@ -57,7 +57,7 @@ def reaction(c, k):
     }
 
 
-def test_a_steady_state_agrees_with_differentiation_of_newtons_method_and_with_differences():
+def test_a_steady_state_agrees_with_differentiation_of_newtons_method_and_with_differences() -> None:
     k = {"ab": 2.0, "ba": 0.5, "bc": 1.5}
     start = {"a": 1.0, "b": 1.0, "c": 1.0}
     state = lambda k: mg.root(reaction, start, k)  # noqa: E731
@@ -89,14 +89,14 @@ def test_a_steady_state_agrees_with_differentiation_of_newtons_method_and_with_d
 
 
 @given(st.lists(reals, min_size=9, max_size=9), st.lists(reals, min_size=3, max_size=3))
-def test_a_linear_system_has_the_inverse_for_its_jacobian(entries, b):
+def test_a_linear_system_has_the_inverse_for_its_jacobian(entries, b) -> None:
     a = np.array(entries).reshape(3, 3) + 4.0 * np.eye(3)
     solve = lambda b: mg.root(lambda x, b: a @ x - b, np.zeros(3), b)  # noqa: E731
     assert np.allclose(solve(np.array(b)), np.linalg.solve(a, b), rtol=1e-12, atol=1e-13)
     assert np.allclose(mg.jacobian(solve)(np.array(b)), np.linalg.inv(a), rtol=1e-11, atol=1e-12)
 
 
-def test_the_penalty_of_a_ridge_regression_by_hyper_gradient():
+def test_the_penalty_of_a_ridge_regression_by_hyper_gradient() -> None:
     rng = np.random.default_rng(0)
     X, y, test, target = rng.normal(size=(20, 4)), rng.normal(size=20), rng.normal(size=(10, 4)), rng.normal(size=10)
 
@@ -116,7 +116,7 @@ def test_the_penalty_of_a_ridge_regression_by_hyper_gradient():
     assert mg.hessian(validation)(0.7) == pytest.approx(second, rel=1e-5)
 
 
-def test_a_fixed_point_need_not_attract():
+def test_a_fixed_point_need_not_attract() -> None:
     f = lambda x, a: a / (x * x)  # noqa: E731  # x = a^(1/3); the iteration doubles errors
     cube = lambda a: mg.fixed_point(f, 1.5, a)  # noqa: E731
     assert cube(8.0) == pytest.approx(2.0, rel=1e-14)
@@ -125,7 +125,7 @@ def test_a_fixed_point_need_not_attract():
     assert both[1].data == pytest.approx(8.0 / 3.0)
 
 
-def test_a_solver_of_ones_own():
+def test_a_solver_of_ones_own() -> None:
     calls = []
 
     def bisection(g, x0):
@@ -146,7 +146,7 @@ def test_a_solver_of_ones_own():
     assert least.data == 1.5
 
 
-def test_it_is_solved_anew_when_it_runs_compiled():
+def test_it_is_solved_anew_when_it_runs_compiled() -> None:
     compiled, slope = mg.jit(implied), mg.jit(mg.grad(implied))
     for p in (4.0, 5.0, 6.5):
         assert compiled(p) == pytest.approx(implied(p), rel=1e-12)
@@ -157,7 +157,7 @@ def test_it_is_solved_anew_when_it_runs_compiled():
     assert least(4.0) == pytest.approx(0.25, rel=1e-10)
 
 
-def test_errors():
+def test_errors() -> None:
     x = Value(2.0)
     with pytest.raises(TypeError, match="a Value that is not among its parameters"):
         mg.root(lambda t, p: t * x - p, 1.0, Value(1.0))
@@ -175,7 +175,7 @@ def test_errors():
         mg.root(lambda t: t, "a")
 
 
-def test_an_import_within_a_compiled_function_draws_no_random_numbers(tmp_path, monkeypatch):
+def test_an_import_within_a_compiled_function_draws_no_random_numbers(tmp_path, monkeypatch) -> None:
     """SciPy is imported by the first root, and its import draws some."""
     (tmp_path / "drawing_module.py").write_text("import random\nseed = random.random()\n")
     monkeypatch.syspath_prepend(tmp_path)

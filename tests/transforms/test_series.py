@@ -32,7 +32,7 @@ def close(found, expected, tolerance=1e-13) -> bool:
 
 
 @pytest.mark.parametrize("op", [*ROWS, softsign], ids=lambda op: op.name)
-def test_every_row_along_a_line(op):
+def test_every_row_along_a_line(op) -> None:
     """Its rule in the table is enough."""
     rng = random.Random(op.name)
     domains = [op.domain[min(i, len(op.domain) - 1)] for i in range(op.arity or 4)]
@@ -53,13 +53,13 @@ def test_every_row_along_a_line(op):
         softsign,
     ],
 )
-def test_order_20_is_right_to_the_last_digits(f):
+def test_order_20_is_right_to_the_last_digits(f) -> None:
     found, expected = mg.taylor(f, 0.7, 20, digits=30), exact(f, 20, 0.7)
     assert all(math.isclose(a, b, rel_tol=1e-12) for a, b in zip(found, expected, strict=True))
     assert close(mg.taylor(f, 0.7, 20), expected, 1e-8)
 
 
-def test_it_is_repeated_differentiation():
+def test_it_is_repeated_differentiation() -> None:
     f = lambda x: m.sin(x * x) / (1.0 + m.exp(-x))  # noqa: E731
     derivative = f
     for k, c in enumerate(mg.taylor(f, 0.4, 5)):
@@ -68,7 +68,7 @@ def test_it_is_repeated_differentiation():
 
 
 @given(st.lists(small, min_size=1, max_size=6), small)
-def test_a_polynomial_about_another_point_is_exact(coefficients, x):
+def test_a_polynomial_about_another_point_is_exact(coefficients, x) -> None:
     f = lambda t: sum(c * t**k for k, c in enumerate(coefficients))  # noqa: E731
     n = len(coefficients)
     expected = [sum(math.comb(j, k) * coefficients[j] * x ** (j - k) for j in range(k, n)) for k in range(n + 2)]
@@ -76,7 +76,7 @@ def test_a_polynomial_about_another_point_is_exact(coefficients, x):
 
 
 @given(*[st.lists(small, min_size=3, max_size=3)] * 4)
-def test_a_product_along_a_curve_is_the_product_of_the_curves(x, v, w, u):
+def test_a_product_along_a_curve_is_the_product_of_the_curves(x, v, w, u) -> None:
     found = mg.taylor(lambda p: [p[0] * p[1], p[2]], x, 6, v, w, u)
     curves = [np.array([x[i], v[i], w[i], u[i]]) for i in range(3)]
     assert [row[0] for row in found] == np.convolve(curves[0], curves[1]).tolist()
@@ -84,14 +84,14 @@ def test_a_product_along_a_curve_is_the_product_of_the_curves(x, v, w, u):
 
 
 @given(small, small)
-def test_the_series_of_a_composition_is_the_composition_of_the_series(x, v):
+def test_the_series_of_a_composition_is_the_composition_of_the_series(x, v) -> None:
     inner, outer = (lambda t: t**3 - 2.0 * t), (lambda y: y * y + y)
     direct = mg.taylor(lambda t: outer(inner(t)), x, 8)
     c = mg.taylor(inner, x, 8)
     assert mg.taylor(outer, c[0], 8, *c[1:]) == direct
 
 
-def test_the_first_coefficients_are_jvp_and_half_of_hvp():
+def test_the_first_coefficients_are_jvp_and_half_of_hvp() -> None:
     f = lambda p: m.exp(p["a"]) * p["b"][0] + m.sin(p["b"][1] * p["a"])  # noqa: E731
     x, v = {"a": 0.3, "b": [1.0, 2.0]}, {"a": -1.0, "b": [0.5, 2.0]}
     value, first, second = mg.taylor(f, x, 2, v)
@@ -100,7 +100,7 @@ def test_the_first_coefficients_are_jvp_and_half_of_hvp():
     assert 2.0 * second == pytest.approx(product["a"] * v["a"] + product["b"][0] * 0.5 + product["b"][1] * 2.0)
 
 
-def test_shapes_and_branches():
+def test_shapes_and_branches() -> None:
     found = mg.taylor(lambda x: {"y": x * x, "n": 3.0}, np.array([1.0, 2.0]), 1, np.array([1.0, 0.0]))
     assert [row["y"].tolist() for row in found] == [[1.0, 4.0], [2.0, 0.0]]
     assert [row["n"] for row in found] == [3.0, 0.0]
@@ -110,13 +110,13 @@ def test_shapes_and_branches():
     assert mg.taylor(lambda x: x**0.5, 4.0, 0) == [2.0]
 
 
-def test_a_branch_not_taken_does_not_count():
+def test_a_branch_not_taken_does_not_count() -> None:
     f = lambda x: ops.where(x, ops.ieee_div(1.0, x), 5.0)  # noqa: E731
     assert mg.taylor(f, 0.0, 3) == [5.0, 0.0, 0.0, 0.0]
     assert mg.taylor(lambda x: m.hypot(x, 3.0), 4.0, 2) == pytest.approx([5.0, 0.8, 0.036])
 
 
-def test_a_long_chain_needs_no_recursion():
+def test_a_long_chain_needs_no_recursion() -> None:
     def f(x):
         for _ in range(20_000):
             x = x * 0.5 + 1.0
@@ -125,7 +125,7 @@ def test_a_long_chain_needs_no_recursion():
     assert mg.taylor(f, 3.0, 1)[0] == 2.0
 
 
-def test_coefficients_are_differentiated_and_compiled():
+def test_coefficients_are_differentiated_and_compiled() -> None:
     third = lambda x: mg.taylor(m.sin, x, 3)[3]  # noqa: E731
     assert mg.grad(third)(0.3) == pytest.approx(math.sin(0.3) / 6.0, rel=1e-14)
     assert mg.hessian(third)(0.3) == pytest.approx(math.cos(0.3) / 6.0, rel=1e-14)
@@ -139,7 +139,7 @@ def test_coefficients_are_differentiated_and_compiled():
     assert compiled.stats["paths"] == 2
 
 
-def test_a_taylor_integrator_keeps_the_energy_of_a_pendulum():
+def test_a_taylor_integrator_keeps_the_energy_of_a_pendulum() -> None:
     """Order 20 with steps of a half, over 100 periods."""
 
     def step(state, h, order=20):
@@ -170,7 +170,7 @@ def test_a_taylor_integrator_keeps_the_energy_of_a_pendulum():
         (ZeroDivisionError, "truediv", lambda: mg.taylor(lambda x: 1.0 / x, 0.0, 1)),
     ],
 )
-def test_errors(error, words, call):
+def test_errors(error, words, call) -> None:
     with pytest.raises(error, match=words):
         call()
 
@@ -214,7 +214,7 @@ OPAQUE = [
 
 
 @pytest.mark.parametrize(("f", "plain"), OPAQUE)
-def test_through_what_is_solved_and_what_is_computed_again(f, plain):
+def test_through_what_is_solved_and_what_is_computed_again(f, plain) -> None:
     found = mg.taylor(f, 0.8, 6)
     derivatives = [f]
     for _ in range(2):
@@ -230,7 +230,7 @@ def test_through_what_is_solved_and_what_is_computed_again(f, plain):
     assert mg.jit(lambda x: mg.taylor(f, x, 2))(0.8) == pytest.approx(found[:3], rel=1e-13)
 
 
-def test_a_long_checkpointed_loop_has_a_series():
+def test_a_long_checkpointed_loop_has_a_series() -> None:
     steps = mg.checkpoint(lambda x, rate: x + 1e-3 * rate * x, 3000)
     found = mg.taylor(lambda rate: steps(1.0, rate), 1.0, 3)
     wanted = [math.comb(3000, k) * 1e-3**k * 1.001 ** (3000 - k) for k in range(4)]
@@ -238,12 +238,12 @@ def test_a_long_checkpointed_loop_has_a_series():
     assert mg.taylor(lambda rate: steps(1.0, rate), 1.0, 3, digits=30) == pytest.approx(wanted, rel=1e-12)
 
 
-def test_digits_end_where_a_function_of_floats_begins():
+def test_digits_end_where_a_function_of_floats_begins() -> None:
     with pytest.raises(TypeError, match="root is a function of floats; leave digits out"):
         mg.taylor(kepler, 0.8, 3, digits=30)
 
 
-def test_of_several_outputs_that_a_loop_gives_at_once():
+def test_of_several_outputs_that_a_loop_gives_at_once() -> None:
     """None is made of another, and the last one is recorded first."""
     step = mg.remat(lambda x: [m.sin(x), m.cos(x) * 2.0, 3.0, x])
     found = mg.taylor(step, 0.5, 5)

@@ -30,7 +30,7 @@ def residuals(x):
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(programs([*(op for op in ops.TABLE.values() if op.smooth), softsign], max_steps=10))
-def test_of_random_programs_they_are_the_dense_ones(program):
+def test_of_random_programs_they_are_the_dense_ones(program) -> None:
     f = lambda x: program(*x)  # noqa: E731
     dense = np.array(mg.hessian(f)(list(program.point)))
     found = mg.hessian(f, sparse=True)(list(program.point)).toarray()
@@ -42,7 +42,7 @@ def test_of_random_programs_they_are_the_dense_ones(program):
 
 
 @pytest.mark.parametrize("n", [2, 30, 400])
-def test_rosenbrocks_hessian_is_the_known_one_and_tridiagonal(n):
+def test_rosenbrocks_hessian_is_the_known_one_and_tridiagonal(n) -> None:
     x = np.linspace(-1.0, 1.5, n)
     found = mg.hessian(rosenbrock, sparse=True)(x)
     assert isinstance(found, csr_array)
@@ -50,7 +50,7 @@ def test_rosenbrocks_hessian_is_the_known_one_and_tridiagonal(n):
     assert found.nnz == 3 * n - 2
 
 
-def test_jacobians_in_either_direction():
+def test_jacobians_in_either_direction() -> None:
     x = np.linspace(-1.0, 1.0, 60)
     found = mg.jacobian(residuals, sparse=True)(x)
     assert found.shape == (59, 60)
@@ -65,7 +65,7 @@ def test_jacobians_in_either_direction():
         assert [a[j] for j in sorted(a)] == pytest.approx([b[j] for j in sorted(b)], rel=1e-14)
 
 
-def test_a_sum_of_everything_is_swept_backwards(monkeypatch):
+def test_a_sum_of_everything_is_swept_backwards(monkeypatch) -> None:
     swept = []
     plain = module._reverse_rows
     monkeypatch.setattr(module, "_reverse_rows", lambda *args: swept.append(1) or plain(*args))
@@ -75,7 +75,7 @@ def test_a_sum_of_everything_is_swept_backwards(monkeypatch):
     assert swept == [1]
 
 
-def test_repeated_operands_constants_and_what_does_not_depend():
+def test_repeated_operands_constants_and_what_does_not_depend() -> None:
     f = lambda x: x[0] * x[0] * x[2] + m.hypot(x[1], x[1], 2.0) + ops.where(x[0], x[1] ** 3, 0.0) + 7.0  # noqa: E731
     x = [1.5, 2.0, 3.0, 4.0]
     found = mg.hessian(f, sparse=True)(x)
@@ -87,7 +87,7 @@ def test_repeated_operands_constants_and_what_does_not_depend():
     assert mg.jacobian(lambda p: p["a"] * p["b"], sparse=True)({"a": 2.0, "b": 3.0}).toarray().tolist() == [[3.0, 2.0]]
 
 
-def test_they_are_differentiated_and_compiled():
+def test_they_are_differentiated_and_compiled() -> None:
     x = np.linspace(-1.0, 1.0, 5)
     f = lambda x: rosenbrock(x) + softsign(x[0] * x[4])  # noqa: E731
     total = lambda x: mg.hessian(f, sparse=True)(x).data.sum()  # noqa: E731
@@ -124,7 +124,7 @@ def control(n):
     return effort, gaps, np.concatenate([np.linspace(0.0, math.pi, n + 1), np.ones(n + 1), np.zeros(n + 1)])
 
 
-def test_scipy_solves_an_optimal_control_problem_of_2001_variables():
+def test_scipy_solves_an_optimal_control_problem_of_2001_variables() -> None:
     effort, gaps, start = control(666)
     lagrangian = mg.hessian(lambda z, v: sum(a * b for a, b in zip(v, gaps(z))), sparse=True)
     constraint = optimize.NonlinearConstraint(
@@ -140,7 +140,7 @@ def test_scipy_solves_an_optimal_control_problem_of_2001_variables():
     assert found.fun == pytest.approx(5.322, abs=1e-3)
 
 
-def test_ipopt_solves_it_too():
+def test_ipopt_solves_it_too() -> None:
     cyipopt = pytest.importorskip("cyipopt", reason="it has no wheel: pip install cyipopt builds it beside Ipopt")
     effort, gaps, start = control(666)
     slopes = mg.jacobian(gaps, sparse=True)
@@ -177,13 +177,13 @@ def test_ipopt_solves_it_too():
     assert told["obj_val"] == pytest.approx(5.322, abs=1e-3)
 
 
-def test_without_scipy_it_says_what_to_install(monkeypatch):
+def test_without_scipy_it_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.sparse", None)
     with pytest.raises(ImportError, match="pip install scipy"):
         mg.hessian(rosenbrock, sparse=True)([1.0, 2.0])
 
 
-def test_a_compiled_pattern_is_the_callers_own():
+def test_a_compiled_pattern_is_the_callers_own() -> None:
     n = 900  # so large that arrays are compiled
 
     def chained(x):
@@ -214,6 +214,6 @@ def test_a_compiled_pattern_is_the_callers_own():
         lambda x: 2.0 * x * x + (x - 1.0) ** 4,
     ],
 )
-def test_curvature_of_powers_with_whole_exponents(f, x):
+def test_curvature_of_powers_with_whole_exponents(f, x) -> None:
     found = mg.hessian(lambda v: f(v[0]), sparse=True)([x]).toarray()
     assert np.allclose(found, [[mg.grad(mg.grad(f))(x)]], rtol=1e-14)
