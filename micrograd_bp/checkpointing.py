@@ -23,6 +23,7 @@ from typing import Any
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.operators import ByHand
+from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
 from micrograd_bp.transforms import _Call, _name, numbers_only
@@ -96,7 +97,7 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
     return steps
 
 
-def remat(f: Callable[..., Any]) -> Callable[..., Any]:
+def remat(f: Callable[P, R]) -> Callable[P, R]:
     """The same function, whose graph is not kept: a reverse sweep records it again and differentiates it at once.
 
     Memory for all that f computes on the way is needed by one call at a time, for one more evaluation of f.

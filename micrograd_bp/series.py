@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 from micrograd_bp import ops
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.operators import give_operators
+from micrograd_bp._engine.signatures import P
 from micrograd_bp._engine.sweeps import ordered
 from micrograd_bp.ops import Op
 from micrograd_bp.testing import Precise, arithmetic
@@ -33,7 +34,7 @@ Number: TypeAlias = Any  # a float; or a Value, where the coefficients are to be
 PRODUCTS = 64  # powers up to this one are products: exact for polynomials, and right where the base is 0
 
 
-def taylor(f: Callable[..., Any], x: Any, order: int, *curve: Any, digits: int | None = None) -> list[Any]:
+def taylor(f: Callable[P, Any], x: Any, order: int, *curve: Any, digits: int | None = None) -> list[Any]:
     """The Taylor coefficients of f at x, from the 0th to the given order: f(x + t) = c[0] + c[1] t + c[2] t**2 + ...
 
     Where x is not one number, or where the curve is given, they are those of f(x + v t + w t**2 + ...) by t.

@@ -172,7 +172,7 @@ def hessian(f: Callable[P, Any], argnums: Argnums = 0, *, sparse: bool = False) 
     return _transform("hessian", f, argnums, _Call.jacobian, recorded=_gradient("hessian", f, argnums))
 
 
-def jvp(f: Callable[..., R], primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> tuple[R, R]:
+def jvp(f: Callable[P, R], primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> tuple[R, R]:
     """f(*primals, **kwargs) and its derivative in the direction of the tangents: the Jacobian times the tangents.
 
     One sweep from the variables on, whatever the number of outputs.
@@ -232,7 +232,7 @@ def vjp(f: Callable[P, R], /, *primals: P.args, **kwargs: P.kwargs) -> tuple[R, 
     return call.value(), pull
 
 
-def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> Any:
+def hvp(f: Callable[P, Any], primals: Sequence[Any], tangents: Sequence[Any], /, **kwargs: Any) -> Any:
     """The Hessian of a scalar function times a vector, without the Hessian: forward over reverse, two sweeps.
 
     Args:
@@ -259,7 +259,7 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], /, **kwarg
     return products[0] if len(products) == 1 else products
 
 
-def vmap(f: Function, in_axes: Any = 0) -> Vmap:
+def vmap(f: Callable[P, Any], in_axes: Any = 0) -> Vmap:
     """f applied to every row of its arguments, as a function of all rows at once; the results are stacked into arrays.
 
     It nests with every transform, inside and outside. `jit(vmap(f))` is the batch, compiled.

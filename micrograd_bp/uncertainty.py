@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.labels import Listing, check_value
+from micrograd_bp._engine.signatures import P
 from micrograd_bp._engine.sweeps import adjoints
 from micrograd_bp.ops import Op, chain
 from micrograd_bp.transforms import _Call, _finished, _holds_value, _name
@@ -247,7 +248,7 @@ class Propagated(NamedTuple):
     covariance: Any  # of one number its variance; of m numbers m rows of m
 
 
-def propagate(f: Callable[..., Any], x: Any, covariance: Any) -> Propagated:
+def propagate(f: Callable[P, Any], x: Any, covariance: Any) -> Propagated:
     """The value of f for uncertain numbers x, and its covariance J C J', to first order.
 
     The law of propagation of uncertainty (Guide to the Expression of Uncertainty in Measurement, JCGM 100:2008, 5.2).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 P = ParamSpec("P")  # the parameters of a function that is differentiated
 R = TypeVar("R")  # what it returns
+Rest = ParamSpec("Rest")  # the parameters of a method without self
+Returned = TypeVar("Returned", covariant=True)  # the same, of a protocol
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.declarations import Arithmetic as Arithmetic
@@ -83,6 +85,26 @@ if TYPE_CHECKING:
         def __call__(self, x: Value, /, *rest: Scalar) -> Value: ...
         @overload
         def __call__(self, *args: Scalar | Array) -> Any: ...
+
+    class Jitted(Protocol[P, Returned]):
+        """What `jit` makes of a function: it is called as the function is, and shows what was compiled."""
+
+        pays: int
+
+        @property
+        def __wrapped__(self) -> Callable[P, Returned]: ...
+        @property
+        def stats(self) -> dict[str, Any]: ...
+        @property
+        def constants(self) -> list[float]: ...
+        def source(self, language: str = ...) -> str: ...
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Returned: ...
+        @overload
+        def __get__(self, instance: None, owner: Any = ...) -> Jitted[P, Returned]: ...
+        @overload
+        def __get__(
+            self: Jitted[Concatenate[Any, Rest], Returned], instance: object, owner: Any = ...
+        ) -> Callable[Rest, Returned]: ...
 
 else:
     Arithmetic = object

@@ -89,7 +89,7 @@ class ArrayProgram:
 
 
 def find(
-    program: FlatProgram, exact: bool = False, small: int | None = None, share: int | None = None
+    program: FlatProgram, exact: bool = False, small: int | None = None, share: float | None = None
 ) -> ArrayProgram | None:
     """The arrays of a program; None where it is too small or too irregular for them to pay.
 

@@ -23,9 +23,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
@@ -49,7 +50,13 @@ from micrograd_bp.value import Value, gradients, topological_order
 if TYPE_CHECKING:
     import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+    from micrograd_bp._engine.signatures import Jitted
+
+    class Decorator(Protocol):
+        """`jit` with options only: it takes the function."""
+
+        def __call__(self, function: Callable[P, R], /) -> Jitted[P, R]: ...
+
 
 # A program of more than HEAVY nodes is compiled once PAYS rows of data have used it: compiling takes 0.1 ms a node,
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
@@ -61,9 +68,9 @@ LARGE = 100_000  # a call with more numbers than that is not recorded: its progr
 
 
 @overload
-def jit(function: F, *, exact: bool = ..., paths: int = ...) -> F: ...
+def jit(function: Callable[P, R], *, exact: bool = ..., paths: int = ...) -> Jitted[P, R]: ...
 @overload
-def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Callable[[F], F]: ...
+def jit(function: None = ..., *, exact: bool = ..., paths: int = ...) -> Decorator: ...
 def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     """The same function, recorded and compiled: it returns what the function returns for these arguments.
 

@@ -10,7 +10,7 @@ import operator
 import sys
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
@@ -221,6 +221,12 @@ class Kernel:
 
     # --- to look at -------------------------------------------------------------------------------------------------
 
+    @overload
+    def source(
+        self, language: Literal["python"] = ..., *, name: str = ..., real: str = ..., title: str = ...
+    ) -> Source: ...
+    @overload
+    def source(self, language: str, *, name: str = ..., real: str = ..., title: str = ...) -> str: ...
     def source(
         self,
         language: str = "python",

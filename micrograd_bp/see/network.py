@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.see.svg import Picture, label
+
+if TYPE_CHECKING:
+    from micrograd_bp._engine.signatures import Scalar
 
 COLUMN, ROW, RADIUS, MARGIN = 190.0, 62.0, 21.0, 26.0  # pixels
 WIDEST = 6.0  # of the lines, for the largest weight
@@ -15,7 +18,7 @@ Unit = tuple[list[Any], Any]  # a unit's weights and bias
 
 def draw_network(
     model: Any,
-    x: Sequence[float] | None = None,
+    x: Sequence[Scalar] | None = None,
     *,
     names: Sequence[str] = (),
     title: str = "",
@@ -157,7 +160,7 @@ def _parts(model: Any) -> Any:
         yield model, []
 
 
-def _signals(model: Any, parts: list[tuple[Any, list[Unit]]], x: Sequence[float], inputs: int) -> list[list[float]]:
+def _signals(model: Any, parts: list[tuple[Any, list[Unit]]], x: Sequence[Scalar], inputs: int) -> list[list[float]]:
     """The numbers in front of the first layer of neurons, and behind each."""
     row: Any = list(x)
     signals: list[list[float]] = []

@@ -22,6 +22,8 @@ from micrograd_bp.value import Value
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from micrograd_bp._engine.signatures import Array
+
 Measure: TypeAlias = Callable[[Any], tuple[Value, Any]]  # a row -> its loss, and what else is measured of it
 Found: TypeAlias = list[tuple[float, Any]]  # the same for every row, as plain numbers
 
@@ -32,7 +34,7 @@ RETRIES = 3  # of one sum: rows whose workers die this often are given up
 def parallel_value_and_grad(
     f: Callable[[Any, Any], Any],
     params: Any,
-    data: Sequence[Any],
+    data: Sequence[Any] | Array,
     *,
     executor: Executor,
     shards: int = SHARDS,

@@ -6,6 +6,7 @@ import math
 import operator
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from typing import Never
 
 import pytest
 
@@ -14,7 +15,6 @@ from micrograd_bp import Op, Value, ops
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.value import add_to_grads, read_data, slopes, topological_order
-from typing import Never
 
 # --- the chain rule ---
 

@@ -11,12 +11,12 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Never
 
 import pytest
 
 from micrograd_bp import losses, nn, optim, training
 from micrograd_bp._engine import files
-from typing import Never
 
 ROOT = str(Path(nn.__file__).parents[1])
 SCRIPT = """
