@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -121,13 +122,13 @@ def test_every_smooth_op_of_the_table(small, op) -> None:
 
 def test_the_text_of_a_jitted_function_is_that_of_its_arrays() -> None:
     model, _inputs = network(72, 72, 1)
-    f = mg.jit(lambda x: model(x).tanh())
+    f: Any = mg.jit(lambda x: model(x).tanh())
     x = [0.01 * k for k in range(72)]
     found = [f(x) for _ in range(40)]
     w = np.array([p.data for p in f._paths[0].leaves])
     text = f.source()
     assert "np.tanh(" in text
-    scope = {}
+    scope: dict[str, Any] = {}
     exec(text, scope)
     assert scope["value"](np.array([x]), w)[0] == pytest.approx(found[0].data, rel=1e-13)
 

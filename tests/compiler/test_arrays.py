@@ -1,9 +1,11 @@
 """Arrays found in graphs of scalars: the same numbers, errors and branches as the eager engine's."""
 
+import functools
 import math
 import pickle
 import random
 import threading
+from typing import Any
 
 import pytest
 
@@ -137,8 +139,8 @@ def odd_reads():
     return f, 8, w
 
 
-GRAPHS = {
-    **{f"dense {name}": lambda name=name: dense(name) for name in ("tanh", "relu", "softplus", "sigmoid", "elu")},
+GRAPHS: dict[str, Any] = {
+    **{f"dense {name}": functools.partial(dense, name) for name in ("tanh", "relu", "softplus", "sigmoid", "elu")},
     **{f.__name__: f for f in (convolution, attention, recurrent, stencil, bodies, residuals, odd_reads)},
 }
 

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import subprocess
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -362,7 +363,7 @@ def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch, name) 
 def test_leaves_that_are_no_parameters_get_no_slope(compiled, small) -> None:
     pytest.importorskip("numpy")
     inputs, held, parameters = [[Value(0.1 * k - 0.3) for k in range(8)] for _ in range(3)]
-    output = sum((a * b + c).tanh() for a, b, c in zip(inputs, parameters + held, held + parameters[::-1]))
+    output: Any = sum((a * b + c).tanh() for a, b, c in zip(inputs, parameters + held, held + parameters[::-1]))
     source = mg.kernel(output, inputs, parameters[:5]).source("c")
     output.backward()
     rest = mg.kernel(output, inputs, parameters[:5]).leaves
@@ -415,6 +416,7 @@ def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real) -> None:
     files = f"{out}, {tmp_path / 'my_model.h'}"
     assert first == f"{files}: C99 and C++, 2 inputs; the first lines of the former say how to call it"
     measured = re.fullmatch(r"\d+ bytes of code and constants \(\S+ -Os\); 16 rows: .* is (\S+) of max\(.*", last)
+    assert measured
     assert float(measured[1]) < (1e-14 if real == "double" else 1e-5)
     source = out.read_text()
     assert "my model.json, Sequential(Standardize([5.0, 3.0], [2.0, 0.5]), MLP of [Layer of [ReLUNeuron(2)" in source

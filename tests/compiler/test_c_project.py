@@ -25,7 +25,7 @@ def classifier(hidden=(5,)):
 
 
 def project(model, rows, folder, **options):
-    labels = model.names.features if model.names else [""] * nn.inputs(model)
+    labels = model.names.features if model.names else [""] * (nn.inputs(model) or 0)
     inputs = [Value(0.0, label) for label in labels]
     classes = model.names.classes if model.names else ()
     files = kernel(model(inputs), inputs, model.parameters()).c_files("net", rows=rows, classes=classes, **options)
@@ -49,8 +49,9 @@ def test_a_model_passes_its_own_test(language, real, fixed, tmp_path) -> None:
     files = project(model, rows, tmp_path, real=real, fixed=fixed)
     run([*LANGUAGES[language], "-DNET_MAIN", "net.c", "-o", "test", "-lm"], tmp_path)
     said = re.fullmatch(r"15 rows: .* is (\S+) of max\(\|output\|, 1\)\n", run(["./test"], tmp_path))
+    assert said
     assert float(said[1]) < (1e-14 if real == "double" else 1e-5)
-    size = int(re.search(r"#define NET_WORKSPACE (\d+)", files["net.h"])[1])
+    (size,) = map(int, re.findall(r"#define NET_WORKSPACE (\d+)", files["net.h"]))
     assert size > 0
     assert (f"static {real} net_workspace[{size}];" in files["net.c"]) is fixed
     assert (f"{real} v[" in files["net.c"]) is not fixed
@@ -67,8 +68,9 @@ def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path) 
     assert "for (int k = 0; k < 24; k++)" in files["net.c"]
     run([*LANGUAGES[language], "-DNET_MAIN", "net.c", "-o", "test", "-lm"], tmp_path)
     said = re.fullmatch(r"15 rows: .* is (\S+) of max\(\|output\|, 1\)\n", run(["./test"], tmp_path))
+    assert said
     assert float(said[1]) < (1e-14 if real == "double" else 1e-5)
-    size = int(re.search(r"#define NET_WORKSPACE (\d+)", files["net.h"])[1])
+    (size,) = map(int, re.findall(r"#define NET_WORKSPACE (\d+)", files["net.h"]))
     assert 0 < size < 100
     assert (f"static {real} net_workspace[{size}];" in files["net.c"]) is fixed
 
@@ -136,7 +138,7 @@ def test_a_single_output_is_returned(tmp_path) -> None:
 def test_a_wrong_number_fails_the_test(tmp_path) -> None:
     model, rows = classifier()
     files = project(model, rows, tmp_path)
-    first = re.search(r"net_parameters\[\d+\] = \{\n    (\S+),", files["net.c"])[1]
+    (first,) = re.findall(r"net_parameters\[\d+\] = \{\n    (\S+),", files["net.c"])
     (tmp_path / "net.c").write_text(files["net.c"].replace(first, "0.5", 1))
     run([*LANGUAGES["C"], "-DNET_MAIN", "net.c", "-o", "test", "-lm"], tmp_path)
     assert subprocess.run(["./test"], cwd=tmp_path, capture_output=True).returncode == 1

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def random_program(seed: int, size: int) -> tuple[Value, list[Value], list[Value
     nodes = list(leaves)
     while len(nodes) < size:
         op = rng.choice(SMOOTH) if rng.random() < 0.3 else rng.choice((ops.add, ops.sub, ops.mul))
-        operands = [rng.choice(nodes) if rng.random() < 0.9 else rng.uniform(-1.0, 1.0) for _ in range(op.arity)]
+        operands = [rng.choice(nodes) if rng.random() < 0.9 else rng.uniform(-1.0, 1.0) for _ in range(op.arity or 0)]
         try:
             node = op(*operands) if any(isinstance(x, Value) for x in operands) else nodes[0]
         except (ArithmeticError, ValueError):
@@ -335,6 +336,7 @@ def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be
 
 
 def test_errors_name_what_is_wrong() -> None:
+    loose: Any = mg
     x, w = Value(1.0), Value(2.0)
     y = x * w
     with pytest.raises(ValueError, match="one of the leaves of the graph"):
@@ -344,9 +346,9 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="twice"):
         mg.kernel(y, [x], [x])
     with pytest.raises(TypeError, match="recorded Values"):
-        mg.kernel(3.0, [x])
+        loose.kernel(3.0, [x])
     with pytest.raises(TypeError, match="input is a Value"):
-        mg.kernel(y, [1.0])
+        loose.kernel(y, [1.0])
     kernel = mg.kernel(y, [x], [w])
     for wrong in (np.zeros((3, 2)), np.zeros((2, 2, 1)), [[1.0, 2.0]], [1.0, 2.0]):
         with pytest.raises(ValueError, match=r"1 columns|1 inputs"):
@@ -367,7 +369,7 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="python"):
         kernel.source("fortran")
     with pytest.raises(TypeError, match="function"):
-        mg.jit(3.0)
+        loose.jit(3.0)
     f = mg.jit(speed)
     with pytest.raises(ValueError, match="equally many"):
         mg.jit(mg.vmap(speed))(np.zeros(2), np.zeros(3))

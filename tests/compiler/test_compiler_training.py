@@ -1,11 +1,13 @@
 """Training compiled has the history of training eagerly."""
 
 import random
+from typing import Any
 
 import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import losses, nn, optim, training
+from micrograd_bp.compiler import functions
 from micrograd_bp.training import compiled
 
 
@@ -15,7 +17,7 @@ def eager_work_is_dear(monkeypatch) -> None:
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
 
 
-def problem(name: str, rng: random.Random) -> tuple[object, object, list, list]:
+def problem(name: str, rng: random.Random) -> tuple[Any, Any, list[Any], list[Any]]:
     """A model, a loss, rows and targets."""
     X = [[rng.gauss(0.0, 1.0), rng.gauss(0.0, 1.0)] for _ in range(24)]
     model = nn.MLP(2, [5, 3 if name == "cross_entropy" else 1], activation="tanh", rng=rng)
@@ -26,7 +28,7 @@ def problem(name: str, rng: random.Random) -> tuple[object, object, list, list]:
     if name == "binary_cross_entropy":
         return model, losses.binary_cross_entropy, X, [int(x > y) for x, y in X]
     if name == "branches":  # the model and the loss look at the numbers
-        deep = lambda x: model([max(x[0], 0.25), x[1] if x[1] > x[0] else -x[1]])  # noqa: E731
+        deep: Any = lambda x: model([max(x[0], 0.25), x[1] if x[1] > x[0] else -x[1]])  # noqa: E731
         deep.parameters = model.parameters
         return deep, lambda y, t: abs(y - t) if y > t else 2.0 * (y - t) ** 2, X, [x - y for x, y in X]
     if name == "classes":  # a target that must be known when the program is made
@@ -43,7 +45,7 @@ def test_the_history_is_the_same_over_a_hundred_epochs(name) -> None:
     for jit in (False, True):
         model, loss, X, y = problem(name, random.Random(1))
         optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
-        settings = {"epochs": 100, "batch_size": 8, "rng": random.Random(0), "jit": jit}
+        settings: dict[str, Any] = {"epochs": 100, "batch_size": 8, "rng": random.Random(0), "jit": jit}
         if name == "cross_entropy":
             settings["metrics"] = {"accuracy": training.accuracy}
         history = training.fit(model, loss, X, y, optimizer, **settings)
@@ -81,5 +83,5 @@ def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch) -> None:
         return training.fit(model, loss, X, y, optimizer, epochs=3, batch_size=8, rng=random.Random(0), jit=jit)
 
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1e-12))
-    monkeypatch.setattr(compiled.Compiled, "record", lambda *args: pytest.fail("it was recorded to be compiled"))
+    monkeypatch.setattr(functions.Compiled, "record", lambda *args: pytest.fail("it was recorded to be compiled"))
     assert history(True) == history(False)

@@ -15,6 +15,7 @@ import types
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,6 +285,11 @@ def test_what_is_returned_is_new_at_each_call() -> None:
         assert [pair(1.0).x, pair(2.0).x, pair(1.0).x] == [2.0, 4.0, 2.0]
 
 
+def assigned(x: Any) -> Any:
+    x.data = 7.0
+    return x * 1.0
+
+
 # --- what cannot be recorded --------------------------------------------------------------------------------------
 
 UNFAITHFUL = {
@@ -293,7 +299,7 @@ UNFAITHFUL = {
     "repr": lambda x: x * repr(x).count("5"),
     "hash": lambda x: {x: x * 2.0}[x],
     "partials": lambda x: x * (x * x).partials[0],
-    "an assignment": lambda x: setattr(x, "data", 7.0) or x * 1.0,
+    "an assignment": assigned,
 }
 
 
@@ -357,7 +363,12 @@ def changing_cases():
 
     def log():
         lines = []
-        return lambda x: (lines.append(1), x * len(lines))[1]
+
+        def f(x):
+            lines.append(1)
+            return x * len(lines)
+
+        return f
 
     def toggled():
         class Toggle:
@@ -476,9 +487,9 @@ def test_objects_among_the_arguments_are_looked_at_anew() -> None:
         write(o)
         assert f(o, 1.0) == 3.0
     numbers = iter([1.0, 2.0, 3.0])
-    f = mg.jit(lambda x, it: x * next(it))
+    pulled = mg.jit(lambda x, it: x * next(it))
     with pytest.warns(RuntimeWarning, match="an iterator is among its arguments"):
-        assert [f(1.0, numbers) for _ in range(3)] == [1.0, 2.0, 3.0]
+        assert [pulled(1.0, numbers) for _ in range(3)] == [1.0, 2.0, 3.0]
 
 
 def test_functions_that_are_returned_hold_the_numbers_of_their_call() -> None:
@@ -694,7 +705,7 @@ def test_a_model_with_state_trains_the_same_with_jit(source) -> None:
     def train(jit):
         model = Counting(source and source(1))
         optimizer = optim.SGD(model.parameters(), lr=0.05)
-        options = {"epochs": 4, "batch_size": 3, "rng": random.Random(1), "progress": False}
+        options: dict[str, Any] = {"epochs": 4, "batch_size": 3, "rng": random.Random(1), "progress": False}
         history = training.fit(model, losses.mse, X, y, optimizer, jit=jit, **options)
         return [*[p.data for p in model.parameters()], *history["loss"], model.calls, model.mean]
 
@@ -745,7 +756,7 @@ def test_results_and_arguments_of_classes_of_ones_own() -> None:
         pass
 
     def named(x):
-        name = Name("n")
+        name: Any = Name("n")
         name.x = x
         return name
 
@@ -760,10 +771,15 @@ def test_results_and_arguments_of_classes_of_ones_own() -> None:
         with pytest.warns(RuntimeWarning, match="it returns .* objects"):
             got = [read(f(x)) for x in (2.0, 3.0)]
         assert got == [read(make(x)) for x in (2.0, 3.0)]
-    calls = []
-    f = mg.jit(lambda x: (calls.append(1), Point(x * 2.0))[1])
+    calls: list[int] = []
+
+    def counted(x: Any) -> Any:
+        calls.append(1)
+        return Point(x * 2.0)
+
+    point = mg.jit(counted)
     with pytest.warns(RuntimeWarning):
-        assert [f(2.0), f(3.0)] == [Point(4.0), Point(6.0)]
+        assert [point(2.0), point(3.0)] == [Point(4.0), Point(6.0)]
     assert len(calls) == 2
 
 
@@ -774,7 +790,7 @@ def test_small_things_of_arguments() -> None:
     assert mg.jit(lambda self, x: self * x)(self=2.0, x=3.0) == 6.0
     with pytest.raises(TypeError, match="masked"):
         mg.jit(lambda a: a.sum())(np.ma.array([1.0, 2.0], mask=[False, True]))
-    nested = ()
+    nested: tuple[Any, ...] = ()
     for _ in range(3000):
         nested = (1.0, nested)
 

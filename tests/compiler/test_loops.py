@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 import random
+from typing import Any
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f) -> None:
     inputs, (k,) = [mg.Value(0.3), mg.Value(-0.2)], [mg.Value(0.7)]
     output = f(*inputs, k)
     output = output[0] * output[1] if isinstance(output, tuple) else output
-    kernel = mg.kernel(output, inputs, [k])
+    kernel: Any = mg.kernel(output, inputs, [k])
     assert kernel._native("value").count < LOOPED
     assert kernel([0.3, -0.2]) == pytest.approx(output.data, rel=1e-13)
     output.backward()
@@ -220,7 +221,9 @@ def test_gradients_of_kernels_run_loops_in_reverse(f) -> None:
         value, slopes = kernel.value_and_grad(rows, weights=given)
         np.testing.assert_allclose([value, *slopes], scale @ eager, rtol=1e-11, atol=1e-12)
     if f in ROLLED:
-        assert kernel._native("gradient").count < LOOPED
+        native = kernel._native("gradient")
+        assert native is not None
+        assert native.count < LOOPED
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -378,7 +381,9 @@ def test_a_long_loop_has_the_code_of_a_short_one() -> None:
         z = x
         for _ in range(turns):
             z = z + 0.01 * (y - z) * z.sin()
-        sizes.append(mg.kernel(z, [x, y])._native("value").count)
+        native = mg.kernel(z, [x, y])._native("value")
+        assert native is not None
+        sizes.append(native.count)
     assert sizes[0] == sizes[1] < 40
 
 

@@ -1,8 +1,10 @@
 """Array programs as machine code: what NumPy makes of the same arrays, in blocks, shares and threads."""
 
+import functools
 import math
 import os
 import random
+from typing import Any
 
 import pytest
 
@@ -88,7 +90,7 @@ def made(name):
     f, count, parameters = PROGRAMS[name]()
     inputs = leaves(count, 5)
     program, _ = flatten([f(inputs)], inputs, parameters)
-    found = arrays.find(program, small=0, share=0.001)
+    found: Any = arrays.find(program, small=0, share=0.001)
     point = np.array([p.data for p in parameters])
     both = [kind(found, program.outputs, [], program.checks) for kind in (vectors.Vectors, evaluation.Arrays)]
     for x in both:
@@ -153,6 +155,10 @@ def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatc
     assert (odd.tolist(), statuses.tolist()) == ([1234], [2])
 
 
+def between(X: Any, start: int, stop: int) -> Any:
+    return X[start:stop].T
+
+
 def test_guards_are_read_of_every_row_and_of_what_is_the_same_for_all() -> None:
     x, w = leaves(3), Value(2.0)
     guards = [*(mg.ops.less(w - 2.5, a) for a in x), mg.ops.less(w * 1.0, 3.0)]
@@ -168,7 +174,7 @@ def test_guards_are_read_of_every_row_and_of_what_is_the_same_for_all() -> None:
         assert found.point(row, [number])[1] == status
         out = np.empty((3, 3))
         X = np.array([row, good, row])
-        odd, statuses = found.rows(lambda a, b, X=X: X[a:b].T, 3, [number], out)
+        odd, statuses = found.rows(functools.partial(between, X), 3, [number], out)
         expected = [status, 1 if number == 4.0 else 0, status]
         assert dict(zip(odd, statuses)) == {i: s for i, s in enumerate(expected) if s}
 

@@ -528,7 +528,7 @@ def test_a_pickle_is_for_both_engines() -> None:
 
 def test_subclasses() -> None:
     def run(mg: ModuleType) -> Any:
-        class Parameter(mg.Value):  # type: ignore[name-defined, misc]
+        class Parameter(mg.Value):  # type: ignore[name-defined]
             def __init__(self, data: float, rate: float) -> None:
                 super().__init__(data, "p")
                 self.rate = rate

@@ -2,6 +2,7 @@
 
 import math
 import random
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def prime(name):
 PHI = {"sigmoid": sigmoid, "tanh": math.tanh, "relu": lambda z: max(z, 0.0), None: lambda z: z}
 
 # An output layer with its cost of one example, and the errors delta^L at its units.
-OUTPUTS = {
+OUTPUTS: dict[str, Any] = {
     "sum of squares, sigmoid": (
         "sigmoid",
         losses.sum_of_squares,
@@ -163,7 +164,8 @@ def test_examples_one_by_one_add_up_to_the_gradient_of_their_mean() -> None:
     rng = random.Random(0)
     model = nn.MLP(2, [3, 2], activation="tanh", rng=rng)
     rows = [[rng.uniform(-1, 1), rng.uniform(-1, 1)] for _ in range(5)]
-    (sum(losses.cross_entropy(model(x), 1) for x in rows) / 5).backward()
+    loss: Any = sum(losses.cross_entropy(model(x), 1) for x in rows)
+    (loss / 5).backward()
     together = [p.grad for p in model.parameters()]
     model.zero_grad()
     for x in rows:
@@ -195,7 +197,7 @@ def test_the_gradient_of_a_weight_has_three_factors(name) -> None:
     o, t = [rng.uniform(-1, 1) for _ in range(3)], 0.25
     out = neuron(o)
     (0.5 * (out - t) ** 2).backward()
-    net = out.operands[0] if name else out
+    net: Any = out.operands[0] if name else out
     delta = (out.data - t) * prime(name)(net.data)
     assert net.grad == close(delta)
     assert [w.grad for w in neuron.w] == close([delta * oi for oi in o])
@@ -218,9 +220,9 @@ def test_the_two_layer_example() -> None:
     second = [[Value(rng.uniform(-1, 1)) for _ in range(hidden + 1)] for _ in range(outputs)]
     x = [1.0] + [rng.uniform(-1, 1) for _ in range(inputs)]
     t = [rng.uniform(-1, 1) for _ in range(outputs)]
-    a = [sum(w * xi for w, xi in zip(row, x, strict=True)) for row in first]
-    z = [1.0] + [aj.tanh() for aj in a]
-    y = [sum(w * zj for w, zj in zip(row, z, strict=True)) for row in second]
+    a: list[Any] = [sum(w * xi for w, xi in zip(row, x, strict=True)) for row in first]
+    z: list[Any] = [1.0] + [aj.tanh() for aj in a]
+    y: list[Any] = [sum(w * zj for w, zj in zip(row, z, strict=True)) for row in second]
     losses.sum_of_squares(y, t).backward()
     delta_k = [yk.data - tk for yk, tk in zip(y, t, strict=True)]
     delta_j = [
@@ -244,7 +246,7 @@ def test_the_delta_rule_is_the_case_of_one_layer() -> None:
         out = layer(x)
         losses.sum_of_squares(out, t).backward()
         for neuron, y, tj in zip(layer.neurons, out, t, strict=True):
-            net = y.operands[0].data if phi else y.data
+            net = getattr(y.operands[0], "data") if phi else y.data  # noqa: B009
             assert [-w.grad for w in neuron.w] == close([(tj - y.data) * prime(phi)(net) * xi for xi in x])
 
 
@@ -254,7 +256,8 @@ def test_through_time_it_is_the_same_sweep() -> None:
     cell = nn.RNNCell(2, 3, rng=rng)
     rows = [[rng.uniform(-1, 1), rng.uniform(-1, 1)] for _ in range(6)]
     targets = [[rng.uniform(-1, 1) for _ in range(3)] for _ in rows]
-    states, state = [], [0.0, 0.0, 0.0]
+    states: list[Any] = []
+    state: Any = [0.0, 0.0, 0.0]
     for x in rows:
         state = cell(x, state)
         states.append(state)
@@ -306,7 +309,7 @@ def test_one_sweep_takes_every_edge_once_though_paths_multiply() -> None:
         out = model(inputs)
         order = topological_order(out)
         edges = sum(isinstance(operand, Value) for node in order for operand in node.operands)
-        paths = dict.fromkeys(order, 0)
+        paths: dict[Any, int] = dict.fromkeys(order, 0)
         paths[out] = 1
         for node in reversed(order):
             for operand in node.operands:

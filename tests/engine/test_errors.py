@@ -61,8 +61,9 @@ def test_a_value_holds_real_numbers_only(thing) -> None:
 
 
 def test_a_value_in_a_value_is_refused_with_advice() -> None:
+    value: Any = Value(1.0)
     with pytest.raises(TypeError, match=r"Value cannot hold Value\(.*\(Value\); take its \.data"):
-        Value(Value(1.0))
+        Value(value)
 
 
 def test_an_integer_beyond_all_floats_overflows_as_it_does_for_floats(graph) -> None:
@@ -200,6 +201,7 @@ def test_a_value_is_no_index_no_sequence_and_no_function(graph) -> None:
 
 def test_rounding_refuses_what_it_refuses_for_floats(graph) -> None:
     x, y, _ = graph
+    digits: Any
     for digits in ("a", 1.5, y):
         with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
             round(x, digits)
@@ -227,8 +229,9 @@ def test_gradients_are_of_values_by_values(graph) -> None:
     for arguments in ((1.0, [x]), (out, x), (out, [x, 1.0]), ([out], [x]), (out, ["x"])):
         with pytest.raises(TypeError, match="gradients takes a Value and a sequence of Values, not "):
             mg.gradients(*arguments)
+    nothing: Any = None
     with pytest.raises(TypeError, match="iterable"):
-        mg.gradients(out, None)
+        mg.gradients(out, nothing)
 
 
 def test_a_graph_whose_data_was_changed_is_not_differentiated_wrongly() -> None:

@@ -70,6 +70,7 @@ def test_a_value_goes_before_a_constant_of_the_same_name() -> None:
 def test_leaves_are_labelled_and_shared() -> None:
     output = parse.record("a*a", {"a": 3})
     assert output.operands[0] is output.operands[1]
+    assert isinstance(output.operands[0], Value)
     assert output.operands[0].label == "a"
 
 

@@ -345,7 +345,7 @@ def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels, tmp_path) 
 @pytest.mark.parametrize("levels", [20, 90, 110, 400])
 def test_what_is_saved_can_be_loaded_however_deep(levels, tmp_path) -> None:
     path = tmp_path / "model.json"
-    model = nn.Neuron(1)
+    model: nn.Module = nn.Neuron(1)
     for _ in range(levels):
         model = nn.Sequential(model)
     if levels < 100:

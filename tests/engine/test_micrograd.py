@@ -310,7 +310,7 @@ def test_the_second_derivative_of_an_operation_made_by_hand_is_refused() -> None
 
 def test_a_step_of_ones_own_replaces_that_of_any_node() -> None:
     x = Value(3.0)
-    clipped = x * 100.0
+    clipped: Any = x * 100.0
     clipped._backward = lambda: setattr(x, "grad", x.grad + min(clipped.grad * 100.0, 1.0))
     (clipped * 2.0).backward()
     assert x.grad == 1.0
@@ -320,7 +320,7 @@ def test_a_step_of_ones_own_replaces_that_of_any_node() -> None:
 
 
 def test_attributes_of_ones_own() -> None:
-    x = Value(1.0)
+    x: Any = Value(1.0)
     x.color, x.history = "red", [1.0]
     assert (x.color, copy.deepcopy(x).history, pickle.loads(pickle.dumps(x)).color) == ("red", [1.0], "red")
     del x.color

@@ -90,7 +90,8 @@ def test_arrays_of_inputs_go_term_by_term() -> None:
     w = [Value(2.0), Value(3.0)]
     outputs = net_input(w, [np.array([1.0, 2.0]), np.array([0.5, 0.0])], Value(1.0))
     assert [y.data for y in outputs] == [4.5, 5.0]
-    assert nn.Neuron(2)(np.array([1.0, 2.0])).op.name == "relu"
+    unit: Any = nn.Neuron(2)(np.array([1.0, 2.0]))
+    assert unit.op.name == "relu"
 
 
 def test_units_that_share_lists_are_not_confused() -> None:
@@ -201,7 +202,7 @@ def test_copies_and_pickles_are_those_of_any_node() -> None:
 
 def test_it_opens_out_into_what_micrograd_records() -> None:
     model = nn.Neuron(2, activation="tanh", rng=random.Random(0))
-    out = model([Value(1.0, "x1"), Value(-2.0, "x2")])
+    out: Any = model([Value(1.0, "x1"), Value(-2.0, "x2")])
     out.backward()
     wide = opened(out)
     (total,) = wide.operands
@@ -216,7 +217,7 @@ def test_it_opens_out_into_what_micrograd_records() -> None:
 
 def test_pictures_show_the_units_sum_and_its_delta() -> None:
     model = nn.Neuron(2, activation="tanh", rng=random.Random(0))
-    out = model([Value(1.0, "x1"), Value(-2.0, "x2")])
+    out: Any = model([Value(1.0, "x1"), Value(-2.0, "x2")])
     out.backward()
     source = mg.draw(out, derivatives=True).source
     assert "<b>v1</b> = Σ" in source
@@ -262,7 +263,8 @@ class TestMemory:
         assert len(every | first) < 1.5 * len(first)
 
     def test_survivors_among_the_dead_keep_their_places(self) -> None:
-        rng, kept = random.Random(0), []
+        rng = random.Random(0)
+        kept: list[Any] = []
         for k in range(40):
             nodes = [Value(float(k)) * 2.0 for _ in range(3_000)]
             kept += rng.sample(nodes, 300)

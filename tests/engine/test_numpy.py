@@ -14,8 +14,8 @@ from micrograd_bp import math as mg_math
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]
 COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge]
-SCALARS = [np.float64(2.5), np.float32(2.5), np.float16(2.5), np.longdouble(2.5), np.int64(2), np.int8(2), np.uint8(2),
-           np.bool_(True), np.array(2.5)]  # fmt: skip
+SCALARS: list[Any] = [np.float64(2.5), np.float32(2.5), np.float16(2.5), np.longdouble(2.5), np.int64(2), np.int8(2),
+                      np.uint8(2), np.bool_(True), np.array(2.5)]  # fmt: skip
 POINTS = [0.25, 0.5, 0.75]
 
 
@@ -25,7 +25,8 @@ def values(*data: float) -> Any:
 
 def plain(results: Any) -> Any:
     """An array of Values, or of what a flat function gives, as an array of floats."""
-    return np.vectorize(lambda x: float(getattr(x, "data", x)), otypes=[float])(results)
+    data: Callable[[Any], Any] = lambda x: getattr(x, "data", x)  # noqa: E731
+    return np.vectorize(lambda x: float(data(x)), otypes=[float])(results)
 
 
 def slopes(f: Callable[..., Any], xs: Any) -> Any:
@@ -61,10 +62,11 @@ def test_a_comparison_with_a_numpy_number_is_a_plain_bool(op, scalar) -> None:
 
 
 def test_a_value_made_from_a_numpy_number_holds_a_float() -> None:
+    float32: Any = np.float32(0.1)
     for scalar in SCALARS[:-1]:
         assert type(Value(scalar).data) is float
         assert Value(scalar).data == scalar
-    assert Value(np.float32(0.1)).data == float(np.float32(0.1))
+    assert Value(float32).data == float(np.float32(0.1))
 
 
 # --- arrays -------------------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc) -> Non
 
 
 def test_a_function_of_numpy_takes_a_single_value() -> None:
-    x = Value(0.5)
+    x: Any = Value(0.5)  # which NumPy's types do not know
     out = np.arctan2(np.tanh(x), 2.0)
     out.backward()
     assert x.grad == pytest.approx((1 - np.tanh(0.5) ** 2) * 2 / (4 + np.tanh(0.5) ** 2), rel=1e-14)
@@ -207,7 +209,8 @@ def test_what_would_drop_the_gradient_in_silence_raises() -> None:
 
 
 def test_a_float_array_takes_no_value_and_says_what_kind_of_array_does() -> None:
-    a, x = np.zeros(2), Value(1.0)
+    a = np.zeros(2)
+    x: Any = Value(1.0)
     for write in (
         lambda: a.__setitem__(0, x),
         lambda: a.__setitem__(slice(None), values(1.0, 2.0)),
@@ -296,8 +299,10 @@ def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f) -> Non
 
 def test_a_condition_of_numpy_chooses() -> None:
     x, y = Value(1.0), Value(2.0)
-    assert where(np.float64(1.0) > 0.0, x, y).data == 1.0
-    assert where(np.bool_(False), x, y).data == 2.0
+    yes: Any = np.float64(1.0) > 0.0
+    no: Any = np.bool_(False)
+    assert where(yes, x, y).data == 1.0
+    assert where(no, x, y).data == 2.0
 
 
 @pytest.mark.parametrize("name", ["sin", "lgamma", "atan2", "copysign"])
@@ -315,5 +320,6 @@ def test_functions_of_math_go_through_arrays_element_by_element(name) -> None:
 
 
 def test_an_elementwise_function_of_an_array_is_differentiated() -> None:
-    slopes = mg.grad(lambda v: (mg.math.sin(v) * 2.0).sum())(np.array([0.5, 1.0]))
+    sin: Any = mg.math.sin
+    slopes = mg.grad(lambda v: (sin(v) * 2.0).sum())(np.array([0.5, 1.0]))
     assert slopes.tolist() == [mg.grad(lambda t: mg.math.sin(t) * 2.0)(t) for t in (0.5, 1.0)]

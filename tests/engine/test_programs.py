@@ -4,6 +4,8 @@ A derivative may be off by some roundings of each number in its own graph, and b
 enough that this is 1e-12 of the largest of those numbers.
 """
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,7 +104,7 @@ def test_floats_values_and_50_digits_agree(program) -> None:
 @given(testing.programs(kinks=True))
 @settings(max_examples=60)
 def test_the_repr_of_a_program_is_python(program) -> None:
-    scope = {}
+    scope: dict[str, Any] = {}
     exec(repr(program), scope)
     assert scope["point"] == program.point
     assert scope["program"](*program.point) == program(*program.point)
@@ -121,7 +123,7 @@ def test_every_row_has_its_turn(op) -> None:
 
 
 def test_programs_share_repeat_and_leave_out() -> None:
-    seen = set()
+    seen: set[Any] = set()
 
     @given(testing.programs())
     @settings(max_examples=100)

@@ -15,7 +15,7 @@ import pytest
 import micrograd_bp as mg
 from micrograd_bp import Value, math, ops
 
-np = pytest.importorskip("numpy")
+np: Any = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
 
 from micrograd_bp.compiler.machine import host  # noqa: E402
@@ -107,7 +107,7 @@ def test_a_tie_takes_the_branch_that_eager_takes(tie: str, exact: bool) -> None:
 
 def test_a_tie_in_a_large_program() -> None:
     """Beyond 20,000 nodes multiply-adds are written by hand."""
-    rows = [[x := rng.uniform(-9.0, 9.0), x * x] for _ in range(200)]
+    rows = [[a := rng.uniform(-9.0, 9.0), a * a] for _ in range(200)]
     x, c = Value(1.0), Value(1.0)
     total = x
     for k in range(11_000):

@@ -84,7 +84,7 @@ class Program:
 
     def function(self, library: Any, caught: Callable[[], None] | None = None) -> Callable[..., Any]:
         """The function, with `math` or a drop-in for it; `caught` is called in every `except`."""
-        tree: ast.AST = Powers().visit(ast.parse(self.source))
+        tree: ast.Module = Powers().visit(ast.parse(self.source))
         if caught:
             tree = Handlers().visit(tree)
         scope = {"math": library, "copy": copy, "dataclasses": dataclasses, "Point": Point, "real_power": real_power}
@@ -113,7 +113,8 @@ class Author:
 
     def __init__(self, draw: Callable[..., Any], without: frozenset[str], floats: list[str], ints: list[str]) -> None:
         self.draw, self.without = draw, without
-        self.reals, self.numbers, self.ints = list(floats), [], list(ints)  # names in scope
+        self.reals, self.ints = list(floats), list(ints)  # names in scope
+        self.numbers: list[str] = []
         self.lists: list[str] = []
         self.dicts: list[str] = []
         self.points: list[str] = []

@@ -88,7 +88,7 @@ def derivatives(program: Program) -> str:
         output.backward()
         graphs = mg.gradients(output, variables)
         transformed = mg.grad(function, argnums=tuple(range(len(variables))))(*numbers)
-        blocks = mg.value.slope_rows([output, -output], variables, len(variables) < 2)
+        blocks = mg.value.slope_rows([output, -output], variables, len(variables) < 2) or []
         for axis, (x, graph) in enumerate(zip(variables, graphs, strict=True)):
             try:
                 _, exact = derivative(program, numbers, axis)
@@ -117,7 +117,8 @@ def singular(output: Value) -> bool:
 
 def answers(program: Program) -> list[Any]:
     """All that an engine makes of a program: values, gradients, second derivatives and the texts of errors."""
-    function, found = program.function(mg.math), []
+    function = program.function(mg.math)
+    found: list[Any] = []
     for row in program.rows:
         inputs = values(row)
         variables = [x for x in inputs if isinstance(x, Value)]

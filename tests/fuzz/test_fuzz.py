@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, seed, settings
@@ -57,7 +58,7 @@ off = Op("off", "off", math.sin, lambda out, x: (1.001 * ops.cos(x),), native="s
 
 def forgetful(function, exact):
     """A `jit` that takes the first call's ints for constants."""
-    kept = []
+    kept: list[Any] = []
 
     def compiled(*row):
         kept[:] = kept or [[x for x in row if isinstance(x, int)]]

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas
@@ -17,7 +18,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from micrograd_bp import datasets, losses, nn, optim, training
 from micrograd_bp.estimators import MLPClassifier, MLPRegressor
 
-SMALL = {"hidden": (3,), "epochs": 4, "lr": 0.05, "batch_size": 16, "random_state": 0}
+SMALL: dict[str, Any] = {"hidden": (3,), "epochs": 4, "lr": 0.05, "batch_size": 16, "random_state": 0}
 
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's, of data that its checks make up
@@ -42,7 +43,7 @@ def test_defaults_are_as_good_as_scikit_learns() -> None:
 def test_training_is_that_of_fit_and_adamw() -> None:
     """With all rows in a batch, whose order then counts for nothing: the same parameters and the same history."""
     flowers = datasets.iris()
-    options = {"hidden": (4,), "batch_size": None, "epochs": 6, "weight_decay": 0.2, "random_state": 3}
+    options: dict[str, Any] = {"hidden": (4,), "batch_size": None, "epochs": 6, "weight_decay": 0.2, "random_state": 3}
     untrained = MLPClassifier(**options | {"lr": 0.0}).fit(flowers.X, flowers.y).model_
     model = MLPClassifier(**options, lr=0.05).fit(flowers.X, flowers.y)
     optimizer = optim.AdamW(untrained.parameters(), lr=optim.cosine_decay(0.05, 6), weight_decay=0.2)

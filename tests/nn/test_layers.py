@@ -8,6 +8,7 @@ import math
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def flat(tree):
 def made(name):
     """The layer with PyTorch's parameters: their names are PyTorch's, followed by indices."""
     layer, known = MAKE[name](), TORCH["layers"][name]
-    state = {}
+    state: dict[str, Any] = {}
     for key, tensor in known["state_dict"].items():
         prefix = f"parts.{key}" if name == "Sequential" else key
         rows = [(f"{i}", row) for i, row in enumerate(tensor)]
@@ -248,6 +249,9 @@ def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_p
 
 def test_a_model_may_call_something_else_eval_and_modules() -> None:
     class Odd(nn.Module):
+        modules: Any  # not the methods of these names
+        eval: Any
+
         def __init__(self) -> None:
             self.modules = [nn.Linear(1, 1)]
             self.eval = 3
@@ -356,8 +360,9 @@ def test_lbfgs_leaves_the_parameters_where_it_failed_before_it_began() -> None:
     with pytest.raises(KeyError):
         optim.lbfgs(breaks, [x])
     assert x.data == 2.0
+    number: Any = 3.0
     with pytest.raises(TypeError, match="which has no gradient"):
-        optim.lbfgs(lambda: 3.0, [x])
+        optim.lbfgs(lambda: number, [x])
     with pytest.raises(ValueError, match="steps is a whole number"):
         optim.lbfgs(lambda: x * x, [x], steps=0)
 
@@ -385,7 +390,8 @@ def test_a_log_has_a_line_for_each_epoch(name, tmp_path) -> None:
 
     def run(epochs, lr=0.1):
         model = nn.Linear(1, 1, rng=random.Random(0))
-        log, options = training.Log(path), {"validation": (X, y), "metrics": {"r2": training.r2}}
+        log = training.Log(path)
+        options: dict[str, Any] = {"validation": (X, y), "metrics": {"r2": training.r2}}
         return training.fit(
             model,
             losses.mse,

@@ -3,6 +3,7 @@
 import functools
 import math
 import random
+from typing import Any
 
 import mpmath
 import pytest
@@ -13,7 +14,7 @@ import micrograd_bp as mg
 from micrograd_bp import Value, gradients, losses
 
 numbers = st.floats(-20, 20)
-ELEMENTWISE = {
+ELEMENTWISE: dict[Any, Any] = {
     losses.mse: lambda y, t: (y - t) ** 2,
     losses.huber: lambda y, t: 0.5 * (y - t) ** 2 if abs(y - t) <= 1 else abs(y - t) - 0.5,
     losses.hinge: lambda y, t: max(0.0, 1.0 - t * y),

@@ -78,7 +78,7 @@ class Odd(nn.Module):
 
     def __init__(self) -> None:
         self.first = nn.Neuron(2)
-        self.again = {"shared": self.first, "more": (Value(1.0), [Value(2.0)])}
+        self.again: dict[str, Any] = {"shared": self.first, "more": (Value(1.0), [Value(2.0)])}
         self.first.w[1] = self.first.w[0]
         self.myself = self
         self.name, self.missing = "odd", None
@@ -143,7 +143,7 @@ def vars_of(x):
     if isinstance(x, types.MethodType):
         return vars_of(x.__self__)
     if isinstance(x, Slotted):
-        return [x.shown, x._Slotted__hidden]
+        return [x.shown, getattr(x, "_Slotted__hidden")]  # noqa: B009
     return list(getattr(x, "__dict__", {}).values())
 
 
@@ -225,7 +225,7 @@ def closing_over(x):
 )
 def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep, message) -> None:
     a = Value(2.0)
-    model = Holder(keep(a))
+    model: Any = Holder(keep(a))
     for read in (model.parameters, model.named_parameters, model.state_dict, model.zero_grad, model.freeze):
         with pytest.raises(TypeError, match=message + r".*keep parameters in attributes, lists"):
             read()
@@ -251,7 +251,7 @@ def test_parameters_that_cannot_be_told_apart_are_refused() -> None:
 
 
 def test_an_output_that_is_kept_is_no_parameter() -> None:
-    model = nn.MLP(2, [3, 1], rng=random.Random(0))
+    model: Any = nn.MLP(2, [3, 1], rng=random.Random(0))
     names = [name for name, _ in model.named_parameters()]
     model.last = [model([1.0, 2.0])]
     model.last[0].backward()
@@ -270,7 +270,7 @@ def test_what_belongs_to_the_program_is_not_searched() -> None:
 
 
 def test_parameters_nested_without_end_are_found() -> None:
-    nested = [Value(1.0)]
+    nested: list[Any] = [Value(1.0)]
     for _ in range(5000):
         nested = [nested]
     model = Holder(nested)
@@ -365,7 +365,7 @@ def test_every_row_of_one_number_is_an_activation(activation) -> None:
     assert nn.Neuron(1, activation=row).activation == activation
 
 
-def test_an_activation_may_be_any_function() -> None:
+def test_an_activation_may_be_oddfunction() -> None:
     neuron = nn.Neuron(1, activation=lambda x: x * x * x, init=lambda *_: 0.5)
     assert neuron([4.0]).data == neuron.freeze()([4.0]) == 8.0
     softsign = ops.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
@@ -394,7 +394,10 @@ def test_no_node_is_made_without_need() -> None:
         node = todo.pop()
         nodes.append(node)
         todo += [operand for operand in node.operands if isinstance(operand, Value) and operand.op is not None]
-    assert sorted(node.op.name for node in nodes) == ["net_input", "relu"]
+    assert sorted(node.op.name for node in nodes if node.op) == ["net_input", "relu"]
+
+
+loose: Any = nn  # takes what nn's types refuse
 
 
 @pytest.mark.parametrize(
@@ -405,14 +408,18 @@ def test_no_node_is_made_without_need() -> None:
         (lambda: nn.RNNCell(1, 2)([1.0], [0.0]), ValueError, "takes 3 inputs, not 2"),
         (lambda: nn.Standardize([1.0], [1.0])([1.0, 2.0]), ValueError, "takes 1 inputs, not 2"),
         (lambda: nn.Neuron(0), ValueError, "inputs is 1 or more, not 0"),
-        (lambda: nn.Layer(2, 2.5), TypeError, "neurons is a whole number, not 2.5"),
-        (lambda: nn.MLP(2, [3, "1"]), TypeError, "neurons is a whole number, not '1'"),
+        (lambda: loose.Layer(2, 2.5), TypeError, "neurons is a whole number, not 2.5"),
+        (lambda: loose.MLP(2, [3, "1"]), TypeError, "neurons is a whole number, not '1'"),
         (lambda: nn.LSTMCell(1, -1), ValueError, "hidden units is 1 or more, not -1"),
         (lambda: nn.Neuron(2, activation="thanh"), ValueError, "activation 'thanh' is neither a function nor one of"),
         (lambda: nn.Neuron(2, activation="mul"), ValueError, "activation 'mul'"),
-        (lambda: nn.Neuron(2, activation=3), ValueError, "activation 3"),
+        (lambda: loose.Neuron(2, activation=3), ValueError, "activation 3"),
         (lambda: nn.Neuron(2, init="zeros"), ValueError, "init 'zeros' is neither a function nor one of micrograd"),
-        (lambda: nn.Sequential(nn.Layer(1, 1), 3), TypeError, "a part of Sequential is a module or a function, not 3"),
+        (
+            lambda: loose.Sequential(nn.Layer(1, 1), 3),
+            TypeError,
+            "a part of Sequential is a module or a function, not 3",
+        ),
         (lambda: nn.Standardize([1.0], []), ValueError, "as many scales as means"),
         (lambda: nn.Standardize([1.0], [0.0]), ValueError, "other than 0"),
         (lambda: nn.Standardize([math.inf], [1.0]), ValueError, "finite"),
@@ -461,7 +468,7 @@ def affine(layer, x):
 def test_cells_compute_their_equations() -> None:
     rng = random.Random(1)
     x, h, c = ([rng.uniform(-1, 1) for _ in range(n)] for n in (2, 3, 3))
-    cell = nn.RNNCell(2, 3, rng=rng)
+    cell: Any = nn.RNNCell(2, 3, rng=rng)
     assert plain(cell(x, h)) == pytest.approx([math.tanh(z) for z in affine(cell.layer, x + h)])
 
     cell = nn.GRUCell(2, 3, rng=rng)
@@ -492,7 +499,7 @@ def test_gradients_through_time_are_limits_of_differences(kind) -> None:
     cell = kind(1, 2, rng=random.Random(2))
 
     def last(cell):
-        state = None
+        state: Any = None
         for x in (1.0, -0.5, 2.0, 0.25):
             state = cell([x], state)
         return sum(state[0]) if isinstance(state, tuple) else sum(state)
@@ -524,7 +531,7 @@ class Parity(nn.Module):
         self.odd = nn.Layer(4, 1, nonlin=False, init="xavier_uniform", rng=rng)
 
     def __call__(self, bits):
-        state = None
+        state: Any = None
         for bit in bits:
             state = self.cell([bit], state)
         return self.odd(state)
@@ -584,6 +591,7 @@ def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path) -> None:
 
 def test_what_cannot_be_saved_says_so(tmp_path) -> None:
     path = tmp_path / "model.json"
+    model: Any
     for model, message in (
         (nn.MLP(2, [3, 1], activation=lambda x: x * x), "lambda.*cannot be saved"),
         (nn.Sequential(nn.Layer(1, 1), max), "built-in function max.*cannot be saved"),
@@ -611,7 +619,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch) -> None:
         assert list(tmp_path.iterdir()) == [path]
 
 
-SAVED = {
+SAVED: dict[str, Any] = {
     "format": "micrograd_bp model",
     "version": 1,
     "architecture": {"type": "MLP", "nin": 1, "nouts": [2], "activation": "relu", "output_activation": None},

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import pickle
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from micrograd_bp import Value, optim
 
 FIGURES = json.loads((pathlib.Path(__file__).parents[1] / "fixtures" / "optimisers.json").read_text())
 OPTIMISERS = [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop]
-CHOICES = {
+CHOICES: dict[Any, dict[str, Any]] = {
     optim.SGD: {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
     optim.Adam: {"betas": (0.8, 0.9), "weight_decay": 0.1},
     optim.AdamW: {"eps": 0.1},
@@ -140,8 +141,9 @@ def test_every_number_is_checked(name) -> None:
 
 def test_parameters_are_values_and_each_is_there_once() -> None:
     x = Value(1.0)
+    number: Any = 1.0
     with pytest.raises(TypeError, match=r"model\.parameters"):
-        optim.SGD([1.0])
+        optim.SGD([number])
     with pytest.raises(ValueError, match="frozen"):
         optim.Adam([])
     with pytest.raises(ValueError, match="twice"):

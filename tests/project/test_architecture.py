@@ -51,10 +51,11 @@ def imports(path: Path) -> set[str]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".pyx":
         text = "\n".join(IMPORT.findall(text)).replace("cimport", "import")
-    found, nodes = set(), [ast.parse(text)]
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(text)]
     for node in nodes:  # the list grows meanwhile
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "micrograd_bp":
-            package = node.module.removeprefix("micrograd_bp").removeprefix(".")
+            package = (node.module or "").removeprefix("micrograd_bp").removeprefix(".")
             for alias in node.names:
                 module = f"{package}.{alias.name}".removeprefix(".")
                 found.add(module if module in MODULES else package or "__init__")

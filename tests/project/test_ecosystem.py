@@ -4,6 +4,7 @@ import doctest
 import json
 import pathlib
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_every_gradient_method_of_scipy_finds_the_minimum(shown, method) -> None
     """Rosenbrock's valley in six dimensions, from its usual start; Hessians where the method takes one."""
     start = np.array([-1.2, 1.0] * 3)
     f = shown["rosenbrock"]
-    options = {"hess": mg.hessian(f)} if method.startswith("trust") else {}
+    options: dict[str, Any] = {"hess": mg.hessian(f)} if method.startswith("trust") else {}
     if method == "Newton-CG":
         options = {"hessp": lambda x, p: mg.hvp(f, (x,), (p,))}
     found = optimize.minimize(mg.value_and_grad(f), start, jac=True, method=method, tol=1e-9, **options)

@@ -19,7 +19,9 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_it_prints_what_it_says(path, tmp_path) -> None:
-    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).split("Prints:\n", 1)[1]
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert text
+    said = text.split("Prints:\n", 1)[1]
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path)],
         cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def signature(x):
         found = inspect.signature(x)
     except ValueError:
         return None
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     parameters = {f"{stars.get(p.kind, '')}{name}": p for name, p in found.parameters.items() if name != "self"}
     return parameters, found.return_annotation
 
@@ -70,7 +71,7 @@ def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_public_method_says_what_it_does_and_names_every_parameter(name) -> None:
-    text, found = inspect.getdoc(METHODS[name]), signature(METHODS[name])
+    text, found = inspect.getdoc(METHODS[name]) or "", signature(METHODS[name])
     assert re.fullmatch(r"\S.*\.", text.split("\n\n")[0])
     assert not found or all(re.search(rf"(?<!\w){re.escape(parameter)}(?!\w)", text) for parameter in found[0])
 

@@ -25,7 +25,7 @@ def test_what_a_page_links_to_is_there(page) -> None:
 
 def test_one_version_everywhere() -> None:
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    version, date = (re.search(rf"^{key}: (.+)$", citation, re.M)[1] for key in ("version", "date-released"))
+    (version,), (date,) = (re.findall(rf"^{key}: (.+)$", citation, re.M) for key in ("version", "date-released"))
     assert version == mg.__version__
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert headings[0] in ("Unreleased", f"{version} ({date})")
@@ -37,8 +37,9 @@ def test_the_workflow_and_the_guide_run_what_there_is() -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert "\nbash .ci/run\n" in guide
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    asked = re.search(r"-e '\.\[([^]]+)\]'", guide)[1].split(",")
-    assert set(asked) <= set(extras)
+    asked = re.search(r"-e '\.\[([^]]+)\]'", guide)
+    assert asked
+    assert set(asked[1].split(",")) <= set(extras)
     named = set(re.findall(r"(?:tests|docs|micrograd_bp)/[\w/-]+\.\w+", guide))
     assert named
     assert all((ROOT / name).exists() for name in named)
@@ -47,6 +48,8 @@ def test_the_workflow_and_the_guide_run_what_there_is() -> None:
 def release():
     """The script that names a version."""
     spec = importlib.util.spec_from_file_location("version", ROOT / ".ci" / "version.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -4,6 +4,7 @@
 import math
 import random
 import re
+from typing import Any
 
 import numpy as np
 import pandas
@@ -33,6 +34,8 @@ def fit(rows=X, targets=Y, model=None, loss=losses.binary_cross_entropy, optimiz
     return training.fit(model, loss, rows, targets, optimizer, epochs=2, progress=False, **options)
 
 
+THREE: Any = 3
+FOUR: Any = 4
 SAID = [  # (what was given, the kind of error, what is said)
     ("nan in X", lambda: fit(NAN), FloatingPointError, "the loss of a batch became nan: X[1][0] is nan: leave such rows out, or fill them"),
     ("nan in X, compiled", lambda: fit(NAN, jit=True), FloatingPointError, "the loss of a batch became nan: X[1][0] is nan: leave such rows out, or fill them"),
@@ -57,10 +60,10 @@ SAID = [  # (what was given, the kind of error, what is said)
     ("a path for rows", lambda: fit("table.csv"), TypeError, "X is a list, an array or a frame, not 'table.csv'"),
     ("one number for targets", lambda: fit(targets=1), TypeError, "y is a list, an array or a frame, not 1"),
     ("rng=0", lambda: fit(rng=0), TypeError, "rng is a source of randomness, random.Random(0) say, not 0"),
-    ("MLP(rng=3)", lambda: nn.MLP(2, [3], rng=3), TypeError, "rng is a source of randomness, random.Random(3) say, not 3"),
-    ("moons(rng=3)", lambda: datasets.moons(9, rng=3), TypeError, "rng is a source of randomness, random.Random(3) say, not 3"),
-    ("split(rng=3)", lambda: datasets.iris().split(rng=3), TypeError, "rng is a source of randomness, random.Random(3) say, not 3"),
-    ("MLP(2, 4)", lambda: nn.MLP(2, 4), TypeError, "MLP takes a list of layers' sizes: MLP(2, [4]), not MLP(2, 4)"),
+    ("MLP(rng=3)", lambda: nn.MLP(2, [3], rng=THREE), TypeError, "rng is a source of randomness, random.Random(3) say, not 3"),
+    ("moons(rng=3)", lambda: datasets.moons(9, rng=THREE), TypeError, "rng is a source of randomness, random.Random(3) say, not 3"),
+    ("split(rng=3)", lambda: datasets.iris().split(rng=THREE), TypeError, "rng is a source of randomness, random.Random(3) say, not 3"),
+    ("MLP(2, 4)", lambda: nn.MLP(2, FOUR), TypeError, "MLP takes a list of layers' sizes: MLP(2, [4]), not MLP(2, 4)"),
     ("metrics=[...]", lambda: fit(metrics=[training.accuracy]), TypeError, 'metrics are functions by name, {"accuracy": training.accuracy} say, not [<function'),
     ("a metric by name", lambda: fit(metrics={"accuracy": "accuracy"}), TypeError, "metric 'accuracy' is a function (predictions, targets), not 'accuracy'"),
     ("a loss by name", lambda: fit(loss="mse"), TypeError, "a loss is a function (prediction, target), such as losses.mse, not 'mse'"),
@@ -81,9 +84,9 @@ def test_what_is_said(call, kind, message) -> None:
         call()
 
 
-def results(*arguments, **options):
+def results(rows=X, targets=Y, **options):
     model = nn.MLP(2, [3, 1], rng=random.Random(0))
-    fit(*arguments, model=model, **options)
+    fit(rows, targets, model=model, **options)
     return list(model.state_dict().values())
 
 

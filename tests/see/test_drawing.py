@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import graphviz
 import pytest
@@ -187,14 +188,14 @@ def test_directions() -> None:
 def shades(grads, **options):
     """The fill of each node, by the grads that the nodes are given, and the picture's text."""
     nodes = [Value(1.0, chr(ord("a") + k)) for k in range(len(grads))]
-    output = sum(nodes)
+    output: Any = sum(nodes)
     for node in topological_order(output):
         node.grad = 0.0
     for node, grad in zip(nodes, grads):
         node.grad = grad
     source = mg.draw(output, shade=True, **options).source
     boxes, _ = parts(source)
-    fills = {shown(label)[0]: re.search(r'bgcolor="(.*?)"', label)[1] for label in boxes.values() if "bgcolor" in label}
+    fills = {shown(x)[0]: re.findall(r'bgcolor="(.*?)"', x)[0] for x in boxes.values() if "bgcolor" in x}
     return [fills[node.label] for node in nodes], source
 
 
@@ -315,17 +316,18 @@ def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(
     loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
     picture = mg.draw(loss, model=network, depth=depth, direction=direction)
     root = ElementTree.fromstring(picture.pipe(encoding="utf-8"))
-    frames, places = {}, {}
+    frames: dict[Any, Any] = {}
+    places: dict[Any, Any] = {}
     for group in root.iter("{http://www.w3.org/2000/svg}g"):
         corners = [
             [*map(float, pair.split(","))]
             for path in group.findall("{http://www.w3.org/2000/svg}path")
-            for pair in re.findall(r"[-\d.]+,[-\d.]+", path.get("d"))
+            for pair in re.findall(r"[-\d.]+,[-\d.]+", path.get("d") or "")
         ]
         words = list(group.iter("{http://www.w3.org/2000/svg}text"))
         if group.get("class") == "cluster":
             frames[words[0].text] = [(min(c), max(c)) for c in zip(*corners)]
-        elif group.get("class") == "node" and words[0].text.startswith("neurons["):
+        elif group.get("class") == "node" and (words[0].text or "").startswith("neurons["):
             places.setdefault(words[0].get("y" if direction in ("LR", "RL") else "x"), words[0].text)
     if depth == 2:
         along = sorted(places, key=lambda place: float(place))
@@ -347,7 +349,8 @@ def test_names_are_short_within_the_frame_that_says_the_rest() -> None:
 
 def test_parts_with_one_path_are_frames_of_their_own() -> None:
     w, v = Value(1.0), Value(2.0)
-    inner, outer = nn.Module(), nn.Module()
+    inner: Any = nn.Module()
+    outer: Any = nn.Module()
     inner.w, outer.v = w, v
     vars(outer)["a.b"], outer.a = inner, nn.Module()
     outer.a.b = nn.Module()
@@ -443,7 +446,8 @@ def test_a_tangle_is_drawn_with_straight_edges(bundled) -> None:
     pool = [Value(1.0) for _ in range(5)]
     for _ in range(100):
         pool.append(rng.choice(pool[-50:]) * rng.choice(pool))
-    picture = mg.draw(sum(pool))
+    output: Any = sum(pool)
+    picture = mg.draw(output)
     assert "splines=line" in picture.source
     assert picture.pipe().startswith(b"<?xml")
 
@@ -588,7 +592,7 @@ def test_a_whole_batch_is_inside_the_same_parts() -> None:
 
 def test_an_unrolled_recurrent_network_stays_in_its_cell() -> None:
     cell = nn.RNNCell(2, 3, rng=random.Random(0))
-    state = None
+    state: Any = None
     for _ in range(3):
         state = cell([0.1, 0.2], state)
     boxes, _ = parts(mg.draw((state[0] - 1.0) ** 2, model=cell, depth=0).source)
@@ -687,7 +691,9 @@ def test_edges_between_arrays_say_how_they_are_read() -> None:
     z += [a / b for a, b in zip(y, [y[k] for k in (5, 1, 0, 0, 2, 7, 3, 3)])] + [a - b for a, b in zip(y, y[::-1])]
     boxes, edges = array_boxes(mg.draw(z, arrays=True))
     named = {name: text.split(" ")[0] for name, text in boxes.items()}
-    found = {(named[a], boxes[b].partition(" = ")[2].partition(" 8 ")[0]): set() for a, b, _ in edges}
+    found: dict[Any, set[Any]] = {
+        (named[a], boxes[b].partition(" = ")[2].partition(" 8 ")[0]): set() for a, b, _ in edges
+    }
     for a, b, how in edges:
         found[named[a], boxes[b].partition(" = ")[2].partition(" 8 ")[0]].add(how)
     assert found["h1", "h1 * h1"] == {"whole", "broadcast [3]"}

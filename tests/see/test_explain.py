@@ -3,6 +3,7 @@
 import math
 import random
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -206,7 +207,7 @@ def test_backward_source_shows_the_accumulation_in_the_order_of_backward() -> No
 def test_backward_source_runs_as_it_stands() -> None:
     a, b = Value(0.3, "a"), Value(2.0, "b")
     output = (a * b).tanh() + a.sqrt() * math.inf
-    scope = {}
+    scope: dict[str, Any] = {}
     exec(mg.backward_source(output, [a, b], name="both"), scope)
     value, given = scope["both"](0.3, 2.0)
     assert value == output.data
@@ -312,7 +313,7 @@ def test_other_labels_are_not(label) -> None:
 @given(st.lists(st.sampled_from(["a", "v1", "x1", "x2", "v1_", "", "v2"]), min_size=3, max_size=6))
 def test_no_two_nodes_have_one_name(labels) -> None:
     leaves = [Value(1.0, label) for label in labels]
-    output = sum(leaves)
+    output: Any = sum(leaves)
     names = node_names(topological_order(output), leaves, readable)
     assert len(set(names.values())) == len(names) == len(topological_order(output))
 
@@ -335,7 +336,7 @@ def test_the_products_of_all_paths_sum_to_the_gradient(seed) -> None:
     nodes.append(x)
     for _ in range(7):
         op = rng.choice([ops.mul, ops.add, ops.sub, ops.sin, ops.tanh])
-        nodes.append(op(*[rng.choice(nodes) for _ in range(op.arity)]))
+        nodes.append(op(*[rng.choice(nodes) for _ in range(op.arity or 0)]))
     output = nodes[-1]
     wanted = brute_force(output, x)
     found = mg.paths(output, x, limit=10**6)
@@ -432,7 +433,9 @@ def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made) -> No
     known = {names[x]: x.data for x in leaves if x in names}
     text, *lines = mg.formula(output, limit=10).splitlines()
     for line in lines:
-        name, expression = re.fullmatch(r"(?:where|     ) (\w+) += (.*)", line).groups()
+        found = re.fullmatch(r"(?:where|     ) (\w+) += (.*)", line)
+        assert found
+        name, expression = found.groups()
         used = {x: known[x] for x in re.findall(r"\w+", expression) if x in known}
         known[name] = parse.record(expression, used).data
     used = {x: known[x] for x in re.findall(r"\w+", text) if x in known}

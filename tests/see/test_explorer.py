@@ -12,6 +12,7 @@ import sys
 import tempfile
 import webbrowser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def browser(tmp_path_factory):
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = CHROMIUM or ""
     for switch in SWITCHES.split():
         options.add_argument(f"--{switch}")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
@@ -86,7 +87,7 @@ def page(browser, tmp_path):
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         screen = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        path = output if isinstance(output, os.PathLike) else tmp_path / "page.html"
+        path: Any = output if isinstance(output, os.PathLike) else tmp_path / "page.html"
         if isinstance(output, Value):
             mg.explore(output, path)
         elif not isinstance(output, os.PathLike):
@@ -133,7 +134,7 @@ return JSON.stringify([...document.body.children].filter((e) => e.tagName !== "S
 
 def numbers(browser):
     """What the page says of every node, in the list and in both pictures: its data and its grad."""
-    found = {}
+    found: dict[str, Any] = {}
     for node, data, grad in browser.execute_script(STATE):
         assert found.setdefault(node, (data, grad)) == (data, grad)
     return found
@@ -301,7 +302,8 @@ def random_program(rng, first):
     names = [name for name in ops.TABLE if name not in ("polygamma", "digamma", "gamma", "lgamma", "true_gamma")]
     while True:
         points = [[rng.uniform(0.2, 2.0) * rng.choice((1, 1, -1)) for _ in range(3)] for _ in range(2)]
-        program, size = [], 3
+        program: list[Any] = []
+        size = 3
         chosen = [first, *(ops.TABLE[rng.choice(names)] for _ in range(rng.randrange(2, 8)))]
         for op in chosen:
             count = rng.choice((2, 4)) if op.arity is None else op.arity
@@ -327,7 +329,8 @@ def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_
         program, (point, other) = random_program(rng, rows[k % len(rows)])
         graphs.append(program)
         made = mg.explore(record(program, point)[-1], path=None).html
-        contents = json.loads(re.search(r'<script id="program" type="application/json">(.*?)</script>', made, re.S)[1])
+        (text,) = re.findall(r'<script id="program" type="application/json">(.*?)</script>', made, re.S)
+        contents = json.loads(text)
         nodes = record(program, other)
         nodes[-1].backward()
         listing = Listing(nodes[-1])
@@ -371,7 +374,9 @@ def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(p
     press(browser, key("END"))
     before = numbers(browser)
     type_number(browser, 0, "-1.25")
-    leaf.data, rebuilt = -1.25, {}
+    leaf.data = -1.25
+    rebuilt: dict[Any, Any] = {}
+    node: Any
     for node in Listing(output).interior:  # the same rows on the other number
         rebuilt[node] = node.op(*[rebuilt.get(x, x) if isinstance(x, Value) else x for x in node.operands])
     rebuilt[output].backward()
@@ -830,11 +835,12 @@ def test_where_the_page_goes(monkeypatch, tmp_path, capsys) -> None:
 
 
 def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch, tmp_path) -> None:
-    opened = []
+    opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     page = mg.explore(neuron(), path=None)
     page.open()
+    assert page.path
     assert opened == [Path(page.path).as_uri()]
     assert Path(page.path).read_text("utf-8") == page.html
 
@@ -849,8 +855,9 @@ def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path) -> N
 
 
 def test_what_cannot_be_explored() -> None:
+    number: Any = 3
     with pytest.raises(TypeError, match="explore takes a Value, not 3"):
-        mg.explore(3)
+        mg.explore(number)
     many = sum((ops.sin(Value(1.0)) for _ in range(333)), Value(0.0))
     with pytest.raises(ValueError, match="1,000 nodes are more than anyone steps through"):
         mg.explore(many, path=None, max_nodes=999)

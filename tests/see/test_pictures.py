@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,7 @@ def test_a_very_long_curve_is_thinned_by_means() -> None:
 
 
 def test_a_curve_of_nothing_is_refused() -> None:
+    numbers: Any
     for numbers in ([], [math.nan], {}, {"loss": []}):
         with pytest.raises(ValueError, match="a curve takes finite numbers"):
             mg.draw_curve(numbers)

@@ -9,6 +9,7 @@ import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import cloudpickle
 import pytest
@@ -223,9 +224,9 @@ def test_an_error_names_its_row(kind, request) -> None:
     with pytest.raises(ValueError, match=r"^log\(-8.0\)") as caught:
         mg.parallel_value_and_grad(logarithm, 2.0, data, executor=executor, shards=3)
     assert "raised by row 3: -4.0" in caught.value.__notes__
-    with pytest.raises((RuntimeError, PickyError), match="one and two") as caught:  # Dask teaches it to unpickle
+    with pytest.raises((RuntimeError, PickyError), match="one and two") as raised:  # Dask teaches it to unpickle
         mg.parallel_value_and_grad(raises_picky, 2.0, [2.0, 4.0], executor=executor, shards=1)
-    assert "raised by row 1: 4.0" in caught.value.__notes__
+    assert "raised by row 1: 4.0" in raised.value.__notes__
     assert mg.parallel_value_and_grad(raises_picky, 2.0, [1.0], executor=executor) == (2.0, 1.0)
 
 
@@ -285,8 +286,9 @@ def test_bad_arguments() -> None:
             training.fit(model, losses.mse, X, y, optimizer, executor=pool, jit=True)
     with pytest.raises(ValueError, match="shards are for an executor"):
         training.fit(model, losses.mse, X, y, optimizer, shards=2)
+    number: Any = 4
     with pytest.raises(TypeError, match="an executor has a method submit"):
-        training.fit(model, losses.mse, X, y, optimizer, executor=4)
+        training.fit(model, losses.mse, X, y, optimizer, executor=number)
 
 
 # --- pickles ----------------------------------------------------------------------------------------------------------

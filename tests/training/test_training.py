@@ -36,7 +36,7 @@ def test_an_epoch_is_a_step_for_every_batch_of_shuffled_rows() -> None:
     history = fit(model, X, y, rng=random.Random(3), metrics=ACCURACY)
 
     rng, optimizer = random.Random(3), optim.Adam(other.parameters(), lr=0.05)
-    expected = {"loss": [], "accuracy": []}
+    expected: dict[str, list[float]] = {"loss": [], "accuracy": []}
     for _ in range(4):
         order = list(range(12))
         rng.shuffle(order)

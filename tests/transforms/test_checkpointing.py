@@ -6,6 +6,7 @@ import functools
 import gc
 import math
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,8 +203,13 @@ def test_remat_is_the_function() -> None:
 
 
 def test_remat_records_again_when_it_is_swept() -> None:
-    calls = []
-    f = mg.remat(lambda x: calls.append(type(x)) or x * x)
+    calls: list[type] = []
+
+    def square(x: Any) -> Any:
+        calls.append(type(x))
+        return x * x
+
+    f = mg.remat(square)
     x = Value(3.0)
     y = f(x)
     assert calls == [float]
@@ -214,6 +220,7 @@ def test_remat_records_again_when_it_is_swept() -> None:
 
 def test_errors() -> None:
     x = Value(2.0)
+    half: Any = 3.0
     with pytest.raises(TypeError, match="a Value that is not among its arguments"):
         mg.remat(lambda t: t * x)(Value(1.0))
     with pytest.raises(TypeError, match="a Value that is not among its arguments"):
@@ -223,7 +230,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match="snapshots is 1 or more, not 0"):
         mg.checkpoint(logistic, 3, 0)
     with pytest.raises(TypeError, match=r"n is a whole number, not 3\.0"):
-        mg.checkpoint(logistic, 3.0)
+        mg.checkpoint(logistic, half)
     with pytest.raises(ZeroDivisionError):
         mg.checkpoint(lambda t: 1.0 / t, 3)(Value(0.0))
     assert math.isfinite(mg.grad(lambda t: mg.checkpoint(lambda s: 0.5 * s, 2_000)(t))(1.0))

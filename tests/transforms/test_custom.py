@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_it_is_the_function_that_can_be_recorded(x, y) -> None:
     assert mg.grad(f, (0, 1))(x, y) == pytest.approx(mg.grad(g, (0, 1))(x, y), rel=1e-13, abs=1e-13)
     assert mg.jvp(f, (x, y), (1.0, -2.0)) == pytest.approx(mg.jvp(g, (x, y), (1.0, -2.0)), rel=1e-13, abs=1e-13)
     both = [np.array(mg.hessian(lambda p, h=h: h(*p))([x, y])) for h in (f, g)]
-    assert np.allclose(*both, rtol=1e-11, atol=1e-11)
+    assert np.allclose(both[0], both[1], rtol=1e-11, atol=1e-11)
     third = [mg.grad(mg.grad(mg.grad(h)))(x, y) for h in (f, g)]
     assert third[0] == pytest.approx(third[1], rel=1e-9, abs=1e-9)
     assert mg.taylor(lambda p: f(*p), [x, y], 4, [1.0, 1.0]) == pytest.approx(
@@ -49,8 +50,13 @@ def test_it_is_the_function_that_can_be_recorded(x, y) -> None:
 
 
 def test_the_function_is_called_once_for_all_outputs() -> None:
-    calls = []
-    counted = mg.custom_derivative(lambda *args: calls.append(args) or opaque(*args), sines.rule)
+    calls: list[Any] = []
+
+    def counting(*args: Any) -> Any:
+        calls.append(args)
+        return opaque(*args)
+
+    counted = mg.custom_derivative(counting, sines.rule)
     x, y = Value(0.5), Value(0.25)
     a, b = counted(x, y)
     (a * b).backward()
@@ -79,7 +85,7 @@ def test_trees_arrays_and_what_is_no_float() -> None:
         assert name == "n"
         return {"y": scale * w["a"] * x**power}
 
-    @f.partials
+    @f.partials  # type: ignore[no-redef]
     def f(out, w, x, power, name="", scale=1.0):
         slopes = np.diag(scale * w["a"] * power * x ** (power - 1))
         return {"y": ({"a": scale * x**power}, slopes, None)}
@@ -103,7 +109,7 @@ def test_a_method_and_a_second_rule() -> None:
         def times(self, x):
             return self.factor * x
 
-        @times.partials
+        @times.partials  # type: ignore[no-redef]
         def times(out, self, x):  # noqa: N805
             return None, self.factor
 
@@ -143,8 +149,9 @@ def test_errors() -> None:
         mg.custom_derivative(lambda x: [x, x], lambda out, x: (1.0,))(Value(1.0))
     with pytest.raises(TypeError, match="only by position"):
         mg.custom_derivative(lambda x=1.0: x, lambda out, x: (1.0,))(x=Value(1.0))
+    number: Any = 3
     with pytest.raises(TypeError, match=re.escape("takes a function, not 3 (int)")):
-        mg.custom_derivative(3)
+        mg.custom_derivative(number)
     with pytest.raises(ZeroDivisionError):
         mg.custom_derivative(lambda x: 1.0 / x, lambda out, x: (out,))(Value(0.0))
 

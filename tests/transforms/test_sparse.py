@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,9 +67,14 @@ def test_jacobians_in_either_direction() -> None:
 
 
 def test_a_sum_of_everything_is_swept_backwards(monkeypatch) -> None:
-    swept = []
+    swept: list[int] = []
     plain = module._reverse_rows
-    monkeypatch.setattr(module, "_reverse_rows", lambda *args: swept.append(1) or plain(*args))
+
+    def counted(*args: Any) -> Any:
+        swept.append(1)
+        return plain(*args)
+
+    monkeypatch.setattr(module, "_reverse_rows", counted)
     x = np.linspace(0.1, 1.0, 300)
     found = mg.jacobian(lambda x: [sum(a * a for a in x), x[1]], sparse=True)(x)
     assert np.allclose(found.toarray()[0], 2.0 * x)

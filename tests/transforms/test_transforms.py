@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import operator
@@ -12,7 +13,7 @@ import warnings
 from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import pytest
@@ -570,7 +571,7 @@ def test_a_derivative_is_named_and_documented_after_its_function() -> None:
 
     slope = mg.grad(area)
     assert slope.__name__ == "grad(area)"
-    assert "The area of a circle." in slope.__doc__
+    assert "The area of a circle." in (slope.__doc__ or "")
     assert inspect.signature(slope) == inspect.signature(area)
     assert mg.grad(mg.hessian(area)).__name__ == "grad(hessian(area))"
     assert mg.grad(ops.tanh).__name__ == "grad(tanh)"
@@ -586,6 +587,9 @@ def nothing(x: Any) -> None:
 
 def text(x: Any) -> Any:
     return {"k": [x, "a"]}
+
+
+loose: Any = mg  # takes what its types refuse
 
 
 ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
@@ -605,10 +609,10 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: mg.grad(wave)([1.0, {"k": None}]), TypeError, r"args\[0\]\[1\]\['k'\]: .*None"),
     (lambda: mg.grad(wave)(np.array([[1.0, 1j]])), TypeError, r"args\[0\]\[0, 0\]: .*complex"),
     (lambda: mg.grad(wave, 1)([1.0]), TypeError, r"grad\(wave\): argnums=1, but there are 1 positional"),
-    (lambda: mg.grad(wave, "x")([1.0]), TypeError, r"argnums='x'"),
+    (lambda: loose.grad(wave, "x")([1.0]), TypeError, r"argnums='x'"),
     (lambda: mg.grad(max, (0, -2))(1.0, 2.0), TypeError, r"grad\(max\): argnums=\(0, -2\) names an argument twice"),
-    (lambda: mg.jvp(wave, 1.0, 1.0), TypeError, r"jvp\(wave\) takes a tuple of primals.* 1\.0 \(float\)"),
-    (lambda: mg.hvp(wave, ([1.0],), 1.0), TypeError, r"hvp\(wave\) takes a tuple of tangents"),
+    (lambda: loose.jvp(wave, 1.0, 1.0), TypeError, r"jvp\(wave\) takes a tuple of primals.* 1\.0 \(float\)"),
+    (lambda: loose.hvp(wave, ([1.0],), 1.0), TypeError, r"hvp\(wave\) takes a tuple of tangents"),
     (lambda: mg.jvp(wave, ([1.0] * 3,), ([1.0] * 2,)), ValueError, r"jvp\(wave\): tangents\[0\] has the keys \[0, 1\]"),
     (lambda: mg.jvp(sum, (np.ones(3),), (np.ones(2),)), ValueError, r"jvp\(sum\): tangents\[0\] is array.*like array"),
     (lambda: mg.jvp(sum, ([1.0],), (["a"],)), TypeError, r"jvp\(sum\), tangents\[0\]\[0\]: .*'a'"),
@@ -644,14 +648,17 @@ def test_an_array_of_one_number_is_a_number(shape: tuple[int, ...]) -> None:
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 
-def elsewhere(f: Callable[..., Any], *args: Any) -> Any:
-    """f(*args), called in another thread."""
+P = ParamSpec("P")
+
+
+def elsewhere(f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+    """f(*args, **kwargs), called in another thread."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(f, *args).result()
+        return pool.submit(f, *args, **kwargs).result()
 
 
-def there(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: elsewhere(f, *args)
+def there(f: Callable[P, Any]) -> Callable[P, Any]:
+    return functools.partial(elsewhere, f)
 
 
 THREADS = [  # a function of a, whose inner derivatives are taken in other threads; the same function without them
@@ -680,7 +687,7 @@ def test_an_inner_derivative_in_another_thread_is_differentiated(f: Any, same: A
 
 
 def test_derivatives_in_other_threads_stay_floats_where_they_depend_on_nothing_outside() -> None:
-    def f(a: Value) -> Value:
+    def f(a: Any) -> Any:
         inner = elsewhere(mg.grad(lambda x: x * x), 3.0)
         assert type(inner) is float
         return a * inner
@@ -689,7 +696,7 @@ def test_derivatives_in_other_threads_stay_floats_where_they_depend_on_nothing_o
 
 
 def test_a_pool_of_threads_maps_derivatives() -> None:
-    def f(v: list[Value]) -> Any:
+    def f(v: Any) -> Any:
         with ThreadPoolExecutor(4) as pool:
             return sum(pool.map(lambda k: mg.grad(lambda x: x**3 * v[k % len(v)])(float(k)), range(40)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x:
 reals = st.floats(-3.0, 3.0)
 
 
-def quadratic(a: float, b: float, c: float) -> Value:
+def quadratic(*coefficients: float) -> Value:
     """A root of a x**2 + b x + c by the formula of schoolbooks."""
-    a, b, c = Value(a, "a"), Value(b, "b"), Value(c, "c")
+    a, b, c = (Value(x, name) for x, name in zip(coefficients, "abc", strict=True))
     return (-b + (b * b - 4.0 * a * c).sqrt()) / (2.0 * a)
 
 
@@ -81,7 +82,8 @@ def test_leaves_and_what_is_not_finite() -> None:
     x.grad = 7.0
     mg.rounding_error(x * x / 3.0)
     assert x.grad == 7.0
-    assert "more nodes" in str(mg.rounding_error(sum(Value(0.1 * i) for i in range(30))))
+    total: Any = sum(Value(0.1 * i) for i in range(30))
+    assert "more nodes" in str(mg.rounding_error(total))
 
 
 def test_it_is_drawn_and_explored() -> None:
