@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ def run(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
-def test_the_main_job_learns_iris_and_leaves_a_model(capsys, tmp_path) -> None:
+def test_the_main_job_learns_iris_and_leaves_a_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, err = run(capsys, "--epochs", 15, "--hidden", 8, "--seed", 3, "--out", tmp_path / "run")
     assert code == 0
     assert "epoch 15/15" in err
@@ -53,14 +54,14 @@ def test_the_main_job_learns_iris_and_leaves_a_model(capsys, tmp_path) -> None:
         assert os.path.getsize(picture.split(", ")[0]) > 1000
 
 
-def test_the_demonstration_shows_a_graph_and_checks_it(capsys) -> None:
+def test_the_demonstration_shows_a_graph_and_checks_it(capsys: pytest.CaptureFixture[str]) -> None:
     out = train.demonstration()
     assert "v1 = mul(x, y)   data  6.000000   gradient  1.000000" in out
     assert "x                data  2.000000   gradient  2.583853" in out
     assert "Finite differences give dz/dx = 2.583853 and dz/dy = 2.000000." in out
 
 
-def test_a_table_of_ones_own(capsys, tmp_path) -> None:
+def test_a_table_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     data = datasets.spirals(40)
     rows = "".join(f"{k},{x},{'AB'[label]},{y}\n" for k, ((x, y), label) in enumerate(zip(data.X, data.y, strict=True)))
@@ -75,7 +76,9 @@ def test_a_table_of_ones_own(capsys, tmp_path) -> None:
     assert nn.load(tmp_path / "model.json").parts[1].nouts == [3, 2, 2]
 
 
-def test_the_same_seed_gives_the_same_model_and_a_checkpoint_goes_on(capsys, tmp_path) -> None:
+def test_the_same_seed_gives_the_same_model_and_a_checkpoint_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     options = ["--hidden", 2]
     for name, epochs, more in (
         ("a", 4, []),
@@ -88,7 +91,7 @@ def test_the_same_seed_gives_the_same_model_and_a_checkpoint_goes_on(capsys, tmp
     assert (tmp_path / "a" / "model.json").read_text() != (tmp_path / "b" / "model.json").read_text()
 
 
-def test_a_quantity_is_learnt_in_its_unit(capsys, tmp_path) -> None:
+def test_a_quantity_is_learnt_in_its_unit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Houses: text and gaps among the columns, a price of many values; the model gives prices for raw rows."""
     rows = [(size, "AB"[size % 2], 1000.0 * size + (5000.0 if size % 2 else 0.0)) for size in range(20, 80)]
     path = tmp_path / "houses.csv"
@@ -116,7 +119,7 @@ def test_a_quantity_is_learnt_in_its_unit(capsys, tmp_path) -> None:
     assert out.splitlines() == [head, first]
 
 
-def test_predictions_have_names_and_probabilities(capsys, tmp_path) -> None:
+def test_predictions_have_names_and_probabilities(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data = datasets.iris()
     assert run(capsys, "--epochs", 3, "--hidden", 4, "--out", tmp_path)[0] == 0
     path = tmp_path / "model.json"
@@ -139,7 +142,7 @@ def test_predictions_have_names_and_probabilities(capsys, tmp_path) -> None:
         assert [float(share) for share in shares] == pytest.approx(expected, rel=1e-5)
 
 
-def test_what_predict_says(capsys, tmp_path) -> None:
+def test_what_predict_says(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(capsys, "--epochs", 1, "--hidden", 2, "--out", tmp_path)[0] == 0
     model, table, cell = tmp_path / "model.json", tmp_path / "t.csv", tmp_path / "cell.json"
     nn.MLP(2, [2]).save(bare := tmp_path / "bare.json")
@@ -164,7 +167,9 @@ def test_what_predict_says(capsys, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("epochs", [0, 2])
-def test_an_interrupted_run_leaves_the_model_of_its_last_epoch(epochs, capsys, tmp_path, monkeypatch) -> None:
+def test_an_interrupted_run_leaves_the_model_of_its_last_epoch(
+    epochs, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cross_entropy, calls = losses.cross_entropy, []
 
     def interrupted(prediction, target):
@@ -180,7 +185,7 @@ def test_an_interrupted_run_leaves_the_model_of_its_last_epoch(epochs, capsys, t
     assert (tmp_path / "model.json").exists() is (epochs > 0)
 
 
-def test_errors_are_one_line_and_exit_code_2(capsys, tmp_path) -> None:
+def test_errors_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("a,b\n1,x\n2,y\n3,?\nfour,x\n")
     numbers = tmp_path / "numbers.csv"
@@ -235,7 +240,7 @@ def test_errors_are_one_line_and_exit_code_2(capsys, tmp_path) -> None:
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_wrong_arguments_exit_with_code_2(arguments, message, capsys) -> None:
+def test_wrong_arguments_exit_with_code_2(arguments, message, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         command.main(arguments)
     assert exit_.value.code == 2

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ np = pytest.importorskip("numpy")
 
 
 @pytest.fixture
-def small(monkeypatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays are taken whatever their size."""
     monkeypatch.setattr(array_parts, "SMALL", 0)
     monkeypatch.setattr(array_parts, "MEMBERS", 1e-3)
@@ -133,7 +134,7 @@ def test_the_text_of_a_jitted_function_is_that_of_its_arrays() -> None:
     assert scope["value"](np.array([x]), w)[0] == pytest.approx(found[0].data, rel=1e-13)
 
 
-def test_the_text_needs_numpy_and_nothing_else(tmp_path) -> None:
+def test_the_text_needs_numpy_and_nothing_else(tmp_path: Path) -> None:
     model, inputs = network(24, 24, 1)
     kernel = mg.kernel((model(inputs) - 0.5) ** 2, inputs, model.parameters())
     path = tmp_path / "network.py"

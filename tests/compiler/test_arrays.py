@@ -18,7 +18,7 @@ np = pytest.importorskip("numpy")
 
 
 @pytest.fixture
-def small(monkeypatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays are taken whatever their size."""
     monkeypatch.setattr(arrays, "SMALL", 0)
     monkeypatch.setattr(arrays, "MEMBERS", 1e-3)
@@ -303,7 +303,7 @@ def test_jit_finds_arrays_after_some_calls() -> None:
     assert got == pytest.approx([p.grad for p in model.parameters()], rel=1e-10, abs=1e-13)
 
 
-def test_training_a_wide_network_compiled_is_training_it(monkeypatch) -> None:
+def test_training_a_wide_network_compiled_is_training_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
     monkeypatch.setattr(arrays, "SMALL", 500)
     monkeypatch.setattr(arrays, "MEMBERS", 4)

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
 
 
 @pytest.fixture
-def compiled(tmp_path):
+def compiled(tmp_path: Path):
     """A function of the source and the type of its numbers: calls of its functions, with lists for arrays."""
 
     def build(source, real="double", flags=("-O1",)):
@@ -181,7 +182,9 @@ def test_an_adjoint_of_zero_passes_nothing_on(compiled) -> None:
 @pytest.mark.parametrize("real", ["double", "float"])
 @pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("piece", [1, 7, 50])
-def test_a_program_cut_into_functions_is_the_program(compiled, monkeypatch, piece, single, real) -> None:
+def test_a_program_cut_into_functions_is_the_program(
+    compiled, monkeypatch: pytest.MonkeyPatch, piece, single, real
+) -> None:
     """To the bit, gradients too, however short the pieces; and no function is longer than they are to be."""
     model, inputs, rng = network(3, 6, 2)
     outputs = model(inputs)
@@ -202,7 +205,7 @@ def test_a_program_cut_into_functions_is_the_program(compiled, monkeypatch, piec
         assert found[0] == found[1]
 
 
-def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch) -> None:
+def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results are written last, by a program in pieces too: x = f(x) in place."""
     x, y = Value(2.0), Value(3.0)
     kernel = mg.kernel([x * y + 1.0, x - y * y], [x, y])
@@ -300,7 +303,7 @@ def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled) -> None:
 
 
 @pytest.fixture
-def small(monkeypatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrays are written whatever their size."""
     monkeypatch.setattr(array_parts, "SMALL", 0)
     monkeypatch.setattr(array_parts, "MEMBERS", 1e-3)
@@ -343,7 +346,7 @@ def test_several_outputs_of_arrays_are_pulled_back(compiled, real) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense tanh", "attention", "recurrent", "odd_reads"])
-def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch, name) -> None:
+def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch: pytest.MonkeyPatch, name) -> None:
     """To the bit: they leave arrays, and those of one member too, for each other in the workspace."""
     pytest.importorskip("numpy")
     _, inputs, parameters, output = recorded(GRAPHS[name])
@@ -404,7 +407,7 @@ def run(capsys, *arguments):
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real) -> None:
+def test_export_writes_a_saved_model(compiled, capsys: pytest.CaptureFixture[str], tmp_path: Path, real) -> None:
     """The model of the main job: raw measurements in, logits out."""
     scaling = nn.Standardize([5.0, 3.0], [2.0, 0.5])
     model = nn.Sequential(scaling, nn.MLP(2, [3, 2], activation="relu", rng=random.Random(0)))
@@ -425,7 +428,7 @@ def test_export_writes_a_saved_model(compiled, capsys, tmp_path, real) -> None:
     assert logits == pytest.approx(model.freeze()([6.0, 2.0]), rel=1e-12 if real == "double" else 1e-5)
 
 
-def test_export_of_a_neuron_returns_its_value(compiled, capsys, tmp_path) -> None:
+def test_export_of_a_neuron_returns_its_value(compiled, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     neuron = nn.Neuron(2, activation="sigmoid", rng=random.Random(0))
     neuron.save(tmp_path / "n.json")
     assert run(capsys, "export", tmp_path / "n.json", "-o", tmp_path / "unit.c", "--name", "unit")[0] == 0
@@ -438,7 +441,7 @@ def test_export_of_a_neuron_returns_its_value(compiled, capsys, tmp_path) -> Non
     assert gradient == pytest.approx([p.grad for p in neuron.parameters()], rel=1e-12)
 
 
-def test_export_says_what_is_wrong_in_one_line(capsys, tmp_path) -> None:
+def test_export_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     nn.RNNCell(1, 2).save(tmp_path / "cell.json")
     nn.Neuron(1).save(tmp_path / "n.json")
     for arguments, message in (

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -43,7 +44,7 @@ def run(command, folder):
 @pytest.mark.parametrize(
     ("language", "real", "fixed"), list(itertools.product(LANGUAGES, ["double", "float"], [False, True]))
 )
-def test_a_model_passes_its_own_test(language, real, fixed, tmp_path) -> None:
+def test_a_model_passes_its_own_test(language, real, fixed, tmp_path: Path) -> None:
     """A model of more lines than one function has, so that functions leave numbers for each other in the workspace."""
     model, rows = classifier(hidden=(12, 10))
     files = project(model, rows, tmp_path, real=real, fixed=fixed)
@@ -60,7 +61,7 @@ def test_a_model_passes_its_own_test(language, real, fixed, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("language", "real", "fixed"), [("C", "float", True), ("C++", "double", False), ("C++", "float", True)]
 )
-def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path) -> None:
+def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path: Path) -> None:
     """Loops, in C++ too; arrays have places in the workspace, which they take in turn."""
     pytest.importorskip("numpy")
     model, rows = classifier(hidden=(24, 16))
@@ -95,7 +96,7 @@ int main(void)
 
 
 @pytest.mark.parametrize(("language", "real"), list(itertools.product(LANGUAGES, ["double", "float"])))
-def test_a_program_in_either_language_uses_the_header(language, real, tmp_path) -> None:
+def test_a_program_in_either_language_uses_the_header(language, real, tmp_path: Path) -> None:
     """Compiled as C, linked into C or C++: the names are C's; sizes, classes and numbers are the model's."""
     model, rows = classifier()
     project(model, rows, tmp_path, real=real)
@@ -116,7 +117,7 @@ def test_a_program_in_either_language_uses_the_header(language, real, tmp_path) 
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_path) -> None:
+def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_path: Path) -> None:
     x = [Value(float(k), f"x{k}") for k in range(1, 5)]
     outputs = [ops.hypot(*x), ops.fsum(*x), ops.sumprod(*x), ops.lgamma(x[1]), ops.ldexp(x[0], x[1])]
     weight = Value(1.5)
@@ -127,7 +128,7 @@ def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_pa
     run(["./test"], tmp_path)
 
 
-def test_a_single_output_is_returned(tmp_path) -> None:
+def test_a_single_output_is_returned(tmp_path: Path) -> None:
     model = nn.Neuron(2, activation="sigmoid", rng=random.Random(0))
     project(model, [[1.0, 2.0], [-1.0, 0.5]], tmp_path)
     assert "double net_value(const double *x, const double *w);" in (tmp_path / "net.h").read_text()
@@ -135,7 +136,7 @@ def test_a_single_output_is_returned(tmp_path) -> None:
     run(["./test"], tmp_path)
 
 
-def test_a_wrong_number_fails_the_test(tmp_path) -> None:
+def test_a_wrong_number_fails_the_test(tmp_path: Path) -> None:
     model, rows = classifier()
     files = project(model, rows, tmp_path)
     (first,) = re.findall(r"net_parameters\[\d+\] = \{\n    (\S+),", files["net.c"])
@@ -156,11 +157,13 @@ def test_the_names_of_classes_are_as_many_as_the_outputs() -> None:
         kernel(x.tanh(), [x]).c_files(classes=["a", "b", "c"])
 
 
-def test_the_command_says_what_it_could_not_measure(capsys, tmp_path, monkeypatch) -> None:
+def test_the_command_says_what_it_could_not_measure(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nn.Neuron(2).save(tmp_path / "n.json")
     monkeypatch.setenv("CC", "no-such-compiler")
     assert cli.main(["export", str(tmp_path / "n.json")]) == 0
     assert "size and precision: not measured, for want of a C compiler (cc)" in capsys.readouterr().out
-    monkeypatch.setenv("CC", shutil.which("false"))
+    monkeypatch.setenv("CC", shutil.which("false") or "")
     assert cli.main(["export", str(tmp_path / "n.json"), "--float", "--fixed"]) == 0
     assert "not measured; " in capsys.readouterr().out

@@ -26,7 +26,7 @@ backends = pytest.mark.parametrize("backend", ["llvm", "python"])
 
 
 @pytest.fixture
-def backend(request, monkeypatch) -> None:
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Machine code, or Python as where llvmlite is missing."""
     if getattr(request, "param", "llvm") == "python":
         monkeypatch.setattr(kernels, "host", lambda: None)
@@ -63,7 +63,7 @@ def eager(output: Value, inputs: list[Value], parameters: list[Value], row: list
 @pytest.mark.parametrize("piece", [emit.PIECE, 9])
 @pytest.mark.parametrize("optimised", [emit.OPTIMISED, 0])
 @pytest.mark.parametrize("seed", range(6))
-def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypatch) -> None:
+def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emit, "PIECE", piece)
     monkeypatch.setattr(emit, "OPTIMISED", optimised)
     output, inputs, parameters = random_program(seed, 60)
@@ -120,7 +120,9 @@ def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend) ->
     assert other([2.0], parameters=[3.0]) == 11.0
 
 
-def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_how_many(monkeypatch) -> None:
+def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_how_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(native, "BLOCK", 1000)
     output, inputs, parameters = random_program(3, 40)
     kernel = mg.kernel(output, inputs, parameters)

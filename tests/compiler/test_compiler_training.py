@@ -12,7 +12,7 @@ from micrograd_bp.training import compiled
 
 
 @pytest.fixture(autouse=True)
-def eager_work_is_dear(monkeypatch) -> None:
+def eager_work_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that short runs are compiled too, from the second batch on."""
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
 
@@ -76,7 +76,7 @@ def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too()
     assert grads[0] == pytest.approx(grads[1], rel=1e-12)
 
 
-def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch) -> None:
+def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     def history(jit):
         model, loss, X, y = problem("mse", random.Random(1))
         optimizer = optim.Adam(model.parameters(), lr=0.01)

@@ -15,6 +15,7 @@ import types
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -577,7 +578,7 @@ def test_the_first_calls_of_eight_threads_make_one_path() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path) -> None:
+def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path: Path) -> None:
     inside, done = tmp_path / "inside", tmp_path / "done"  # files: a lock of an event may be taken while this forks
 
     def until(path) -> None:

@@ -24,7 +24,7 @@ def total(numbers):
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops are found in short programs too."""
     monkeypatch.setattr(loops, "SMALL", 0)
 
@@ -178,7 +178,7 @@ def product(f):
 
 
 @pytest.fixture
-def deferred(monkeypatch) -> None:
+def deferred(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients are made of the recorded program, however short it is."""
     monkeypatch.setattr(functions, "HEAVY", 0)
     monkeypatch.setattr(functions, "SOME", 0)
@@ -227,7 +227,7 @@ def test_gradients_of_kernels_run_loops_in_reverse(f) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_gradients_of_random_loops(seed, monkeypatch, deferred) -> None:
+def test_gradients_of_random_loops(seed, monkeypatch: pytest.MonkeyPatch, deferred) -> None:
     monkeypatch.setattr(loops, "TURNS", 3)
     rng = random.Random(1000 + seed)
     states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
@@ -336,7 +336,7 @@ def linked_by(x, v):
 
 
 @pytest.mark.parametrize("derived", [False, True])
-def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch) -> None:
+def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "HEAVY", 100)  # so that nothing is compiled for so few rows
     f = mg.grad(product(pendulum), (0, 2)) if derived else pendulum
     X = np.array([[0.1 * k, 0.2, 1.0 + k] for k in range(5)])
@@ -416,7 +416,7 @@ def body(rng, states):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch) -> None:
+def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "TURNS", 3)
     rng = random.Random(seed)
     states, turns = rng.randrange(1, 4), rng.randrange(3, 40)

@@ -119,7 +119,7 @@ def test_machine_code_and_numpy_agree(name, rows) -> None:
     assert (values[0], status) == (pytest.approx(outs[1][0, 0], rel=1e-11), 0)
 
 
-def test_any_number_of_threads_gives_the_same_numbers(monkeypatch) -> None:
+def test_any_number_of_threads_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "CHUNK", 20_000)
     (native, _), count, point = made("two layers")
     X = np.random.default_rng(0).normal(size=(3_000, count))
@@ -132,7 +132,7 @@ def test_any_number_of_threads_gives_the_same_numbers(monkeypatch) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatch) -> None:
+def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "CHUNK", 20_000)
     (native, _), count, point = made("7 x 3")
     X = np.random.default_rng(0).normal(size=(2_000, count))

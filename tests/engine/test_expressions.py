@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -164,14 +165,14 @@ def test_values_that_are_not_used_are_named() -> None:
 # --- the command --------------------------------------------------------------------------------------------------
 
 
-def test_without_a_file_the_trace_table_is_printed(capsys) -> None:
+def test_without_a_file_the_trace_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["draw", "tanh(a*b + c)", "a=2", "b=-3", "c=6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["forward", "trace", "value", "|", "reverse", "trace", "adjoint"]
     assert [line.split()[-1] for line in lines[2:]] == ["-3", "2", "1", "1", "1", "1"]
 
 
-def test_an_expression_may_begin_with_a_minus_sign(capsys) -> None:
+def test_an_expression_may_begin_with_a_minus_sign(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["draw", "-a*b", "a=2", "b=-3"]) == 0
     assert "v1 = -a" in capsys.readouterr().out
 
@@ -187,7 +188,7 @@ def test_an_expression_may_begin_with_a_minus_sign(capsys) -> None:
         ("SVG", "<?xml"),
     ],
 )
-def test_the_suffix_says_what_is_written(tmp_path, capsys, suffix, beginning) -> None:
+def test_the_suffix_says_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix, beginning) -> None:
     path = tmp_path / f"graph.{suffix}"
     assert main(["draw", "tanh(a*b + c)", "a=2", "b=-3", "c=10", "-o", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}\n"
@@ -212,7 +213,7 @@ def test_the_suffix_says_what_is_written(tmp_path, capsys, suffix, beginning) ->
         (["a", "a=1", "-o", "/dev/null/place/graph.html"], "/dev/null/place"),  # folders are made, but not there
     ],
 )
-def test_one_clear_message_and_exit_code_2(capsys, arguments, message) -> None:
+def test_one_clear_message_and_exit_code_2(capsys: pytest.CaptureFixture[str], arguments, message) -> None:
     assert main(["draw", *arguments]) == 2
     written = capsys.readouterr()
     assert written.out == ""
@@ -222,7 +223,7 @@ def test_one_clear_message_and_exit_code_2(capsys, arguments, message) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "a=1", "-o"], ["--help"]])
-def test_the_command_explains_itself(capsys, arguments) -> None:
+def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str], arguments) -> None:
     with pytest.raises(SystemExit) as left:
         main(["draw", *arguments])
     assert left.value.code == (0 if arguments == ["--help"] else 2)

@@ -55,7 +55,7 @@ def weights(model):
 # --- many writers -------------------------------------------------------------------------------------------------
 
 
-def test_threads_that_save_to_one_path_each_write_whole(tmp_path) -> None:
+def test_threads_that_save_to_one_path_each_write_whole(tmp_path: Path) -> None:
     path, errors = tmp_path / "model.json", []
     models = [nn.Layer(5 + k, 2, init=lambda *_, k=k: float(k)) for k in range(6)]
     models[0].save(path)
@@ -81,7 +81,7 @@ def test_threads_that_save_to_one_path_each_write_whole(tmp_path) -> None:
     assert os.listdir(tmp_path) == ["model.json"]
 
 
-def test_processes_that_save_to_one_path_each_write_whole(tmp_path) -> None:
+def test_processes_that_save_to_one_path_each_write_whole(tmp_path: Path) -> None:
     code = """
     model(0).save(path)
     children = []
@@ -135,13 +135,13 @@ KILLED = """
 """
 
 
-def test_a_kill_at_any_moment_loses_nothing_that_was_saved(tmp_path) -> None:
+def test_a_kill_at_any_moment_loses_nothing_that_was_saved(tmp_path: Path) -> None:
     """What a writer has told of is there, or what it was about to save; what it leaves is cleared away."""
     done = script(KILLED, tmp_path, 30)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_only_what_dead_writers_left_is_cleared_away(tmp_path) -> None:
+def test_only_what_dead_writers_left_is_cleared_away(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     dead = [".model.json.99999.tmp", f".model.json.{os.getpid()}.0123456789abcdef.tmp"]
     others = [".other.json.99999.tmp", ".model.json.bak.tmp", "model.json.99999.tmp", ".model.jsonx.1.tmp"]
@@ -156,7 +156,7 @@ def test_only_what_dead_writers_left_is_cleared_away(tmp_path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted([*others, "model.json"])
 
 
-def test_a_writer_whose_new_file_was_cleared_away_writes_again(tmp_path, monkeypatch) -> None:
+def test_a_writer_whose_new_file_was_cleared_away_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, calls = tmp_path / "model.json", []
 
     def lock(file, wait=True) -> bool:
@@ -179,7 +179,9 @@ REASONS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, err
 
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("part", PARTS)
-def test_a_write_that_fails_names_the_path_and_leaves_the_old_file(part, reason, tmp_path, monkeypatch) -> None:
+def test_a_write_that_fails_names_the_path_and_leaves_the_old_file(
+    part, reason, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk, a read-only folder, a broken one: at each step of a write, and after half of the bytes."""
     path = tmp_path / "model.json"
     nn.Neuron(2).save(path)
@@ -210,7 +212,7 @@ def test_a_write_that_fails_names_the_path_and_leaves_the_old_file(part, reason,
     assert os.listdir(tmp_path) == ["model.json"]
 
 
-def test_a_disk_that_fills_up_anywhere_leaves_the_old_file(tmp_path) -> None:
+def test_a_disk_that_fills_up_anywhere_leaves_the_old_file(tmp_path: Path) -> None:
     code = """
     model(1).save(path)
     whole, rng = os.path.getsize(path), random.Random(0)
@@ -241,7 +243,7 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 
 
 @pytest.mark.parametrize("name", [".", "missing/model.json", "model.json/model.json", "x" * 300])
-def test_a_path_that_cannot_be_is_named(name, tmp_path) -> None:
+def test_a_path_that_cannot_be_is_named(name, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     path = str(tmp_path / name)
     for call in (nn.Neuron(1).save, nn.load, nn.Neuron(1).load):
@@ -251,7 +253,7 @@ def test_a_path_that_cannot_be_is_named(name, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 250, "é" * 127, "𝒳" * 60, "a b\n.json", "[a].*.json"])
-def test_any_name_that_the_system_takes_can_be_saved_to(name, tmp_path) -> None:
+def test_any_name_that_the_system_takes_can_be_saved_to(name, tmp_path: Path) -> None:
     path = tmp_path / name
     (tmp_path / f".{name[:50]}.1.tmp").write_text("left")
     nn.Neuron(1).save(path)
@@ -259,7 +261,7 @@ def test_any_name_that_the_system_takes_can_be_saved_to(name, tmp_path) -> None:
     assert os.listdir(tmp_path) == [name]
 
 
-def test_a_link_stays_a_link(tmp_path) -> None:
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder" / "model.json")
     nn.Neuron(1).save(tmp_path / "link")
@@ -316,7 +318,7 @@ def trials(path, take, count):
 
 @pytest.mark.parametrize("count", [int(os.environ.get("MICROGRAD_BP_DAMAGES", "60"))])
 @pytest.mark.parametrize("what", ["model", "checkpoint"])
-def test_a_damaged_file_is_refused_by_name_or_whole(what, count, tmp_path) -> None:
+def test_a_damaged_file_is_refused_by_name_or_whole(what, count, tmp_path: Path) -> None:
     """A digit that turned into another is all that goes unnoticed."""
     path = tmp_path / f"{what}.json"
     if what == "model":
@@ -330,7 +332,7 @@ def test_a_damaged_file_is_refused_by_name_or_whole(what, count, tmp_path) -> No
 
 
 @pytest.mark.parametrize("levels", [100, 400, 900, 100_000])
-def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels, tmp_path) -> None:
+def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     nn.Neuron(1).save(path)
     content = json.loads(path.read_text())
@@ -343,7 +345,7 @@ def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels, tmp_path) 
 
 
 @pytest.mark.parametrize("levels", [20, 90, 110, 400])
-def test_what_is_saved_can_be_loaded_however_deep(levels, tmp_path) -> None:
+def test_what_is_saved_can_be_loaded_however_deep(levels, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     model: nn.Module = nn.Neuron(1)
     for _ in range(levels):

@@ -79,7 +79,7 @@ def forgetful(function, exact):
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_a_planted_fault_is_found(name, module, attribute, fault, monkeypatch) -> None:
+def test_a_planted_fault_is_found(name, module, attribute, fault, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "engines" and not statements.both_engines():
         pytest.skip("the accelerated engine is not built")
     monkeypatch.setattr(module, attribute, fault)

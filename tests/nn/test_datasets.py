@@ -115,5 +115,5 @@ def test_whatever_stands_in_a_file_it_is_a_table_or_says_why_not(folder, content
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     return tmp_path_factory.mktemp("tables")

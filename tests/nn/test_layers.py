@@ -67,7 +67,7 @@ def test_values_and_gradients_are_pytorchs(name) -> None:
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path) -> None:
+def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path: Path) -> None:
     layer, known = made(name)
     frozen = layer.freeze().forward(known["x"])
     assert frozen == near(known["out"])
@@ -93,7 +93,7 @@ def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path) -> No
     subprocess.run(["./test"], cwd=tmp_path, check=True, capture_output=True)
 
 
-def test_an_embedding_is_pytorchs(tmp_path) -> None:
+def test_an_embedding_is_pytorchs(tmp_path: Path) -> None:
     known = TORCH["embedding"]
     layer = nn.Embedding(5, 3)
     layer.load_state_dict({f"weight.{i}.{k}": x for i, row in enumerate(known["weight"]) for k, x in enumerate(row)})
@@ -209,7 +209,7 @@ def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_i
     assert model.training is mode
 
 
-def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_path) -> None:
+def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_path: Path) -> None:
     X, y = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.2]], [1.0, -1.0, 0.0, 0.5]
 
     def run(epochs, **options):
@@ -233,14 +233,10 @@ def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_pa
     assert run(6, checkpoint=tmp_path / "c.json") == whole
 
 
-def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_path) -> None:
+def test_compiled_training_of_a_model_that_drops_says_that_it_runs_eagerly(tmp_path: Path) -> None:
     rng = random.Random(3)
-    options = {
-        "epochs": 2,
-        "rng": rng,
-        "jit": True,
-        "checkpoint": tmp_path / "run.json",
-    }  # with which it always compiles
+    options: dict[str, Any] = {"epochs": 2, "rng": rng, "jit": True}
+    options["checkpoint"] = tmp_path / "run.json"  # with which it always compiles
     model = dropping(rng)
     X, y = [[0.0, 1.0], [1.0, 0.0]], [1.0, -1.0]
     with pytest.warns(RuntimeWarning, match="random numbers are drawn in it; it runs eagerly"):
@@ -384,7 +380,7 @@ def test_a_summary_counts_every_parameter_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["run.csv", "run.jsonl"])
-def test_a_log_has_a_line_for_each_epoch(name, tmp_path) -> None:
+def test_a_log_has_a_line_for_each_epoch(name, tmp_path: Path) -> None:
     X, y = [[0.0], [1.0]], [0.0, 1.0]
     path = tmp_path / name
 

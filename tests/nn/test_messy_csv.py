@@ -2,6 +2,7 @@
 # ruff: noqa: E501  # a case a line
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -110,19 +111,19 @@ def written(folder, content):
 
 
 @pytest.mark.parametrize(("content", "options", "expected"), [x[1:] for x in READ], ids=[x[0] for x in READ])
-def test_a_table_is_read(content, options, expected, tmp_path) -> None:
+def test_a_table_is_read(content, options, expected, tmp_path: Path) -> None:
     assert datasets.read_csv(written(tmp_path, content), **options) == datasets.Dataset(*expected)
 
 
 @pytest.mark.parametrize(("content", "options", "message"), REFUSED, ids=[x[2][2:50] for x in REFUSED])
-def test_a_table_that_is_refused_is_named_with_place_and_remedy(content, options, message, tmp_path) -> None:
+def test_a_table_that_is_refused_is_named_with_place_and_remedy(content, options, message, tmp_path: Path) -> None:
     path = written(tmp_path, content)
     with pytest.raises(ValueError, match=re.escape(f"{path}{message}") + "$"):
         datasets.read_csv(path, **options)
 
 
 @pytest.mark.parametrize(("options", "message"), OPTIONS)
-def test_an_option_that_there_is_not(options, message, tmp_path) -> None:
+def test_an_option_that_there_is_not(options, message, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         datasets.read_csv(written(tmp_path, READ[0][1]), **options)
 
@@ -131,7 +132,7 @@ def test_there_are_many_messy_files() -> None:
     assert len(READ) + len(REFUSED) >= 60
 
 
-def test_reading_is_watched_where_that_is_asked_for(tmp_path, capsys) -> None:
+def test_reading_is_watched_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, "a,kind\n" + "1,x\n2,y\n" * 50)
     datasets.read_csv(path, progress=True)
     assert "reading: 101line" in capsys.readouterr().err

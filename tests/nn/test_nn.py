@@ -12,6 +12,7 @@ import statistics
 import types
 from collections import OrderedDict, UserDict, deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Never
 
 import numpy as np
@@ -175,7 +176,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path) -> None:
+def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path: Path) -> None:
     keep, paths = HOLDERS[holder]
     a, b = Value(2.0), Value(3.0)
     model, other = Holder(keep(a, b)), Holder(keep(Value(0.0), Value(0.0)))
@@ -561,7 +562,7 @@ def test_a_recurrent_cell_learns_parity() -> None:
 
 
 @every_model
-def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path) -> None:
+def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path: Path) -> None:
     for parameter, data in zip(model.parameters(), [math.inf, -math.inf, math.nan, 5e-324, -0.0, 0.1], strict=False):
         parameter.data = data
     path = tmp_path / "model.json"
@@ -579,7 +580,7 @@ def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model.json"]
 
 
-def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path) -> None:
+def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     model, other = Parity(random.Random(0)), Parity(random.Random(1))
     model.save(path)
@@ -589,7 +590,7 @@ def test_a_module_of_ones_own_is_saved_and_loads_itself(tmp_path) -> None:
         nn.load(path)
 
 
-def test_what_cannot_be_saved_says_so(tmp_path) -> None:
+def test_what_cannot_be_saved_says_so(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     model: Any
     for model, message in (
@@ -602,7 +603,7 @@ def test_what_cannot_be_saved_says_so(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.json"
     nn.Neuron(2).save(path)
     before = path.read_bytes()
@@ -682,7 +683,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_file_changes_nothing(content, message, tmp_path) -> None:
+def test_a_wrong_file_changes_nothing(content, message, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(ValueError, match=message) as error:
@@ -695,14 +696,14 @@ def test_a_wrong_file_changes_nothing(content, message, tmp_path) -> None:
     assert model.state_dict() == before
 
 
-def test_a_model_does_not_load_another_architecture(tmp_path) -> None:
+def test_a_model_does_not_load_another_architecture(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     nn.MLP(1, [2], output_activation="tanh").save(path)
     with pytest.raises(ValueError, match=r"holds MLP\(.*'tanh'\), but this model is MLP\(.*None\)"):
         nn.MLP(1, [2]).load(path)
 
 
-def test_a_file_cut_short_anywhere_is_an_error(tmp_path) -> None:
+def test_a_file_cut_short_anywhere_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     nn.MLP(1, [1]).save(path)
     content = path.read_bytes()
@@ -724,7 +725,7 @@ json_values = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     return tmp_path_factory.mktemp("models")
 
 

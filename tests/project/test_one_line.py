@@ -72,7 +72,7 @@ print("checked")
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
+def copy(tmp_path_factory: pytest.TempPathFactory):
     """A copy of the package in which the line is added, with the accelerated engine built anew if this one has it."""
     root = tmp_path_factory.mktemp("copy")
     left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.pxi", "*.pyi")

@@ -56,7 +56,7 @@ def release():
 
 
 @pytest.fixture
-def copy(tmp_path):
+def copy(tmp_path: Path):
     """The three files that hold the version, with something under Unreleased."""
     for name in ("micrograd_bp/_version.py", "CITATION.cff", "CHANGELOG.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

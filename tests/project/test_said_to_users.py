@@ -132,7 +132,7 @@ def test_a_module_that_has_a_forward_can_be_called() -> None:
     assert line.freeze()([2.0]) == pytest.approx(5.0, abs=1e-5)
 
 
-def test_progress_is_shown_while_evaluating(capsys) -> None:
+def test_progress_is_shown_while_evaluating(capsys: pytest.CaptureFixture[str]) -> None:
     model = nn.MLP(2, [1])
     training.evaluate(model, losses.mse, X, Y, progress=True)
     assert "evaluating: 100%" in capsys.readouterr().err

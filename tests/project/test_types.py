@@ -18,7 +18,7 @@ HOME = Path(mg.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory):
     """A folder that holds the program and nothing else."""
     place = tmp_path_factory.mktemp("program")
     shutil.copy(PROGRAM, place / "program.py")

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 import graphviz
@@ -69,13 +70,13 @@ def texts(svg):
 
 
 @pytest.fixture
-def bundled(monkeypatch) -> None:
+def bundled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without Graphviz's programs."""
     monkeypatch.setenv("PATH", "")
 
 
 @pytest.fixture
-def bare(monkeypatch, bundled) -> None:
+def bare(monkeypatch: pytest.MonkeyPatch, bundled) -> None:
     """A machine without any Graphviz."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
@@ -264,7 +265,7 @@ MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-"}
 
 
 @pytest.mark.parametrize("kind", MAGIC)
-def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path, kind) -> None:
+def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path: Path, kind) -> None:
     x = Value(0.5, "x")
     path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
     assert path == str(tmp_path / f"graph.{kind}")
@@ -274,7 +275,7 @@ def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path, kind) ->
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="no dot on this machine")
 @pytest.mark.parametrize("kind", MAGIC)
-def test_a_picture_renders_with_dot(monkeypatch, tmp_path, kind) -> None:
+def test_a_picture_renders_with_dot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     x = Value(0.5, "x")
     path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
@@ -282,7 +283,7 @@ def test_a_picture_renders_with_dot(monkeypatch, tmp_path, kind) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for dot")
-def test_dot_is_used_where_it_is_there(monkeypatch, tmp_path) -> None:
+def test_dot_is_used_where_it_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "dot").write_text("#!/bin/sh\necho drawn by dot\n")
     (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -383,7 +384,7 @@ def test_without_a_renderer_a_notebook_shows_the_text_and_what_to_install(bare) 
     assert source == picture.source.splitlines()
 
 
-def test_without_a_renderer_nothing_is_written(bare, tmp_path) -> None:
+def test_without_a_renderer_nothing_is_written(bare, tmp_path: Path) -> None:
     (tmp_path / "graph.svg").write_text("as it was")
     with pytest.raises(ImportError, match=r"pip install 'micrograd-bp\[draw\]'"):
         mg.draw(Value(1.0) * 2.0).render(outfile=tmp_path / "graph.svg")
@@ -391,7 +392,7 @@ def test_without_a_renderer_nothing_is_written(bare, tmp_path) -> None:
     assert (tmp_path / "graph.svg").read_text() == "as it was"
 
 
-def test_files_are_named_as_graphviz_names_them(bundled, tmp_path) -> None:
+def test_files_are_named_as_graphviz_names_them(bundled, tmp_path: Path) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     assert picture.render("graph", tmp_path, format="png") == str(tmp_path / "graph.png")
     assert (tmp_path / "graph").read_text() == picture.source

@@ -58,7 +58,7 @@ GRAPHS = {"shared": shared, "neuron": neuron, "network": network, "special": spe
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def browser(tmp_path_factory: pytest.TempPathFactory):
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -73,7 +73,7 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, tmp_path):
+def page(browser, tmp_path: Path):
     """Opens the page of a graph; at the end, no error was logged and no request has left the page."""
 
     from selenium.webdriver.support.ui import WebDriverWait
@@ -764,7 +764,7 @@ def test_nothing_moves_where_that_is_not_wanted(page, motion) -> None:
 
 
 @in_a_browser
-def test_labels_do_no_harm(page, tmp_path) -> None:
+def test_labels_do_no_harm(page, tmp_path: Path) -> None:
     labels = ["<script>document.title='harmed'</script>", "{{program}}", "</script><b>", '"&\\', "\u2028", "$&", "'"]
     output = sum((Value(1.0, label) for label in labels), Value(0.0, "x"))
     output.label = "<img src=x onerror=document.title='harmed'>"
@@ -778,7 +778,7 @@ def test_labels_do_no_harm(page, tmp_path) -> None:
 
 
 @in_a_browser
-def test_a_notebook_embeds_the_page(page, tmp_path) -> None:
+def test_a_notebook_embeds_the_page(page, tmp_path: Path) -> None:
     made = mg.explore(neuron(), path=None)
     (tmp_path / "notebook.html").write_text(f"<!doctype html><p>{made._repr_html_()}", encoding="utf-8")
     browser = page(tmp_path / "notebook.html")
@@ -791,7 +791,7 @@ def test_a_notebook_embeds_the_page(page, tmp_path) -> None:
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_the_file_refers_to_nothing_outside(tmp_path) -> None:
+def test_the_file_refers_to_nothing_outside(tmp_path: Path) -> None:
     path = tmp_path / "backward.html"
     made = mg.explore(neuron(), path)
     text = path.read_text(encoding="utf-8")
@@ -803,7 +803,7 @@ def test_the_file_refers_to_nothing_outside(tmp_path) -> None:
     assert os.listdir(tmp_path) == ["backward.html"]
 
 
-def test_exploring_reads_and_changes_no_grad(tmp_path) -> None:
+def test_exploring_reads_and_changes_no_grad(tmp_path: Path) -> None:
     x = Value(3.0, "x")
     x.grad = 5.0
     made = mg.explore(x * x, path=None)
@@ -812,7 +812,7 @@ def test_exploring_reads_and_changes_no_grad(tmp_path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_the_page_needs_no_graphviz_and_no_package(monkeypatch, tmp_path) -> None:
+def test_the_page_needs_no_graphviz_and_no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "graphviz", None)
@@ -820,7 +820,9 @@ def test_the_page_needs_no_graphviz_and_no_package(monkeypatch, tmp_path) -> Non
     assert os.listdir(tmp_path) == ["page.html"]
 
 
-def test_where_the_page_goes(monkeypatch, tmp_path, capsys) -> None:
+def test_where_the_page_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert mg.explore(neuron()).path == "explore.html"
     assert capsys.readouterr().out == "explore: the page is in explore.html\n"
@@ -834,7 +836,7 @@ def test_where_the_page_goes(monkeypatch, tmp_path, capsys) -> None:
         mg.explore(neuron(), "explore.html/page.html")
 
 
-def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch, tmp_path) -> None:
+def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -846,7 +848,7 @@ def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("label", ["\ud800", "a\udfffb", "\x00", "\\", "</script><b>", "{{program}}", "→ 𝒳"])
-def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path) -> None:
+def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path: Path) -> None:
     page = mg.explore(Value(1.0, label) * 2.0, tmp_path / "page.html", title=label)
     assert (tmp_path / "page.html").read_text("utf-8") == page.html.replace("\r", "\n")
     plain = label.encode("utf-8", "backslashreplace").decode()

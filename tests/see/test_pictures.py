@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,7 +144,7 @@ def test_a_curve_of_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("title", ["<script>", "a & b", "\ud800", "\x00", "]]>"])
-def test_any_title_is_shown_and_written(title, tmp_path) -> None:
+def test_any_title_is_shown_and_written(title, tmp_path: Path) -> None:
     for picture in (mg.draw_network(network(2, 1), title=title), mg.draw_curve([1.0, 2.0], title=title)):
         picture.save(tmp_path / "new" / "picture.svg")
         assert (tmp_path / "new" / "picture.svg").read_text("utf-8") == picture.svg == picture._repr_svg_()

@@ -9,6 +9,7 @@ import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -154,7 +155,7 @@ def deadly(flag, deaths, prediction, target):
     return losses.binary_cross_entropy(prediction, target)
 
 
-def test_a_worker_that_is_killed_costs_a_retry(tmp_path) -> None:
+def test_a_worker_that_is_killed_costs_a_retry(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         expected = trained(executor=pool, shards=3)
     with (
@@ -166,7 +167,7 @@ def test_a_worker_that_is_killed_costs_a_retry(tmp_path) -> None:
     assert found == expected
 
 
-def test_rows_that_kill_every_worker_are_given_up(tmp_path, monkeypatch) -> None:
+def test_rows_that_kill_every_worker_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model is left as it was, and the error names the rows."""
     monkeypatch.setattr(parallel, "RETRIES", 1)
     model, X, y = small()
@@ -189,7 +190,7 @@ def test_rows_that_kill_every_worker_are_given_up(tmp_path, monkeypatch) -> None
     assert model.state_dict() == before
 
 
-def test_a_dask_worker_that_is_killed_costs_a_retry(dask, tmp_path) -> None:
+def test_a_dask_worker_that_is_killed_costs_a_retry(dask, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         expected = trained(executor=pool, shards=3)
     assert trained(functools.partial(deadly, str(tmp_path), 1), executor=dask, shards=3) == expected
@@ -217,7 +218,7 @@ def raises_picky(w, row):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes", "dask"])
-def test_an_error_names_its_row(kind, request) -> None:
+def test_an_error_names_its_row(kind, request: pytest.FixtureRequest) -> None:
     """The first row of those that fail; the same type of exception as without workers, the pool as good as before."""
     executor = ThreadPoolExecutor(2) if kind == "threads" else request.getfixturevalue(kind)
     data = [1.0, 2.0, 3.0, -4.0, 5.0, -6.0]
@@ -252,7 +253,7 @@ def test_fit_names_the_row_and_leaves_nothing_half_done(workers) -> None:
     assert model.state_dict() == before
 
 
-def test_what_does_not_pickle_is_named(monkeypatch) -> None:
+def test_what_does_not_pickle_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(TypeError, match=r"cannot be sent .* it holds something that belongs to this process"):
             mg.parallel_value_and_grad(functools.partial(waves, sys.stderr), 1.0, [1.0], executor=pool)
@@ -262,7 +263,7 @@ def test_what_does_not_pickle_is_named(monkeypatch) -> None:
         assert trained(executor=pool, shards=1) == trained()  # what pickles needs no cloudpickle
 
 
-def test_what_a_worker_cannot_import_is_named(processes, monkeypatch) -> None:
+def test_what_a_worker_cannot_import_is_named(processes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     monkeypatch.setitem(sys.modules, "only_here", sys.modules[__name__])
     monkeypatch.setattr(waves, "__module__", "only_here")
@@ -346,7 +347,7 @@ def test_a_kernel_travels_to_workers(processes) -> None:
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_with_workers_continues_from_its_checkpoint_to_the_same_bits(tmp_path, processes) -> None:
+def test_a_run_with_workers_continues_from_its_checkpoint_to_the_same_bits(tmp_path: Path, processes) -> None:
     path = tmp_path / "run.json"
     with ThreadPoolExecutor(2) as pool:
         trained(epochs=2, executor=pool, shards=3, checkpoint=path)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -148,7 +149,7 @@ def test_schedules_run_through_the_updates() -> None:
 
 
 @pytest.mark.parametrize("real", [True, False], ids=["Ctrl-C", "error"])
-def test_a_broken_off_epoch_leaves_no_trace(real, tmp_path) -> None:
+def test_a_broken_off_epoch_leaves_no_trace(real, tmp_path: Path) -> None:
     """The model, the optimiser, the seed and the history are those of the last whole epoch."""
     (model, X, y), (other, _, _) = small(), small()
     optimizer, rng, calls = optim.Adam(model.parameters(), lr=0.05), random.Random(5), []
@@ -230,7 +231,7 @@ with open(os.path.join(folder, "result.json"), "w") as file:
         ("optim.AdamW(model.parameters(), lr=0.1)", 2),
     ],
 )
-def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_path) -> None:
+def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_path: Path) -> None:
     """Killed in its third epoch and again later, three processes end with the very bits that one ends with."""
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(PROGRAM).format(optimizer=optimizer, every=every))
@@ -262,14 +263,14 @@ def checkpointed(path, **options):
     return fit(model, X, y, **{"checkpoint": path, "patience": 2, "epochs": 2} | options), model.state_dict()
 
 
-def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path) -> None:
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     whole = checkpointed(tmp_path / "whole.json", epochs=6)
     checkpointed(tmp_path / "parts.json", epochs=2)
     assert checkpointed(tmp_path / "parts.json", epochs=6) == whole
     assert (tmp_path / "parts.json").read_text() == (tmp_path / "whole.json").read_text()
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
     checkpointed(path)
     before = path.read_bytes()
@@ -293,7 +294,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path) -> None:
     assert path.read_bytes() == before
 
 
-def test_metrics_come_and_go_between_resumptions(tmp_path) -> None:
+def test_metrics_come_and_go_between_resumptions(tmp_path: Path) -> None:
     """A history has a number an epoch under each name, nan where it was not measured; the training is the same."""
     path, other = tmp_path / "parts.json", {"one": lambda predictions, targets: 1.0}
     whole, state = checkpointed(tmp_path / "whole.json", epochs=6, patience=None)
@@ -307,7 +308,7 @@ def test_metrics_come_and_go_between_resumptions(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["tanh", lambda x: x if x > 0 else 0.1 * x, lambda x: x * x + 0.5 * x])
-def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tmp_path) -> None:
+def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tmp_path: Path) -> None:
     """Also where the ways through the model's branches are met in another order than in the whole run."""
     pytest.importorskip("llvmlite")
 
@@ -345,7 +346,7 @@ def square(x):
         ({"weight_decay": 0.1}, "optimizer weight_decay 0.0, not 0.1"),
     ],
 )
-def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_path) -> None:
+def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
 
     def run(lr=0.05, betas=(0.9, 0.999), weight_decay=0.0, **options):
@@ -371,7 +372,7 @@ def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_pat
 @pytest.mark.parametrize(
     ("one", "other"), [("tanh", "relu"), (square, abs), (square, lambda x: x * x * x), (nn.Neuron(1), math.sin)]
 )
-def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path) -> None:
+def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path: Path) -> None:
     _, X, y = small()
     path = tmp_path / "checkpoint.json"
     for activation, alike in ((one, True), (one, True), (other, False)):
@@ -384,7 +385,7 @@ def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path) 
                 fit(model, X, y, epochs=1, checkpoint=path)
 
 
-def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path) -> None:
+def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path: Path) -> None:
     _, X, y = small()
     path = tmp_path / "checkpoint.json"
     for activation in (square, lambda x: x * x, lambda x: x.square(), lambda x: (x + 0.0) ** 2):
@@ -392,7 +393,7 @@ def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path) -> None
         fit(model, X, y, epochs=1, checkpoint=path)
 
 
-def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path) -> None:
+def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path: Path) -> None:
     def run(path, epochs, model=None, optimizer=None):
         _, X, y = small()
         model = model or small()[0]
@@ -409,7 +410,7 @@ def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path) -> Non
     assert parts[0].state_dict() == whole.state_dict()
 
 
-def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path) -> None:
+def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
     whole = checkpointed(tmp_path / "whole.json", epochs=4)
     checkpointed(path)
@@ -441,7 +442,7 @@ def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path) -> 
         (lambda s: s.update(run=None), "run: null is no object"),
     ],
 )
-def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path) -> None:
+def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
     checkpointed(path)
     state = json.loads(path.read_text())
@@ -501,7 +502,7 @@ class Mended(nn.Module):
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch) -> None:
+def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
     if jit:
         pytest.importorskip("llvmlite")
@@ -552,7 +553,7 @@ def test_accuracy_counts_right_classes() -> None:
     assert training.accuracy([0.5, -0.5], [1, -1]) == 1.0
 
 
-def test_a_bar_is_shown_where_it_is_asked_for(capsys) -> None:
+def test_a_bar_is_shown_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     model, X, y = small()
     fit(model, X, y, epochs=3)
     assert capsys.readouterr().err == ""  # no terminal
@@ -563,7 +564,7 @@ def test_a_bar_is_shown_where_it_is_asked_for(capsys) -> None:
     assert "loss" in shown
 
 
-def test_a_bar_without_tqdm_says_how_to_get_it(monkeypatch) -> None:
+def test_a_bar_without_tqdm_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     model, X, y = small()
     fit(model, X, y, epochs=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,7 +176,9 @@ def test_errors() -> None:
         mg.root(lambda t: t, "a")
 
 
-def test_an_import_within_a_compiled_function_draws_no_random_numbers(tmp_path, monkeypatch) -> None:
+def test_an_import_within_a_compiled_function_draws_no_random_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SciPy is imported by the first root, and its import draws some."""
     (tmp_path / "drawing_module.py").write_text("import random\nseed = random.random()\n")
     monkeypatch.syspath_prepend(tmp_path)

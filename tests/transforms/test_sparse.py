@@ -66,7 +66,7 @@ def test_jacobians_in_either_direction() -> None:
         assert [a[j] for j in sorted(a)] == pytest.approx([b[j] for j in sorted(b)], rel=1e-14)
 
 
-def test_a_sum_of_everything_is_swept_backwards(monkeypatch) -> None:
+def test_a_sum_of_everything_is_swept_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     swept: list[int] = []
     plain = module._reverse_rows
 
@@ -183,7 +183,7 @@ def test_ipopt_solves_it_too() -> None:
     assert told["obj_val"] == pytest.approx(5.322, abs=1e-3)
 
 
-def test_without_scipy_it_says_what_to_install(monkeypatch) -> None:
+def test_without_scipy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.sparse", None)
     with pytest.raises(ImportError, match="pip install scipy"):
         mg.hessian(rosenbrock, sparse=True)([1.0, 2.0])
