@@ -1230,8 +1230,7 @@ def _scalars(args: Any) -> type:
 
 def _is_vector(x: Any) -> bool:
     """Whether x is an array of doubles, and nothing besides."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(x) is numpy.ndarray and x.dtype is numpy.dtype(float)
+    return type(x) is trees.array_type() and x.dtype is sys.modules["numpy"].dtype(float)
 
 
 def _data(entries: Sequence[Any]) -> list[float]:
