@@ -319,6 +319,17 @@ def test_a_function_that_raises_has_no_gradient_though_its_derivatives_are_numbe
             g(-3.0, 0.5)
 
 
+@pytest.mark.parametrize("op", ["sin", "cos", "tan"])
+@pytest.mark.parametrize("factor", [1.0, 1e200])
+def test_what_no_derivative_reads_raises_for_inf(op, factor):
+    g = mg.jit(mg.grad(lambda x, y: x * x + getattr(mg.math, op)(factor * y * y)))
+    assert g(3.0, 0.5) == 6.0
+    for y in (math.inf, 1e200):
+        if factor * y * y == math.inf:
+            with pytest.raises(ValueError, match=op):
+                g(3.0, y)
+
+
 def test_results_beside_a_gradient_and_values_from_elsewhere(deferred):
     def f(x, y):
         seen = x * y
