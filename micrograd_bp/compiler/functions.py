@@ -232,6 +232,8 @@ class Slopes:
         stop = len(program.outputs) - self.inputs
         plain = copying.copy(program)
         plain.outputs = program.outputs[: stop - 1]
+        # where it raises, it is nan or inf, and its derivatives may be numbers: 1 / x is one where log(x) is not
+        plain.checks = [*program.checks, program.outputs[stop - 1]]
         made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
         made.outputs = [made.outputs[k] for k in self.order]
         return made
