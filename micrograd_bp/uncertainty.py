@@ -100,12 +100,12 @@ def rounding_error(output: Value) -> RoundingError:
     Args:
         output: The number in question, a Value.
 
-    Raises:
-        ValueError: The output depends on a result of `checkpoint` or `remat`, whose operations are not recorded.
-
     Returns:
         A table that prints itself, the largest contributions first, with `.bound`, `.estimate`, `.digits`, `.rows` and
         `.cancellations`: the steps at which digits are lost. No grad is read or changed.
+
+    Raises:
+        ValueError: The output depends on a result of `checkpoint` or `remat`, whose operations are not recorded.
 
     Example:
         >>> a, b, c = Value(1.0, "a"), Value(200.0, "b"), Value(0.015, "c")

@@ -11,12 +11,12 @@ from __future__ import annotations
 import functools
 import gc
 import itertools
-import sys
 import types
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple, TypeAlias
 
+from micrograd_bp._engine import trees
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, all_leaves
 
@@ -201,8 +201,8 @@ def _sort(cls: Any) -> str:
     ):
         if issubclass(cls, kinds):
             return sort
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and issubclass(cls, numpy.ndarray):
+    ndarray = trees.array_type()
+    if ndarray is not None and issubclass(cls, ndarray):
         return "array"
     return "own" if cls.__module__.startswith("micrograd_bp.") else "object"
 

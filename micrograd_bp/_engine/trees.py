@@ -138,9 +138,14 @@ def rest_of(tree: Any) -> Any:
     return None if isinstance(tree, (list, tuple, dict)) else _flattened(tree).rest
 
 
+def array_type() -> Any:
+    """NumPy's type of arrays; None where NumPy is not imported, or is being imported by another thread."""
+    return getattr(sys.modules.get("numpy"), "ndarray", None)
+
+
 def is_array(leaf: Any) -> bool:
     """Whether the leaf is a NumPy array; does not import NumPy."""
-    ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
+    ndarray = array_type()
     return ndarray is not None and isinstance(leaf, ndarray)
 
 
@@ -207,8 +212,8 @@ def taken_apart(tree: Any) -> tuple[list[Any], set[type], Callable[[Iterator[Any
         return [tree], {type(tree)}, next
     children = children_of(tree)
     kinds = set(map(type, children))
-    numpy = sys.modules.get("numpy")
-    nested = CONTAINERS if numpy is None else (*CONTAINERS, numpy.ndarray)
+    ndarray = array_type()
+    nested = CONTAINERS if ndarray is None else (*CONTAINERS, ndarray)
     if not any(issubclass(kind, nested) for kind in kinds):
         size = len(children)
         return list(children), kinds, lambda new: like(tree, list(islice(new, size)))

@@ -239,6 +239,8 @@ class Slopes:
         stop = len(program.outputs) - self.inputs
         plain = copying.copy(program)
         plain.outputs = program.outputs[: stop - 1]
+        # where it raises, it is nan or inf, and its derivatives may be numbers: 1 / x is one where log(x) is not
+        plain.checks = [*program.checks, program.outputs[stop - 1]]
         made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
         made.outputs = [made.outputs[k] for k in self.order]
         return made
@@ -1237,8 +1239,7 @@ def _scalars(args: Any) -> type:
 
 def _is_vector(x: Any) -> bool:
     """Whether x is an array of doubles, and nothing besides."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(x) is numpy.ndarray and x.dtype is numpy.dtype(float)
+    return type(x) is trees.array_type() and x.dtype is sys.modules["numpy"].dtype(float)
 
 
 def _data(entries: Sequence[Any]) -> list[float]:

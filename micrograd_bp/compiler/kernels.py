@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from micrograd_bp._engine import trees
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
@@ -608,10 +609,10 @@ def _restored(state: dict[str, Any]) -> Kernel:
 
 def _numbers(given: Any, count: int, what: str, each: str) -> Any:
     """Check that these are `count` real numbers; returns a list, or a contiguous array of floats for an array."""
-    loaded = sys.modules.get("numpy")
-    usual = loaded is not None and type(given) is loaded.ndarray and given.dtype is loaded.dtype(float)
-    if loaded is not None and usual and given.shape == (count,):  # 0.3 us, where the general case takes 2
-        return loaded.ascontiguousarray(given)
+    if type(given) is trees.array_type() and given.shape == (count,):  # 0.3 us, where the general case takes 2
+        numpy = sys.modules["numpy"]
+        if given.dtype is numpy.dtype(float):
+            return numpy.ascontiguousarray(given)
     if not _array_like(given):
         if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
             raise TypeError(

@@ -231,12 +231,12 @@ def _is_internal() -> bool:
 
 # These raise only where this operand, the divisor, is 0; where they overflow they give inf.
 DIVISORS = {"truediv": 1, "floordiv": 1, "mod": 1, "reciprocal": 0}
-AWKWARD = (0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, -1.5, 171.7, 710.5, 1e308, -1e308, MAX, -MAX)
+AWKWARD = (0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, -1.5, 171.7, 710.5, 1e308, -1e308, MAX, -MAX, math.inf)
 
 
 @functools.cache
 def exceptions(op: Op) -> frozenset[type[Exception]]:
-    """The types of exception that an operation raises on finite numbers, found by trials."""
+    """The types of exception that an operation raises, of inf too (an argument, or an overflow), found by trials."""
     found = set()
     count = len(op.domain) if op.arity is None else op.arity
     if op.arity is None or count > 3:

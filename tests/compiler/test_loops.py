@@ -295,6 +295,44 @@ def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred) -> None:
         k(-1.0)
 
 
+def logarithm_caught(x, y):
+    for _ in range(40):
+        x = 0.9 * x + 0.01 * y
+    try:
+        return mg.math.log(x)
+    except ValueError:
+        return x * y
+
+
+def root_of_no_weight(x, y):
+    for _ in range(40):
+        y = 0.9 * y + 0.01 * x
+    return mg.math.sqrt(x) * 0.0 + y * x
+
+
+@pytest.mark.parametrize("f", [logarithm_caught, root_of_no_weight])
+def test_a_function_that_raises_has_no_gradient_though_its_derivatives_are_numbers(f, deferred) -> None:
+    g = mg.jit(mg.grad(f, (0, 1)))
+    g.pays = 0
+    assert g(3.0, 0.5) == pytest.approx(mg.grad(f, (0, 1))(3.0, 0.5), rel=1e-12)
+    if f is logarithm_caught:
+        assert g(-30.0, 0.5) == pytest.approx(mg.grad(f, (0, 1))(-30.0, 0.5), rel=1e-12)
+    else:
+        with pytest.raises(ValueError, match="sqrt"):
+            g(-3.0, 0.5)
+
+
+@pytest.mark.parametrize("op", ["sin", "cos", "tan"])
+@pytest.mark.parametrize("factor", [1.0, 1e200])
+def test_what_no_derivative_reads_raises_for_inf(op, factor) -> None:
+    g = mg.jit(mg.grad(lambda x, y: x * x + getattr(mg.math, op)(factor * y * y)))
+    assert g(3.0, 0.5) == 6.0
+    for y in (math.inf, 1e200):
+        if factor * y * y == math.inf:
+            with pytest.raises(ValueError, match=op):
+                g(3.0, y)
+
+
 def test_results_beside_a_gradient_and_values_from_elsewhere(deferred) -> None:
     def f(x, y):
         seen = x * y
