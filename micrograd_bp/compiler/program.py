@@ -10,6 +10,7 @@ import copy
 import itertools
 import math
 import random
+import sys
 from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -528,7 +529,7 @@ class Lowering:
         precise = live(source, source.guards)
         reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
         made: dict[int, Read] = {}
-        spans = [[len(source), len(source)] for _ in source.loops]  # where the loops are in the new program
+        spans = [[sys.maxsize, sys.maxsize] for _ in source.loops]  # in the new program; to its end, where none is met
         edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
             if i in edges:

@@ -322,6 +322,19 @@ def test_a_function_that_raises_has_no_gradient_though_its_derivatives_are_numbe
             g(-3.0, 0.5)
 
 
+@pytest.mark.parametrize("op", [mg.ops.minimum, mg.ops.maximum])
+def test_a_reversed_loop_at_the_end_grows_when_it_is_lowered(op, deferred):
+    def f(x, z):
+        for _ in range(40):
+            z = op(z, z)
+        return z * x
+
+    g = mg.jit(mg.grad(f, (0, 1)))
+    g.pays = 0
+    for point in ((2.0, -0.4), (3.0, 0.7), (3.0, -0.3)):
+        assert g(*point) == (point[1], point[0])
+
+
 @pytest.mark.parametrize("op", ["sin", "cos", "tan"])
 @pytest.mark.parametrize("factor", [1.0, 1e200])
 def test_what_no_derivative_reads_raises_for_inf(op, factor) -> None:
