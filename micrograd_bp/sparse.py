@@ -9,6 +9,7 @@ of W on to its operands by the chain rule, and adds its own curvature times its 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from micrograd_bp import ops
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.sweeps import Number, Step, product
 from micrograd_bp.ops import Op
-from micrograd_bp.value import Value, gradients, topological_order, variables
+from micrograd_bp.value import Value, gradients, topological_order
 
 Tape: TypeAlias = list[Step]  # operands first
 Row: TypeAlias = dict[int, Number]  # entries by their column
@@ -153,12 +154,9 @@ def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool
                         add(x, y, times(other, pushed))
         assert node.op is not None
         every = node.operands
-        curvature = _curvature(node.op, tuple([None if isinstance(x, Value) else x for x in every]))
-        if curvature is not None:
-            given = [x if graph else x._data for x in every if isinstance(x, Value)]
-            for i, j, curved in curvature(given):
-                if every[i] in live and every[j] in live:
-                    add(every[i], every[j], times(adjoint, curved))
+        for i, j, curved in _curvature(node.op, every, graph):
+            if every[i] in live and every[j] in live:
+                add(every[i], every[j], times(adjoint, curved))
         for x, partial in zip(operands, partials):
             if x in live:
                 term = times(adjoint, partial)
@@ -172,27 +170,47 @@ def _float_product(x: Any, y: Any) -> Any:
     return x * y if x and y else 0.0
 
 
-@functools.lru_cache(4096)
-def _curvature(op: Op, constants: tuple[float | None, ...]) -> Callable[[list[Any]], list[Curvature]] | None:
-    """The second derivatives of an operation as a function of those operands that are no constants; None: all are 0.
+def _curvature(op: Op, operands: Sequence[Any], graph: bool) -> list[Curvature]:
+    """The second derivatives of an operation at its operands, by each pair of those that are no constants."""
+    if op.smooth and ops.TABLE.get(op.name) is op:
+        with contextlib.suppress(ValueError):  # of polygamma's order, which is not any number
+            run = _recorded(op, tuple([None if isinstance(x, Value) else x for x in operands]))
+            return [] if run is None else run([x if graph else x._data for x in operands if isinstance(x, Value)])
+    # Another rule may choose its formula by comparing, so it is read at the operands, each as if it were free.
+    free = [(x * 1.0 if graph else Value(x._data)) if isinstance(x, Value) else x for x in operands]
+    return [(i, j, x if graph else x._data) for i, j, x in _second(op, free)]
 
-    Its rule is differentiated; as its graph is the same at every point, it is recorded once and run on other numbers.
-    """
-    where = [i for i, x in enumerate(constants) if x is None]
-    inputs = variables([0.5] * len(where))
-    rest = iter(inputs)
-    args = [next(rest) if x is None else x for x in constants]
+
+def _second(op: Op, args: Sequence[Any]) -> list[tuple[int, int, Value]]:
+    """The second derivatives by each pair of Values among the arguments; what is 0 at every point is left out."""
+    inputs = {i: x for i, x in enumerate(args) if isinstance(x, Value)}
     partials = op.partials(op(*args), *args)
-    found: list[tuple[int, int, Value]] = []
-    for i in where:
+    found: dict[tuple[int, int], Value] = {}
+    for i in inputs:
         if isinstance(partials[i], Value):
-            second = gradients(partials[i], inputs)
-            found += [(i, j, x) for j, x in zip(where, second) if x.op is not None or x.data != 0.0]
+            for j, x in zip(inputs, gradients(partials[i], list(inputs.values()))):
+                if x.op is not None or x.data != 0.0:
+                    found[i, j] = x
+                    found.setdefault((j, i), x)  # a rule may have it on one side alone: the other partial is a number
+    return [(i, j, x) for (i, j), x in found.items()]
+
+
+@functools.lru_cache(4096)
+def _recorded(op: Op, constants: tuple[float | None, ...]) -> Callable[[list[Any]], list[Curvature]] | None:
+    """The second derivatives of a smooth op as a function of those operands that are no constants; None: all are 0.
+
+    Its rule is differentiated; as its graph is the same at every point, it is recorded once, at a point of the domain,
+    and run on other numbers.
+    """
+    limits = [op.domain[min(k, len(op.domain) - 1)] for k in range(len(constants))]
+    point = [0.5 if low < 0.5 < high else low + 0.5 for low, high in limits]
+    args = [Value(y) if x is None else x for x, y in zip(constants, point)]
+    inputs = [x for x in args if isinstance(x, Value)]
+    found = _second(op, args)
     if not found:
         return None
-    places: dict[Value, Any] = {
-        x: (k,) for k, x in enumerate(inputs)
-    }  # (place among the values,), or the number itself
+    # (place among the values,), or the number itself
+    places: dict[Value, Any] = {x: (k,) for k, x in enumerate(inputs)}
     steps: list[tuple[Op, list[Any]]] = []
     for node in dict.fromkeys(node for _, _, x in found for node in topological_order(x)):
         operands = [places[x] if isinstance(x, Value) else x for x in node.operands]

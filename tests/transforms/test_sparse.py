@@ -42,6 +42,32 @@ def test_of_random_programs_they_are_the_dense_ones(program) -> None:
     assert np.allclose(slopes[0], mg.grad(f)(list(program.point)), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", [x for x, op in ops.TABLE.items() if op.arity in (1, 2) and x != "polygamma"])
+def test_every_op_has_the_second_derivatives_of_the_dense_hessian(name: str) -> None:
+    op, seen = ops.TABLE[name], 0
+    f = lambda x: op(*[a * 1.0 for a in x]) * 2.0  # noqa: E731
+    for point in ([0.75, 0.4], [-0.75, 0.4], [1.5, 2.5], [-1.5, -2.5], [0.3, 0.3], [3.0, -2.0], [2.0, 1.25]):
+        given = point[: op.arity]
+        try:
+            dense = np.array(mg.hessian(f)(given))
+        except (ValueError, ZeroDivisionError):  # outside of the domain
+            continue
+        seen += 1
+        assert np.allclose(mg.hessian(f, sparse=True)(given).toarray(), dense, rtol=1e-9, atol=1e-12, equal_nan=True)
+    assert seen
+
+
+def test_a_rule_that_chooses_is_read_at_the_point_it_is_asked_for() -> None:
+    bent = mg.Op("bent", "bent", lambda x: x if x > 0 else m.exp(x) - 1, lambda out, x: (1.0 if x > 0 else m.exp(x),))
+    hessian = mg.hessian(lambda x: bent(x[0]) * x[1], sparse=True)
+    compiled = mg.jit(hessian)
+    for x in (0.7, -0.7, 0.2, -2.0):
+        want = [[0.0 if x > 0 else 3.0 * math.exp(x), 1.0 if x > 0 else math.exp(x)]] * 2
+        want[1] = [want[0][1], 0.0]
+        for found in (hessian, compiled, compiled):
+            assert found([x, 3.0]).toarray() == pytest.approx(np.array(want), rel=1e-15)
+
+
 @pytest.mark.parametrize("n", [2, 30, 400])
 def test_rosenbrocks_hessian_is_the_known_one_and_tridiagonal(n) -> None:
     x = np.linspace(-1.0, 1.5, n)
