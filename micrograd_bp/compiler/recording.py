@@ -210,9 +210,11 @@ def source_place() -> tuple[str, int]:
 
 
 def _is_importing() -> bool:
-    """Whether a module is being imported, which happens once: SciPy's draw random numbers then."""
+    """Whether the recorded function is importing a module, which happens once: SciPy's draw random numbers then."""
     frame: Any = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):  # who listens
+        frame = frame.f_back
+    while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):  # which called the recorded function
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back

@@ -9,6 +9,8 @@ import gc
 import math as plain_math
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -332,6 +334,17 @@ def test_random_numbers_are_drawn_at_each_call() -> None:
         f = mg.jit(lambda x, draw=draw, rng=rng: x * draw())
         with pytest.warns(RuntimeWarning, match="random numbers are drawn"):
             assert f(1.0) != f(1.0)
+
+
+def test_random_numbers_are_drawn_at_each_call_while_a_module_is_imported(tmp_path: Path) -> None:
+    module = "import random, micrograd_bp as mg\nf = mg.jit(lambda x: x * random.random())\nfound = f(1.0), f(1.0)\n"
+    (tmp_path / "drawing_module.py").write_text(module)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import drawing_module as m; assert len({{*m.found}}) == 2"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "random numbers are drawn" in done.stderr
 
 
 # --- what a function finds and changes ----------------------------------------------------------------------------

@@ -41,8 +41,8 @@ def dask():
     quiet = {"distributed.admin.log-format": "%(message)s", "distributed.scheduler.work-stealing": False}
     with (
         dask.config.set(quiet),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        LocalCluster(  # with a port that is free: None would be port 8787, for one run of the tests at a time
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
         ) as cluster,
         Client(cluster) as client,
     ):
