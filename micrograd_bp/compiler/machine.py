@@ -102,7 +102,8 @@ class _Compiling:
     def _call(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         with self.lock:
             while not self.dropped.empty():
-                self.dropped.get().close()
+                with contextlib.suppress(ctypes.ArgumentError):  # the garbage collector has emptied it already
+                    self.dropped.get().close()
             return function(*args)
 
     def before_fork(self) -> None:
