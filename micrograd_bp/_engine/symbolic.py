@@ -94,6 +94,8 @@ def documentation(op: Op) -> str:
     """What help() shows of an op, made from its row: what it computes, its domain, its derivatives, an example."""
     names = list(op.parameters) if op.arity is not None else ["x", "y"]
     call = f"{op.name}({', '.join(names)}{', ...' * (op.arity is None)})"
+    if TABLE.get(op.name) is not op:  # a user's, whose functions may do anything: they are not called for this
+        return op.forward.__doc__ or f"The operation {call}: of numbers a float; with a Value, a Value."
     if getattr(op.forward, "__module__", "") == "_operator":
         summary = f"{call} = {Expr._record(op, tuple(map(Expr, names))).text}."
     elif op.decomposition is not None and op.arity is not None:

@@ -99,3 +99,14 @@ def test_the_method_of_an_op_has_the_parameters_of_the_row_and_says_where_to_rea
 def test_the_constructor_of_a_value_shows_its_parameters() -> None:
     parameters, _ = signature(mg.Value)
     assert list(parameters) == ["data", "_children", "_op", "label"]
+
+
+def test_help_of_a_users_op_calls_none_of_its_functions() -> None:
+    def refuse(*args: float) -> Any:
+        raise AssertionError(args)
+
+    op = mg.Op("own", "own", refuse, refuse)
+    assert "The operation own(" in (op.__doc__ or "")
+    assert mg.grad(op).__name__ == "grad(own)"  # has the documentation of the op
+    refuse.__doc__ = "What its author says."
+    assert op.__doc__ == "What its author says."
