@@ -195,7 +195,11 @@ class Series:
         if self.rule is None:
             rule: Callable[..., tuple[Any, ...]] = RULES.get(op, op.partials)
             opaque = getattr(op.rule, "of_values", False)
-            partials = self._through_values(op) if opaque else rule(self, *self.args)
+            try:
+                partials = None if opaque else rule(self, *self.args)
+            except TypeError:  # it compares its arguments, or calls what knows Values alone
+                partials = None
+            partials = self._through_values(op) if partials is None else partials
             self.rule = [(x, p) for x, p in zip(self.args, partials, strict=True) if isinstance(x, Series)]
         for series in self.rule_steps:
             series.at(k - 1)
@@ -210,8 +214,8 @@ class Series:
 
     def _through_values(self, op: Op) -> tuple[Any, ...]:
         """The partials by a rule that only runs on Values, as the implicit function theorem: what it records is run."""
-        args = [Value(x._data if isinstance(x, Series) else x) for x in self.args]
-        out = Value(self._data)
+        args = [x._free() if isinstance(x, Series) else Value(x) for x in self.args]
+        out = self._free()
         with recording(args):
             partials = op.partials(out, *args)
         walk = self.walk
@@ -220,6 +224,10 @@ class Series:
         graphs = [p for p in partials if isinstance(p, Value)]
         self.rule_steps = walk.follow(graphs, [out, *args], given=False)
         return tuple([walk.of(p) if isinstance(p, Value) else p for p in partials])
+
+    def _free(self) -> Value:
+        """A Value of its own with the 0th coefficient; where a graph is recorded, one whose comparisons are noticed."""
+        return self.at(0) * 1.0 if self.walk.graph else Value(self._data)
 
     @property
     def _data(self) -> float:

@@ -252,3 +252,17 @@ def test_of_several_outputs_that_a_loop_gives_at_once() -> None:
     step = mg.remat(lambda x: [m.sin(x), m.cos(x) * 2.0, 3.0, x])
     found = mg.taylor(step, 0.5, 5)
     assert np.allclose(found, mg.taylor(lambda x: [m.sin(x), m.cos(x) * 2.0, 3.0, x], 0.5, 5), rtol=1e-15)
+
+
+def test_a_rule_that_compares_has_a_series_on_either_side() -> None:
+    bent = mg.Op("bent", "bent", lambda x: x if x > 0 else math.exp(x) - 1, lambda o, x: (1.0 if x > 0 else o + 1,))
+    series = lambda x: mg.taylor(lambda t: bent(t) * t, x, 3)  # noqa: E731
+    compiled = mg.jit(series)
+    compiled.pays = 0
+    for x in (0.7, -0.7, -0.4, 0.2):
+        e = math.exp(x)
+        want = [x * x, 2 * x, 1, 0] if x > 0 else [(e - 1) * x, e * (x + 1) - 1, e * (x + 2) / 2, e * (x + 3) / 6]
+        assert series(x) == pytest.approx(want, abs=1e-15)
+        assert compiled(x) == pytest.approx(want, abs=1e-15)
+        slope = mg.grad(lambda x: series(x)[2])(x)  # three times the next coefficient
+        assert slope == pytest.approx(3 * want[3], abs=1e-15)
