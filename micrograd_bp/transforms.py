@@ -471,6 +471,7 @@ class _Call:
                 numbers += self.numbers(trees.entries(args[i]), args[i], f"args[{i}]")
             self.variables = [x.pos() if isinstance(x, Value) else Value(x) for x in numbers]
         self.tapes: dict[bool, Tape] = {}
+        self.leaves: list[Value] | None = None  # in place of the derivatives, see `deferred`
         inputs = self.rebuild(iter(self.variables))
         replaced = list(args)
         for i, x in zip(chosen, [inputs] if isinstance(argnums, int) else inputs):
@@ -564,9 +565,8 @@ class _Call:
 
     def deferred(self) -> tuple[Value, list[Value], list[Value]]:
         """The output, the variables, and leaves in place of the derivatives by them, of which no graph is made."""
-        found = variables(slopes(self.output, self.variables))
-        self.pull = lambda cotangents, graph: found  # type: ignore[method-assign]
-        return self.output, self.variables, found
+        self.leaves = variables(slopes(self.output, self.variables))
+        return self.output, self.variables, self.leaves
 
     def rows(self) -> list[list[Number]]:
         """The derivatives of every output by all variables."""
@@ -611,6 +611,8 @@ class _Call:
 
     def pull(self, cotangents: Sequence[Number], graph: bool) -> list[Number]:
         """Reverse accumulation: the cotangents of the variables, from those of the outputs."""
+        if self.leaves is not None:
+            return [*self.leaves]
         if not graph:  # as the gradient of sum(output * cotangent)
             terms = [y if u == 1.0 else y * u for y, u in zip(self.outputs, cotangents) if u != 0.0]
             return slopes(sum(terms[1:], start=terms[0]), self.variables) if terms else [0.0 for _ in self.variables]
@@ -737,7 +739,10 @@ def _transform(
     functools.update_wrapper(derivative, f, _KEPT, ())
     vars(derivative)["is_derivative"] = True  # it gives numbers for numbers
     if scalar:
-        called = lambda args, kwargs: _Call(title, recorded or f, args, kwargs, argnums, has_aux)  # noqa: E731
+
+        def called(args: Any, kwargs: Any) -> _Call:
+            return _Call(title, recorded or f, args, kwargs, argnums, has_aux)
+
         vars(derivative)["parts"] = called, derive
     derivative.__name__ = derivative.__qualname__ = title
     derivative.__doc__ = f"{title}, by argument {argnums}; arguments as for {name}.\n\n{f.__doc__ or ''}"

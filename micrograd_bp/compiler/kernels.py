@@ -399,9 +399,9 @@ class Kernel:
     def _rolled(self, kind: str) -> FlatProgram | None:
         """The program for a kind as loops; None where there are none, or where their sums would have other bits."""
         name = f"{kind} rolled"
+        made: FlatProgram | None = self._made.get(name)
         if name in self._made:
-            return self._made[name]  # type: ignore[no-any-return]
-        made: FlatProgram | None = None
+            return made
         if kind == "value":
             found = roll(self.program)
             made = None if found is None else found[0]

@@ -130,14 +130,21 @@ ret void
 }}
 """
 
+    def split(self, i: int, a: str) -> str:
+        """The strips of rows[i] rows: the rows of A that are left for them, their number, and where they begin."""
+        above, rows = self.rows[i - 1] if i else 0, self.rows[i]
+        return f"""%left{i} = {f"urem i64 %m, {above}" if i else "add i64 %m, 0"}
+%mt{i} = udiv i64 %left{i}, {rows}
+%skip{i} = sub i64 %m, %left{i}
+%skip.a{i} = mul i64 %skip{i}, %sm
+%a{i} = getelementptr double, ptr {a}, i64 %skip.a{i}
+"""
+
     def product(self) -> str:
         """C = A B, or C += A B where %more; %sm, %sk, %sb, %sc are strides, of A and of the rows of B and C."""
         calls = ""
         for i, rows in enumerate(self.rows):
-            above = self.rows[i - 1] if i else 0
-            calls += f"%left{i} = {f'urem i64 %m, {above}' if i else 'add i64 %m, 0'}\n"
-            calls += f"%mt{i} = udiv i64 %left{i}, {rows}\n%skip{i} = sub i64 %m, %left{i}\n"
-            calls += f"%skip.a{i} = mul i64 %skip{i}, %sm\n%a{i} = getelementptr double, ptr %ak, i64 %skip.a{i}\n"
+            calls += self.split(i, "%ak")
             calls += f"%skip.c{i} = mul i64 %skip{i}, %sc\n%c{i} = getelementptr double, ptr %c, i64 %skip.c{i}\n"
             for columns in (COLUMNS, 2, 1, 0):
                 text = f"i{i}.{columns}"
@@ -234,10 +241,7 @@ ret void
         """y = A x, or y += A x where %more."""
         calls = ""
         for i, rows in enumerate(self.rows):
-            above = self.rows[i - 1] if i else 0
-            calls += f"%left{i} = {f'urem i64 %m, {above}' if i else 'add i64 %m, 0'}\n"
-            calls += f"%mt{i} = udiv i64 %left{i}, {rows}\n%skip{i} = sub i64 %m, %left{i}\n"
-            calls += f"%skip.a{i} = mul i64 %skip{i}, %sm\n%a{i} = getelementptr double, ptr %a, i64 %skip.a{i}\n"
+            calls += self.split(i, "%a")
             calls += f"%y{i} = getelementptr double, ptr %y, i64 %skip{i}\n"
             calls += f"call void @dots{rows}(ptr %a{i}, i64 %sm, ptr %x, ptr %y{i}, i64 %mt{i}, i64 %k, i1 %more, "
             calls += "ptr %bad)\n"

@@ -77,11 +77,10 @@ class Loops:
     """
 
     exact = fuses = False
-    uses: list[int] = []  # noqa: RUF012 - of nodes, to fuse them; LLVM does
 
     def __init__(self, owner: Any, machine: Host, gradient: bool, single: bool) -> None:
         self.owner, self.host, self.gradient, self.single = owner, machine, gradient, single
-        self.lanes = machine.lanes
+        self.lanes, self.uses = machine.lanes, list[int]()  # uses of nodes are for fusing them, which LLVM does here
         self.vector = f"<{self.lanes} x double>"
         self.cols = 1 if single else owner.vectors * self.lanes  # rows of a block, and from member to member
         self.ld = 1 if single else (owner.vectors | 1) * self.lanes
