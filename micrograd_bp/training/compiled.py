@@ -23,7 +23,7 @@ from micrograd_bp.training import parallel
 from micrograd_bp.training.metrics import plain
 from micrograd_bp.value import Value, add_to_grads, engine_name, read_data, topological_order
 
-Sweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
+BatchSweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
 # Seconds: an operation of a row by the eager engine, a row besides, loading LLVM, compiling an operation with its
 # derivative, and finding arrays for one.
 EAGER, ROW = {"accelerated": 0.02e-6, "pure": 1e-6}, 10e-6
@@ -36,10 +36,10 @@ FLOATS = {float}
 def compiled_sweep(
     model: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
-    eager: Sweep,
+    eager: BatchSweep,
     work: int | None,
     asked: bool,
-) -> Sweep:
+) -> BatchSweep:
     """A function (rows, targets) -> (mean loss, predictions) that adds the mean's gradient to the grads of leaves.
 
     It gives what `eager` gives, a function of the same signature, but records and compiles `loss(model(x), target)`.
@@ -56,9 +56,7 @@ def compiled_sweep(
     return _Compiled(model, loss, eager, work, asked)
 
 
-def row_loss(
-    model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row: tuple[Any, Any]
-) -> tuple[Value, Any]:
+def row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row: tuple[Any, Any]) -> tuple[Value, Any]:
     """The loss of one row, and the prediction as plain numbers."""
     x, target = row
     prediction = model(x)
@@ -84,7 +82,7 @@ class _Compiled:
         self,
         model: Callable[[Any], Any],
         loss: Callable[[Any, Any], Any],
-        eager: Sweep,
+        eager: BatchSweep,
         work: int | None,
         asked: bool,
     ) -> None:
@@ -96,7 +94,7 @@ class _Compiled:
         self.signatures: dict[Any, Signature | None] = {}  # of rows of floats alone
         self.row = self.program = 0.0  # what a row costs, eagerly, and compiling a path
         self.missed = 0  # rows for which there was no path
-        self.sweep: Sweep = self._count if work is not None else self._replay
+        self.sweep: BatchSweep = self._count if work is not None else self._replay
 
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
         return self.sweep(rows, targets)
@@ -170,6 +168,7 @@ class _Compiled:
                 self._take(batch, signature, args, places, numbers)
         except _UnfaithfulError:
             self.sweep = self.eager
+            batch.left[:] = range(len(rows))
             return batch.finished(self.model, self.loss)
         except Exception as error:  # eagerly, it raises that or another one, or none: it takes no Values, say
             self._give_up(f"it raises {type(error).__name__}: {error}")
@@ -185,27 +184,19 @@ class _Compiled:
         for i, (x, target) in enumerate(zip(rows, targets)):
             target = self.encode(target)
             key, numbers = _plain_key(x, target)
-            if key is None:
-                x = _floats(x)
-                key, numbers = _plain_key(x, target)
-            group = groups.get(key) if key is not None else None
-            if group is None:
-                args, known = (x, target), key
-                if key not in self.signatures:
-                    scan = Scan()
-                    key = scan.key((args, {}))
-                    numbers = scan.numbers
-                group = groups.get(key if known is None else known)
-                if group is None:
-                    if known is None:
-                        signature = self.step.signature(key, args, {}, scan)
-                    elif known in self.signatures:
-                        signature = self.signatures[known]
-                    else:
-                        signature = self.signatures[known] = self.step.signature(key, args, {}, scan)
-                    group = groups[key if known is None else known] = signature, args, [], []
-            group[2].append(i)
-            group[3].append(numbers)
+            plainly = key is not None
+            if not plainly or (key not in groups and key not in self.signatures):
+                scan, args = Scan(), (x if plainly else _floats(x), target)
+                full, numbers = scan.key((args, {})), scan.numbers
+                signature = self.step.signature(full, args, {}, scan)
+                key = key if plainly else full
+                if plainly:
+                    self.signatures[key] = signature
+                groups.setdefault(key, (signature, args, [], []))
+            elif key not in groups:
+                groups[key] = self.signatures[key], (x, target), [], []
+            groups[key][2].append(i)
+            groups[key][3].append(numbers)
         return groups.values()
 
     def _take(
@@ -264,9 +255,7 @@ class _Compiled:
         self.missed = 0
         return True
 
-    def _record(
-        self, batch: _Batch, signature: Signature, numbers: list[float], args: tuple[Any, Any], i: int
-    ) -> bool:
+    def _record(self, batch: _Batch, signature: Signature, numbers: list[float], args: tuple[Any, Any], i: int) -> bool:
         """Add a path for row i of the batch, if one can be made."""
         if self.step.is_full():
             self.step.warn_of_paths(signature)
@@ -280,7 +269,7 @@ class _Compiled:
                 self.sweep = self.eager
             return False
         own = self.step.function(batch.rows[i], batch.targets[i])
-        if not (isinstance(found[1], Value) and _alike(plain(own[0]), plain(found[0])) and _alike(own[1].data, found[1].data)):
+        if not (isinstance(found[1], Value) and _alike(plain(list(own)), plain(list(found)))):
             raise TypeError("a row of Values is not computed as one of floats is")
         return True
 
@@ -334,7 +323,7 @@ class _Batch:
                 return row_loss(model, loss, (x, target))
             return row_loss(lambda _: self.done[i][0], lambda *_: self.done[i][1], (x, target))
 
-        for i in sorted({*self.left, *self.done}):
+        for i in sorted(self.left):
             row = [(i, self.rows[i], self.targets[i])]
             ((self.errors[i], self.predictions[i]),) = parallel.sweep_rows(measure, row, self.scale, i)
         return math.fsum(self.errors) / len(self.rows), self.predictions
