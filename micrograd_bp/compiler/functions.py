@@ -45,7 +45,7 @@ from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
-from micrograd_bp.value import Value, gradients, topological_order
+from micrograd_bp.value import Value, gradients, read_data, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -269,6 +269,7 @@ class GuardedProgram:
     asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
     whole: FlatProgram | None = None
     single: bool = False  # it is called for one row at a time
+    outside: bool | None = None  # whether leaves are results of operations, recorded elsewhere; None: not known yet
     trained: bool = False  # the gradient of its last output by the leaves is computed too, summed over the rows
 
     @property
@@ -295,9 +296,9 @@ class GuardedProgram:
         """Whether its numbers stay in an array: arrays compute them, and all of them go into arrays."""
         return self.arrays is not None and not self.linked and self.result.of_arrays
 
-    def parameters(self) -> list[float]:
+    def parameters(self) -> Sequence[float]:
         """The data of the leaves now."""
-        return [x._data for x in self.leaves]
+        return read_data(self.leaves)
 
     def is_current(self) -> bool:
         """Whether the function would still read the same leaves."""

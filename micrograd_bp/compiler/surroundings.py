@@ -21,6 +21,7 @@ from micrograd_bp.value import Value
 
 LIMIT = 1_000  # objects that are searched
 ATOMS = (int, float, complex, str, bytes, type(None), type(...), range)
+ENDS = frozenset((*ATOMS, Value))  # classes whose objects contain no others
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, Op, Value)
 
 
@@ -83,7 +84,8 @@ def places(roots: Iterable[Any], limit: int = LIMIT) -> Iterator[Place]:
         seen.add(id(x))
         for place in _inside(x):
             yield place
-            waiting.append(place.content)
+            if type(place.content) not in ENDS:
+                waiting.append(place.content)
 
 
 ENTERED = (list, tuple, dict, set, frozenset, deque, types.MethodType, types.SimpleNamespace, functools.partial)
@@ -213,6 +215,8 @@ def _key(key: Any) -> Any:
 
 def atom(x: Any) -> Any:
     """A key for comparing an object with a later one in its place: its value or state, or its id; not its contents."""
+    if type(x) is Value:
+        return id(x), 0
     if isinstance(x, ATOMS):
         return type(x), x if x == x else "nan", str(x) if isinstance(x, (float, complex)) else ""
     if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):

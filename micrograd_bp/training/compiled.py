@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import math
+import operator
 import sys
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp import losses
 from micrograd_bp._engine import trees
@@ -23,14 +25,18 @@ from micrograd_bp.training import parallel
 from micrograd_bp.training.metrics import plain
 from micrograd_bp.value import Value, add_to_grads, engine_name, read_data, topological_order
 
+if TYPE_CHECKING:
+    import numpy as np
+
 BatchSweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
-# Seconds: an operation of a row by the eager engine, a row besides, loading LLVM, compiling an operation with its
-# derivative, and finding arrays for one.
-EAGER, ROW = {"accelerated": 0.02e-6, "pure": 1e-6}, 10e-6
-STARTING, STRAIGHT, FINDING = 0.4, 0.3e-3, 10e-6
+# Seconds: an operation of a row by the eager engine, and a row besides; loading LLVM and the smallest program,
+# compiling an operation with its derivative, and finding arrays for one. Measured, and rounded against compiling.
+EAGER, ROW = {"accelerated": 4e-9, "pure": 200e-9}, 7e-6
+STARTING, STRAIGHT, FINDING = 0.3, 0.2e-3, 10e-6
+SAVED = 0.5  # of the eager time, at least
 PROGRAMS = 64  # that are compiled for one model and loss
 MARGIN = 3.0  # a further path is compiled when the rows that it would have done have cost so many times as much
-FLOATS = {float}
+FLOATS, LISTS = {float}, {list}
 
 
 def compiled_sweep(
@@ -116,8 +122,9 @@ class _Compiled:
         found = self._eagerly(self.model, counted, rows, targets)
         size = counts[0]
         self.row = ROW + size * EAGER[engine_name()]
-        straight = STARTING + size * STRAIGHT < self.work * self.row
-        pays = straight or (size >= SMALL and STARTING + size * FINDING < self.work * self.row)
+        saved = SAVED * self.work * self.row
+        straight = STARTING + size * STRAIGHT < saved
+        pays = straight or (size >= SMALL and STARTING + size * FINDING < saved)
         self.program = size * (STRAIGHT if straight else FINDING)
         self.step.pays = 0 if straight else sys.maxsize  # then arrays are compiled, but no straight-line code
         self.sweep = self._watch if pays else self.eager
@@ -164,8 +171,8 @@ class _Compiled:
     def _replay(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
         batch = _Batch(rows, targets)
         try:
-            for signature, args, places, numbers in self._groups(rows, targets):
-                self._take(batch, signature, args, places, numbers)
+            for signature, args, places, matrix in self._groups(rows, targets):
+                self._take(batch, signature, args, places, matrix)
         except _UnfaithfulError:
             self.sweep = self.eager
             batch.left[:] = range(len(rows))
@@ -176,28 +183,28 @@ class _Compiled:
         batch.add()
         return batch.finished(self.model, self.loss)
 
-    def _groups(self, rows: list[Any], targets: list[Any]) -> Any:
-        """The rows by structure: signature, the arguments of one, the places in the batch, the numbers of each."""
+    def _groups(self, rows: list[Any], targets: list[Any]) -> list[tuple[Any, ...]]:
+        """The rows by structure: signature, the arguments of one, the places in the batch, a matrix of numbers."""
+        import numpy as np
+
         if self.encode is None:
             self.encode = self._encoding(rows[0], targets[0])
+        targets = list(map(self.encode, targets))
+        key, matrix = _matrix(rows, targets)
+        if key is not None:  # all are lists of floats, as many in each
+            if key not in self.signatures:
+                scan, args = Scan(), (rows[0], targets[0])
+                self.signatures[key] = self.step.signature(scan.key((args, {})), args, {}, scan)
+            return [(self.signatures[key], (rows[0], targets[0]), list(range(len(rows))), matrix)]
         groups: dict[Any, tuple[Signature | None, tuple[Any, Any], list[int], list[list[float]]]] = {}
         for i, (x, target) in enumerate(zip(rows, targets)):
-            target = self.encode(target)
-            key, numbers = _plain_key(x, target)
-            plainly = key is not None
-            if not plainly or (key not in groups and key not in self.signatures):
-                scan, args = Scan(), (x if plainly else _floats(x), target)
-                full, numbers = scan.key((args, {})), scan.numbers
-                signature = self.step.signature(full, args, {}, scan)
-                key = key if plainly else full
-                if plainly:
-                    self.signatures[key] = signature
-                groups.setdefault(key, (signature, args, [], []))
-            elif key not in groups:
-                groups[key] = self.signatures[key], (x, target), [], []
+            scan, args = Scan(), (_floats(x), target)
+            key = scan.key((args, {}))
+            if key not in groups:
+                groups[key] = self.step.signature(key, args, {}, scan), args, [], []
             groups[key][2].append(i)
-            groups[key][3].append(numbers)
-        return groups.values()
+            groups[key][3].append(scan.numbers)
+        return [(*group, np.array(numbers)) for *group, numbers in groups.values()]
 
     def _take(
         self,
@@ -205,12 +212,12 @@ class _Compiled:
         signature: Signature | None,
         args: tuple[Any, Any],
         places: list[int],
-        numbers: list[list[float]],
+        matrix: np.ndarray[Any, Any],
     ) -> None:
         """Compute rows of one structure, each along its path; rows for which there is none are left."""
         import numpy as np
 
-        matrix, place = np.array(numbers), np.array(places)
+        place = np.array(places)
         pending = np.arange(len(places))
         paths = [] if signature is None else self.step.current(signature)
         taken: list[tuple[int, Any, GuardedProgram, Any]] = []
@@ -220,11 +227,12 @@ class _Compiled:
                 i = int(pending[0])
                 if signature is None or i == tried or not self._may_compile(len(pending)):
                     break
-                if not self._record(batch, signature, numbers[i], args, places[i]):
+                if not self._record(batch, signature, matrix[i].tolist(), args, places[i]):
                     break
                 tried = i
                 continue
-            path, found, status = paths[k], *_swept(paths[k], matrix[pending], batch.scale)
+            path = paths[k]
+            found, status = _swept(path, matrix if len(pending) == len(matrix) else matrix[pending], batch.scale)
             k += 1
             if found is not None:
                 taken.append((int(pending[0]), pending, path, found))
@@ -294,24 +302,30 @@ class _Batch:
         self.predictions: list[Any] = [None] * len(rows)
         self.left: list[int] = []  # the rows that are to be computed eagerly
         self.done: dict[int, Any] = {}  # rows that were, with side effects: prediction and loss
-        self.slopes: list[tuple[list[Value], list[float]]] = []
+        self.slopes: list[tuple[GuardedProgram, list[float]]] = []
 
     def put(self, path: GuardedProgram, places: list[int], results: list[list[float]], slopes: list[float]) -> None:
         """Set what was found for rows along a path."""
-        outline = path.result.skeleton[0]
-        simple = outline is None or (type(outline) is list and not any(x is not None for x in outline))
-        for i, numbers in zip(places, results):
-            prediction, self.errors[i] = path.result.rebuilt(numbers)
-            self.predictions[i] = prediction if simple else plain(prediction)
-        self.slopes.append((path.leaves, slopes))
+        result = path.result
+        outline = result.skeleton[0]
+        flat = outline is None or (type(outline) is list and not any(x is not None for x in outline))
+        if flat and all(leaf is float for leaf in result.leaves):
+            found = [(numbers[0] if outline is None else numbers[:-1], numbers[-1]) for numbers in results]
+        else:
+            found = [(x if flat else plain(x), error) for x, error in map(result.rebuilt, results)]
+        for i, (prediction, error) in zip(places, found):
+            self.predictions[i], self.errors[i] = prediction, error
+        self.slopes.append((path, slopes))
 
     def add(self) -> None:
         """Add the gradients to the grads."""
-        for leaves, slopes in self.slopes:
-            if all(x.op is None for x in leaves):
-                add_to_grads(leaves, slopes)
+        for path, slopes in self.slopes:
+            if path.outside is None:
+                path.outside = any(x.op is not None for x in path.leaves)
+            if not path.outside:
+                add_to_grads(path.leaves, slopes)
             else:  # some are recorded outside the model: continue backward from them
-                for leaf, slope in zip(leaves, slopes):
+                for leaf, slope in zip(path.leaves, slopes):
                     leaf.backward(slope)
 
     def finished(self, model: Callable[[Any], Any], loss: Callable[[Any, Any], Any]) -> tuple[float, list[Any]]:
@@ -366,14 +380,27 @@ def _alike(x: Any, y: Any) -> bool:
     return type(x) is type(y) and isinstance(x, (int, str, type(None))) and x == y
 
 
-def _plain_key(x: Any, target: Any) -> tuple[Any, list[float]]:
-    """The key of a row of floats, which is its length, and its numbers; (None, []) if it is anything else."""
-    if type(x) is list and set(map(type, x)) == FLOATS:
-        if type(target) is float:
-            return len(x), [*x, target]
-        if type(target) is list and target is not x and set(map(type, target)) == FLOATS:
-            return (len(x), len(target)), x + target
-    return None, []
+def _matrix(rows: list[Any], targets: list[Any]) -> tuple[Any, Any]:
+    """A key and the numbers, if these are lists of floats, of one length, with a float or such a list for each."""
+    import numpy as np
+
+    kinds = set(map(type, targets))
+    columns = [rows] if kinds == FLOATS else [rows, targets]
+    parts: list[Any] = []
+    key: list[int] = []
+    for column in columns:
+        if set(map(type, column)) != LISTS or len(lengths := set(map(len, column))) != 1:
+            return None, None
+        numbers = list(itertools.chain.from_iterable(column))
+        if set(map(type, numbers)) != FLOATS:
+            return None, None
+        key += lengths
+        parts.append(np.array(numbers).reshape(len(rows), -1))
+    if len(columns) == 1:
+        parts.append(np.array(targets)[:, None])
+    elif any(map(operator.is_, rows, targets)):
+        return None, None
+    return tuple(key), np.concatenate(parts, 1)
 
 
 def _step(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], tuple[Any, Any]]:
