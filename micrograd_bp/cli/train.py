@@ -81,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         help="stop after N epochs without a better loss on a fifth of the rows to learn from, which is held out",
     )
-    parser.add_argument("--jit", action="store_true", help="compile the training (the extra jit)")
+    parser.add_argument(
+        "--jit",
+        action=argparse.BooleanOptionalAction,
+        help="compile the training (the extra jit; by default where that pays, and without --checkpoint)",
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all that is random (default: 0)")
     parser.add_argument(
         "--out",

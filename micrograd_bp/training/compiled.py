@@ -19,6 +19,7 @@ from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Sign
 from micrograd_bp.compiler.kernels import COPIED
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.recording import Recording
+from micrograd_bp.compiler.surroundings import snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.ops import net_input
 from micrograd_bp.training import parallel
@@ -59,7 +60,7 @@ def compiled_sweep(
     missing = any(importlib.util.find_spec(name) is None for name in ("numpy", "llvmlite"))
     if (missing and not asked) or (asked and host() is None):
         return eager
-    return _Compiled(model, loss, eager, work, asked)
+    return CompiledSweep(model, loss, eager, work, asked)
 
 
 def row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row: tuple[Any, Any]) -> tuple[Value, Any]:
@@ -76,7 +77,7 @@ class _UnfaithfulError(Exception):
     """A recording does not stand for what model and loss do: a row has been computed with their side effects."""
 
 
-class _Compiled:
+class CompiledSweep:
     """Rows are grouped by structure: rows of one group and their targets differ in their floats only.
 
     Where compiling would pay is decided by the operations that the first row takes. Then a row is computed eagerly and
@@ -94,16 +95,36 @@ class _Compiled:
     ) -> None:
         self.model, self.loss, self.eager, self.work = model, loss, eager, work
         self.encode: Callable[[Any], Any] | None = None  # a target as numbers that vary; found at the first row
-        self.step = Compiled(_step(model, loss), False, PROGRAMS)
-        self.step.single, self.step.trained, self.step.quiet = False, True, not asked
+        self.step = self._unrecorded(asked)
         self.step.pays = 0  # compiled at once, so that a resumed run has the bits of the whole one
         self.signatures: dict[Any, Signature | None] = {}  # of rows of floats alone
+        self.found: Any = None  # the plain objects that model and loss found when they were first recorded
+        self.prepaid = True  # the first path pays, as was found before
         self.row = self.program = 0.0  # what a row costs, eagerly, and compiling a path
         self.missed = 0  # rows for which there was no path
         self.sweep: BatchSweep = self._count if work is not None else self._replay
 
     def __call__(self, rows: list[Any], targets: list[Any]) -> tuple[float, list[Any]]:
         return self.sweep(rows, targets)
+
+    def _unrecorded(self, asked: bool) -> Compiled:
+        """The function of a row and its target that is compiled."""
+        made = Compiled(_step(self.model, self.loss), False, PROGRAMS)
+        made.single, made.trained, made.quiet = False, True, not asked
+        return made
+
+    def look(self) -> None:
+        """Record anew, where what model and loss find elsewhere is not what it was: a callback may have changed it."""
+        if self.found is not None and self.found != self._surroundings():
+            pays, self.step = self.step.pays, self._unrecorded(not self.step.quiet)
+            self.step.pays = pays
+            self.signatures.clear()
+            self.found, self.prepaid, self.missed = None, False, 0
+
+    def _surroundings(self) -> Any:
+        """What model and loss can reach, save for the states of random generators: they draw nothing."""
+        found = snapshot([self.step.function])
+        return [x for x in found if not (isinstance(x[-1], tuple) and x[-1][0] == "random")]
 
     # --- whether to compile -----------------------------------------------------------------------------------------
 
@@ -255,7 +276,8 @@ class _Compiled:
 
     def _may_compile(self, missed: int) -> bool:
         """Whether a path may be compiled for so many rows: the first is, others when the rows without one are many."""
-        if self.work is None or not self.step.stats["paths"]:
+        if self.work is None or self.prepaid:
+            self.prepaid = False
             return True
         self.missed += missed
         if self.missed * self.row < MARGIN * self.program:
@@ -268,6 +290,8 @@ class _Compiled:
         if self.step.is_full():
             self.step.warn_of_paths(signature)
             return False
+        if self.found is None:
+            self.found = self._surroundings()
         found, path = self.step.record(signature, numbers, args, {}, wait=1.0)
         if not signature.faithful:
             batch.done[i] = found

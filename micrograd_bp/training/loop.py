@@ -19,7 +19,7 @@ from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.training import parallel
 from micrograd_bp.training.checkpoint import History, Run, described, read, rng_state, settings, write
-from micrograd_bp.training.compiled import BatchSweep, compiled_sweep, row_loss
+from micrograd_bp.training.compiled import BatchSweep, CompiledSweep, compiled_sweep, row_loss
 from micrograd_bp.training.given import check_arguments, not_finite, pairs
 from micrograd_bp.training.metrics import Metric, measure, plain
 from micrograd_bp.value import Value
@@ -90,9 +90,11 @@ def fit(
             learning rate or setting of the optimizer it is not, and refused.
         checkpoint_every: After how many epochs that file is written.
         progress: A bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
-        jit: Record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
-            the history is the same to rounding. Where the whole run takes less time than compiling, it stays eager
-            (not with a checkpoint). A model that draws at random, as `Dropout` does, runs eagerly.
+        jit: Whether model and loss are recorded, compiled, and replayed over every batch, where the whole run takes
+            longer than that: the history is the same to rounding. A model that draws at random, as `Dropout` does,
+            has state or takes floats otherwise than Values runs eagerly. None: where the extra `jit` is installed,
+            and there is no executor and no checkpoint; True: it is said, in a warning, why it runs eagerly, and with
+            a checkpoint it is compiled at once.
         executor: Who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
             `MPIPoolExecutor`, or another. Workers compute on copies of the model and the loss: only losses,
             predictions and gradients of the optimizer's parameters come back. A worker that dies costs a retry and a
@@ -191,6 +193,8 @@ def fit(
             for callback in callbacks:
                 if callback(run.epoch, run.history) is True:
                     run.stopped = True
+            if callbacks and isinstance(sweep, CompiledSweep):
+                sweep.look()
             whole = run.state()
             if checkpoint is not None and (run.epoch % checkpoint_every == 0 or run.epoch == epochs or run.stopped):
                 write(checkpoint, identity, whole)
