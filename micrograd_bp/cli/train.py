@@ -35,7 +35,7 @@ neuron's loss (neuron.svg) to a folder."""
 EPILOG = """examples:
   micrograd-bp train
   micrograd-bp train --hidden 16 16 --epochs 100 --seed 1 --out run1
-  micrograd-bp train --csv wine.csv --target cultivar --jit
+  micrograd-bp train --csv wine.csv --target cultivar --no-jit
   micrograd-bp train --csv houses.csv --target price --categories --missing mean --patience 10
 
 micrograd-bp predict model.json --csv new.csv predicts with a saved model: see micrograd-bp predict --help

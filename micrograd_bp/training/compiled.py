@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import itertools
 import math
@@ -355,16 +356,16 @@ class _Batch:
     def finished(self, model: Callable[[Any], Any], loss: Callable[[Any, Any], Any]) -> tuple[float, list[Any]]:
         """Compute the rows eagerly that are left; the mean loss, and the predictions."""
 
-        def measure(row: tuple[int, Any, Any]) -> tuple[Value, Any]:
-            i, x, target = row
-            if i not in self.done:
-                return row_loss(model, loss, (x, target))
-            return row_loss(lambda _: self.done[i][0], lambda *_: self.done[i][1], (x, target))
-
         for i in sorted(self.left):
-            row = [(i, self.rows[i], self.targets[i])]
-            ((self.errors[i], self.predictions[i]),) = parallel.sweep_rows(measure, row, self.scale, i)
+            row = self.rows[i], self.targets[i]
+            measure = functools.partial(_known if i in self.done else row_loss, *self.done.get(i, (model, loss)))
+            ((self.errors[i], self.predictions[i]),) = parallel.sweep_rows(measure, [row], self.scale, i)
         return math.fsum(self.errors) / len(self.rows), self.predictions
+
+
+def _known(prediction: Any, error: Any, row: tuple[Any, Any]) -> tuple[Value, Any]:
+    """The loss of a row that has been computed."""
+    return row_loss(lambda _: prediction, lambda *_: error, row)
 
 
 def _swept(path: GuardedProgram, matrix: Any, scale: float) -> tuple[Any, Any]:
