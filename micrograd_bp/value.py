@@ -53,9 +53,9 @@ class Value(Arithmetic):
 
     __slots__ = ("__dict__", "_data", "_grad", "_label", "_partials", "op", "operands")
 
-    data: float = checked("_data", number, "The number itself.")
-    grad: float = checked("_grad", number, "d output / d self: summed over the calls of `backward()` on a leaf.")
-    label: str = checked("_label", text, "A name for pictures and messages.")
+    data: float = checked("_data", float, number, "The number itself.")
+    grad: float = checked("_grad", float, number, "d output / d self: summed over the calls of `backward()` on a leaf.")
+    label: str = checked("_label", str, text, "A name for pictures and messages.")
     op: Op | None  # None on a leaf
     operands: tuple[Value | float, ...]  # in order, duplicates kept; a plain number stays a plain float
     _partials: tuple[float, ...]  # d self / d operand for each

@@ -138,7 +138,10 @@ class Op:
         """
         try:
             out = self.forward(*data)
-            partials = self.partials(out, *data)
+            try:
+                partials = self.rule_of_floats(out, *data)
+            except (ArithmeticError, ValueError):
+                partials = self.partials(out, *data)  # in IEEE arithmetic
         except Exception as error:
             raise self.failure(error, operands) from error
         if type(partials) is not tuple or len(partials) != len(data):
@@ -146,7 +149,7 @@ class Op:
         for partial in partials:
             if type(partial) is not float:
                 partials = tuple([number(partial, self.name) for partial in partials])
-        return number(out, self.name), partials
+        return out if type(out) is float else number(out, self.name), partials
 
     def partials(self, out: Any, *args: Any) -> tuple[Any, ...]:
         """The local derivatives at *args, where the operation gives `out`: floats of floats, graphs of Values.

@@ -42,11 +42,11 @@ def comparison(read: Callable[[Any, Any], bool]) -> Method:
     return Method(reading_method, read)
 
 
-def checked(slot: str, check: Callable[[Any], Any], doc: str) -> Any:
-    """An attribute kept in a slot; whatever is assigned to it goes through `check`, which converts or refuses it."""
+def checked(slot: str, kind: type, convert: Callable[[Any], Any], doc: str) -> Any:
+    """An attribute of this type, kept in a slot; anything else that is assigned to it is converted, or refused."""
 
     def assign(self: Any, x: Any) -> None:
-        setattr(self, slot, check(x))
+        setattr(self, slot, x if type(x) is kind else convert(x))
 
     return property(operator.attrgetter(slot), assign, doc=doc)
 
