@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import read_data
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
@@ -45,7 +46,7 @@ from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
-from micrograd_bp.value import Value, gradients, read_data, topological_order
+from micrograd_bp.value import Value, gradients, topological_order
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp import losses
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import add_to_grads, read_data
 from micrograd_bp.compiler.arrays import SMALL
 from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Signature, run_rows
 from micrograd_bp.compiler.kernels import COPIED
@@ -25,7 +26,7 @@ from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.ops import net_input
 from micrograd_bp.training import parallel
 from micrograd_bp.training.metrics import plain
-from micrograd_bp.value import Value, add_to_grads, engine_name, read_data, topological_order
+from micrograd_bp.value import Value, engine_name, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
