@@ -626,14 +626,20 @@ cdef unsigned long watched = 0  # the thread that a recording listens to
 cdef list recorded = []  # its nodes
 cdef bint whole = True  # all operands of these are among them, as far as no walk has gone over them
 cdef bint deaf = False  # it is told of no reads any more
-cdef Py_ssize_t limit = 0  # with more nodes than that, if it is not 0
+cdef Py_ssize_t limit = 0  # with more nodes than that, if it is not 0; then it keeps leaves, and a node of each op
+cdef size_t stamp = 0  # the mark of nodes that it does not keep: no place, and no address
+cdef PyObject *ops_seen[64]  # of these, by a few bits of their addresses
 
 
 def watch(unsigned long thread):
     """Tell the recording under way what this thread does to Values; 0: no longer."""
-    global watched, recorded, limit, deaf, whole
+    global watched, recorded, limit, deaf, whole, stamp
+    cdef int k
     watched = thread
     if thread:
+        stamp = ~<size_t>0 if stamp < (~<size_t>0 >> 1) + 1 else stamp - 1
+        for k in range(64):
+            ops_seen[k] = NULL
         recorded, limit = RECORDINGS[0].nodes, getattr(RECORDINGS[0], "limit", None) or 0
         whole = True
     deaf = False
@@ -657,17 +663,28 @@ cdef int note(PyObject *node) except -1:
     cdef Py_ssize_t i, size
     cdef size_t at
     cdef PyObject *child
+    cdef PyObject *row
     if RECORDINGS:  # paused, it is told nothing
-        recorded.append(<object>node)
         size = len(recorded)
-        (<Value>node).next = <PyObject *><size_t>(size - 1)
-        for i in range(arity(node)):
-            child = operand(node, i)
-            if child != NULL:
-                at = <size_t>(<Value>child).next
-                whole = whole and at < <size_t>size and items(recorded)[at] == child
         if limit and size > limit:
             deaf = True
+            row = (<Value>node).row
+            if row != NULL and ops_seen[<size_t>row >> 4 & 63] == row:
+                (<Value>node).next = <PyObject *>stamp
+            else:
+                ops_seen[<size_t>row >> 4 & 63] = row
+                recorded.append(<object>node)
+                (<Value>node).next = <PyObject *><size_t>size
+        else:
+            recorded.append(<object>node)
+            (<Value>node).next = <PyObject *><size_t>size
+        if whole:
+            size = len(recorded)
+            for i in range(arity(node)):
+                child = operand(node, i)
+                if child != NULL:
+                    at = <size_t>(<Value>child).next
+                    whole = whole and (at == stamp or (at < <size_t>size and items(recorded)[at] == child))
     return 0
 
 
@@ -683,8 +700,11 @@ cdef extern from "Python.h":
 
 
 cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) except -1:
-    """At every call of a built-in function: one that is a method may be of interest."""
+    """At every call of a built-in function: one that is a method may be of interest, until nothing is any more."""
     cdef PyObject *owner
+    if deaf:
+        PyEval_SetProfile(NULL, NULL)
+        return 0
     if what == PyTrace_C_CALL:
         if PyCFunction_Check(function):
             owner = PyCFunction_GetSelf(function)
@@ -856,7 +876,7 @@ def closed(list nodes not None, list values not None):
     cdef size_t at
     cdef bint complete = nodes is recorded and whole
     if complete:
-        found = [is_at(value, all, size) for value in values]
+        found = [is_at(value, all, size) or (is_value(value) and <size_t>(<Value>value).next == stamp) for value in values]
         if False not in found:
             return True, ops_in(nodes), found
     complete = True

@@ -1015,15 +1015,18 @@ class Compiled:
             try:
                 with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
                     raw, deferred = self._recorded(recorded, given_args, given_kwargs)
-                if recorded.limit is None or recorded.size <= recorded.limit:
+                if recorded.limit is None or not recorded.exceeds(recorded.limit):
                     _ = recorded.guards  # made now, for their nodes are recorded too
             finally:
                 if recorded.changes:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        owns = recorded.owners(raw, () if deferred is None else deferred[2]) if recorded.size > HEAVY else None
-        given = self._given(raw, inputs, owns or recorded.owns, args, kwargs, owns is not None)
+        known = () if deferred is None else (deferred[0], *deferred[2])
+        owns = recorded.owners(raw, known) if recorded.exceeds(HEAVY) else None
+        mine = set(map(id, known))
+        own = owns or (lambda x: id(x) in mine or recorded.owns(x))
+        given = self._given(raw, inputs, own, args, kwargs, owns is not None)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
@@ -1035,7 +1038,7 @@ class Compiled:
                 signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
             self.warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
-        signature.heavy = recorded.size > HEAVY
+        signature.heavy = recorded.exceeds(HEAVY)
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
@@ -1080,7 +1083,7 @@ class Compiled:
             order = [count + place[id(x)] if id(x) in place else next(plain) for x in result.entries]
             slopes = Slopes(order, len(variables))
             outputs += [output, *variables]
-        if recorded.size > HEAVY and importlib.util.find_spec("numpy") is not None:
+        if recorded.exceeds(HEAVY) and importlib.util.find_spec("numpy") is not None:
             program, leaves = flatten_recording(recorded.nodes, outputs, inputs, guards, recorded.failed, exceptions)
         else:
             program, leaves = flatten(
@@ -1102,7 +1105,7 @@ class Compiled:
         called, derive = parts
         call = self._called((args, kwargs), {}, called)
         deferred = None
-        if recorded.size > HEAVY and recorded.is_closed():
+        if recorded.exceeds(HEAVY) and recorded.is_closed():
             deferred = call.deferred()
         return derive(call), deferred
 

@@ -20,7 +20,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import closed, deafen, listening
 from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 MANY, READ = 4_000, 8  # nodes that are counted exactly; and as many nodes as take the time of noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -103,6 +103,10 @@ class Recording:
         whole, ops, _ = closed(self.nodes, [])
         return whole and all(TABLE.get(op.name) is op for op in ops)
 
+    def exceeds(self, count: int) -> bool:
+        """Whether the size is larger than that."""
+        return len(self.nodes) > count or self.size > count
+
     @property
     def size(self) -> int:
         """The number of nodes, a net input counted as the products and sums that it stands for; of many, nearly."""
@@ -143,7 +147,12 @@ class Recording:
         while self._counted < len(nodes):
             self._ids.add(id(nodes[self._counted]))
             self._counted += 1
-        return id(node) in self._ids
+        if id(node) in self._ids:
+            return True
+        if self.limit is None or len(nodes) <= self.limit or not isinstance(node, Value):
+            return False
+        # Beyond the limit leaves are kept, and few others: those that depend on a leaf of this recording are its own.
+        return any(x.op is None and id(x) in self._ids for x in topological_order(node))
 
     def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool] | None:
         """`owns` for the Values in a tree alone, of which some are known to be its own.
@@ -152,9 +161,10 @@ class Recording:
         """
         leaves = trees.leaves(tree)
         values = [x for leaf in leaves for x in (trees.elements(leaf) if trees.is_array(leaf) else (leaf,))]
-        values = [x for x in values if isinstance(x, Value)]
+        mine = {*map(id, known)}
+        values = [x for x in values if isinstance(x, Value) and id(x) not in mine]
         whole, _, found = closed(self.nodes, values)
-        mine = {*map(id, known), *[id(x) for x, own in zip(values, found) if own]}
+        mine.update(id(x) for x, own in zip(values, found) if own)
         return (lambda node: id(node) in mine) if whole else None
 
     @contextmanager
@@ -177,7 +187,7 @@ class Recording:
             self.unfaithful = self.unfaithful or found
 
     def _called(self, function: Any) -> None:
-        if self.limit is not None and self.size > self.limit:
+        if self.limit is not None and self.exceeds(self.limit):
             listening(None)
         elif drawing(function) and not _is_importing():
             self.unfaithful = self.unfaithful or "random numbers are drawn in it"
