@@ -627,13 +627,14 @@ cdef list recorded = []  # its nodes
 cdef bint whole = True  # all operands of these are among them, as far as no walk has gone over them
 cdef bint deaf = False  # it is told of no reads any more
 cdef Py_ssize_t limit = 0  # with more nodes than that, if it is not 0; then it keeps leaves, and a node of each op
+cdef bint full = False  # it has more
 cdef size_t stamp = 0  # the mark of nodes that it does not keep: no place, and no address
 cdef PyObject *ops_seen[64]  # of these, by a few bits of their addresses
 
 
 def watch(unsigned long thread):
     """Tell the recording under way what this thread does to Values; 0: no longer."""
-    global watched, recorded, limit, deaf, whole, stamp
+    global watched, recorded, limit, deaf, whole, full, stamp
     cdef int k
     watched = thread
     if thread:
@@ -642,7 +643,7 @@ def watch(unsigned long thread):
             ops_seen[k] = NULL
         recorded, limit = RECORDINGS[0].nodes, getattr(RECORDINGS[0], "limit", None) or 0
         whole = True
-    deaf = False
+    deaf = full = False
 
 
 def deafen():
@@ -659,16 +660,21 @@ cdef inline bint is_own() noexcept:
 cdef int note(PyObject *node) except -1:
     """Tell the recording of a new node."""
     (<Value>node).state |= TRACED
-    global deaf, whole
+    global deaf, whole, full
     cdef Py_ssize_t i, size
-    cdef size_t at
+    cdef size_t at, state = (<Value>node).state
     cdef PyObject *child
-    cdef PyObject *row
+    cdef PyObject *row = (<Value>node).row
     if RECORDINGS:  # paused, it is told nothing
+        if full and row != NULL and ops_seen[<size_t>row >> 4 & 63] == row and not state & (MANY | PRODUCTS):
+            (<Value>node).next = <PyObject *>stamp
+            if (not state & LEFT or <size_t>(<Value>(<Value>node).terms[0].node).next == stamp) and (
+                not state & RIGHT or <size_t>(<Value>(<Value>node).terms[1].node).next == stamp
+            ):
+                return 0
         size = len(recorded)
         if limit and size > limit:
-            deaf = True
-            row = (<Value>node).row
+            deaf = full = True
             if row != NULL and ops_seen[<size_t>row >> 4 & 63] == row:
                 (<Value>node).next = <PyObject *>stamp
             else:
@@ -709,6 +715,8 @@ cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) exce
         if PyCFunction_Check(function):
             owner = PyCFunction_GetSelf(function)
             if owner == NULL or (is_module(owner) and (<object>function).__name__ != "urandom"):
+                return 0
+            if owner != NULL and type_of(owner) in (<PyTypeObject *>str, <PyTypeObject *>list, <PyTypeObject *>dict):
                 return 0
         (<object>told)(<object>function)
     return 0
