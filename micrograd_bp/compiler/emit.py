@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
+from micrograd_bp.compiler.machine import Host, declare, loop, row_status, vector_function
 from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above, live
 from micrograd_bp.ops import Op
 
@@ -884,16 +884,7 @@ m.end:"""
 %r.x = load double, ptr %r.bp, align 8
 %r.bad = fcmp uno double %r.x, 0.0
 {guard}
-%r.c = select i1 %r.bad, i8 2, i8 0
-%r.code = select i1 %r.other, i8 1, i8 %r.c
-%r.at = add i64 %r, %start
-%r.to = getelementptr i8, ptr %status, i64 %r.at
-store i8 %r.code, ptr %r.to, align 1
-%r.not = icmp ne i8 %r.code, 0
-%r.one = zext i1 %r.not to i64
-%r.old = load i64, ptr %bad, align 8
-%r.new = add i64 %r.old, %r.one
-store i64 %r.new, ptr %bad, align 8"""
+{row_status("r", "%bad")}"""
         # Most blocks have nothing to report: a look at the vectors saves looking at the rows.
         look = f"""%s.to = getelementptr i8, ptr %status, i64 %start
 call void @llvm.memset.p0.i64(ptr %s.to, i8 0, i64 %count, i1 false)

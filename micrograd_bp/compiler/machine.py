@@ -253,6 +253,23 @@ class Code:
             _compiling.dropped.put(self.engine)
 
 
+def row_status(row: str, counter: str) -> str:
+    """LLVM's text that stores the status of a row of a block, and counts in `counter` the rows whose status is not 0.
+
+    It is 1 where `%{row}.other` is set (a guard differs), else 2 where `%{row}.bad` is (a number is not finite), else 0.
+    """
+    return f"""%{row}.finite = select i1 %{row}.bad, i8 2, i8 0
+%{row}.code = select i1 %{row}.other, i8 1, i8 %{row}.finite
+%{row}.at = add i64 %{row}, %start
+%{row}.to = getelementptr i8, ptr %status, i64 %{row}.at
+store i8 %{row}.code, ptr %{row}.to, align 1
+%{row}.not = icmp ne i8 %{row}.code, 0
+%{row}.one = zext i1 %{row}.not to i64
+%{row}.old = load i64, ptr {counter}, align 8
+%{row}.new = add i64 %{row}.old, %{row}.one
+store i64 %{row}.new, ptr {counter}, align 8"""
+
+
 def loop(name: str, count: str, body: str, start: str = "0") -> str:
     """LLVM's text for `for name in range(start, count)`."""
     return f"""br label %{name}.before

@@ -230,17 +230,7 @@ def test_gradients_of_kernels_run_loops_in_reverse(f) -> None:
 def test_gradients_of_random_loops(seed, monkeypatch: pytest.MonkeyPatch, deferred) -> None:
     monkeypatch.setattr(loops, "TURNS", 3)
     rng = random.Random(1000 + seed)
-    states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
-    step = body(rng, states)
-    after = rng.random() < 0.5
-
-    def f(x, y, z):
-        fixed = [x * y, mg.math.cos(z)]
-        state = [x, y, z][:states]
-        for _ in range(turns):
-            state = step(state, fixed)
-        return total(state) * fixed[0] + x if after else state[0] * 1.0
-
+    f = random_loop(rng)
     X = [[rng.uniform(-1.5, 1.5) for _ in range(3)] for _ in range(3)]
     want = [mg.value_and_grad(f, (0, 1, 2))(*row) for row in X]
     for exact in (False, True):
@@ -466,10 +456,8 @@ def body(rng, states):
     return step
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "TURNS", 3)
-    rng = random.Random(seed)
+def random_loop(rng):
+    """A function of three numbers with a loop in it, at its end or followed by something else."""
     states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
     step = body(rng, states)
     after = rng.random() < 0.5
@@ -481,6 +469,14 @@ def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch: pytest
             state = step(state, fixed)
         return total(state) * fixed[0] + x if after else state[0]
 
+    return f
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TURNS", 3)
+    rng = random.Random(seed)
+    f = random_loop(rng)
     X = np.array([[rng.uniform(-1.5, 1.5) for _ in range(3)] for _ in range(5)])
     g = mg.jit(mg.vmap(f), exact=True)
     assert np.array(g(*X.T)).tolist() == [f(*row) for row in X.tolist()]
