@@ -256,7 +256,7 @@ class Code:
 def row_status(row: str, counter: str) -> str:
     """LLVM's text that stores the status of a row of a block, and counts in `counter` the rows whose status is not 0.
 
-    It is 1 where `%{row}.other` is set (a guard differs), else 2 where `%{row}.bad` is (a number is not finite), else 0.
+    It is 1 where `%{row}.other` is set (a guard differs), else 2 where `%{row}.bad` is (a number not finite), else 0.
     """
     return f"""%{row}.finite = select i1 %{row}.bad, i8 2, i8 0
 %{row}.code = select i1 %{row}.other, i8 1, i8 %{row}.finite
