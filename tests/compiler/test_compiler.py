@@ -410,7 +410,7 @@ def test_a_kernel_shows_its_program() -> None:
     assert kernel.constants == [1.0, 0.0]
     assert kernel.stats["recorded"] == 5
     assert kernel.stats["value: compiled, for each row"] == 2  # the product once, the sum; not * 1.0, not + 0.0
-    scope: dict = {}
+    scope: dict[str, Any] = {}
     exec(kernel.source(), scope)
     assert scope["value_and_grad"](3.0, 2.0) == (12.0, 6.0)
     assert "fmul" in kernel.source("llvm")

@@ -761,7 +761,7 @@ def test_numbers_that_are_not_finite_make_no_paths() -> None:
 
 
 def test_results_and_arguments_of_classes_of_ones_own() -> None:
-    class Pair(tuple):
+    class Pair(tuple[Any, ...]):
         def __new__(cls, x: Any, y: Any) -> Any:
             return tuple.__new__(cls, (x, y))
 

@@ -111,7 +111,7 @@ class Slotted:
         return self.shown * x + self.__hidden
 
 
-class Stack(list):
+class Stack(list[Any]):
     scale = 1.0
 
 
