@@ -110,6 +110,10 @@ class PythonWriter:
         arguments = ", ".join(self.variables[node].text for node in self.inputs)
         lines = [_wrapped(f"def {self.name}(", arguments, "):"), *(f"    {line}" for line in body)]
         lines.append(_wrapped(f"    return {before}", inside, after))
+        return self.finished(lines, header)
+
+    def finished(self, lines: list[str], header: bool = False) -> Source:
+        """The source of these lines, with what they use."""
         written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called ops whose results are not used
         namespace = {name: x for name, x in self.namespace.items() if name in written}
         if header:
