@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above, live
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -764,7 +764,7 @@ class Plan:
 
         return load
 
-    def _element(self, writer: LLVMWriter, read: Read) -> str:
+    def _element(self, writer: LLVMWriter, read: Element) -> str:
         """Load a number of a sequence."""
         sequence, first, step = read.sequence, read.first, read.step
         if isinstance(sequence, tuple):

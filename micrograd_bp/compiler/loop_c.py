@@ -10,17 +10,21 @@ from micrograd_bp._engine.instructions import INSTRUCTIONS
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.array_c import CHAIN, LINE, counted, spelled, table
 from micrograd_bp.compiler.loop_text import LoopWriter
-from micrograd_bp.compiler.program import FlatProgram, Loop, Native, lower
+from micrograd_bp.compiler.program import FlatProgram, InstructionFor, Loop, lower
 from micrograd_bp.ops import Op, chain
 
-KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while""".split()
+KEYWORDS = """
+auto break case char const continue default do double else enum extern float for goto if inline int long register
+restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+"""
 # What else cannot be the name of a variable: keywords of C++, what math.h defines, and what the functions have.
-TAKEN = """alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast constexpr consteval
-constinit decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr
-operator or or_eq private protected public reinterpret_cast requires static_assert static_cast template this throw true
-try typeid typename using virtual xor xor_eq NAN INFINITY HUGE_VAL HUGE_VALF EOF NULL i v x w out gradient cotangent
-main chain""".split()
+TAKEN = """
+alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast constexpr consteval constinit
+decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator
+or or_eq private protected public reinterpret_cast requires static_assert static_cast template this throw true try
+typeid typename using virtual xor xor_eq NAN INFINITY HUGE_VAL HUGE_VALF EOF NULL i v x w out gradient cotangent main
+chain
+"""
 
 
 class LoopsInC(LoopWriter):
@@ -33,7 +37,7 @@ class LoopsInC(LoopWriter):
         self,
         program: FlatProgram,
         inputs: Sequence[str],
-        native: Native,
+        native: InstructionFor,
         literal: Callable[[float], str],
         call: Callable[[str, Op, list[str]], str],
         exact: bool,
@@ -46,7 +50,7 @@ class LoopsInC(LoopWriter):
         self.number, self.call = literal, call
         self.size = 0
         self.exact = exact
-        super().__init__(program, known, names, [*KEYWORDS, *TAKEN, *INSTRUCTIONS])
+        super().__init__(program, known, names, [*KEYWORDS.split(), *TAKEN.split(), *INSTRUCTIONS])
 
     def function(self, results: Sequence[str]) -> list[str]:
         """The lines of the function: where each output goes; "return": it is returned."""

@@ -10,14 +10,14 @@ import copy
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.labels import usable
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.evaluation import UnsuitableError
-from micrograd_bp.compiler.program import FlatProgram, Loop, Native, Read, live, lower
+from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, Loop, live, lower
 from micrograd_bp.compiler.python import PythonWriter, Source
 from micrograd_bp.ops import TABLE, Op, add, chain, mul, neg, sub
 
@@ -25,7 +25,7 @@ MOST = 10  # operations of an expression; what has more is given names
 GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # never infinite but by overflow
 
 
-# --- turns that are written out ----------------------------------------------------------------------------------------
+# --- turns that are written out ---------------------------------------------------------------------------------------
 
 
 def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram:
@@ -52,7 +52,7 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     return made
 
 
-def _stands_for(program: FlatProgram, read: Read, turn: int, i: int) -> Read | None:
+def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Element | None:
     """The read, from the turn -1 on or to one turn more, if a leaf is what it reads in that turn; else None."""
     at = read.first + read.step * turn
     first = at if turn < 0 else read.first
@@ -65,8 +65,8 @@ def _stands_for(program: FlatProgram, read: Read, turn: int, i: int) -> Read | N
     if 0 <= at < len(numbers):
         return replace(read, first=first) if repr(numbers[at]) == repr(x) else None
     if at == len(numbers):
-        return Read((*numbers, x), first, read.step)
-    return Read((x, *numbers), 0, read.step) if at == -1 and read.step == 1 else None
+        return Element((*numbers, x), first, read.step)
+    return Element((x, *numbers), 0, read.step) if at == -1 and read.step == 1 else None
 
 
 def _earlier(program: FlatProgram, loop: Loop) -> Loop | None:
@@ -154,7 +154,7 @@ def _later(program: FlatProgram, k: int) -> bool:
     return True
 
 
-def _next(program: FlatProgram, loop: Loop, read: Read) -> list[int]:
+def _next(program: FlatProgram, loop: Loop, read: Element) -> list[int]:
     """The leaves that may be what is read in the turn after the last one."""
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
@@ -162,10 +162,10 @@ def _next(program: FlatProgram, loop: Loop, read: Read) -> list[int]:
     return [] if isinstance(read.sequence, int) else list(program.constants)
 
 
-# --- statements --------------------------------------------------------------------------------------------------------
+# --- statements -------------------------------------------------------------------------------------------------------
 
 
-def finite(program: FlatProgram, native: Native) -> list[bool]:
+def finite(program: FlatProgram, native: InstructionFor) -> list[bool]:
     """Which nodes are finite, but for overflow, if all inputs and parameters are."""
     linked = program.links()
     turning = {**program.reads, **{i: read for loop in program.loops for i, read in loop.reads.items()}}
@@ -188,7 +188,7 @@ def finite(program: FlatProgram, native: Native) -> list[bool]:
 
 
 @dataclass(slots=True)
-class Part:
+class LoopPart:
     """A loop, or what stands between two: its statements, and what is read in them where it is used."""
 
     loop: Loop | None
@@ -205,7 +205,12 @@ class LoopWriter:
     """
 
     def __init__(
-        self, program: FlatProgram, native: Native, names: dict[int, str], taken: Iterable[str], own: Iterable[int] = ()
+        self,
+        program: FlatProgram,
+        native: InstructionFor,
+        names: dict[int, str],
+        taken: Iterable[str],
+        own: Iterable[int] = (),
     ) -> None:
         self.program, self.native = program, native
         self.needed = live(program, [*program.outputs, *program.guards])
@@ -215,15 +220,15 @@ class LoopWriter:
         self.lines: list[str] = []
         self.above: list[str] = []
         self.tables: dict[tuple[str, ...], str] = {}
-        self.parts: list[Part] = []
+        self.parts: list[LoopPart] = []
         start = 0
         for loop in program.loops:
             if not any(self.needed[i] for i in range(loop.start, loop.stop)):
                 continue
-            self.parts += [Part(None, range(start, loop.start)), Part(loop, range(loop.start, loop.stop))]
+            self.parts += [LoopPart(None, range(start, loop.start)), LoopPart(loop, range(loop.start, loop.stop))]
             start = loop.stop
-        self.parts.append(Part(None, range(start, len(program))))
-        self.turning = {i: (None, read) for i, read in program.reads.items()}
+        self.parts.append(LoopPart(None, range(start, len(program))))
+        self.turning: dict[int, tuple[Loop | None, Element]] = {i: (None, read) for i, read in program.reads.items()}
         for part in self.parts:
             if part.loop is not None:
                 self.turning |= {i: (part.loop, read) for i, read in part.loop.reads.items()}
@@ -249,12 +254,12 @@ class LoopWriter:
         for i in nodes:
             self.uses.setdefault(i, []).append(part)
 
-    def carried(self, part: Part) -> list[tuple[int, int, int]]:
+    def carried(self, part: LoopPart) -> list[tuple[int, int, int]]:
         """What a loop carries and is needed."""
         found = [x for x in part.loop.carried if self.needed[x[0]]] if part.loop is not None else []
         return sorted(found, key=lambda x: x[1])
 
-    def arrange(self, part: Part) -> None:
+    def arrange(self, part: LoopPart) -> None:
         """Which nodes of a part are statements, and which are written where they are read."""
         number = self.parts.index(part)
         leaves: dict[int, list[int]] = {}
@@ -280,7 +285,7 @@ class LoopWriter:
             else:
                 part.statements.append((i, read))
 
-    # --- names ------------------------------------------------------------------------------------------------------
+    # --- names -----------------------------------------------------------------------------------------------------
 
     def fresh(self, name: str) -> str:
         """The name, with a number if it is taken."""
@@ -304,9 +309,9 @@ class LoopWriter:
         label = self.program.labels.get(i, "")
         return self.fresh(label) if usable(label) and label.isascii() else self.numbered("s")
 
-    # --- expressions ------------------------------------------------------------------------------------------------
+    # --- expressions -----------------------------------------------------------------------------------------------
 
-    def expression(self, i: int, part: Part) -> Expr:
+    def expression(self, i: int, part: LoopPart) -> Expr:
         """What is to be written for a node."""
         if i in self.program.constants:
             return self.literal(self.program.constants[i])
@@ -314,7 +319,7 @@ class LoopWriter:
             return self.read(i, part)
         return self.formula(i, part) if i in part.inside else self.names[i]
 
-    def formula(self, i: int, part: Part) -> Expr:
+    def formula(self, i: int, part: LoopPart) -> Expr:
         """A node computed."""
         op, operands = self.program.ops[i], self.program.operands[i]
         assert op is not None
@@ -331,7 +336,7 @@ class LoopWriter:
                     break
         return self.spell(op, [self.expression(k, part) for k in operands])
 
-    def read(self, i: int, part: Part) -> Expr:
+    def read(self, i: int, part: LoopPart) -> Expr:
         """A number of a sequence."""
         loop, read = self.turning[i]
         at, step = read.first, read.step
@@ -357,7 +362,7 @@ class LoopWriter:
         steps = [read.step for i, read in loop.reads.items() if self.needed[i]]
         return bool(steps) and max(steps) <= 0 and min(steps) < 0
 
-    # --- statements -------------------------------------------------------------------------------------------------
+    # --- statements ------------------------------------------------------------------------------------------------
 
     def write(self) -> None:
         """Write all parts."""
@@ -373,7 +378,7 @@ class LoopWriter:
     def asked(self, i: int) -> None:
         """What follows on a node that a guard reads."""
 
-    def loop(self, part: Part, loop: Loop) -> None:
+    def loop(self, part: LoopPart, loop: Loop) -> None:
         """A loop: what it carries, its head and its turns."""
         for leaf, before, _ in self.carried(part):
             if before in self.own and self.uses[before] == [self.parts.index(part) - 1]:
@@ -418,7 +423,7 @@ class LoopWriter:
         """The line that keeps a number of the turn, if that is read later."""
         return [self.store(str(self.kept[i]), self.names[i].text, loop)] if i in self.kept else []
 
-    def joined(self, part: Part) -> dict[int, int]:
+    def joined(self, part: LoopPart) -> dict[int, int]:
         """Statements that may take the name of the carried leaf at once, since it is not read any more in the turn."""
         carried = self.carried(part)
         afters = [after for _, _, after in carried]
@@ -432,7 +437,7 @@ class LoopWriter:
                     found[after] = leaf
         return found
 
-    def update(self, part: Part, waiting: list[tuple[int, int, int]]) -> None:
+    def update(self, part: LoopPart, waiting: list[tuple[int, int, int]]) -> None:
         """What is carried to the next turn: one after the other, or at once, where each reads what the other was."""
         reads = {leaf: part.inside[after][0] if after in part.last else {after} for leaf, _, after in waiting}
         waiting = sorted([x for x in waiting if x[0] != x[2]], key=lambda x: x[1])
@@ -444,7 +449,7 @@ class LoopWriter:
             self.lines += self.assign(names, texts)
             waiting = [x for x in waiting if x not in now]
 
-    # --- the language -----------------------------------------------------------------------------------------------
+    # --- the language ----------------------------------------------------------------------------------------------
 
     def spell(self, op: Op, operands: list[Expr]) -> Expr:
         """An operation."""
@@ -491,13 +496,13 @@ class LoopWriter:
         raise NotImplementedError
 
 
-# --- Python ------------------------------------------------------------------------------------------------------------
+# --- Python -----------------------------------------------------------------------------------------------------------
 
 
 def loop_source(program: FlatProgram, name: str) -> Source | None:
     """The program as a function of its inputs and parameters that returns a tuple; None: it cannot be written so."""
     try:
-        return _Python(program, name).source()
+        return _PythonLoops(program, name).source()
     except UnsuitableError:
         return None
 
@@ -507,7 +512,7 @@ def _native(op: Op, count: int, exact: bool) -> str:
     return op.native if op.native and op is not chain else f"python {op.name}"
 
 
-class _Python(LoopWriter):
+class _PythonLoops(LoopWriter):
     """Writes a function."""
 
     def __init__(self, program: FlatProgram, name: str) -> None:
