@@ -19,7 +19,7 @@ from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.evaluation import UnsuitableError
 from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, Loop, live, lower
 from micrograd_bp.compiler.python import PythonWriter, Source
-from micrograd_bp.ops import TABLE, Op, add, chain, mul, neg, sub
+from micrograd_bp.ops import TABLE, Op, add, chain, mul, neg, pos, sub
 
 MOST = 10  # operations of an expression; what has more is given names
 GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # never infinite but by overflow
@@ -369,14 +369,16 @@ class LoopWriter:
         for part in self.parts:
             if part.loop is None:
                 for i, _ in part.statements:
+                    if self.asked(i, part):
+                        continue
                     self.names[i] = Expr(self.numbered("t"))
                     self.lines += self.define(self.names[i].text, self.formula(i, part).text)
-                    self.asked(i)
             else:
                 self.loop(part, part.loop)
 
-    def asked(self, i: int) -> None:
-        """What follows on a node that a guard reads."""
+    def asked(self, i: int, part: LoopPart) -> bool:
+        """Write what a guard asks of a node; tells whether nothing else reads it."""
+        return False
 
     def loop(self, part: LoopPart, loop: Loop) -> None:
         """A loop: what it carries, its head and its turns."""
@@ -403,6 +405,8 @@ class LoopWriter:
         for leaf in carried:
             self.lines += self.stored(leaf, loop)
         for i, _ in part.statements:
+            if self.asked(i, part):
+                continue
             text = self.formula(i, part).text
             if i in joined:
                 self.names[i] = self.names[joined[i]]
@@ -413,7 +417,6 @@ class LoopWriter:
                 self.names[i] = Expr(self.numbered("t"))
                 self.lines += self.define(self.names[i].text, text)
             self.lines += self.stored(i, loop)
-            self.asked(i)
         self.update(part, [x for x in self.carried(part) if x[0] not in joined.values()])
         self.lines = [*outer, *self.turns(loop, self.lines)]
         for leaf, _, after in self.carried(part):
@@ -499,24 +502,32 @@ class LoopWriter:
 # --- Python -----------------------------------------------------------------------------------------------------------
 
 
-def loop_source(program: FlatProgram, name: str) -> Source | None:
-    """The program as a function of its inputs and parameters that returns a tuple; None: it cannot be written so."""
+def loop_source(program: FlatProgram, name: str, truths: Sequence[bool] = ()) -> Source | None:
+    """The program as a function of its inputs and parameters that returns a tuple; None: it cannot be written so.
+
+    truths: what its guards are.
+    """
     try:
-        return _PythonLoops(program, name).source()
+        return _PythonLoops(program, name, truths).source()
     except UnsuitableError:
         return None
 
 
 def _native(op: Op, count: int, exact: bool) -> str:
-    """Every op is one of Python's."""
+    """Every op is one of Python's; + x is x."""
+    if op is pos:
+        return ""
     return op.native if op.native and op is not chain else f"python {op.name}"
 
 
 class _PythonLoops(LoopWriter):
     """Writes a function."""
 
-    def __init__(self, program: FlatProgram, name: str) -> None:
+    def __init__(self, program: FlatProgram, name: str, truths: Sequence[bool]) -> None:
         program = lower(program, _native, exact=True)
+        if any(i in program.constants for i in program.guards):
+            raise UnsuitableError
+        self.truths = dict(zip(program.guards, truths, strict=True))
         labels = [program.labels.get(i, "") for i in (*program.inputs, *program.parameters)]
         self.writer = writer = PythonWriter([], [], name)
         turning = [*program.reads.values(), *[x for loop in program.loops for x in loop.reads.values()]]
@@ -554,6 +565,19 @@ class _PythonLoops(LoopWriter):
     def spell(self, op: Op, operands: list[Expr]) -> Expr:
         text = self.writer.text
         return text._record(op, tuple([text(x.text, x.rank) for x in operands]))
+
+    def asked(self, i: int, part: LoopPart) -> bool:
+        if i not in self.truths or len(self.uses[i]) > 1 or i in self.kept:
+            return False
+        op = self.program.ops[i]
+        assert op is not None
+        test, truth = instruction(op.native).test, self.truths[i]
+        text = self.formula(i, part)
+        if test:
+            operands = [self.expression(k, part)._inside(1) for k in self.program.operands[i]]
+            text = Expr(test.format(*operands), 0)
+        self.lines.append(f"assert {text.text if truth else f'not {text._inside(5)}'}")
+        return True
 
     def literal(self, x: float) -> Expr:
         return self.writer.text.of(x)
