@@ -52,14 +52,18 @@ def source(
         raise ValueError(f"functions are named after {name!r}, which is no identifier of C")
     if real not in ("double", "float"):
         raise ValueError(f'real is "double" or "float", not {real!r}')
-    writer = _CWriter(name, real == "float", fixed)
+    writer = _CWriter(name, real == "float", fixed, graph.exact)
     several = not graph.single
     results = [f"out[{k}]" for k in range(len(graph.value.outputs))] if several else ["return"]
     inputs = [f"x[{k}]" for k in range(len(graph.value.inputs))]
-    functions = writer.looped(graph, inputs, results) or (writer.loops(graph) if graph.arrays is not None else [])
+    functions = writer.looped(graph, inputs, results, graph.looped)
+    if not functions and graph.arrays is not None:
+        functions = writer.loops(graph)
+    if not functions and graph.value.count <= PIECE:
+        functions = writer.looped(graph, inputs, results, [graph.value, *[graph.gradient()] * bool(graph.parameters)])
     if not functions:
         functions.append(writer.function(graph.value, "value", inputs, results, ["out"] if several else []))
-    if graph.parameters and len(functions) == 1:
+    if graph.parameters and not any("_value_and_" in text for text in functions):
         gradient = graph.gradient()
         slopes = [f"gradient[{k}]" for k in range(graph.parameters)]
         if several:
@@ -91,8 +95,8 @@ def source(
 class _CWriter:
     """Functions of one file."""
 
-    def __init__(self, name: str, single: bool, fixed: bool = False) -> None:
-        self.name, self.single, self.fixed = name, single, fixed
+    def __init__(self, name: str, single: bool, fixed: bool = False, exact: bool = True) -> None:
+        self.name, self.single, self.fixed, self.exact = name, single, fixed, exact
         self.workspace = 0  # how many numbers pieces leave for each other, at most
         self.used: set[str] = set()  # the names among C_FUNCTIONS
 
@@ -123,7 +127,7 @@ class _CWriter:
         A long program is cut into functions of PIECE lines each, since the time that a C compiler takes for a function
         grows with more than its length. They leave numbers for each other in an array v, whose places are used again.
         """
-        program = lower(source, self.native, exact=True)
+        program = lower(source, self.native, self.exact)
         needed = live(program, program.outputs)
         names = dict(zip(program.inputs, inputs)) | {i: f"w[{k}]" for k, i in enumerate(program.parameters)}
         names |= {i: self.literal(x) for i, x in program.constants.items()}
@@ -166,20 +170,20 @@ class _CWriter:
         parts.append(_definition(kind, f"{self.name}_{suffix}", arguments, lines if slots else _unused(lines, read)))
         return "\n".join(parts)
 
-    def looped(self, graph: Graph, inputs: list[str], results: list[str]) -> list[str]:
-        """The functions with the loops that the graph is; none where it is not, or where C lacks an op of theirs."""
+    def looped(self, graph: Graph, inputs: list[str], results: list[str], programs: Sequence[FlatProgram]) -> list[str]:
+        """Functions of short programs, or of programs with loops; none where C lacks an op of theirs."""
         several = not graph.single
         titles = ["value", "value_and_vjp" if several else "value_and_grad"]
         above: list[str] = []
         functions: list[str] = []
-        for title, program in zip(titles, graph.looped):
+        for title, program in zip(titles, programs):
             read = ["x", "w"] + ["cotangent"] * (several and title != "value")
             written = ["out"] * several + ["gradient"] * (title != "value")
             arguments = [f"const double *{array}" for array in read] + [f"double *{array}" for array in written]
             given = inputs + [f"cotangent[{k}]" for k in range(len(results))] * ("cotangent" in read)
             slopes = [f"gradient[{k}]" for k in range(graph.parameters)] * ("gradient" in written)
             try:
-                made = LoopsInC(program, given, self.native, self.literal, self._called, graph.exact)
+                made = LoopsInC(program, given, self.native, self.literal, self._called, self.exact)
                 lines = _unused(made.function([*results, *slopes]), read)
             except UnsuitableError:
                 self.used.clear()

@@ -750,12 +750,17 @@ class Compiled:
         """The plain numbers that are part of the recorded programs."""
         return list(dict.fromkeys(x for path in self._paths for x in path.program.constants.values()))
 
+    @property
+    def leaves(self) -> list[list[Value]]:
+        """The Values that each path reads besides its arguments, in the order of `w` in its text."""
+        return [list(path.leaves) for path in self._paths]
+
     def source(self, language: str = "python") -> str:
         """All paths recorded so far, as text: "python" or "llvm".
 
         In Python a path is a function of the arguments' numbers, in their order, then of the Values that the function
-        reads besides them; `assert` says for which numbers the path is taken. Arrays are written in NumPy, as a
-        function of a matrix with a row for each point and of an array of those Values.
+        reads besides them (`leaves`); `assert` says for which numbers the path is taken. Arrays are written in NumPy,
+        as a function of a matrix with a row for each point and of an array w of the data of those Values.
         """
         if language not in ("python", "llvm"):
             raise ValueError(f'source is "python" or "llvm", not {language!r}')

@@ -81,6 +81,11 @@ class Kernel:
 
     It is safe to call from several threads, and is pickled with its program and parameters.
 
+    Attributes:
+        leaves: The leaves of the graph that are no inputs, the parameters first: the array w of `source()` holds their
+            data in this order.
+        parameters: Those of them by which it is differentiated.
+
     Example:
         >>> x, w = Value(1.0), Value(3.0)
         >>> line = kernel(w * x, [x], [w])
@@ -244,10 +249,11 @@ class Kernel:
 
         Args:
             language: "python" for value, or value and gradient, in Python: a function of the inputs and of all other
-                leaves. Of a regular graph of 1,000 nodes or more it is the arrays in NumPy: a function of a matrix and
-                of an array of the other leaves, whose value is the mean over the rows. "llvm" for the text that is
-                compiled; "c" for one self-contained C99 file, value and gradient, that needs math.h and nothing else:
-                loops over arrays, where there are such.
+                `leaves`, with a loop where the graph repeats itself. Of a regular graph of 1,000 nodes or more it is
+                the arrays in NumPy: a function of a matrix and of an array w of the data of the other leaves, whose
+                value is the mean over the rows. "llvm" for the text that is compiled; "c" for one self-contained C99
+                file, value and gradient, that needs math.h and nothing else: with loops over arrays or over turns,
+                where there are such.
             name: What the functions of the C file begin with.
             real: The type of the numbers in the C file, "double" or "float".
             title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.
@@ -265,14 +271,15 @@ class Kernel:
             >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
             double kernel_value(const double *x, const double *w)
             {
-                const double t2 = w[0] * x[0];
-                const double t3 = tanh(t2);
-                return t3;
+                return tanh(w[0] * x[0]);
             }
         """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
-            return self._loop_source(kind) or self._array_source(kind) or self._python(kind)[0]
+            made = self._loop_source(kind) or self._array_source(kind)
+            if made is None and self.program.count <= c99.PIECE:
+                made = loop_source(self._graph(kind), TITLES[kind])
+            return made or self._python(kind)[0]
         if language == "llvm":
             native = self._native(kind)
             if native is None:
@@ -495,7 +502,7 @@ class Kernel:
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
             values = [x if isinstance(x, Value) else Value(x) for x in outputs]
-            source = python_source(values, [*inputs, *leaves], name=TITLES[kind])
+            source = python_source(values, [*inputs, *leaves], name=TITLES[kind], header=True)
             self._made[name] = source, source.function()
         made: tuple[str, Callable[..., tuple[float, ...]]] = self._made[name]
         return made

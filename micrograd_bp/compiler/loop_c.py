@@ -56,8 +56,7 @@ class LoopsInC(LoopWriter):
         """The lines of the function: where each output goes; "return": it is returned."""
         self.write()
         end = self.parts[-1]
-        texts = [re.sub(r"^\((-[\w.]+)\)$", r"\1", self.expression(i, end).text) for i in self.program.outputs]
-        ends = list(zip(results, texts, strict=True))
+        ends = [(place, self.expression(i, end).text) for place, i in zip(results, self.program.outputs, strict=True)]
         self.lines += [f"{place} = {text};" for place, text in ends if place != "return"]
         self.lines += [f"return {text};" for place, text in ends if place == "return"]
         return [part for line in self.lines for part in _broken(line)]
@@ -70,8 +69,15 @@ class LoopsInC(LoopWriter):
             return Expr(f"chain({', '.join(x.text for x in operands)})")
         return spelled(name, op, operands, self.call)
 
+    def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
+        return Expr(f"{test} ? {x._inside(1)} : {y.text}", 0)
+
+    def truth(self, x: Expr) -> str:
+        return f"{x._inside(1)} != 0.0"
+
     def literal(self, x: float) -> Expr:
-        return Expr(self.number(x))
+        text = self.number(x)
+        return Expr(text[1:-1], 3) if text.startswith("(-") else Expr(text)
 
     def sequence(self, name: str) -> str:
         return "x" if name == "inputs" else "w"

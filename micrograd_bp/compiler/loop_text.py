@@ -277,7 +277,7 @@ class LoopWriter:
                 read |= more
                 size += count
             here = self.uses.get(i, []).count(number)
-            alone = i not in self.kept and i not in self.program.guards
+            alone = i not in self.kept and i not in self.program.guards and not self.label(i)
             if i in leaves and not here and alone and len(leaves[i]) == 1:
                 part.inside[i], part.last[i] = (read, size), leaves[i][0]
             elif i not in leaves and alone and self.uses.get(i, []) == [number] and size <= MOST:
@@ -304,10 +304,15 @@ class LoopWriter:
         self.taken.add(f"{letter}{count}")
         return f"{letter}{count}"
 
-    def labelled(self, i: int) -> str:
-        """A name for what a loop carries."""
+    def label(self, i: int) -> str:
+        """The label of a node, where that can be a name."""
         label = self.program.labels.get(i, "")
-        return self.fresh(label) if usable(label) and label.isascii() else self.numbered("s")
+        return label if usable(label) and label.isascii() else ""
+
+    def named(self, i: int, letter: str = "t") -> Expr:
+        """A node by its own name from now on."""
+        self.names[i] = Expr(self.fresh(self.label(i)) if self.label(i) else self.numbered(letter))
+        return self.names[i]
 
     # --- expressions -----------------------------------------------------------------------------------------------
 
@@ -334,7 +339,20 @@ class LoopWriter:
                 if k in part.inside and self.program.ops[k] is neg:
                     op, operands = sub, (other, self.program.operands[k][0])
                     break
-        return self.spell(op, [self.expression(k, part) for k in operands])
+        if self.native(op, len(operands), True) == "select":
+            k = operands[0]
+            test = self.test(k, part) if k in part.inside else ""
+            if test or self.truth(self.expression(k, part)):
+                test = test or self.truth(self.expression(k, part))
+                return self.chosen(test, *[self.expression(x, part) for x in operands[1:]])
+        return self.spell(op, [self.expression(x, part) for x in operands])
+
+    def test(self, i: int, part: LoopPart) -> str:
+        """A comparison as a condition; "": the node is none."""
+        op, operands = self.program.ops[i], self.program.operands[i]
+        assert op is not None
+        test = instruction(self.native(op, len(operands), True)).test
+        return test.format(*[self.expression(k, part)._inside(1) for k in operands]) if test else ""
 
     def read(self, i: int, part: LoopPart) -> Expr:
         """A number of a sequence."""
@@ -371,8 +389,8 @@ class LoopWriter:
                 for i, _ in part.statements:
                     if self.asked(i, part):
                         continue
-                    self.names[i] = Expr(self.numbered("t"))
-                    self.lines += self.define(self.names[i].text, self.formula(i, part).text)
+                    text = self.formula(i, part).text
+                    self.lines += self.define(self.named(i).text, text)
             else:
                 self.loop(part, part.loop)
 
@@ -388,8 +406,7 @@ class LoopWriter:
                 self.own.discard(before)
                 continue
             text = self.expression(before, self.parts[self.parts.index(part) - 1]).text
-            self.names[leaf] = Expr(self.labelled(leaf))
-            self.lines += self.declare(self.names[leaf].text, text)
+            self.lines += self.declare(self.named(leaf, "s").text, text)
         carried = [leaf for leaf, _, _ in self.carried(part)]
         mine = {*carried, *part.nodes}
         for i in self.kept:
@@ -399,8 +416,7 @@ class LoopWriter:
         escaping = {i for i, _ in part.statements if any(k > self.part_of[i] for k in self.uses.get(i, ()))}
         escaping -= {after for _, _, after in loop.carried}
         for i in escaping:
-            self.names[i] = Expr(self.numbered("t"))
-            self.lines += self.before(self.names[i].text)
+            self.lines += self.before(self.named(i).text)
         outer, self.lines = self.lines, []
         for leaf in carried:
             self.lines += self.stored(leaf, loop)
@@ -414,8 +430,7 @@ class LoopWriter:
             elif i in escaping:
                 self.lines += self.assign([self.names[i].text], [text])
             else:
-                self.names[i] = Expr(self.numbered("t"))
-                self.lines += self.define(self.names[i].text, text)
+                self.lines += self.define(self.named(i).text, text)
             self.lines += self.stored(i, loop)
         self.update(part, [x for x in self.carried(part) if x[0] not in joined.values()])
         self.lines = [*outer, *self.turns(loop, self.lines)]
@@ -456,6 +471,14 @@ class LoopWriter:
 
     def spell(self, op: Op, operands: list[Expr]) -> Expr:
         """An operation."""
+        raise NotImplementedError
+
+    def truth(self, x: Expr) -> str:
+        """The condition that a number is not 0; "": `spell` writes the choice."""
+        return ""
+
+    def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
+        """One of two numbers."""
         raise NotImplementedError
 
     def literal(self, x: float) -> Expr:
@@ -569,15 +592,13 @@ class _PythonLoops(LoopWriter):
     def asked(self, i: int, part: LoopPart) -> bool:
         if i not in self.truths or len(self.uses[i]) > 1 or i in self.kept:
             return False
-        op = self.program.ops[i]
-        assert op is not None
-        test, truth = instruction(op.native).test, self.truths[i]
-        text = self.formula(i, part)
-        if test:
-            operands = [self.expression(k, part)._inside(1) for k in self.program.operands[i]]
-            text = Expr(test.format(*operands), 0)
-        self.lines.append(f"assert {text.text if truth else f'not {text._inside(5)}'}")
+        test = self.test(i, part)
+        text = Expr(test, 0) if test else self.formula(i, part)
+        self.lines.append(f"assert {text.text if self.truths[i] else f'not {text._inside(5)}'}")
         return True
+
+    def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
+        return Expr(f"{x._inside(1)} if {test} else {y.text}", 0)
 
     def literal(self, x: float) -> Expr:
         return self.writer.text.of(x)

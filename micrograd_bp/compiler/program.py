@@ -575,8 +575,7 @@ class Lowering:
             mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
             program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
         program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
-        if source.loops:
-            program.labels = {place[i]: label for i, label in source.labels.items() if source.ops[i] is None}
+        program.labels = {place[i]: label for i, label in source.labels.items()}
         self._keep_errors(source, place)
 
     def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:

@@ -161,3 +161,38 @@ def test_names_that_mean_something_else(compiled, label) -> None:
     assert found == pytest.approx((output.data, *slopes), rel=1e-11)
     value, gradient = compiled(kernel.source("c"))("kernel_value_and_grad", [0.3], [-0.2, 0.7], sizes=[2])
     assert [value, *gradient] == pytest.approx([output.data, *slopes], rel=1e-11)
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+def test_the_text_of_a_jitted_loop_returns_its_outputs_and_asserts_its_guards(f) -> None:
+    g = mg.jit(f, paths=60)
+    g.pays = 0
+    want = g(0.3, 0.4, 0.5)
+    text = g.source()
+    scope: dict[str, Any] = {}
+    exec(text, scope)
+    found = scope["f"](0.3, 0.4, 0.5)
+    assert found == pytest.approx(want if isinstance(want, tuple) else (want,), rel=1e-14)
+    if f in ROLLED:
+        assert "\n    for _ in range(" in text
+    if f.__name__ == "watched":
+        assert "        assert -100.0 < " in text
+        with pytest.raises(AssertionError):
+            scope["f"](-500.0, 0.4, 0.5)
+
+
+def test_it_is_said_which_number_of_w_is_whose(compiled) -> None:
+    a, b, c = Value(2.0, "a"), Value(3.0, "b"), Value(5.0)
+    f = mg.jit(lambda x: x * b - a + c)
+    assert f(1.0).data == 6.0
+    assert f.leaves == [[b, a, c]]
+    scope: dict[str, Any] = {}
+    exec(f.source(), scope)
+    assert scope["f"](1.0, *[x.data for x in f.leaves[0]]) == (6.0,)
+    x = Value(1.0, "x")
+    kernel = mg.kernel(x * b - a + c, [x], [a])
+    assert kernel.leaves == [a, b, c]
+    code = kernel.source("c")
+    assert "    3.0, /* w[1] b */\n" in code
+    assert "gradient is another array than w" in code
+    assert compiled(code)("kernel_value", [1.0], [x.data for x in kernel.leaves]) == (6.0,)
