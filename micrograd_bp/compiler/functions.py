@@ -35,6 +35,7 @@ from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
+from micrograd_bp.compiler.loop_text import loop_source, whole_turns
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
@@ -280,11 +281,14 @@ class GuardedProgram:
             self.whole = self.forward if self.slopes is None else self.slopes.added(self.forward)
         return self.whole
 
-    def rolled(self) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-        """The program rolled up into loops, with its guards; None if there are no loops in it."""
+    def rolled(self, whole: bool = False) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
+        """The program as loops, with its guards, or None if there are none; whole: with all turns in the loops."""
         if self.slopes is not None and self.exact:
             return None  # in loops, the sums of the derivatives would be rounded otherwise
         found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
+        if found is not None and whole:
+            leaves = (*self.forward.inputs, *self.forward.parameters)
+            found = whole_turns(found[0], [self.forward.labels.get(i, "") for i in leaves]), found[1]
         if found is None or self.slopes is None:
             return found
         try:
@@ -353,6 +357,23 @@ class GuardedProgram:
         ]
         values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
         return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
+
+    def text(self) -> str:
+        """The path as Python, to be read: a function that returns the outputs."""
+        if self.arrays is not None:
+            return str(self.source())
+        looped = None if importlib.util.find_spec("numpy") is None else self.rolled(whole=True)
+        if looped is not None:
+            made = loop_source(looped[0], "f", [truth for _, truth in looped[1]])
+            if made is not None:
+                return str(made)
+        program = self.program
+        nodes: list[Any] = rerecord(program, self.at, self.parameters())
+        guards = [(nodes[i], truth) for i, truth in zip(program.guards, self.expected, strict=True)]
+        guards = [(x, truth) for x, truth in guards if isinstance(x, Value)]
+        outputs = [x if isinstance(x, Value) else Value(x) for x in (nodes[i] for i in program.outputs)]
+        leaves = [nodes[i] for i in (*program.inputs, *program.parameters)]
+        return python_source(outputs, leaves, guards=guards, header=True)
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
@@ -742,12 +763,22 @@ class Compiled:
         """The plain numbers that are part of the recorded programs."""
         return list(dict.fromkeys(x for path in self._paths for x in path.program.constants.values()))
 
+    @property
+    def leaves(self) -> list[list[Value]]:
+        """The Values that each path reads besides its arguments, in the order of `w` in its text."""
+        return [list(path.leaves) for path in self._paths]
+
     def source(self, language: str = "python") -> str:
-        """All paths recorded so far, as text: "python" or "llvm"."""
+        """All paths recorded so far, as text: "python" or "llvm".
+
+        In Python a path is a function of the arguments' numbers, in their order, then of the Values that the function
+        reads besides them (`leaves`); `assert` says for which numbers the path is taken. Arrays are written in NumPy,
+        as a function of a matrix with a row for each point and of an array w of the data of those Values.
+        """
         if language not in ("python", "llvm"):
             raise ValueError(f'source is "python" or "llvm", not {language!r}')
         if language == "python":
-            return "\n\n\n".join(str(path.source()) for path in self._paths)
+            return "\n\n\n".join(path.text() for path in self._paths)
         return "\n\n".join(path.native.text for path in self._paths if path.native is not None)
 
     # --- one call ---------------------------------------------------------------------------------------------------
