@@ -62,6 +62,7 @@ class _Compiled:
             return self._first(rows, targets) if self.pays is None else self.eager(rows, targets)
         if self.encode is None:
             self.encode = self._encoding(rows[0], targets[0])
+        self.step.look()
         errors, predictions = [0.0] * len(rows), [None] * len(rows)
         groups: dict[Any, tuple[Signature | None, tuple[Any, Any], list[int], list[list[float]]]] = {}
         for i, (x, target) in enumerate(zip(rows, targets)):
