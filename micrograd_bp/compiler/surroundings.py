@@ -488,7 +488,8 @@ OUTSIDE = {
 def outside(function: Any, caller: str) -> str:
     """What a built-in function does that is to be done at every call, such as drawing a random number; or "".
 
-    caller: the module that calls it. The standard library reads clocks and files for purposes of its own.
+    caller: the module that calls it. Libraries read clocks and files for purposes of their own, callbacks of the garbage
+    collector among them.
     """
     owner = getattr(function, "__self__", None)
     if isinstance(owner, random.Random) or function is os.urandom:
@@ -497,7 +498,7 @@ def outside(function: Any, caller: str) -> str:
     found = "text is written or read" if isinstance(owner, io.IOBase) else OUTSIDE.get(function, "")
     if top == "logging":
         return found and "text is logged"
-    return "" if top in sys.stdlib_module_names and top != "__main__" else found
+    return "" if _is_librarys(top) else found
 
 
 def numpy_state() -> Any:
