@@ -40,7 +40,7 @@ from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recordin
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.surroundings import Found, Place, are_current, leaf_places, settled, snapshot
+from micrograd_bp.compiler.surroundings import Surroundings, Place, are_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
@@ -405,7 +405,7 @@ class Signature:
     """The state for all calls whose arguments differ only in their floats: the paths that they have taken."""
 
     labels: list[str]
-    found: Any = None  # the key of what the function finds elsewhere; see `Found`
+    found: Any = None  # the key of what the function finds elsewhere; see `Surroundings`
     paths: list[GuardedProgram] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
@@ -651,7 +651,7 @@ class Compiled:
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # signatures of calls with n floats and nothing else, by n
         self._shapes: dict[tuple[int, ...], Signature] = {}  # and of calls with one array of floats
-        self._found: Found | None = None  # the numbers that the function finds elsewhere, on which these depend
+        self._found: Surroundings | None = None  # the numbers that the function finds elsewhere, on which these depend
         self._finds = True  # whether there can be any
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
@@ -748,7 +748,7 @@ class Compiled:
     def look(self) -> None:
         """Notice whether the numbers, texts and functions that the function finds elsewhere are other ones now."""
         if self._found is None or not self._found.is_current():
-            self._found = Found(self._plain)
+            self._found = Surroundings(self._plain)
             self._finds = not self._found.is_fixed
             self._floats, self._shapes = {}, {}
 
@@ -1038,7 +1038,7 @@ class Compiled:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
             recorded.unfaithful = recorded.unfaithful or str(error)
-        found = Found(self._plain)
+        found = Surroundings(self._plain)
         if found.iterates:
             recorded.unfaithful = recorded.unfaithful or "an iterator is among what it finds elsewhere"
         if recorded.unfaithful:

@@ -237,7 +237,7 @@ BYTES = 1 << 17  # of a larger array it is only noticed that it is another array
 CHANGING = (list, dict, set, deque)
 
 
-class Found:
+class Surroundings:
     """What a function finds outside its arguments by the names in its code, as it was when this was made.
 
     `key` describes it: numbers and texts by value, functions by their code, and where they stand. Values are not in it.
