@@ -705,8 +705,11 @@ cdef extern from "Python.h":
     bint is_module "PyModule_CheckExact"(PyObject *object) noexcept
 
 
+heard = frozenset()  # functions of modules that are of interest
+
+
 cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) except -1:
-    """At every call of a built-in function: one that is a method may be of interest, until nothing is any more."""
+    """At every call of a built-in function: a method may be of interest, or one of those few, until nothing is."""
     cdef PyObject *owner
     if deaf:
         PyEval_SetProfile(NULL, NULL)
@@ -714,7 +717,7 @@ cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) exce
     if what == PyTrace_C_CALL:
         if PyCFunction_Check(function):
             owner = PyCFunction_GetSelf(function)
-            if owner == NULL or (is_module(owner) and (<object>function).__name__ != "urandom"):
+            if owner == NULL or (is_module(owner) and <object>function not in heard):
                 return 0
             if owner != NULL and type_of(owner) in (<PyTypeObject *>str, <PyTypeObject *>list, <PyTypeObject *>dict):
                 return 0
@@ -722,8 +725,10 @@ cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) exce
     return 0
 
 
-def listening(told):
-    """Call told(function) whenever this thread calls a built-in function that is more than one of a module; None: stop."""
+def listening(told, functions=frozenset()):
+    """Call told(function) whenever this thread calls a built-in function: a method, or one of these; None: stop."""
+    global heard
+    heard = functions
     if told is None:
         PyEval_SetProfile(NULL, NULL)
     else:
