@@ -47,7 +47,7 @@ from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
-from micrograd_bp.value import Value, gradients, topological_order
+from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +60,11 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[P, R], /) -> Jitted[P, R]: ...
 
 
-# A program of more than HEAVY nodes is compiled once PAYS rows of data have used it: compiling takes 0.1 ms a node,
-# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
-# that is tried after SOME rows.
-HEAVY, PAYS, SOME = 2_000, 300, 32
+# A program of more than HEAVY nodes is compiled once PAYS rows of data have found no path, so that all compiling costs
+# at most what they did: it takes 0.1 ms a node, eager work 0.06 us, or 1 us on the pure engine; the smallest programs
+# take 0.1 s whatever they are. Finding arrays takes 3 us a node, so that is tried after SOME rows.
+HEAVY = 2_000
+PAYS, SOME = (1_500, 50) if engine_name() == "accelerated" else (100, 10)
 CONTAINERS = 24  # attributes and items of an object argument that are compared at each call, at most
 ODD = 8  # recordings for rows that pass a path's guards but give a number that is not finite, at most
 LARGE = 100_000  # a call with more numbers is not recorded: its program would be as long
@@ -442,7 +443,7 @@ class Signature:
     held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
     odd: int = 0  # recordings of rows that passed a path's guards but were not finite
-    used: int = 0  # rows that came while there was no path
+    used: int = 0  # rows that found no path, of a heavy program since the last was compiled
     heavy: bool = False  # see HEAVY
     irregular: bool = False  # no arrays were found in a heavy path
     faithful: bool = True  # a recording stands for what the function does
@@ -1117,6 +1118,8 @@ class Compiled:
             return given, None
         path.rows += 1
         signature.paths.append(path)
+        if signature.heavy:
+            signature.used = 0  # another path is compiled when so many rows have missed it again
         return given, path
 
     def _is_due(self, signature: Signature) -> bool:
