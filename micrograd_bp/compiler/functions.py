@@ -44,7 +44,7 @@ from micrograd_bp.compiler.recording import PACKAGE, Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, Surroundings, all_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.compiler.vectors import SHARE, arrays
+from micrograd_bp.compiler.vectors import COPIED, SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
 from micrograd_bp.value import Value, engine_name, gradients, topological_order
@@ -1352,13 +1352,29 @@ def _is_opaque(leaf: Any) -> bool:
     return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
+def _matrix_of(columns: list[Any]) -> Any:
+    """The array whose columns these are, side by side; None if they are not."""
+    import numpy as np
+
+    first = columns[0]
+    if first.ndim != 1 or any(x.strides != first.strides for x in columns):
+        return None
+    addresses = [x.__array_interface__["data"][0] for x in columns]
+    if addresses != list(range(addresses[0], addresses[0] + 8 * len(columns), 8)):
+        return None
+    return np.lib.stride_tricks.as_strided(first, (len(first), len(columns)), (*first.strides, 8), writeable=False)
+
+
 def run_rows(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
     import numpy as np
 
     if path.arrays is not None:
+        matrix = _matrix_of(columns) if n * len(columns) > COPIED else None
 
         def block(start: int, stop: int) -> Any:
+            if matrix is not None:
+                return matrix[start:stop].T
             X = np.empty((len(columns), stop - start))
             for x, column in zip(X, columns):
                 x[:] = column[start:stop] if column.ndim else column
