@@ -1080,8 +1080,8 @@ class Compiled:
         known = () if deferred is None else (deferred[0], *deferred[2])
         owns = recorded.owners(raw, known) if recorded.exceeds(HEAVY) else None
         mine = set(map(id, known))
-        own = owns or (lambda x: id(x) in mine or recorded.owns(x))
-        given = self._given(raw, inputs, own, args, kwargs, owns is not None)
+        its_own = owns or (lambda x: id(x) in mine or recorded.owns(x))
+        given = self._given(raw, inputs, its_own, args, kwargs, owns is not None)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
