@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import read_data
+from micrograd_bp._engine.progress import elapsed
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
@@ -315,6 +316,10 @@ class GuardedProgram:
 
     def compile(self, wholly: bool = True) -> bool:
         """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
+        with elapsed("compiling"):
+            return self._compile(wholly)
+
+    def _compile(self, wholly: bool) -> bool:
         machine = host()
         rolled = self.rolled() if machine is not None else None
         deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
+from micrograd_bp._engine.progress import elapsed
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
@@ -426,16 +427,19 @@ class Kernel:
     def _native(self, kind: str) -> Native | None:
         """The compiled program; None where llvmlite or NumPy is missing."""
         if kind not in self._made:
-            machine = host()
-            native = None
-            if machine is not None:
-                rolled = self._rolled(kind)
-                program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
-                results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
-                native = Native(program, results, sums, exact=self.exact)
-            self._made[kind] = native
+            with elapsed("compiling"):
+                self._made[kind] = self._compiled(kind)
         made: Native | None = self._made[kind]
         return made
+
+    def _compiled(self, kind: str) -> Native | None:
+        machine = host()
+        if machine is None:
+            return None
+        rolled = self._rolled(kind)
+        program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
+        results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
+        return Native(program, results, sums, exact=self.exact)
 
     def _rolled(self, kind: str) -> FlatProgram | None:
         """The program for a kind as loops; None where there are none, or where their sums would have other bits."""
@@ -458,7 +462,8 @@ class Kernel:
         if "arrays" not in self._made:
             found = None
             if importlib.util.find_spec("numpy") is not None:
-                found = arrays(self.program, exact=self.exact)
+                with elapsed("compiling"):
+                    found = arrays(self.program, exact=self.exact)
             self._made["arrays"] = found
         made: Arrays | None = self._made["arrays"]
         if not gradient or made is None:
