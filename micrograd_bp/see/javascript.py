@@ -105,7 +105,7 @@ def javascript(uses: Iterable[Use]) -> Script:
 
 
 def _body(op: Op, function: Callable[..., Any], names: list[str], call: Callable[[Op, list[str]], str]) -> str:
-    """A function of the table as the body of an arrow function: a constant for every operation, none of them twice."""
+    """A function of the table as the body of an arrow function, with a constant for each distinct operation."""
     texts: dict[str, str] = {}
 
     class Symbol(Expr):
