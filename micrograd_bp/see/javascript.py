@@ -68,7 +68,7 @@ def javascript(uses: Iterable[Use]) -> Script:
         uses: rows, each with a number of operands.
 
     Raises:
-        ValueError: a row of one's own takes a branch on a number, or calls a function that takes floats only.
+        ValueError: an op of your own takes a branch on a number, or calls a function that takes floats only.
     """
     keys: dict[Use, str] = {}
     lines: list[str] = []

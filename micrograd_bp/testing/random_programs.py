@@ -153,7 +153,7 @@ def programs(
     size (at least 1/64) away from kinks, poles and the ends of domains.
 
     Args:
-        rows: The ops to choose from, one's own among them; by default all smooth ops of the table.
+        rows: The ops to choose from, your own among them; by default all smooth ops of the table.
         max_inputs: How many inputs a program has at most.
         max_steps: How many steps it has at most.
         kinks: Whether ops that have a kink or a jump are among the default.
