@@ -92,10 +92,10 @@ def rounding_error(output: Value) -> RoundingError:
 
     The numbers in the leaves are taken as exact. The operations +, -, *, /, whole powers, and a user's ops made of them
     are repeated on fractions, so that their rounding errors are known; any other is assumed to be right to 4 units in
-    the last place, which the tests of the table make sure of. `bound` sums |adjoint * error| over
-    the nodes (Iri, Simultaneous computation of functions, partial derivatives and estimates of rounding errors, 1984);
-    `estimate` sums what is known with its sign (Langlois, Automatic linear correction of rounding errors, 2001) and
-    adds the others as independent. A jump (floor, a comparison) that is crossed by an error is not first order.
+    the last place, which the tests of the table make sure of. `bound` sums |adjoint * error| over the nodes (Iri,
+    Simultaneous computation of functions, partial derivatives and estimates of rounding errors, 1984); `estimate` sums
+    the known errors with their signs (Langlois, Automatic linear correction of rounding errors, 2001) and adds the
+    others as independent ones. An error that crosses a jump (of floor, of a comparison) is not of first order.
 
     Args:
         output: The number in question, a Value.
