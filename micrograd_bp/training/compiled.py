@@ -18,11 +18,11 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
 from micrograd_bp.compiler.arrays import SMALL
 from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Signature, run_rows
-from micrograd_bp.compiler.kernels import COPIED
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import snapshot
 from micrograd_bp.compiler.tracing import watched
+from micrograd_bp.compiler.vectors import COPIED
 from micrograd_bp.ops import net_input
 from micrograd_bp.training import parallel
 from micrograd_bp.training.metrics import plain
