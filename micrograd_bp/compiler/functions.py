@@ -42,7 +42,7 @@ from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recordin
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import PACKAGE, Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.surroundings import Place, all_current, leaf_places, settled, snapshot
+from micrograd_bp.compiler.surroundings import Place, Surroundings, all_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
@@ -86,7 +86,8 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     tuple, dict or array of them) makes the function run eagerly, after one warning that names the line. Values that it
     finds elsewhere, the parameters of a model, are read at each call, and a result that depends on them is a Value, as
     the function's own is. With a Value among the arguments, and inside a function that is being differentiated, the
-    function itself runs. Plain numbers that it finds elsewhere stay what they were: `constants` lists them.
+    function itself runs. Plain numbers, texts and functions that it finds elsewhere belong to the path as ints do (up
+    to 1,000 of them, and arrays of up to 128 KB): where one is another, another program is recorded.
 
     Args:
         function: The function; without it, `jit(exact=True)` is a decorator.
@@ -436,6 +437,7 @@ class Signature:
     """The state for all calls whose arguments differ only in their floats: the paths that they have taken."""
 
     labels: list[str]
+    found: Any = None  # the key of what the function finds elsewhere; see `Surroundings`
     paths: list[GuardedProgram] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
@@ -681,6 +683,8 @@ class Compiled:
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # signatures of calls with n floats and nothing else, by n
         self._shapes: dict[tuple[int, ...], Signature] = {}  # and of calls with one array of floats
+        self._found: Surroundings | None = None  # the numbers that the function finds elsewhere, on which these depend
+        self._finds = True  # whether there can be any
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
@@ -705,6 +709,8 @@ class Compiled:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if inside():  # this call is in a function that is being differentiated, or recorded by another jit
             return self.function(*args, **kwargs)
+        if self._finds and (self._found is None or not self._found.is_current()):
+            self.look()
         if not kwargs:
             for x in args:
                 if type(x) is not float:
@@ -783,29 +789,46 @@ class Compiled:
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Notice whether the numbers, texts and functions that the function finds elsewhere are other ones now."""
+        if self._found is None or not self._found.is_current():
+            self._found = Surroundings(self._plain)
+            self._finds = not self._found.is_fixed
+            self._floats, self._shapes = {}, {}
+
     def signature(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], scan: Scan) -> Signature | None:
         """The state for calls with these kinds of arguments; None if there are too many kinds already."""
+        found = self._found.key if self._found is not None else ()
+        key = key, found
         signature = self._signatures.get(key)
         if signature is not None:
+            self._known(signature, args, kwargs)
             return signature
         if len(self._signatures) >= self.limit:
             self.warn(
-                f"more than {self.limit} kinds of arguments (another int, string or object makes another kind); "
-                "further ones run eagerly; pass numbers that vary as floats, or raise jit(paths=...)"
+                f"more than {self.limit} kinds of arguments (another int, string or object makes another kind, and so "
+                "does another number that the function finds elsewhere); further ones run eagerly; pass numbers that "
+                "vary as floats, or raise jit(paths=...)"
             )
             return None
-        signature = Signature(self._labels(args, kwargs, len(scan.numbers)))
+        signature = Signature(self._labels(args, kwargs, len(scan.numbers)), found)
         for x in scan.held:
             try:  # the entry is dropped with the object, whose id may be used again
                 signature.held.append(weakref.ref(x, lambda _: self._signatures.pop(key, None)))
             except TypeError:
                 signature.held.append(x)
         signature = self._signatures.setdefault(key, signature)
-        if not kwargs and not isinstance(self.function, Vmap) and all(type(x) is float for x in args):
-            self._floats.setdefault(len(args), signature)
-        if not kwargs and not isinstance(self.function, Vmap) and len(args) == 1 and _is_vector(args[0]):
-            self._shapes.setdefault(args[0].shape, signature)
+        self._known(signature, args, kwargs)
         return signature
+
+    def _known(self, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Calls like this one need no key to find the signature, as long as the surroundings are the same."""
+        if kwargs or isinstance(self.function, Vmap) or self._found is None or signature.found != self._found.key:
+            return
+        if all(type(x) is float for x in args):
+            self._floats.setdefault(len(args), signature)
+        if len(args) == 1 and _is_vector(args[0]):
+            self._shapes.setdefault(args[0].shape, signature)
 
     def _labels(self, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> list[str]:
         """The names of the arguments for error messages, if each is one number."""
@@ -1059,6 +1082,9 @@ class Compiled:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
             recorded.unfaithful = recorded.unfaithful or str(error)
+        found = Surroundings(self._plain)
+        if found.iterates:
+            recorded.unfaithful = recorded.unfaithful or "an iterator is among what it finds elsewhere"
         if recorded.unfaithful:
             signature.faithful = False
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
@@ -1070,6 +1096,9 @@ class Compiled:
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
+            recorded.nodes.clear()
+            return given, None
+        if signature.found != found.key:  # another thread changed it meanwhile
             recorded.nodes.clear()
             return given, None
         path = self._path(recorded, result, inputs, numbers, args, deferred)
