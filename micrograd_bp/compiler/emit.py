@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above, live
+from micrograd_bp.compiler.vector_math import FUNCTIONS
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -191,6 +192,8 @@ class LLVMWriter:
     def call(self, op: Op, native: str, values: list[str], precise: bool) -> str:
         """A function of one register's lanes, or of one lane, called as often as it takes."""
         plan = self.plan
+        if native in FUNCTIONS and plan.host.fma and not precise:
+            return FUNCTIONS[native](self, *values)
         lanes = plan.host.lanes
         vectorised = native and not precise and self.width % lanes == 0
         function = vector_function(plan.host, op, len(values)) if vectorised else ""
@@ -764,7 +767,7 @@ class Plan:
 
         return load
 
-    def _element(self, writer: LLVMWriter, read: Read) -> str:
+    def _element(self, writer: LLVMWriter, read: Element) -> str:
         """Load a number of a sequence."""
         sequence, first, step = read.sequence, read.first, read.step
         if isinstance(sequence, tuple):

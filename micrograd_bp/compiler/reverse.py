@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program
-from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above
 from micrograd_bp.ops import Op, add, chain, neg
 
 CHEAP = 6  # operations at most that are done again in a reversed turn for a number that it needs, instead of keeping it
@@ -145,13 +145,15 @@ class _Sweep:
         if not any(i in adjoints for i in active):
             return
         kept = self._kept(loop, body, active, inside)
-        reads: dict[int, Read] = {}
+        reads: dict[int, Element] = {}
         place: dict[int, int] = {}
         last = loop.count - 1
         for i in kept:
             read = loop.reads.get(i)
             again = (
-                Read(i, last, -1) if read is None else Read(read.sequence, read.first + read.step * last, -read.step)
+                Element(i, last, -1)
+                if read is None
+                else Element(read.sequence, read.first + read.step * last, -read.step)
             )
             place[i] = program.leaf()
             reads[place[i]] = again
