@@ -12,7 +12,7 @@ from pathlib import Path
 from micrograd_bp import datasets, losses, nn, optim, training
 
 
-def main():
+def main() -> None:
     rng = random.Random(0)
     train, test = datasets.iris().split(0.3, rng=rng)
     model = nn.Sequential(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Column: TypeAlias = tuple[int, int]  # the address of an input's numbers, and the stride in bytes
 Odd: TypeAlias = tuple[Any, Any]  # two arrays: the rows of data that could not be computed, and their statuses
 _NONE: Odd = ((), ())
-# A batch is split into blocks of up to a millisecond. The split, and so the rounding of sums, does not depend on the
-# number of threads. With fewer than two blocks a second thread costs more time than it saves.
+# A batch is split into blocks that take up to a millisecond each. The split does not depend on the number of threads,
+# so neither does the rounding of sums. Below two blocks a second thread costs more time than it saves.
 BLOCK = 1_500_000  # operations
 ROWS_AT_ONCE = 16384  # at most
 
@@ -199,7 +199,7 @@ class Native:
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.float = np.ndarray, np.dtype(float)
         self.count = len(plan.every) + len(plan.once)
-        full = -(-BLOCK // max(1, plan.operations))  # rows
+        full = -(-BLOCK // max(1, plan.operations))  # rows of a block
         self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
 
@@ -231,9 +231,9 @@ class Native:
     def rows(
         self, columns: Sequence[Column], n: int, parameters: Any, out: np.ndarray[Any, Any], keep: Any = None
     ) -> Odd:
-        """Compute n rows of data into `out`, contiguous, a row for each result; returns the rows that failed.
+        """Compute n rows of data into `out`, contiguous, with a row for each result; returns the rows that failed.
 
-        keep: the owner of the columns' memory.
+        keep: the object that owns the memory of the columns.
         """
         import numpy as np
 
@@ -280,7 +280,7 @@ class Native:
     def totals(
         self, columns: Sequence[Column], n: int, parameters: Any, again: Callable[[int, int], Any], keep: Any = None
     ) -> Any:
-        """The sums over n rows, block by block in a fixed order; `again` computes a block that is not finite."""
+        """The sums over n rows, block by block in a fixed order; `again` computes a block whose sums are not finite."""
         import numpy as np
 
         size = n if self.plan.exact else self.block

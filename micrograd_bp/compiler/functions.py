@@ -1,8 +1,8 @@
-"""`jit`: record a function as it is called, compile the recording, and run that; each row of a batch takes its path.
+"""`jit`: record a function when it is called, compile the recording, and run that from then on.
 
-What a function reads off a Value while it is recorded (a comparison, `bool`, `int`, a rounding) becomes a guard of the
-path that it took, and so does an exception that it caught. Arguments whose guards fail take another path: one recorded
-before, or one that is recorded now.
+A recording is one path through the function. What the function reads off a Value meanwhile (a comparison, `bool`, or
+`int`, a rounding) becomes a guard of the path, and so does an exception that it caught. Arguments for which a guard
+fails take another path, recorded before or now; in a batch, each row takes its own.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Jitted
 
     class Decorator(Protocol):
-        """`jit` with options only: it takes the function."""
+        """What `jit` with options only returns: a decorator that takes the function."""
 
         def __call__(self, function: Callable[P, R], /) -> Jitted[P, R]: ...
 
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
 # that is tried after SOME rows.
 HEAVY, PAYS, SOME = 2_000, 300, 32
-CONTAINERS = 24  # of an object among the arguments, that many places are compared at each call
-ODD = 8  # the most recordings for rows that pass a path's guards but give a number that is not finite
-LARGE = 100_000  # a call with more numbers than that is not recorded: its program would be as long
+CONTAINERS = 24  # attributes and items of an object argument that are compared at each call, at most
+ODD = 8  # recordings for rows that pass a path's guards but give a number that is not finite, at most
+LARGE = 100_000  # a call with more numbers is not recorded: its program would be as long
 
 
 @overload
@@ -156,7 +156,7 @@ class Result:
 
     @functools.cached_property
     def of_arrays(self) -> bool:
-        """Whether all its numbers stand in arrays."""
+        """Whether all numbers of the result are entries of arrays."""
         return all(isinstance(leaf, (tuple, Constant)) for leaf in self.leaves)
 
     def alike(self, other: Result) -> bool:
@@ -186,14 +186,14 @@ class Result:
 
 
 def _kind(leaf: Any) -> Any:
-    """What must agree between leaves of two results: float for any number, an array's shape, a constant's type."""
+    """What makes leaves of results alike: `float` for any number, else an array's shape or a constant's type."""
     if isinstance(leaf, Constant):
         return float if isinstance(leaf.value, (int, Fraction)) and type(leaf.value) is not bool else type(leaf.value)
     return float if isinstance(leaf, type) else leaf
 
 
 def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
-    """A function that rebuilds a skeleton with numbers from position start[0] on; start[0] is advanced."""
+    """A function that rebuilds a skeleton with the numbers from position start[0] on; start[0] is moved past them."""
     first = start[0]
     if skeleton is None:
         leaf = next(leaves)
@@ -226,20 +226,20 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
 
 @dataclass(frozen=True, slots=True)
 class Slopes:
-    """What a program is to be differentiated for: its last outputs are a node, and the nodes to differentiate it by.
+    """The derivatives that a program is to give: its last outputs are a node, and the nodes to differentiate it by.
 
-    The others are results, and the derivatives are results too: `order` has the place of each.
+    The other outputs are results. `order` has the place of each output and derivative among the results of the path.
     """
 
     order: list[int]
     inputs: int
 
     def added(self, program: FlatProgram) -> FlatProgram:
-        """The program with all results. UnsuitableError: it cannot be differentiated so."""
+        """The program with the derivatives among its outputs. UnsuitableError: a rule cannot be compiled."""
         stop = len(program.outputs) - self.inputs
         plain = copying.copy(program)
         plain.outputs = program.outputs[: stop - 1]
-        # where it raises, it is nan or inf, and its derivatives may be numbers: 1 / x is one where log(x) is not
+        # The node must be finite too: where it raises, its derivatives may be numbers, as 1 / x is where log(x) is not.
         plain.checks = [*program.checks, program.outputs[stop - 1]]
         made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
         made.outputs = [made.outputs[k] for k in self.order]
@@ -254,18 +254,18 @@ class GuardedProgram:
     slopes: Slopes | None
     leaves: list[Value]  # the Values that it reads besides its arguments
     result: Result
-    at: list[float]  # the arguments that it was recorded at
-    expected: list[bool]  # of each guard
+    at: list[float]  # the numbers with which it was recorded
+    expected: list[bool]  # the truth value of each guard
     lines: list[str]  # where each guard was read
     linked: list[int]  # the outputs that depend on leaves
     exact: bool
     places: list[Place] = field(default_factory=list)  # the places where the function finds its leaves
-    rows: int = 0  # that took this path
-    kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with gradients by the leaves, at need
-    arrays: Arrays | None = None  # instead of code, where it is regular
+    rows: int = 0  # how many took this path
+    kernels: dict[int, Kernel] = field(default_factory=dict)  # by output: its value and gradient by the leaves
+    arrays: Arrays | None = None  # used in place of straight-line code, where the graph is regular
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
-    asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
+    asked: Callable[..., tuple[float, ...]] | None = None  # the guards alone, in Python
     whole: FlatProgram | None = None
     single: bool = False  # it is called for one row at a time
 
@@ -277,9 +277,9 @@ class GuardedProgram:
         return self.whole
 
     def rolled(self) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-        """The program as loops, and its guards, if there are any."""
+        """The program rolled up into loops, with its guards; None if there are no loops in it."""
         if self.slopes is not None and self.exact:
-            return None  # the sums of its derivatives would have other bits
+            return None  # in loops, the sums of the derivatives would be rounded otherwise
         found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
         if found is None or self.slopes is None:
             return found
@@ -290,11 +290,11 @@ class GuardedProgram:
 
     @property
     def vector(self) -> bool:
-        """Whether its numbers stay in an array: arrays compute them, and all of them go into arrays."""
+        """Whether its numbers never leave NumPy: they are computed as arrays, and all results are arrays."""
         return self.arrays is not None and not self.linked and self.result.of_arrays
 
     def parameters(self) -> list[float]:
-        """The data of the leaves now."""
+        """The present data of the leaves."""
         return [x._data for x in self.leaves]
 
     def is_current(self) -> bool:
@@ -302,7 +302,7 @@ class GuardedProgram:
         return all(place.is_current() for place in self.places)
 
     def compile(self, wholly: bool = True) -> bool:
-        """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
+        """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
         machine = host()
         rolled = self.rolled() if machine is not None else None
         deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each
@@ -329,7 +329,7 @@ class GuardedProgram:
         return True
 
     def source(self, guards: bool = False) -> Any:
-        """The path as Python source: outputs, guards and checks; or the guards alone."""
+        """The path as Python source: its outputs, guards and checks, or the guards alone."""
         if self.arrays is not None and not guards:
             found = find_for_text(self.program, self.exact)
             wanted = [*self.program.outputs, *self.program.guards, *self.program.checks]
@@ -417,17 +417,17 @@ class Signature:
 
 
 class Scan:
-    """Reads a call's arguments: a key of everything but the floats, and the floats."""
+    """Reads the arguments of a call: the floats, and a key that stands for everything else."""
 
     def __init__(self) -> None:
         self.numbers: list[float] = []
         self.values = False
         self.used_up = False  # an iterator is among them
         self.held: list[Any] = []
-        self._seen: dict[int, int] = {}  # lists, dicts and arrays, in the order in which they come
+        self._seen: dict[int, int] = {}  # by id: the number of each list, dict and array, in order
 
     def key(self, tree: Any) -> Any:
-        """The key of an argument; its floats are added to `numbers`."""
+        """The key of an argument, whose floats are added to `numbers`."""
         kind = type(tree)
         if kind is float:
             self.numbers.append(tree)
@@ -456,7 +456,7 @@ class Scan:
         return self._other(tree)
 
     def _rest(self, rest: Any) -> Any:
-        """What belongs to the path of an object that is taken apart."""
+        """The key of what an object that is taken apart holds besides its children."""
         try:
             hash(rest)
         except TypeError:
@@ -496,10 +496,10 @@ def _is_container(x: Any) -> bool:
 
 
 def _is_open(x: Any) -> bool:
-    """Whether an argument is taken apart.
+    """Whether an argument is taken apart into the floats that it holds.
 
-    No dataclass is that holds Values, which are read at each call, or has attributes that are no fields, which may be
-    made of these.
+    A dataclass is not if it holds Values, which are read at each call, or has attributes besides its fields, which may
+    be computed from them.
     """
     if not isinstance(x, trees.Node):
         return _is_container(x)
@@ -557,7 +557,7 @@ def written_back(copies: Copies) -> None:
 
 
 class UnlikeError(Exception):
-    """The rows of a batch give results of different structure."""
+    """The rows of a batch have given results of different structure."""
 
 
 class Batch:
@@ -569,8 +569,8 @@ class Batch:
         self.function, self.n = function, n
         self.results: list[Result] = []
         self.out: Any = None
-        self.taken = np.full(n, -1, np.int32)  # the number of the path that a row took; -1: it was run eagerly
-        self.result = np.zeros(n, np.int32)  # the number of its result
+        self.taken = np.full(n, -1, np.int32)  # for each row the index of its path; -1: it was run eagerly
+        self.result = np.zeros(n, np.int32)  # for each row the index of its result
 
     def add(self, result: Result, rows: Any, numbers: Any = None) -> None:
         """Set the result of some rows, with these numbers; UnlikeError if its structure differs from the others'."""
@@ -593,7 +593,7 @@ class Batch:
             self.out[row, rows] = constant
 
     def target(self, result: Result, count: int) -> Any:
-        """An array for the numbers of so many rows: `out` itself if these are all rows."""
+        """An array for the numbers of `count` rows: `out` itself if these are all rows."""
         import numpy as np
 
         entries, constants = result.rows()
@@ -602,7 +602,7 @@ class Batch:
         return np.empty((len(entries), count))
 
     def whole(self) -> Any:
-        """The result with arrays, whose first axis is the batch's."""
+        """The result of the batch: the structure of one row's, with arrays whose first axis is the batch's."""
         import numpy as np
 
         first, start, arrays = self.results[0], 0, []
@@ -621,7 +621,7 @@ class Batch:
         return trees.rebuilt(first.skeleton, iter(arrays))
 
     def _constants(self, values: list[Any]) -> Any:
-        """A constant leaf for all rows: an array where it is a number."""
+        """A constant leaf, for all rows: an array if it is a number."""
         import numpy as np
 
         if all(isinstance(x, (bool, np.bool_)) for x in values):
@@ -652,7 +652,7 @@ class Compiled:
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
-        self.single = True  # its calls are of one row each, unless it is a batch
+        self.single = True  # a call computes one row, unless it is a batch's
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -669,7 +669,7 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if inside():  # a function that is being differentiated, or recorded by another jit
+        if inside():  # this call is in a function that is being differentiated, or recorded by another jit
             return self.function(*args, **kwargs)
         if not kwargs:
             for x in args:
@@ -773,8 +773,8 @@ class Compiled:
         return names[:count] if plain else [""] * count
 
     def _point(self, signature: Signature, numbers: Sequence[float], args: tuple[Any, ...], kwargs: Any) -> Any:
-        """One call."""
-        odd = False  # they pass the guards of a path, but a number on it is not finite
+        """One call with these numbers: along the path whose guards hold, or recorded."""
+        odd = False  # whether the numbers pass the guards of a path, but something on it is not finite
         for path in self._current(signature):
             results, status = path.point(numbers)
             if status == 0:
@@ -796,7 +796,7 @@ class Compiled:
         return self._eager(signature, numbers, args, kwargs)
 
     def _current(self, signature: Signature) -> list[GuardedProgram]:
-        """The paths; those whose Values have been replaced by others are removed."""
+        """The paths of the signature, without those whose Values have been replaced by others."""
         if any(path.places and not path.is_current() for path in signature.paths):
             signature.paths = [path for path in signature.paths if path.is_current()]
         return signature.paths
@@ -808,7 +808,7 @@ class Compiled:
     # --- a batch ----------------------------------------------------------------------------------------------------
 
     def _over(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One call of jit(vmap(f)): rows of the same kind together, each along its path."""
+        """One call of jit(vmap(f)): rows with equal keys are computed together, each along its path."""
         import numpy as np
 
         columns = self._columns(args) if not kwargs else None
@@ -851,7 +851,7 @@ class Compiled:
                 scan.key(arg)
                 if scan.values:
                     return None
-                numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory, unlike np.float64's
+                numbers += [np.array(float(x)) for x in scan.numbers]  # arrays own their memory, a np.float64 does not
                 continue
             if trees.has_list(arg):  # a list of rows, even if they are arrays
                 return None
@@ -882,7 +882,7 @@ class Compiled:
     def rows(self, signature: Signature | None, columns: list[Any], n: int, args: tuple[Any, ...]) -> Batch:
         """Compute every row along its path.
 
-        columns: an array each, or a number for all rows. args: the arguments of one row.
+        columns: for each number an array, or an array without axes that is the same for all rows. args: those of row 0.
         """
         import numpy as np
 
@@ -927,7 +927,7 @@ class Compiled:
                 unfinished += pending.tolist()
                 break
             pending = run(new, pending) if isinstance(new, GuardedProgram) else pending[1:]
-            if len(pending) and pending[0] == i:  # a number on the way is not finite, which the recording accepted
+            if len(pending) and pending[0] == i:  # not finite on its own path either: the eager run accepted that
                 unfinished.append(i)
                 pending = pending[1:]
         for i in sorted(unfinished):
@@ -948,7 +948,7 @@ class Compiled:
         n: int,
         odd: bool,
     ) -> GuardedProgram | bool | None:
-        """Record row i of a batch, with n rows left; True if it is done without a path, None if no path is made."""
+        """Record row i of a batch, with n rows left: the path, True if the row needs none, None if none can be made."""
         if signature is None or not signature.faithful:
             return None
         signature.used += n
@@ -964,7 +964,7 @@ class Compiled:
             if path is None and signature.heavy:
                 return None
             if path is not None:
-                path.rows -= 1  # computed with the other rows, so that its bits do not depend on their order
+                path.rows -= 1  # it is computed again with the others, so that no bit depends on the order of rows
                 return path
             result = Result.of(raw)
             batch.add(result, [i], _data(result.entries))
@@ -984,8 +984,8 @@ class Compiled:
     ) -> tuple[Any, GuardedProgram | None]:
         """Run the function on these numbers, recording it; returns the result and the path, compiled and kept, or None.
 
-        odd: these numbers pass the guards of another path, so the new one is kept only if its numbers are finite.
-        own: they are those of the arguments, else those of other arguments like them.
+        odd: the numbers pass the guards of another path, so the new one is kept only if everything on it is finite.
+        own: the numbers are those in the arguments, else those of another row with the same key.
         """
         if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
@@ -1003,7 +1003,7 @@ class Compiled:
                 with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
                     raw, deferred = self._recorded(recorded, given_args, given_kwargs)
                 if recorded.limit is None or recorded.size <= recorded.limit:
-                    _ = recorded.guards  # made now, for their nodes are recorded too
+                    _ = recorded.guards  # made now, while their nodes are recorded as well
             finally:
                 if recorded.changes:
                     recorded.settle()
@@ -1044,7 +1044,7 @@ class Compiled:
         return given, path
 
     def _is_due(self, signature: Signature) -> bool:
-        """Whether a heavy path has been asked for so often that compiling it, or a try to find its arrays, pays."""
+        """Whether enough rows have come that compiling a heavy path, or looking for its arrays, saves time."""
         return signature.used >= self.pays or (signature.used >= SOME and not signature.irregular)
 
     def _path(
@@ -1056,7 +1056,7 @@ class Compiled:
         args: tuple[Any, ...],
         deferred: Any = None,
     ) -> GuardedProgram:
-        """The path for a recording, not compiled yet."""
+        """The path that a recording makes, not compiled yet."""
         guards = [guard.condition for guard in recorded.guards]
         outputs, slopes = result.entries, None
         if deferred is not None:
@@ -1082,7 +1082,10 @@ class Compiled:
         return path
 
     def _recorded(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Call the function while it is recorded. A long gradient is not: what it is of, by what, and leaves for it."""
+        """Call the function under the recorder. Returns its result and, of a long gradient, what to derive.
+
+        The backward sweep of a long gradient is compiled from the recorded forward pass.
+        """
         parts = getattr(self._plain, "parts", None)
         if parts is None:
             return self._called(args, kwargs), None
@@ -1110,7 +1113,7 @@ class Compiled:
         kwargs: dict[str, Any],
         own: bool = True,
     ) -> Any:
-        """Run the function eagerly on these numbers; own: they are those of the arguments, else of others like them."""
+        """Run the function eagerly on these numbers; own: as for `record`."""
         if not own:
             args, kwargs = filled((args, kwargs), iter(numbers), {})
         arrays = any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
@@ -1141,9 +1144,9 @@ class Compiled:
         kwargs: dict[str, Any],
         closed: bool = False,
     ) -> Any:
-        """The function's result, with numbers in place of Values that depend on its arguments only.
+        """The function's result, with floats in place of the Values that depend on its arguments only.
 
-        closed: those do that are its own.
+        own: whether the function made a Value; closed: whether all these depend on its arguments only.
         """
         mine, scalar = set(inputs), _scalars((args, kwargs))
 
@@ -1173,7 +1176,7 @@ class Compiled:
     # --- warnings ---------------------------------------------------------------------------------------------------
 
     def _warn(self, message: str) -> None:
-        """Give a warning, each message once."""
+        """Give a warning, but each message only once."""
         if message not in self._warned:
             self._warned.add(message)
             level = 2
@@ -1210,7 +1213,7 @@ def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
 
 
 def _any_node(node: Any) -> bool:
-    """Of functions that find no Values elsewhere: every node is theirs."""
+    """The predicate for functions that find no Values elsewhere: every node depends on their arguments only."""
     return True
 
 
@@ -1238,7 +1241,7 @@ def _scalars(args: Any) -> type:
 
 
 def _is_vector(x: Any) -> bool:
-    """Whether x is an array of doubles, and nothing besides."""
+    """Whether x is an array of doubles, of NumPy's own class."""
     return type(x) is trees.array_type() and x.dtype is sys.modules["numpy"].dtype(float)
 
 
@@ -1261,7 +1264,7 @@ def _parts(tree: Any) -> list[Any]:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether it is of an immutable class."""
+    """Whether the leaf is of an immutable class."""
     return type(leaf) in PLAIN or isinstance(leaf, (enum.Enum, bool)) or type(leaf).__module__ == "numpy"
 
 

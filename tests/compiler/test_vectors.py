@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 import random
 from typing import Any
 
@@ -10,51 +9,51 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, nn
-from micrograd_bp.compiler import arrays, evaluation, vectors
+from micrograd_bp.compiler import arrays, evaluation, program, vectors
 from micrograd_bp.compiler.program import flatten
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
 
 
-def leaves(count, seed=0):
+def leaves(count: int, seed: int = 0) -> list[Any]:
     rng = random.Random(seed)
     return [Value(rng.uniform(-1.0, 1.0)) for _ in range(count)]
 
 
-def product(rows, terms, transposed):
+def product(rows: int, terms: int, transposed: bool) -> tuple[Any, ...]:
     """A matrix of parameters, by rows or by columns, times inputs; then tanh, and the sum of squares."""
     w, b = leaves(rows * terms), leaves(rows, 1)
     at = (lambda i, k: w[k * rows + i]) if transposed else (lambda i, k: w[i * terms + k])
 
-    def f(x):
+    def f(x: list[Any]) -> Any:
         hidden = [sum((at(i, k) * x[k] for k in range(terms)), b[i]).tanh() for i in range(rows)]
         return sum(h * h for h in hidden)
 
     return f, terms, [*w, *b]
 
 
-def two_layers(first, second):
+def two_layers(first: int, second: int) -> tuple[Any, ...]:
     model = nn.MLP(first, [second, second, 1], activation="sigmoid", rng=random.Random(1))
     return lambda x: (model(list(x)) - 0.2) ** 2, first, model.parameters()
 
 
-def of_parameters():
+def of_parameters() -> Any:
     """Products of parameters by parameters, computed once a call, and by inputs."""
     w = leaves(12 * 12 + 12)
 
-    def f(x):
+    def f(x: Any) -> Any:
         v = [sum(w[12 * i + k] * w[144 + k] for k in range(12)).sin() for i in range(12)]
         return sum((sum(w[12 * i + k] * x[k] for k in range(12)) + v[i]).exp() * v[i] for i in range(12))
 
     return f, 12, w
 
 
-def long_sums():
+def long_sums() -> Any:
     """Sums of 40 terms and of 40 products, of what varies and of what does not."""
     w = leaves(40)
 
-    def f(x):
+    def f(x: Any) -> Any:
         y = [a.cos() for a in x]
         z = [a.sin() for a in w]
         return (
@@ -66,11 +65,11 @@ def long_sums():
     return f, 40, w
 
 
-def shared_filters():
+def shared_filters() -> Any:
     """Filters along a line, each of nine numbers, with strides."""
     w = leaves(27)
 
-    def f(x):
+    def f(x: Any) -> Any:
         out = [sum(w[9 * k + j] * x[2 * i + j] for j in range(9)).tanh() for k in range(3) for i in range(8)]
         return sum(a * a for a in out)
 
@@ -86,7 +85,7 @@ PROGRAMS = {
 }
 
 
-def made(name):
+def made(name: str) -> tuple[Any, ...]:
     f, count, parameters = PROGRAMS[name]()
     inputs = leaves(count, 5)
     program, _ = flatten([f(inputs)], inputs, parameters)
@@ -98,13 +97,13 @@ def made(name):
     return both, count, point
 
 
-def sums(found, X, point, weights=None):
+def sums(found: Any, X: Any, point: Any, weights: Any = None) -> Any:
     return found.totals(lambda a, b: X[a:b].T, len(X), point, len(point), None, weights)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("rows", [1, 2, 8, 63, 150])
-def test_machine_code_and_numpy_agree(name, rows) -> None:
+def test_machine_code_and_numpy_agree(name: str, rows: int) -> None:
     (native, oracle), count, point = made(name)
     X = np.random.default_rng(rows).normal(size=(rows, count))
     outs = [np.empty((1, rows)), np.empty((1, rows))]
@@ -125,7 +124,7 @@ def test_any_number_of_threads_gives_the_same_numbers(monkeypatch: pytest.Monkey
     X = np.random.default_rng(0).normal(size=(3_000, count))
     found = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr(vectors, "cores", lambda threads=threads: threads)
         out = np.empty((1, len(X)))
         native.rows(lambda a, b: X[a:b].T, len(X), point, out)
         found.append((sums(native, X, point).tolist(), out.tolist()))
@@ -140,7 +139,7 @@ def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatc
     X[1234] = math.nan
     asked = []
 
-    def again(start, stop):
+    def again(start: int, stop: int) -> Any:
         asked.append((start, stop))
         rows = [i for i in range(start, stop) if i != 1234]
         return sums(native, X[rows], point)
@@ -205,3 +204,68 @@ def test_a_batch_of_any_layout() -> None:
         assert value == want[0]
         assert slopes.tolist() == want[1].tolist()
     assert len(kernel(np.zeros((0, 32)))) == 0
+
+
+def test_many_parameters_are_added_up_in_fewer_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "CHUNK", 20_000)
+    model = nn.MLP(32, [32, 1], activation="tanh", rng=random.Random(0))
+    inputs = leaves(32)
+    kernel = mg.kernel(model(inputs) ** 2, inputs, model.parameters())
+    X = np.random.default_rng(0).normal(size=(700, 32))
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(vectors, "cores", lambda threads=threads: threads)
+        value, slopes = kernel.value_and_grad(X)
+        found.append((value, slopes.tolist()))
+    assert found[0] == found[1] == found[2]
+    value, slopes = kernel.value_and_grad(X[:350])
+    more = kernel.value_and_grad(X[350:])
+    assert found[0][0] == pytest.approx((value + more[0]) / 2.0, rel=1e-12)
+    np.testing.assert_allclose(found[0][1], (slopes + more[1]) / 2.0, rtol=1e-10, atol=1e-14)
+
+
+def test_tanh_of_a_register_is_right_to_3_ulp() -> None:
+    from mpmath import mp
+
+    rng = np.random.default_rng(0)
+    x = Value(0.5)
+    kernel = mg.kernel(x.tanh(), [x])
+    points = [rng.normal(size=300), 10.0 ** rng.uniform(-320.0, 1.4, 300), rng.uniform(-22.0, 22.0, 300)]
+    points += [rng.uniform(0.1, 1.0, 600), [0.5091725184050244, math.log(2.0) / 4.0, 19.1, 1e308, 5e-324, 2.0**-27]]
+    X = np.concatenate([*points, -np.concatenate(points)])
+    with mp.workdps(40):
+        for at, got in zip(X.tolist(), kernel(X[:, None]).tolist()):
+            want = mp.tanh(mp.mpf(at))
+            assert abs(mp.mpf(got) - want) <= 3.0 * math.ulp(float(want)), at
+    zeros = kernel(np.array([[0.0], [-0.0]] * 8))
+    assert np.signbit(zeros).tolist() == [False, True] * 8
+    assert mg.kernel(x.tanh(), [x], exact=True)(X[:, None]).tolist() == [math.tanh(at) for at in X.tolist()]
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_a_large_graph_is_taken_apart_as_a_small_one(monkeypatch: pytest.MonkeyPatch, network: bool) -> None:
+    """Unused and unnamed leaves, labels, both zeros: the same program, whose nodes may stand in another order."""
+    model = nn.MLP(6, [12, 1], activation="tanh", rng=random.Random(0))
+    inputs, unused, other = leaves(6), Value(3.0, "unused"), Value(2.5, "other")
+    if network:
+        middle = (model(inputs) - 1.5) * other
+    else:
+        middle = sum(w * x * other for w, x in zip(model.parameters(), inputs)) % 1.5
+    middle.label = "middle"
+    output = middle**2 + 0.0 * middle + -0.0 * middle
+    made = {}
+    for large in (0, 10**9):
+        monkeypatch.setattr(program, "LARGE", large)
+        made[large] = flatten([output], [*inputs, unused], [other, *model.parameters()[:5]])
+    (quick, rest), (plain, others) = made.values()
+    assert set(rest) == set(others)
+    assert rest[:6] == others[:6]
+    assert len(quick) == len(plain)
+    assert sorted(quick.labels.values()) == sorted(plain.labels.values())
+    assert sorted(map(repr, quick.constants.values())) == sorted(map(repr, plain.constants.values()))
+    row = [0.25 * k for k in range(7)]
+    values = []
+    for found, parameters in ((quick, rest), (plain, others)):
+        nodes = program.rerecord(found, row, [x.data for x in parameters])
+        values.append(nodes[found.outputs[0]].data)
+    assert values[0] == values[1]
