@@ -2,9 +2,9 @@
 
 Value and gradient of the mean squared error of a network with w inputs, w tanh units and one output, by each engine, by
 a compiled kernel, by PyTorch and by jax.jit: whole Python calls, double precision, the same numbers (checked). With one
-core, processor time of one thread; with more (`--cores 2`), wall-clock time, each rival with as many threads as it likes.
-The engines take a batch row by row, so that theirs is timed for one row and multiplied. The first result
-is timed from lists of numbers to value and gradient, with making the model, recording and compiling, without imports.
+core, processor time of one thread; with more (`--cores 2`), wall-clock time, and each rival may use them all. The
+engines take a batch row by row, so that theirs is timed for one row and multiplied. The first result is timed from
+lists of numbers to value and gradient, with making the model, recording and compiling, without imports.
 """
 
 from __future__ import annotations

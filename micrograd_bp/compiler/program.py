@@ -179,19 +179,20 @@ def flatten(
             if x in given:
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             given.add(x)
-    if within is checks is None and len(outputs) == 1 and not guards and importlib.util.find_spec("numpy") is not None:
-        nodes = topological_order(outputs[0]) if isinstance(outputs[0], Value) else []
+    plain = within is None and checks is None and not guards and not raised
+    if plain and len(outputs) == 1 and isinstance(outputs[0], Value) and importlib.util.find_spec("numpy") is not None:
+        nodes = topological_order(outputs[0])
         if len(nodes) > LARGE:
             return _flatten_large(nodes, inputs, parameters)
     program = FlatProgram()
     place: dict[Value, int] = {}
     leaves = list(parameters)
-    for places, values in ((program.inputs, inputs), (program.parameters, leaves)):
-        for x in values:
+    for places, own in ((program.inputs, inputs), (program.parameters, leaves)):
+        for x in own:
             place[x] = program.leaf()
             places.append(place[x])
-    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
-        places += [_placed(x, program, place, leaves, within) for x in nodes]
+    for places, some in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
+        places += [_placed(x, program, place, leaves, within) for x in some]
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}

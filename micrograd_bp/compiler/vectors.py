@@ -23,8 +23,8 @@ from micrograd_bp.compiler.vector_sweeps import ArraySweeps
 if TYPE_CHECKING:
     import numpy as np
 
-# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (8-8-1: as fast,
-# 16-16-1 with one row: 1.3 times, 24-24-1: twice), and compiled in a fraction of the time.
+# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (8-8-1: as
+# fast, 16-16-1 with one row: 1.3 times, 24-24-1: twice), and compiled in a fraction of the time.
 SMALL, SHARE = 500, 32
 COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from NumPy would take longer (1.6 us)
 # Rows of a block: so that what it keeps stays in the cache, but products of matrices want some.
