@@ -150,7 +150,7 @@ class Scratch:
         self.shared = -(-(at + 8 * sum(sizes)) // 64) * 64
         self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # the results of one row of data, contiguous
         self.one_row = self.call(self.addresses[6], 0, 8, 1)
-        self.staged: dict[int, tuple[Any, Any, Any]] = {}
+        self.staged: dict[int, tuple[Any, ...]] = {}
 
     def call(
         self, matrix: int, down: int, across: int, n: int, table: int = 0, outs: int = 0, status: int = 0, stop: int = 0
@@ -163,15 +163,20 @@ class Scratch:
         ctypes.c_double.from_buffer(block, 72).value = 1.0
         return block
 
-    def stage(self, n: int, columns: int) -> tuple[Any, Any, Any]:
-        """For small batches of n rows: a matrix to copy the data to, the argument block, and the scale in it."""
+    def stage(self, n: int, columns: int, results: int) -> tuple[Any, ...]:
+        """For small batches of n rows: a matrix to copy the data to, the argument block, and the scale in it.
+
+        And where the results, row by row, and the statuses will stand.
+        """
         import numpy as np
 
         if len(self.staged) > 8:
             self.staged.clear()
-        place = np.empty((columns, n))
-        words = self.call(place.__array_interface__["data"][0], 8, 8 * n, n)
-        self.staged[n] = staged = place.T, words, ctypes.c_double.from_buffer(words, 72)
+        place, out, status = np.empty((columns, n)), np.empty((results, n)), np.zeros(n, np.int8)
+        at, to, states = [x.__array_interface__["data"][0] for x in (place, out, status)]
+        table = to + 8 * n * np.arange(results, dtype=np.int64)
+        words = self.call(at, 8, 8 * n, n, outs=table.__array_interface__["data"][0], status=states)
+        self.staged[n] = staged = place.T, words, ctypes.c_double.from_buffer(words, 72), out.T, status, table
         return staged
 
 
@@ -270,10 +275,27 @@ class Native:
         try:
             if len(scratch.parameters):
                 scratch.parameters[:] = parameters
-            staged, words, scaled = scratch.staged.get(n) or scratch.stage(n, self.inputs)
+            staged, words, scaled, *_ = scratch.staged.get(n) or scratch.stage(n, self.inputs, len(self.plan.results))
             staged[:] = matrix
             scaled.value = scale
             return None if self.run(words) else scratch.totals.copy()
+        finally:
+            self.release(scratch)
+
+    def both(self, matrix: np.ndarray[Any, Any], parameters: Any, scale: float) -> tuple[Any, Any]:
+        """Of a small matrix the results of each row, and the sums times scale; or None, and the statuses of the rows.
+
+        For code that does not call Python.
+        """
+        n = len(matrix)
+        scratch = self.scratch()
+        try:
+            scratch.parameters[:] = parameters
+            found = scratch.staged.get(n) or scratch.stage(n, self.inputs, len(self.plan.results))
+            staged, words, scaled, out, status, _ = found
+            staged[:] = matrix
+            scaled.value = scale
+            return (None, status.copy()) if self.run(words) else (out.tolist(), scratch.totals.tolist())
         finally:
             self.release(scratch)
 

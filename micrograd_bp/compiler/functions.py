@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import read_data
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
@@ -34,13 +35,14 @@ from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
+from micrograd_bp.compiler.loop_text import loop_source, whole_turns
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
-from micrograd_bp.compiler.recording import Recording, exceptions
+from micrograd_bp.compiler.recording import PACKAGE, Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.surroundings import Place, leaf_places, settled, snapshot
+from micrograd_bp.compiler.surroundings import Place, Surroundings, all_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
@@ -84,7 +86,8 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     tuple, dict or array of them) makes the function run eagerly, after one warning that names the line. Values that it
     finds elsewhere, the parameters of a model, are read at each call, and a result that depends on them is a Value, as
     the function's own is. With a Value among the arguments, and inside a function that is being differentiated, the
-    function itself runs. Plain numbers that it finds elsewhere stay what they were: `constants` lists them.
+    function itself runs. Plain numbers, texts and functions that it finds elsewhere belong to the path as ints do (up
+    to 1,000 of them, and arrays of up to 128 KB): where one is another, another program is recorded.
 
     Args:
         function: The function; without it, `jit(exact=True)` is a decorator.
@@ -260,6 +263,7 @@ class GuardedProgram:
     linked: list[int]  # the outputs that depend on leaves
     exact: bool
     places: list[Place] = field(default_factory=list)  # the places where the function finds its leaves
+    check: Callable[[], bool] | None = None  # whether the places are current
     rows: int = 0  # how many took this path
     kernels: dict[int, Kernel] = field(default_factory=dict)  # by output: its value and gradient by the leaves
     arrays: Arrays | None = None  # used in place of straight-line code, where the graph is regular
@@ -268,6 +272,8 @@ class GuardedProgram:
     asked: Callable[..., tuple[float, ...]] | None = None  # the guards alone, in Python
     whole: FlatProgram | None = None
     single: bool = False  # it is called for one row at a time
+    outside: bool | None = None  # whether leaves are results of operations, recorded elsewhere; None: not known yet
+    trained: bool = False  # the gradient of its last output by the leaves is computed too, summed over the rows
 
     @property
     def program(self) -> FlatProgram:
@@ -276,11 +282,14 @@ class GuardedProgram:
             self.whole = self.forward if self.slopes is None else self.slopes.added(self.forward)
         return self.whole
 
-    def rolled(self) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-        """The program rolled up into loops, with its guards; None if there are no loops in it."""
+    def rolled(self, whole: bool = False) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
+        """The program as loops, with its guards, or None if there are none; whole: with all turns in the loops."""
         if self.slopes is not None and self.exact:
             return None  # in loops, the sums of the derivatives would be rounded otherwise
         found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
+        if found is not None and whole:
+            leaves = (*self.forward.inputs, *self.forward.parameters)
+            found = whole_turns(found[0], [self.forward.labels.get(i, "") for i in leaves]), found[1]
         if found is None or self.slopes is None:
             return found
         try:
@@ -293,13 +302,15 @@ class GuardedProgram:
         """Whether its numbers never leave NumPy: they are computed as arrays, and all results are arrays."""
         return self.arrays is not None and not self.linked and self.result.of_arrays
 
-    def parameters(self) -> list[float]:
+    def parameters(self) -> Sequence[float]:
         """The present data of the leaves."""
-        return [x._data for x in self.leaves]
+        return read_data(self.leaves)
 
     def is_current(self) -> bool:
         """Whether the function would still read the same leaves."""
-        return all(place.is_current() for place in self.places)
+        if self.check is None:
+            self.check = all_current(self.places)
+        return self.check()
 
     def compile(self, wholly: bool = True) -> bool:
         """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
@@ -317,11 +328,16 @@ class GuardedProgram:
             source, guards = rolled or (self.program, list(zip(self.program.guards, self.expected, strict=True)))
             if not wholly and source.count > HEAVY:
                 return False
+            count = len(source.outputs)
+            if self.trained:
+                with contextlib.suppress(UnsuitableError):
+                    source = with_gradient(source, source.outputs[-1], source.parameters)
             program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
             guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
             single = self.single and bool(program.loops)
-            self.native = Native(program, program.outputs, [], guards, self.exact, single)
+            results, sums = program.outputs[:count], program.outputs[count:]
+            self.native = Native(program, results, sums, guards, self.exact, single)
         if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
@@ -342,6 +358,23 @@ class GuardedProgram:
         ]
         values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
         return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
+
+    def text(self) -> str:
+        """The path as Python, to be read: a function that returns the outputs."""
+        if self.arrays is not None:
+            return str(self.source())
+        looped = None if importlib.util.find_spec("numpy") is None else self.rolled(whole=True)
+        if looped is not None:
+            made = loop_source(looped[0], "f", [truth for _, truth in looped[1]])
+            if made is not None:
+                return str(made)
+        program = self.program
+        nodes: list[Any] = rerecord(program, self.at, self.parameters())
+        guards = [(nodes[i], truth) for i, truth in zip(program.guards, self.expected, strict=True)]
+        guards = [(x, truth) for x, truth in guards if isinstance(x, Value)]
+        outputs = [x if isinstance(x, Value) else Value(x) for x in (nodes[i] for i in program.outputs)]
+        leaves = [nodes[i] for i in (*program.inputs, *program.parameters)]
+        return python_source(outputs, leaves, guards=guards, header=True)
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
@@ -404,6 +437,7 @@ class Signature:
     """The state for all calls whose arguments differ only in their floats: the paths that they have taken."""
 
     labels: list[str]
+    found: Any = None  # the key of what the function finds elsewhere; see `Surroundings`
     paths: list[GuardedProgram] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
@@ -649,10 +683,14 @@ class Compiled:
         self._signatures: dict[Any, Signature] = {}
         self._floats: dict[int, Signature] = {}  # signatures of calls with n floats and nothing else, by n
         self._shapes: dict[tuple[int, ...], Signature] = {}  # and of calls with one array of floats
+        self._found: Surroundings | None = None  # the numbers that the function finds elsewhere, on which these depend
+        self._finds = True  # whether there can be any
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
         self.single = True  # a call computes one row, unless it is a batch's
+        self.trained = False  # see GuardedProgram
+        self.quiet = False  # nothing is warned of
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -671,6 +709,8 @@ class Compiled:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if inside():  # this call is in a function that is being differentiated, or recorded by another jit
             return self.function(*args, **kwargs)
+        if self._finds and (self._found is None or not self._found.is_current()):
+            self.look()
         if not kwargs:
             for x in args:
                 if type(x) is not float:
@@ -681,7 +721,7 @@ class Compiled:
                     return self._point(signature, args, args, kwargs)
             if len(args) == 1 and self._shapes and _is_vector(args[0]):
                 signature = self._shapes.get(args[0].shape)
-                for path in self._current(signature) if signature is not None else ():
+                for path in self.current(signature) if signature is not None else ():
                     if path.vector:
                         results, status = path.point(args[0].ravel())
                         if status == 0:
@@ -699,7 +739,7 @@ class Compiled:
             return self.function(*args, **kwargs)
         if scan.values or scan.used_up:
             if scan.used_up:
-                self._warn("an iterator is among its arguments; it runs eagerly, not compiled")
+                self.warn("an iterator is among its arguments; it runs eagerly, not compiled")
             return self.function(*args, **kwargs)
         signature = self.signature(key, args, kwargs, scan)
         if signature is None:
@@ -729,39 +769,66 @@ class Compiled:
         """The plain numbers that are part of the recorded programs."""
         return list(dict.fromkeys(x for path in self._paths for x in path.program.constants.values()))
 
+    @property
+    def leaves(self) -> list[list[Value]]:
+        """The Values that each path reads besides its arguments, in the order of `w` in its text."""
+        return [list(path.leaves) for path in self._paths]
+
     def source(self, language: str = "python") -> str:
-        """All paths recorded so far, as text: "python" or "llvm"."""
+        """All paths recorded so far, as text: "python" or "llvm".
+
+        In Python a path is a function of the arguments' numbers, in their order, then of the Values that the function
+        reads besides them (`leaves`); `assert` says for which numbers the path is taken. Arrays are written in NumPy,
+        as a function of a matrix with a row for each point and of an array w of the data of those Values.
+        """
         if language not in ("python", "llvm"):
             raise ValueError(f'source is "python" or "llvm", not {language!r}')
         if language == "python":
-            return "\n\n\n".join(str(path.source()) for path in self._paths)
+            return "\n\n\n".join(path.text() for path in self._paths)
         return "\n\n".join(path.native.text for path in self._paths if path.native is not None)
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Notice whether the numbers, texts and functions that the function finds elsewhere are other ones now."""
+        if self._found is None or not self._found.is_current():
+            self._found = Surroundings(self._plain)
+            self._finds = not self._found.is_fixed
+            self._floats, self._shapes = {}, {}
+
     def signature(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any], scan: Scan) -> Signature | None:
         """The state for calls with these kinds of arguments; None if there are too many kinds already."""
+        found = self._found.key if self._found is not None else ()
+        key = key, found
         signature = self._signatures.get(key)
         if signature is not None:
+            self._known(signature, args, kwargs)
             return signature
         if len(self._signatures) >= self.limit:
-            self._warn(
-                f"more than {self.limit} kinds of arguments (another int, string or object makes another kind); "
-                "further ones run eagerly; pass numbers that vary as floats, or raise jit(paths=...)"
+            self.warn(
+                f"more than {self.limit} kinds of arguments (another int, string or object makes another kind, and so "
+                "does another number that the function finds elsewhere); further ones run eagerly; pass numbers that "
+                "vary as floats, or raise jit(paths=...)"
             )
             return None
-        signature = Signature(self._labels(args, kwargs, len(scan.numbers)))
+        signature = Signature(self._labels(args, kwargs, len(scan.numbers)), found)
         for x in scan.held:
             try:  # the entry is dropped with the object, whose id may be used again
                 signature.held.append(weakref.ref(x, lambda _: self._signatures.pop(key, None)))
             except TypeError:
                 signature.held.append(x)
         signature = self._signatures.setdefault(key, signature)
-        if not kwargs and not isinstance(self.function, Vmap) and all(type(x) is float for x in args):
-            self._floats.setdefault(len(args), signature)
-        if not kwargs and not isinstance(self.function, Vmap) and len(args) == 1 and _is_vector(args[0]):
-            self._shapes.setdefault(args[0].shape, signature)
+        self._known(signature, args, kwargs)
         return signature
+
+    def _known(self, signature: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Calls like this one need no key to find the signature, as long as the surroundings are the same."""
+        if kwargs or isinstance(self.function, Vmap) or self._found is None or signature.found != self._found.key:
+            return
+        if all(type(x) is float for x in args):
+            self._floats.setdefault(len(args), signature)
+        if len(args) == 1 and _is_vector(args[0]):
+            self._shapes.setdefault(args[0].shape, signature)
 
     def _labels(self, args: tuple[Any, ...], kwargs: dict[str, Any], count: int) -> list[str]:
         """The names of the arguments for error messages, if each is one number."""
@@ -775,7 +842,7 @@ class Compiled:
     def _point(self, signature: Signature, numbers: Sequence[float], args: tuple[Any, ...], kwargs: Any) -> Any:
         """One call with these numbers: along the path whose guards hold, or recorded."""
         odd = False  # whether the numbers pass the guards of a path, but something on it is not finite
-        for path in self._current(signature):
+        for path in self.current(signature):
             results, status = path.point(numbers)
             if status == 0:
                 path.rows += 1
@@ -785,8 +852,8 @@ class Compiled:
         if signature.faithful and not (odd and signature.odd >= ODD) and self._compiling.acquire(blocking=False):
             try:
                 if len(signature.paths) == known:  # no other thread has recorded a path meanwhile
-                    if self._is_full():
-                        self._warn_of_paths(signature)
+                    if self.is_full():
+                        self.warn_of_paths(signature)
                     else:
                         signature.odd += odd
                         return self.record(signature, numbers, args, kwargs, odd=odd)[0]
@@ -795,13 +862,13 @@ class Compiled:
         signature.eager += 1
         return self._eager(signature, numbers, args, kwargs)
 
-    def _current(self, signature: Signature) -> list[GuardedProgram]:
+    def current(self, signature: Signature) -> list[GuardedProgram]:
         """The paths of the signature, without those whose Values have been replaced by others."""
         if any(path.places and not path.is_current() for path in signature.paths):
             signature.paths = [path for path in signature.paths if path.is_current()]
         return signature.paths
 
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the limit of paths is reached."""
         return sum(len(x.paths) for x in list(self._signatures.values())) >= self.limit
 
@@ -890,7 +957,7 @@ class Compiled:
             return [float(x[i]) if x.ndim else float(x) for x in columns]
 
         batch = Batch(self, n)
-        paths = [] if signature is None else self._current(signature)
+        paths = [] if signature is None else self.current(signature)
         unfinished: list[int] = []
         odd_rows: set[int] = set()  # see _point
 
@@ -901,7 +968,7 @@ class Compiled:
             part = columns if whole else [x[pending] if x.ndim else x for x in columns]
             batch.add(path.result, rows)
             target = batch.target(path.result, len(pending))
-            odd, status = _run(path, part, len(pending), target)
+            odd, status = run_rows(path, part, len(pending), target)
             batch.add(path.result, rows, target)
             batch.taken[rows] = next(k for k, x in enumerate(paths) if x is path)
             path.rows += len(pending) - len(odd)
@@ -953,8 +1020,8 @@ class Compiled:
             return None
         signature.used += n
         with self._compiling:
-            if self._is_full():
-                self._warn_of_paths(signature)
+            if self.is_full():
+                self.warn_of_paths(signature)
                 return None
             for known in signature.paths:  # made by another thread meanwhile
                 if known.point(numbers)[1] == 0:
@@ -1015,17 +1082,23 @@ class Compiled:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
             recorded.unfaithful = recorded.unfaithful or str(error)
+        found = Surroundings(self._plain)
+        if found.iterates:
+            recorded.unfaithful = recorded.unfaithful or "an iterator is among what it finds elsewhere"
         if recorded.unfaithful:
             signature.faithful = False
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
             with contextlib.suppress(TypeError):  # it returns other objects
                 signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
-            self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
+            self.warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = recorded.size > HEAVY
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
+            recorded.nodes.clear()
+            return given, None
+        if signature.found != found.key:  # another thread changed it meanwhile
             recorded.nodes.clear()
             return given, None
         path = self._path(recorded, result, inputs, numbers, args, deferred)
@@ -1077,7 +1150,7 @@ class Compiled:
         linked = _depending(program) if leaves else []
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = GuardedProgram(program, slopes, leaves, result, list(numbers), expected, lines, linked, self.exact)
-        path.single = not isinstance(self.function, Vmap) and self.single
+        path.single, path.trained = not isinstance(self.function, Vmap) and self.single, self.trained
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
@@ -1175,17 +1248,17 @@ class Compiled:
 
     # --- warnings ---------------------------------------------------------------------------------------------------
 
-    def _warn(self, message: str) -> None:
+    def warn(self, message: str) -> None:
         """Give a warning, but each message only once."""
-        if message not in self._warned:
+        if message not in self._warned and not self.quiet:
             self._warned.add(message)
             level = 2
             frame = sys._getframe(1)
-            while frame.f_back is not None and frame.f_code.co_filename == __file__:
+            while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
                 frame, level = frame.f_back, level + 1
             warnings.warn(f"{self!r}: {message}", RuntimeWarning, stacklevel=level)
 
-    def _warn_of_paths(self, signature: Signature) -> None:
+    def warn_of_paths(self, signature: Signature) -> None:
         """Warn that there are too many paths, and name the line where the last two part."""
         paths = signature.paths or self._paths
         last, other = paths[-1], paths[-2 if len(paths) > 1 else -1]
@@ -1194,7 +1267,7 @@ class Compiled:
         where = last.lines[k] if last.lines else "a place unknown"
         if "paths" not in self._warned:
             self._warned.add("paths")
-            self._warn(
+            self.warn(
                 f"more than {self.limit} paths; further ones run eagerly. They part at {where}; "
                 "write that with where(), maximum() or another op, or raise jit(paths=...)"
             )
@@ -1273,7 +1346,7 @@ def _is_opaque(leaf: Any) -> bool:
     return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
-def _run(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+def run_rows(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
     import numpy as np
 

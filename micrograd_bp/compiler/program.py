@@ -139,6 +139,22 @@ class FlatProgram:
         made.inputs, made.outputs = [*self.inputs, len(self)], [len(self) + 1, *self.outputs[1:]]
         return made
 
+    def combined(self) -> FlatProgram:
+        """The program with a further output: the sum of all outputs, each multiplied by a further input."""
+        made = copy.copy(self)
+        made.ops, made.operands, made.inputs = [*self.ops], [*self.operands], [*self.inputs]
+        total = -1
+        for k, output in enumerate(self.outputs):
+            made.inputs.append(made.leaf())
+            made.ops.append(mul)
+            made.operands.append((made.inputs[-1], output))
+            if k:
+                made.ops.append(add)
+                made.operands.append((total, len(made) - 2))
+            total = len(made) - 1
+        made.outputs = [*self.outputs, total]
+        return made
+
     def links(self) -> dict[int, tuple[int, ...]]:
         """For each leaf that stands for other nodes, these nodes."""
         found: dict[int, tuple[int, ...]] = {}
@@ -591,6 +607,7 @@ class Lowering:
             mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
             program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
         program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
+        program.labels = {place[i]: label for i, label in source.labels.items()}
         self._keep_errors(source, place)
 
     def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:

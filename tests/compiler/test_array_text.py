@@ -54,7 +54,8 @@ def test_a_network_reads_as_written_by_hand() -> None:
         "",
         "",
         "def value(X, w):",
-        '    """X: a row of 64 inputs for each sample; w: 2410 numbers. Returns the value for each row."""',
+        '    """X: a row of 64 inputs for each sample; w: 2410 numbers, the data of the leaves. Returns the value '
+        'for each row."""',
         "    x = X.T",
         "    W1 = w[0:2080].reshape(32, 65)[:, :64]",
         "    b1 = w[64:2144:65, None]",
@@ -126,7 +127,7 @@ def test_the_text_of_a_jitted_function_is_that_of_its_arrays() -> None:
     f: Any = mg.jit(lambda x: model(x).tanh())
     x = [0.01 * k for k in range(72)]
     found = [f(x) for _ in range(40)]
-    w = np.array([p.data for p in f._paths[0].leaves])
+    w = np.array([p.data for p in f.leaves[0]])
     text = f.source()
     assert "np.tanh(" in text
     scope: dict[str, Any] = {}

@@ -3,14 +3,18 @@
 import collections
 import copy
 import dataclasses
+import datetime
 import fractions
 import functools
 import gc
+import itertools
+import logging
 import math as plain_math
 import os
 import random
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import types
@@ -346,6 +350,223 @@ def test_random_numbers_are_drawn_at_each_call_while_a_module_is_imported(tmp_pa
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "random numbers are drawn" in done.stderr
+
+
+def test_what_is_done_besides_happens_at_each_call(capsys, tmp_path: Path) -> None:
+    def shown(x):
+        print("here")
+        return 2.0 * x
+
+    def logged(x):
+        logging.getLogger("jitted").warning("here")
+        return 2.0 * x
+
+    f = mg.jit(shown)
+    with pytest.warns(RuntimeWarning, match="text is printed at .*test_faithful.py:[0-9]+; it runs eagerly"):
+        assert [f(1.0), f(2.0), f(3.0)] == [2.0, 4.0, 6.0]
+    assert capsys.readouterr().out == "here\n" * 3
+    handler = logging.FileHandler(tmp_path / "log")
+    logging.getLogger("jitted").addHandler(handler)
+    try:
+        f = mg.jit(logged)
+        with pytest.warns(RuntimeWarning, match="text is logged at"):
+            assert [f(1.0), f(2.0)] == [2.0, 4.0]
+    finally:
+        logging.getLogger("jitted").removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log").read_text() == "here\n" * 2
+
+
+@pytest.mark.parametrize("clock", [time.time, time.perf_counter_ns, lambda: datetime.datetime.now().timestamp()])
+def test_clocks_are_read_at_each_call(clock) -> None:
+    f = mg.jit(lambda x: x + clock())
+    with pytest.warns(RuntimeWarning, match="the clock is read at .*test_faithful.py"):
+        first = f(0.0)
+    time.sleep(0.001)
+    assert f(0.0) > first
+
+
+def test_an_iterator_gives_its_next_item_at_each_call() -> None:
+    for items in (iter([1.0, 2.0, 3.0]), (x for x in (1.0, 2.0, 3.0)), itertools.count(1.0)):
+        f = mg.jit(lambda x, items=items: x * next(items))
+        with pytest.warns(RuntimeWarning, match="an iterator is among what it finds elsewhere"):
+            assert [f(1.0), f(1.0), f(1.0)] == [1.0, 2.0, 3.0]
+
+
+def test_a_module_imported_in_it_makes_no_draw_unnoticed() -> None:
+    program = """
+        import warnings, numpy, micrograd_bp as mg
+        f = mg.jit(lambda x: x * numpy.random.rand())  # numpy.random is imported there, at its first use
+        warnings.simplefilter("ignore")
+        assert len({f(1.0) for _ in range(4)}) == 4
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- numbers, texts and functions that it finds -------------------------------------------------------------------
+
+
+GAIN = 2.0
+
+
+class Settings:
+    """Numbers of every kind that a function may find."""
+
+    common = 2.0
+
+    def __init__(self) -> None:
+        self.number, self.inner, self.weights, self.table = 2.0, types.SimpleNamespace(deep=2.0), [1.0, 2.0], {"a": 2.0}
+        self.array, self.mode, self.nested = np.array([1.0, 2.0]), "plus", [{"k": (1.0, [2.0])}]
+        self.unused = 0
+
+    @property
+    def twice(self) -> float:
+        return 2.0 * self.number
+
+    def of(self, x: Any) -> Any:
+        return x * self.number * self.common
+
+
+class Slotted:
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 2.0
+
+
+def helped(x: Any) -> Any:
+    return GAIN * x
+
+
+def around(f: Any) -> Any:
+    return lambda x: f(x) + 1.0
+
+
+def replaced_function(x: Any) -> Any:
+    return 3.0 * x
+
+
+FINDS: dict[str, Any] = {
+    "attribute": (lambda s: lambda x: x * s.number, lambda s: setattr(s, "number", 3.0)),
+    "property": (lambda s: lambda x: x * s.twice, lambda s: setattr(s, "number", 3.0)),
+    "method": (lambda s: s.of, lambda s: setattr(s, "number", 3.0)),
+    "attribute of the class": (lambda s: lambda x: s.of(x), lambda s: setattr(Settings, "common", 3.0)),
+    "attribute that hides the class's": (lambda s: lambda x: x * s.common, lambda s: setattr(s, "common", 3.0)),
+    "attribute of an attribute": (lambda s: lambda x: x * s.inner.deep, lambda s: setattr(s.inner, "deep", 3.0)),
+    "item of a list": (lambda s: lambda x: x * s.weights[0], lambda s: s.weights.__setitem__(0, 3.0)),
+    "length of a list": (lambda s: lambda x: sum(x * w for w in s.weights), lambda s: s.weights.append(3.0)),
+    "item of a dict": (lambda s: lambda x: x * s.table["a"], lambda s: s.table.update(a=3.0)),
+    "new item of a dict": (lambda s: lambda x: x * s.table.get("b", 1.0), lambda s: s.table.update(b=3.0)),
+    "item deep inside": (lambda s: lambda x: x * s.nested[0]["k"][1][0], lambda s: s.nested[0]["k"][1].reverse()
+                         or s.nested[0]["k"][1].insert(0, 3.0)),
+    "array changed in place": (lambda s: lambda x: x * s.array.sum(), lambda s: s.array.__setitem__(0, 3.0)),
+    "other array": (lambda s: lambda x: x * s.array.sum(), lambda s: setattr(s, "array", np.ones(5))),
+    "text": (lambda s: lambda x: x + 1.0 if s.mode == "plus" else x - 1.0, lambda s: setattr(s, "mode", "minus")),
+    "default": (lambda s: lambda x, w=s.weights: x * w[0], lambda s: s.weights.__setitem__(0, 3.0)),
+    "partial": (lambda s: functools.partial(lambda t, x: x * t["a"], s.table), lambda s: s.table.update(a=3.0)),
+    "inside grad": (lambda s: mg.grad(lambda x: x * x * s.number), lambda s: setattr(s, "number", 3.0)),
+    "inside another jit": (lambda s: around(mg.jit(lambda x: x * s.number)), lambda s: setattr(s, "number", 3.0)),
+    "sign of zero": (lambda s: lambda x: math.copysign(x, s.table["a"]), lambda s: s.table.update(a=-0.0)),
+    "True for 1": (lambda s: lambda x: x if s.table["a"] is True else -x, lambda s: s.table.update(a=True)),
+}  # fmt: skip
+
+
+def plain(y: Any) -> float:
+    return float(y.data if isinstance(y, Value) else y)
+
+
+@pytest.mark.parametrize("name", FINDS)
+@pytest.mark.parametrize("batch", [False, True], ids=["call", "batch"])
+def test_another_number_in_the_same_place_is_noticed(name, batch, monkeypatch) -> None:
+    monkeypatch.setattr(Settings, "common", 2.0)
+    make, change = FINDS[name]
+    settings = Settings()
+    settings.table["a"] = 1 if name == "True for 1" else 0.0 if name == "sign of zero" else 2.0
+    f = make(settings)
+    compiled = mg.jit(mg.vmap(f) if batch else f)
+
+    def call() -> Any:
+        return compiled(np.array([1.0, 2.0])).tolist() if batch else [compiled(1.0), compiled(2.0)]
+
+    before = [plain(y) for y in (f(1.0), f(2.0))]
+    assert call() == call() == before
+    change(settings)
+    after = [plain(y) for y in (f(1.0), f(2.0))]
+    assert call() == call() == after != before
+    assert compiled.stats["paths"] == 2
+
+
+def test_globals_functions_and_slots_are_noticed(monkeypatch) -> None:
+    f, slotted = mg.jit(lambda x: helped(x)), Slotted()
+    assert f(1.0) == f(1.0) == 2.0
+    monkeypatch.setitem(globals(), "GAIN", 5.0)
+    assert f(1.0) == 5.0
+    monkeypatch.setitem(globals(), "helped", replaced_function)
+    assert f(1.0) == 3.0
+    g = mg.jit(lambda x: x * slotted.number)
+    assert g(1.0) == 2.0
+    slotted.number = 4.0
+    assert g(1.0) == 4.0
+    counted = mg.jit(counting)
+    counting.calls = 0  # type: ignore[attr-defined]
+    with pytest.warns(RuntimeWarning, match="it changes calls while it runs"):
+        assert [counted(1.0) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+def counting(x: Any) -> Any:
+    counting.calls += 1  # type: ignore[attr-defined]
+    return x * counting.calls  # type: ignore[attr-defined]
+
+
+def test_a_number_that_changes_back_finds_its_program_again() -> None:
+    scale = [2.0]
+    f = mg.jit(lambda x: x * scale[0])
+    for _ in range(5):
+        for scale[0] in (2.0, 3.0):
+            assert f(1.0) == scale[0]
+    assert f.stats["paths"] == 2
+    assert f.stats["eager"] == 0
+
+
+def test_what_no_name_in_the_code_reaches_makes_no_other_program() -> None:
+    settings = Settings()
+    f = mg.jit(lambda x: settings.of(x))
+    for settings.unused in range(40):
+        settings.weights.append(1.0)
+        assert f(1.0) == 4.0
+    assert f.stats["paths"] == 1
+
+
+def test_a_number_that_is_another_at_each_call_makes_few_programs() -> None:
+    step = 0
+
+    def f(x):
+        return x * step
+
+    compiled = mg.jit(f, paths=4)
+
+    def stepped(k):
+        nonlocal step
+        step = k
+        return compiled(1.0)
+
+    with pytest.warns(RuntimeWarning, match="more than 4 kinds of arguments"):
+        found = [stepped(k) for k in range(20)]
+    assert found == [*range(20)]
+    assert compiled.stats["paths"] == 4
+
+
+def test_a_model_that_is_switched_to_training_is_recorded_anew() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, rng=random.Random(0)), nn.Dropout(0.5, rng=random.Random(0)))
+    model.eval()
+    f = mg.jit(lambda x: model([x]))
+    whole = [f(1.0).data, f(1.0).data]
+    model.train()
+    with pytest.warns(RuntimeWarning, match="random numbers are drawn"):
+        dropped = {plain(f(1.0)) for _ in range(20)}
+    assert whole[0] == whole[1]
+    assert len(dropped) == 2
 
 
 # --- what a function finds and changes ----------------------------------------------------------------------------
