@@ -216,6 +216,7 @@ class CompiledSweep:
         key, matrix = _matrix(rows, targets)
         if key is not None:  # all are lists of floats, as many in each
             if key not in self.signatures:
+                self.step.look()
                 scan, args = Scan(), (rows[0], targets[0])
                 self.signatures[key] = self.step.signature(scan.key((args, {})), args, {}, scan)
             return [(self.signatures[key], (rows[0], targets[0]), list(range(len(rows))), matrix)]
@@ -224,6 +225,7 @@ class CompiledSweep:
             scan, args = Scan(), (_floats(x), target)
             key = scan.key((args, {}))
             if key not in groups:
+                self.step.look()
                 groups[key] = self.step.signature(key, args, {}, scan), args, [], []
             groups[key][2].append(i)
             groups[key][3].append(scan.numbers)
