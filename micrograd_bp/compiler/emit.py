@@ -19,14 +19,15 @@ from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import FlatProgram, Loop, Read, above, live
+from micrograd_bp.compiler.program import FlatProgram, Loop, Read, Written, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
 # One function for all is compiled in quadratic time (7,000 nodes 7.5 s), so a program is cut into pieces. LLVM's code
 # generator takes 0.08 ms a node at level 1 and 0.035 at level 0, whose code takes 1.3 times as long; its other passes
 # would double the time for 5 %. Pieces of 800 nodes ran 10 % slower than one function of 1,600, or as fast.
-PIECE, OPTIMISED = 600, 20_000
+# The body of a loop is one function up to BODY nodes, so that what it carries stays in registers.
+PIECE, BODY, OPTIMISED = 600, 2_000, 20_000
 
 
 # What a call of the code is told, by a pointer to these words.
@@ -370,12 +371,11 @@ class Plan:
         self.loops = [self._needed(loop, needed) for loop in self.loops]
         self.carried = [entry for loop in self.loops for entry in loop.carried]
         self.links = {leaf: nodes for leaf, nodes in self.links.items() if needed[leaf]}
-        self.kept = dict.fromkeys(  # nodes whose number in every turn is kept
-            read.sequence
-            for reads in (program.reads, *[loop.reads for loop in self.loops])
-            for leaf, read in reads.items()
-            if needed[leaf] and isinstance(read.sequence, int)
-        )
+        self.kept: dict[int | Written, int] = {}  # sequences that are kept in memory, and the first loop that reads them
+        for number, reads in enumerate([*[loop.reads for loop in self.loops], program.reads]):
+            for leaf, read in reads.items():
+                if needed[leaf] and isinstance(read.sequence, (int, Written)):
+                    self.kept.setdefault(read.sequence, number)
         order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
@@ -394,8 +394,13 @@ class Plan:
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
         self.width = 1 if single or (exact and sums) else machine.lanes
-        cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
+        sizes = [PIECE if owner is None else BODY for owner in self._owners()]
+        cut = [[part[k : k + size] for k in range(0, max(1, len(part)), size)] for size, part in zip(sizes, parts)]
+        late = self._late()
+        cut[-1] += [[] for _ in range(len(late) // PIECE)]
         self.pieces = [piece for pieces in cut for piece in pieces]
+        last = range(len(self.pieces) - len(cut[-1]), len(self.pieces))
+        self.late = {number: late[k::len(last)] for k, number in enumerate(last)}  # what is given out at the end
         starts = [0, *itertools.accumulate(map(len, cut))]
         self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each
         self._frame()
@@ -472,7 +477,8 @@ class Plan:
         for varying, uniform in self.sums:
             for i in (*varying, *uniform):
                 seen[i] = True
-        wild = not all(map(math.isfinite, program.constants.values()))
+        tables = {x.sequence for loop in self.loops for x in loop.reads.values() if isinstance(x.sequence, tuple)}
+        wild = not all(map(math.isfinite, itertools.chain(program.constants.values(), *tables)))
         starts = {loop.stop: loop.start for loop in self.loops}
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
@@ -505,7 +511,9 @@ class Plan:
                 self.shared[i] = len(self.shared)
         self.shared_bad = len(self.shared)  # nan where a parameter, or what is computed once, is not finite
         self.slots = {i: k for k, i in enumerate(program.inputs)}
-        self.histories: dict[int, int] = {}  # where what a node was in each turn stands, from slot to slot
+        self.kept_at: dict[int | Written, int] = {}  # the first slot of each sequence that is kept
+        self.written: dict[int, list[tuple[int, int]]] = {}  # of nodes of loops: slots, and by how far on in each turn
+        self.gathered: dict[int, list[tuple[int, int]]] = {}  # by piece: nodes that it puts into slots
         self.bad_slot = len(self.slots)
         self.guard_slot = self.bad_slot + 1
         self.result_slot = self.guard_slot + 1
@@ -514,12 +522,16 @@ class Plan:
         for leaf, _, _ in self.carried:
             self.slots[leaf] = count
             count += 1
-        for turns in self.loops:
-            mine = {*range(turns.start, turns.stop), *turns.reads, *[leaf for leaf, _, _ in turns.carried]}
-            for i in self.kept:
-                if i in mine and not self.uniform[i]:
-                    self.histories[i] = count
-                    count += turns.count
+        for sequence, reader in self.kept.items():
+            if isinstance(sequence, Written):
+                self.kept_at[sequence] = count
+                self._row(sequence, count, reader)
+                count += sequence.size
+            elif not self.uniform[sequence]:
+                turns = next(loop.count for loop in self.loops if sequence in self._inside(loop))
+                self.kept_at[sequence] = count
+                self.written.setdefault(sequence, []).append((count, 1))
+                count += turns
         if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}
@@ -531,7 +543,11 @@ class Plan:
                             last[k] = max(last.get(k, 0), number)
                             if number in spans and born[k] < spans[number].start:
                                 last[k] = max(last[k], spans[number].stop - 1)
-            last |= {i: len(self.pieces) - 1 for i in self._late() if i in born}
+            for number, nodes in self.gathered.items():
+                for i, _ in nodes:
+                    if born.get(i, number) < number:
+                        last[i] = max(last.get(i, 0), number)
+            last |= {i: len(self.pieces) - 1 for late in self.late.values() for i in late if i in born}
             for loop, span in zip(self.loops, self.spans):
                 for _, *nodes in loop.carried:
                     for i in nodes:
@@ -562,6 +578,20 @@ class Plan:
         self.at_shares = self.at_saved + -(-sums_size // align) * align
         self.at_frame = self.at_shares + -(-len(self.sums) * 8 // align) * align
         self.scratch_size = self.at_frame + count * self.stride + align
+
+    @staticmethod
+    def _inside(loop: Loop) -> set[int]:
+        """What a loop computes, and its leaves."""
+        return {*range(loop.start, loop.stop), *loop.reads, *[leaf for leaf, _, _ in loop.carried]}
+
+    def _row(self, row: Written, base: int, reader: int) -> None:
+        """Say who writes a row of slots: a loop in its turns, or the piece before the loop that reads it."""
+        for i, first, step, turns in row.places:
+            if turns > 1 and not self.uniform[i]:
+                self.written.setdefault(i, []).append((base + first, step))
+            else:
+                piece = self.gathered.setdefault(self.spans[reader].start - 1, [])
+                piece += [(i, base + first + step * turn) for turn in range(turns)]
 
     def declare(self, name: str, vector: str, arity: int) -> None:
         self.declarations[name] = f"declare {vector} @{name}({', '.join([vector] * arity)})"
@@ -679,6 +709,7 @@ class Plan:
         for k, i in enumerate(self.results):
             results.setdefault(i, []).append(k)
         program = self.program
+        inside = set() if mine is None else self._inside(mine)
         leaves = [i for i in program.inputs if self.checks[i] or i in sums or i in guards or i in results]
         leaves += dict.fromkeys(i for i in (*results, *guards, *sums) if self.uniform[i])
         if first:
@@ -686,17 +717,16 @@ class Plan:
         kept: list[int] = []
         if mine is not None and number == self.spans[self.loops.index(mine)].start:
             turning = (*[leaf for leaf, _, _ in mine.carried], *mine.reads)
-            kept = [i for i in turning if i in self.histories or i in guards]
+            kept = [i for i in turning if i in self.written or i in guards or self._is_given(mine, i)]
         if registers is not None:
             for leaf, _, _ in mine.carried if mine is not None else ():
                 if leaf in self.read_after:
                     writer.write(writer.value(leaf), "%here", self.slots[leaf] * slot_size)
-        late = self._late()
-        if number < len(self.pieces) - 1:
-            for i in late:
+        late = self.late.get(number, [])
+        for i in itertools.chain(*self.late.values()):
+            if i not in late:
                 sums.pop(i, None)
                 results.pop(i, None)
-            late = []
         for i in (*(leaves if first else ()), *kept, *nodes, *late):
             if program.ops[i] is not None and not self.uniform[i] and i not in late:
                 writer.node(i)
@@ -706,8 +736,8 @@ class Plan:
                 bad = writer.watch(i, bad)
             if i in self.crossing[number]:
                 writer.write(writer.value(i), "%here", self.slots[i] * slot_size)
-            if i in self.histories and mine is not None:
-                writer.write(writer.value(i), self._turn(writer, "%here", self.histories[i], 1, slot_size), 0)
+            for slot, step in self.written.get(i, ()) if mine is not None and i in inside else ():
+                writer.write(writer.value(i), self._turn(writer, "%here", slot, step, slot_size), 0)
             for k in results.get(i, ()):
                 writer.write(writer.value(i), "%here", (self.result_slot + k) * slot_size)
             if i in guards:
@@ -719,6 +749,8 @@ class Plan:
             for k in sums.get(i, ()):
                 total = writer.multiply_add(i, writer.read("%sums", k * size), self.exact)
                 writer.write(total, "%sums", k * size)
+        for i, slot in self.gathered.get(number, ()):
+            writer.write(writer.value(i), "%here", slot * slot_size)
         found = {} if bad is None else {self.bad_slot: bad}
         if self.guards and (guard is not None or first):
             before = writer.literal(0.0) if first else self._so_far(writer, registers, self.guard_slot)
@@ -732,6 +764,10 @@ class Plan:
         for slot, value in found.items():
             writer.write(value, "%here", slot * slot_size)
         return self._over_vectors(f"piece{number}", writer)
+
+    def _is_given(self, mine: Loop, i: int) -> bool:
+        """Whether a leaf of a loop stands for inputs or parameters, which may be not finite."""
+        return self.checks[i] and i in mine.reads and isinstance(mine.reads[i].sequence, str)
 
     def _so_far(self, writer: LLVMWriter, registers: Registers | None, slot: int) -> str:
         """What the checks or guards have found before."""
@@ -775,7 +811,7 @@ class Plan:
             return writer.read(self._turn(writer, "%shared", first, step, 8 * self.width), 0)
         if isinstance(sequence, int) and sequence in self.shared:
             return writer.read("%shared", self.shared[sequence] * 8 * self.width)
-        start = self.histories[sequence] if isinstance(sequence, int) else 0
+        start = 0 if isinstance(sequence, str) else self.kept_at[sequence]
         return writer.read(self._turn(writer, "%here", start + first, step, self.stride), 0)
 
     def _turn(self, writer: LLVMWriter, pointer: str, first: int, step: int, size: int) -> str:

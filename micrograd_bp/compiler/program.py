@@ -27,15 +27,33 @@ Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the inst
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """Numbers in a row, written by nodes: (node, first, step, turns) where the node of a loop is, turn by turn.
+
+    Turns are 1 for what the node is before the loop that reads them. No place is written twice; the others are 0.
+    """
+
+    size: int
+    places: tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """A number of a sequence: in a loop the one at first + step * turn, elsewhere the first.
 
-    A sequence is "inputs", "parameters", some numbers, or a node of a loop: what it was in each turn.
+    A sequence is "inputs", "parameters", some numbers, or a node of a loop: what it was in each turn; or Written.
     """
 
-    sequence: str | tuple[float, ...] | int
+    sequence: str | tuple[float, ...] | int | Written
     first: int
     step: int = 0
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The nodes whose numbers are read."""
+        if isinstance(self.sequence, Written):
+            return tuple([i for i, *_ in self.sequence.places])
+        return (self.sequence,) if isinstance(self.sequence, int) else ()
 
 
 @dataclass(slots=True)
@@ -136,7 +154,7 @@ class FlatProgram:
         """The leaves that stand for other nodes, and these."""
         found: dict[int, tuple[int, ...]] = {}
         for reads in (self.reads, *[loop.reads for loop in self.loops]):
-            found |= {leaf: (x.sequence,) for leaf, x in reads.items() if isinstance(x.sequence, int)}
+            found |= {leaf: x.nodes for leaf, x in reads.items() if x.nodes}
         return found | {leaf: (a, b) for loop in self.loops for leaf, a, b in loop.carried}
 
     @property
@@ -541,10 +559,12 @@ class Lowering:
                 read = reads[i]
                 if isinstance(read.sequence, int):
                     k = place[read.sequence]
-                    if k in program.constants or not self._varies(source, read.sequence, spans, place):
+                    if k in program.constants or not self._varies(source, read.sequence, spans, place, made):
                         place[i] = k  # it is the same in all turns
                         continue
                     read = Read(k, read.first, read.step)
+                elif isinstance(read.sequence, Written):
+                    read = Read(self._written(source, read.sequence, spans, place, made), read.first, read.step)
                 place[i] = program.leaf()
                 made[place[i]] = read
             elif op is not None:
@@ -560,15 +580,30 @@ class Lowering:
         program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
         self._keep_errors(source, place)
 
-    def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:
+    def _written(
+        self, source: FlatProgram, row: Written, spans: list[list[int]], place: list[int], made: dict[int, Read]
+    ) -> Written:
+        """The same numbers, written by nodes of the new program."""
+        places = []
+        for i, first, step, turns in row.places:
+            if turns > 1 and (place[i] in self.program.constants or not self._varies(source, i, spans, place, made)):
+                places += [(place[i], first + step * turn, 0, 1) for turn in range(turns)]
+            else:
+                places.append((place[i], first, step, turns))
+        return Written(row.size, tuple(places))
+
+    def _varies(
+        self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int], made: dict[int, Read]
+    ) -> bool:
         """Whether a node of a loop may be another number in each turn, told from where it has its place."""
         loop, (start, stop) = next(
             (loop, span)
             for loop, span in zip(source.loops, spans)
             if loop.start <= i < loop.stop or i in loop.reads or any(i == leaf for leaf, _, _ in loop.carried)
         )
-        leaves = [*loop.reads, *[leaf for leaf, _, _ in loop.carried]]
-        return start <= place[i] < stop or any(place[i] == place[leaf] for leaf in leaves)
+        leaves = {place[leaf] for leaf, _, _ in loop.carried}
+        leaves |= {place[leaf] for leaf in loop.reads if place[leaf] in made}
+        return start <= place[i] < stop or place[i] in leaves
 
     def _keep_errors(self, source: FlatProgram, place: list[int]) -> None:
         """Add checks for operations that may raise in a branch that a constant condition has simplified away."""
