@@ -33,7 +33,7 @@ from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
-from micrograd_bp.compiler.loops import roll
+from micrograd_bp.compiler.loops import deep, roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
@@ -304,13 +304,17 @@ class GuardedProgram:
     def compile(self, wholly: bool = True) -> bool:
         """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
         machine = host()
-        rolled = self.rolled() if machine is not None else None
-        deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each
-        if rolled is None and not deep and importlib.util.find_spec("numpy") is not None:
+        rolled, first = None, machine is not None and deep(self.forward)
+        if first:
+            rolled = self.rolled()
+        few = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # members each
+        if rolled is None and not few and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
         if self.arrays is not None:
             return True
+        if machine is not None and not first:
+            rolled = self.rolled()
         if machine is None and not wholly:
             return False
         if machine is not None:

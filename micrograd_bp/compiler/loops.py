@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler.program import FlatProgram, Loop, Ops, Read, Written, live, table
+from micrograd_bp.ops import add
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,7 @@ SMALL, TURNS, WORTH = 2_000, 8, 60
 LAG, GATHERED, LOOPS = 8, 1_000, 64  # turns that a number is carried; numbers gathered by a loop; loops: at most
 WINDOW, WINDOWS, SAMPLED = 1 << 16, 6, 1 << 19  # periods of more nodes than SAMPLED are looked for in some windows
 NONE, CONSTANT, INPUT, PARAMETER, MOST = -1, -2, -(1 << 29), 1 << 28, 1 << 28  # what an operand is; else its place
+DEPTH, WIDTH = 100, 128  # so long a chain of operations, with so few beside each other, is rather loops than arrays
 WIDE = 6  # operands at most of a node in a loop
 
 
@@ -40,13 +42,13 @@ class Nodes:
     def steady(self, low: int, high: int, period: int) -> Any:
         """For each node but the last two periods, whether it and the two a period further on go on evenly."""
         code = self.code[low:high]
-        same = code[:-period] == code[period:]
+        alike = code[:-period] == code[period:]
+        same = alike[:-period] & alike[period:]
         for column in self.columns:
             part = column[low:high]
             step = part[period:] - part[:-period]
-            same[:-period] &= step[:-period] == step[period:]
-        same[:-period] &= same[period:]
-        return same[:-period]
+            same &= step[:-period] == step[period:]
+        return same
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class Stretch:
     period: int
     turns: int
     body: list[int]  # the new nodes
-    carried: dict[int, list[int]]  # the leaves that stand for a node one turn ago, two turns ago, ...
+    carried: dict[int, int]  # by the place in the body of a node, a leaf that stands for it a turn ago
 
     @property
     def stop(self) -> int:
@@ -246,7 +248,7 @@ class Roller:
         if turn == loop.turns - 1:
             return loop.body[offset]
         if turn == loop.turns - 2 and offset in loop.carried:
-            return loop.carried[offset][0]
+            return loop.carried[offset]
         key = loop.body[offset], turn
         if key not in self.reads:
             self.reads[key] = leaf = self.rolled.leaf()
@@ -296,6 +298,24 @@ class Roller:
                 elif step != period or (a < start and (start - a - 1) // period >= LAG):
                     raise UnevenError
 
+    def _begun(self, start: int, period: int, turns: int) -> bool:
+        """Whether the turn before is one of them too, where what it reads of an earlier turn may be anything."""
+        import numpy as np
+
+        nodes, before = self.nodes, start - period
+        if before < self.done or not (nodes.code[before:start] == nodes.code[start : start + period]).all():
+            return False
+        for column in nodes.columns:
+            zeroth, first, second = (column[x : x + period] for x in (before, start, start + period))
+            step = second - first
+            kinds = [np.searchsorted((CONSTANT, NONE, 0, MOST), x, side="right") for x in (zeroth, first)]
+            carried = (step == period) & (first < start) & (first + step * (turns - 1) >= start)
+            anything = carried & ((zeroth < before) | (zeroth >= MOST)) & (zeroth != NONE)
+            even = ~carried & (first - zeroth == step) & ((first < before) | (first >= start)) & (kinds[0] == kinds[1])
+            if not (anything | even).all():
+                return False
+        return True
+
     def _span(self, first: int, step: int, turns: int) -> tuple[int, int] | None:
         """The turns in which one loop gives these nodes, if these are most turns; else they are gathered."""
         middle = first + step * (turns // 2)
@@ -314,67 +334,70 @@ class Roller:
     def loop(self, start: int, period: int, turns: int) -> None:
         """Add the loop, after what comes before it."""
         nodes, rolled = self.nodes, self.rolled
-        start, turns = self.fitted(start, period, turns)
+        second, turns = self.fitted(start, period, turns)
+        start = second - period if self._begun(second, period, turns) else second
+        turns += start < second
         self.straight(start)
         made = Stretch(start, period, turns, [], {})
         first, width = int(nodes.first[start]), int(nodes.first[start + period] - nodes.first[start])
         edges = nodes.child[first : first + width * turns].reshape(turns, width)
         reads: dict[Read, int] = {}
-        inside: list[tuple[int, int] | int] = []  # of each operand: offset and turns ago; or a leaf, or a node before
+        # Leaves that stand for a node one or more turns ago, by its offset and what they are in the first turns.
+        carried: dict[tuple[int, ...], int] = {}
+        inside: list[Any] = []  # of each operand: the offset of a node of this turn; or a key of these; or a new node
 
-        def turning(read: Read) -> int:
+        def turning(read: Read) -> tuple[int]:
             if read not in reads:
                 reads[read] = rolled.leaf()
-            return reads[read]
+            return (reads[read],)
 
         for k in range(period):
             low, high = int(nodes.first[start + k]), int(nodes.first[start + k + 1])
             for at, column in zip(range(low - first, high - first), nodes.columns):
-                a, step = int(column[start + k]), int(column[start + period + k]) - int(column[start + k])
+                a, step = int(column[second + k]), int(column[second + period + k]) - int(column[second + k])
                 kind = _kind(a)
+                a -= step * (start < second)
                 if kind == CONSTANT:
                     ids = edges[:, at]
                     if (ids == ids[0]).all():
-                        inside.append(self.place[int(ids[0])])
+                        inside.append((self.place[int(ids[0])],))
                     else:
                         inside.append(turning(Read(tuple([self.program.constants[i] for i in ids.tolist()]), 0, 1)))
                 elif kind and step:
                     name = "inputs" if kind == INPUT else "parameters"
                     inside.append(turning(Read(name, a - kind, step)))
                 elif kind or not step:
-                    inside.append(self.read(int(edges[0, at])))
+                    inside.append((self.read(int(edges[0, at])),))
                 elif max(a, a + step * (turns - 1)) < start:
                     inside.append(turning(self._sequence(a, step, edges[:, at])))
+                elif a >= start:
+                    inside.append(a - start)
                 else:
-                    ago, offset = divmod(a - start, period)
-                    inside.append((offset, -ago))
-                    known = made.carried.setdefault(offset, [])
-                    known += [0] * (-ago - len(known))
-        made.carried = {offset: leaves for offset, leaves in made.carried.items() if leaves}
-        befores: list[int] = []
-        for offset, leaves in made.carried.items():
-            befores += [self.read(int(nodes.nodes[start + offset - period * (1 + j)])) for j in range(len(leaves))]
-        for leaves in made.carried.values():
-            leaves[:] = [rolled.leaf() for _ in leaves]
+                    ago = -((a - start) // period)
+                    key = ((a - start) % period, *[self.read(i) for i in edges[:ago, at].tolist()])
+                    inside.append(key)
+                    for length in range(len(key), 1, -1):
+                        carried[key[0], *key[len(key) - length + 1 :]] = -1
+        for key in carried:
+            carried[key] = rolled.leaf()
         begin, ends = len(rolled), iter(inside)
 
         def operand(_: int) -> int:
             found = next(ends)
             if isinstance(found, int):
-                return found
-            offset, ago = found
-            return made.carried[offset][ago - 1] if ago else made.body[offset]
+                return made.body[found]
+            return found[0] if len(found) == 1 else carried[found]
 
         for k in range(start, start + period):
             made.body.append(self.copy(k, operand))
-        chain = [
-            (leaf, made.body[offset] if not j else leaves[j - 1])
-            for offset, leaves in made.carried.items()
-            for j, leaf in enumerate(leaves)
-        ]
-        carried = [(leaf, before, after) for (leaf, after), before in zip(chain, befores, strict=True)]
+        entries = []
+        for key, leaf in carried.items():
+            after = made.body[key[0]] if len(key) == 2 else carried[key[0], *key[2:]]
+            entries.append((leaf, key[1], after))
+            if len(key) == 2:
+                made.carried[key[0]] = leaf
         turned = {leaf: read for read, leaf in reads.items()}
-        rolled.loops.append(Loop(begin, len(rolled), turns, carried, turned))
+        rolled.loops.append(Loop(begin, len(rolled), turns, entries, turned))
         self.loops.append(made)
         self.done = made.stop
 
@@ -399,6 +422,18 @@ def _kind(a: int) -> int:
     if 0 <= a < MOST:
         return 0
     return PARAMETER if a > 0 else a if a in (NONE, CONSTANT) else INPUT
+
+
+def deep(program: FlatProgram) -> bool:
+    """Whether loops are tried before arrays, of which there would be many and short ones."""
+    longest = program.longest
+    if not longest and len(program) >= SMALL:
+        lengths = [0] * len(program)
+        for i, (op, operands) in enumerate(zip(program.ops, program.operands)):
+            if operands:
+                lengths[i] = max([lengths[k] for k in operands]) + (op is not add)
+        longest = program.longest = max(lengths, default=0)
+    return longest >= DEPTH and len(program) < WIDTH * longest
 
 
 def roll(
