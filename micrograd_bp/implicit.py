@@ -21,16 +21,15 @@ from __future__ import annotations
 import importlib
 import math
 import reprlib
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from micrograd_bp._engine import trees
 from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
-from micrograd_bp.transforms import _Call, _name, grad, numbers_only
+from micrograd_bp.transforms import Function, _Call, _name, grad, numbers_only
 from micrograd_bp.value import Value
 
-Function: TypeAlias = Callable[..., Any]
 POLISH = 4  # steps of Newton's method, at most, after SciPy's solver has stopped
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Binary, Scalar, Unary, Variadic
 
 SCALARS = {Value, float, int}
-Function = TypeVar("Function", bound=Callable[..., Any])
+MathFunction = TypeVar("MathFunction", bound=Callable[..., Any])
 
 
 def _recorded(*args: Any) -> bool:
@@ -91,7 +91,7 @@ def _row(op: Op, plain: Any = None) -> Any:
     return named
 
 
-def _reading(plain: Function) -> Function:
+def _reading(plain: MathFunction) -> MathFunction:
     """A function of `math` whose derivative is 0: it reads the data of Values and gives a plain result."""
 
     def function(*args: Any, **options: Any) -> Any:
@@ -100,11 +100,11 @@ def _reading(plain: Function) -> Function:
         how = functools.partial(plain, **options) if options else plain
         return reading(how, args, [arg._data if isinstance(arg, Value) else arg for arg in args])
 
-    named: Function = _named(function, plain)
+    named: MathFunction = _named(function, plain)
     return named
 
 
-def _integral(plain: Function) -> Function:
+def _integral(plain: MathFunction) -> MathFunction:
     """A function of `math` that takes integers, and refuses Values as it refuses floats."""
 
     def function(*args: Any) -> Any:
@@ -113,7 +113,7 @@ def _integral(plain: Function) -> Function:
                 raise TypeError(f"{plain.__name__} takes integers, not {arg!r}; int() reads one off a Value")
         return plain(*args)
 
-    named: Function = _named(function, plain)
+    named: MathFunction = _named(function, plain)
     return named
 
 

@@ -18,19 +18,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from micrograd_bp import ops
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.operators import give_operators
 from micrograd_bp._engine.signatures import P
-from micrograd_bp._engine.sweeps import ordered
+from micrograd_bp._engine.sweeps import Number, ordered
 from micrograd_bp.ops import Op
 from micrograd_bp.testing import Precise, arithmetic
 from micrograd_bp.transforms import _Call, _finished, _holds_value, _name, recording
 from micrograd_bp.value import Value
 
-Number: TypeAlias = Any  # a float; or a Value, where the coefficients are to be differentiated
 PRODUCTS = 64  # powers up to this one are products: exact for polynomials, and right where the base is 0
 
 

@@ -23,7 +23,7 @@ from micrograd_bp.ops import Op
 from micrograd_bp.value import Value, gradients, topological_order
 
 Tape: TypeAlias = list[Step]  # operands first
-Row: TypeAlias = dict[int, Number]  # entries by their column
+SparseRow: TypeAlias = dict[int, Number]  # entries by their column
 Curvature: TypeAlias = tuple[int, int, Number]  # the second derivative of a node by two of its operands
 
 
@@ -43,7 +43,7 @@ class Entries(NamedTuple):
         return _needs("scipy.sparse").csr_array(parts, shape=self.shape)
 
 
-def entries(rows: Sequence[Row], width: int) -> Entries:
+def from_rows(rows: Sequence[SparseRow], width: int) -> Entries:
     """The matrix with these rows and this number of columns."""
     numpy = _needs("numpy")
     columns = [sorted(row) for row in rows]
@@ -69,12 +69,12 @@ def _needs(module: str) -> Any:
 BUDGET = 8  # entries a node, on average, up to which the forward direction is followed to its end
 
 
-def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[Row]:
+def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[SparseRow]:
     """The derivatives of every output by the inputs that it depends on."""
-    known: dict[Any, Row] = {x: {j: 1.0} for j, x in enumerate(inputs)}
+    known: dict[Any, SparseRow] = {x: {j: 1.0} for j, x in enumerate(inputs)}
     budget = BUDGET * (len(tape) + len(inputs))
     for node, operands, partials in tape:  # each node's derivatives by the inputs
-        row: Row = {}
+        row: SparseRow = {}
         for operand, partial in zip(operands, partials):
             for j, slope in known[operand].items() if operand in known else ():
                 term = product(slope, partial)
@@ -87,14 +87,14 @@ def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
     return [known.get(y, {}) for y in outputs]
 
 
-def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[Row]:
+def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[SparseRow]:
     """The same by a reverse sweep for each output, over the nodes that it depends on and no others."""
     places = {node: k for k, (node, _, _) in enumerate(tape)}
     columns = {x: j for j, x in enumerate(inputs)}
     rows = []
     for y in outputs:
         adjoints: dict[Any, Number] = {y: 1.0}
-        row: Row = {columns[y]: 1.0} if y in columns else {}
+        row: SparseRow = {columns[y]: 1.0} if y in columns else {}
         waiting = [-places[y]] if y in places else []
         while waiting:
             node, operands, partials = tape[-heappop(waiting)]
@@ -116,7 +116,7 @@ def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
 # --- Hessians -----------------------------------------------------------------------------------------------------
 
 
-def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool) -> list[Row]:
+def hessian_rows(output: Value, inputs: Sequence[Value], tape: Tape, graph: bool) -> list[SparseRow]:
     """The second derivatives of an output by the inputs: one reverse sweep that pushes edges."""
     times = product if graph else _float_product
     live = {*inputs, *[node for node, _, _ in tape]}

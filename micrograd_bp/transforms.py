@@ -35,7 +35,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp._engine.sweeps import Number, float_partials, graph_partials, ordered, pull, push
 from micrograd_bp.ops import RECORDINGS, VARIABLES, number
-from micrograd_bp.sparse import Entries, Tape, entries, hessian_rows, jacobian_rows
+from micrograd_bp.sparse import Entries, Tape, from_rows, hessian_rows, jacobian_rows
 from micrograd_bp.value import Value, pushed, slope_rows, slopes, topological_order, variables
 
 Function: TypeAlias = Callable[..., Any]
@@ -596,12 +596,12 @@ class _Call:
     def sparse_jacobian(self) -> Entries:
         """The derivatives of all outputs by all variables, those that may differ from 0."""
         rows = jacobian_rows(self.outputs, self.variables, self.tape(self.graph))
-        return entries(rows, len(self.variables))
+        return from_rows(rows, len(self.variables))
 
     def sparse_hessian(self) -> Entries:
         """The second derivatives of the only output, those that may differ from 0."""
         rows = hessian_rows(self.output, self.variables, self.tape(self.graph), self.graph)
-        return entries(rows, len(self.variables))
+        return from_rows(rows, len(self.variables))
 
     def tape(self, graph: bool) -> Tape:
         """The graph between variables and outputs, in the order of a sweep; made when first needed."""

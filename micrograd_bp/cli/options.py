@@ -15,7 +15,7 @@ REMEDIES = (  # what a reader's message says in Python, as an option
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Options of a command that reads a CSV file; `reading` makes keyword arguments of them."""
+    """Options of a command that reads a CSV file; `reader_options` makes keyword arguments of them."""
     group = parser.add_argument_group("how the table is read")
     group.add_argument(
         "--missing", choices=["drop", "mean"], help="cells without a number: leave the row out, or put the mean there"
@@ -25,7 +25,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--decimal", default=".", metavar="MARK", help="of the numbers, a comma say (default: a point)")
 
 
-def reading(arguments: argparse.Namespace) -> dict[str, Any]:
+def reader_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments for a reader of CSV files."""
     header = {"yes": True, "no": False}.get(arguments.header)
     return {"header": header, "encoding": arguments.encoding}

@@ -13,7 +13,7 @@ from typing import Any
 from micrograd_bp import losses, nn
 from micrograd_bp._engine import files, tables
 from micrograd_bp._engine import progress as bars
-from micrograd_bp.cli.options import add_reading, reading
+from micrograd_bp.cli.options import add_reading, reader_options
 
 DESCRIPTION = """Predict with a model that `micrograd-bp` or save() wrote, for every row of a table.
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     """`micrograd-bp predict`; ValueError or OSError: a file cannot be read as it should, or not be written."""
     arguments = _parser().parse_args(argv)
     model = feedforward(arguments.model, "predict")
-    table = tables.read(arguments.csv, watch=bars.watch("reading", "line", None), **reading(arguments))
+    table = tables.read(arguments.csv, watch=bars.watch("reading", "line", None), **reader_options(arguments))
     names = model.names or _by_order(table, model)
     first = model.parts[0] if isinstance(model, nn.Sequential) else None
     means = first.means if isinstance(first, nn.Standardize) else ()

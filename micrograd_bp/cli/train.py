@@ -22,7 +22,7 @@ from micrograd_bp import (
 )
 from micrograd_bp._engine import progress as bars
 from micrograd_bp._engine import tables
-from micrograd_bp.cli.options import add_reading, positive, reading
+from micrograd_bp.cli.options import add_reading, positive, reader_options
 from micrograd_bp.see.curve import draw_curve
 from micrograd_bp.value import Value, topological_order
 
@@ -179,7 +179,7 @@ def _data(arguments: argparse.Namespace) -> tuple[datasets.Dataset, str]:
         if given:
             raise ValueError(f"{' and '.join(given)} {'go' if len(given) > 1 else 'goes'} with --csv FILE")
         return datasets.iris(), "species"
-    table = tables.read(arguments.csv, watch=bars.watch("reading", "line", None), **reading(arguments))
+    table = tables.read(arguments.csv, watch=bars.watch("reading", "line", None), **reader_options(arguments))
     options = {"task": arguments.task, "missing": arguments.missing, "categories": arguments.categories}
     found = tables.encoded(table, arguments.target, arguments.ignore, **options, decimal=arguments.decimal)
     data = datasets.Dataset(*found)

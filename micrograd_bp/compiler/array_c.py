@@ -30,7 +30,7 @@ from micrograd_bp.compiler.arrays import (
     sources,
 )
 from micrograd_bp.compiler.evaluation import UnsuitableError
-from micrograd_bp.compiler.program import Native
+from micrograd_bp.compiler.program import InstructionFor
 from micrograd_bp.ops import Op
 
 RANKS = {"fadd": ("+", 1), "fsub": ("-", 1), "fmul": ("*", 2), "fdiv": ("/", 2)}
@@ -44,7 +44,7 @@ MANY, PIECE = 60, 300  # arrays of one function; lines of each function, where t
 
 
 @dataclass
-class Loop:
+class FusedLoop:
     """Arrays of one size whose members are computed together."""
 
     size: int
@@ -58,7 +58,7 @@ class ArrayWriter:
         self,
         program: ArrayProgram,
         outputs: Sequence[int],
-        native: Native,
+        native: InstructionFor,
         literal: Callable[[float], str],
         call: Callable[[str, Op, list[str]], str],
     ) -> None:
@@ -182,7 +182,7 @@ class ArrayWriter:
             self.above.append(_table(f"static const double {name}[{len(values)}]", texts))
         return Expr(f"{self.names[key]}[{index}]")
 
-    def read(self, k: int, places: Places, loop: Loop) -> Expr:
+    def read(self, k: int, places: Places, loop: FusedLoop) -> Expr:
         """What is read for member i, and term k of it; going forward, a loop's own arrays are local numbers."""
         if k == CONSTANTS:
             counter = "i" if places.ndim == 1 or places.shape[1] == 1 else f"{places.shape[1]} * i + k"
@@ -192,15 +192,15 @@ class ArrayWriter:
         index = self.index(places, "i") if places.ndim == 1 else self.index2(places, "i", "k")
         return Expr(self.member(k, index))
 
-    def own(self, k: int, loop: Loop) -> Expr:
+    def own(self, k: int, loop: FusedLoop) -> Expr:
         """Member i of an array of the loop."""
         return Expr(f"a{k}" if self.going_forward and not self.is_number(k) else self.member(k, "i"))
 
     # --- loops ------------------------------------------------------------------------------------------------------
 
-    def fused(self) -> tuple[list[Loop], dict[int, int]]:
+    def fused(self) -> tuple[list[FusedLoop], dict[int, int]]:
         """Arrays in loops: each in that of the last array that it reads, where it reads that member by member."""
-        loops: list[Loop] = []
+        loops: list[FusedLoop] = []
         of = dict.fromkeys(range(LEAVES), -1)
         for k, step in self.steps.items():
             last = max((of[j] for j in sources(step)), default=-1)
@@ -214,7 +214,7 @@ class ArrayWriter:
                 of[k] = last
             else:
                 of[k] = len(loops)
-                loops.append(Loop(self.sizes[k]))
+                loops.append(FusedLoop(self.sizes[k]))
             loops[of[k]].steps.append(k)
         return loops, of
 
@@ -252,7 +252,7 @@ class ArrayWriter:
         """A constant."""
         return self.rules.literal(self.program.constants[i]).text
 
-    def forward(self, loop: Loop, stored: set[int]) -> list[str]:
+    def forward(self, loop: FusedLoop, stored: set[int]) -> list[str]:
         """The loop that computes its arrays."""
         lines: list[str] = []
         for k in loop.steps:
@@ -269,7 +269,7 @@ class ArrayWriter:
                 lines.append(f"h{k}[i] = {name};")
         return lines if self.is_number(loop.steps[0]) else _counted("i", loop.size, lines)
 
-    def sum(self, name: str, step: Sum, loop: Loop) -> list[str]:
+    def sum(self, name: str, step: Sum, loop: FusedLoop) -> list[str]:
         """The lines that add up a sum: first what is one term, then loops over terms."""
         first, loops = [], []
         for part in step.parts:
@@ -349,7 +349,7 @@ class ArrayWriter:
             return f"gradient[{index}]"
         return f"d{k}" if self.is_number(k) else f"d{k}[{index}]"
 
-    def give(self, k: int, places: Places, text: str, loop: Loop) -> list[str]:
+    def give(self, k: int, places: Places, text: str, loop: FusedLoop) -> list[str]:
         """The line that adds to the adjoint of what was read."""
         if k in loop.steps:
             return [f"g{k} += {text};"]
@@ -359,7 +359,7 @@ class ArrayWriter:
             return [f"if ({index} < {self.gradient})", f"    {line}"]
         return [line]
 
-    def back_map(self, k: int, step: Map, loop: Loop) -> list[str]:
+    def back_map(self, k: int, step: Map, loop: FusedLoop) -> list[str]:
         """The lines that give the adjoints of a map's operands."""
         known = constants_read(self.program, step)
         names = [self.own(k, loop), *[self.read(j, places, loop) for j, places in step.reads]]
@@ -383,7 +383,7 @@ class ArrayWriter:
             lines += self.give(source, places, text, loop)
         return lines
 
-    def back_sum(self, k: int, step: Sum, loop: Loop) -> list[str]:
+    def back_sum(self, k: int, step: Sum, loop: FusedLoop) -> list[str]:
         """The lines that give the adjoints of terms and factors."""
         lines: list[str] = []
         for part in step.parts:

@@ -10,7 +10,7 @@ from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.arrays import CONSTANTS, LEAVES, PARAMETERS, ArrayProgram, Map, Places, find, sources
 from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program, value_program
-from micrograd_bp.compiler.program import FlatProgram, Native, lower
+from micrograd_bp.compiler.program import FlatProgram, InstructionFor, lower
 from micrograd_bp.ops import Op
 
 # A program of fewer nodes is read node by node; an array of a text has so many members at least, on the average.
@@ -129,7 +129,7 @@ class Rules:
     """The values and partials of rows as text in a language: `spell` writes an instruction."""
 
     def __init__(
-        self, native: Native, spell: Callable[[str, Op, list[Expr]], Expr], literal: Callable[[float], Expr]
+        self, native: InstructionFor, spell: Callable[[str, Op, list[Expr]], Expr], literal: Callable[[float], Expr]
     ) -> None:
         self.native, self.spell, self.literal = native, spell, literal
 

@@ -27,7 +27,7 @@ from micrograd_bp.compiler.array_parts import (
     needing,
 )
 from micrograd_bp.compiler.arrays import CONSTANTS, INPUTS, LEAVES, PARAMETERS, ArrayProgram, Map, Places, Sum, Terms
-from micrograd_bp.compiler.evaluation import UnsuitableError, native
+from micrograd_bp.compiler.evaluation import UnsuitableError, numpy_instruction
 from micrograd_bp.compiler.python import Source
 from micrograd_bp.ops import Op
 
@@ -83,17 +83,17 @@ def array_source(
         name: The function's; "value" or "value_and_grad" by default.
     """
     try:
-        return _ArrayWriter(program).source(list(outputs), gradient, name)
+        return _NumPyWriter(program).source(list(outputs), gradient, name)
     except UnsuitableError:
         return None
 
 
-class _ArrayWriter:
+class _NumPyWriter:
     """Writes one function."""
 
     def __init__(self, program: ArrayProgram) -> None:
         self.program, self.sizes, self.uniform = program, program.sizes, program.uniform
-        self.rules = Rules(native, _spell, _literal)
+        self.rules = Rules(numpy_instruction, _spell, _literal)
         self.above: list[str] = []  # tables and functions
         self.tables: dict[Any, str] = {}
         self.functions: dict[Any, str] = {}

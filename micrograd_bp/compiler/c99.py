@@ -84,7 +84,7 @@ def source(
         raise ValueError(f"functions are named after {name!r}, which is no identifier of C")
     if real not in ("double", "float"):
         raise ValueError(f'real is "double" or "float", not {real!r}')
-    writer = _Writer(name, real == "float", fixed)
+    writer = _CWriter(name, real == "float", fixed)
     several = not graph.single
     results = [f"out[{k}]" for k in range(len(graph.value.outputs))] if several else ["return"]
     inputs = [f"x[{k}]" for k in range(len(graph.value.inputs))]
@@ -117,7 +117,7 @@ def source(
     return _single(text) if writer.single else text, writer.workspace
 
 
-class _Writer:
+class _CWriter:
     """Functions of one file."""
 
     def __init__(self, name: str, single: bool, fixed: bool = False) -> None:

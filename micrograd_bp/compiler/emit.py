@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
-from micrograd_bp.compiler.program import FlatProgram, Loop, Read, Written, above, live
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Written, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -371,8 +371,8 @@ class Plan:
         self.loops = [self._needed(loop, needed) for loop in self.loops]
         self.carried = [entry for loop in self.loops for entry in loop.carried]
         self.links = {leaf: nodes for leaf, nodes in self.links.items() if needed[leaf]}
-        self.kept: dict[int | Written, int] = {}  # sequences that are kept in memory, and the first loop that reads them
-        for number, reads in enumerate([*[loop.reads for loop in self.loops], program.reads]):
+        self.kept: dict[int | Written, int] = {}  # sequences in memory, and the first loop that reads them
+        for number, reads in enumerate([*[x.reads for x in self.loops], program.reads]):
             for leaf, read in reads.items():
                 if needed[leaf] and isinstance(read.sequence, (int, Written)):
                     self.kept.setdefault(read.sequence, number)
@@ -400,7 +400,7 @@ class Plan:
         cut[-1] += [[] for _ in range(len(late) // PIECE)]
         self.pieces = [piece for pieces in cut for piece in pieces]
         last = range(len(self.pieces) - len(cut[-1]), len(self.pieces))
-        self.late = {number: late[k::len(last)] for k, number in enumerate(last)}  # what is given out at the end
+        self.late = {number: late[k :: len(last)] for k, number in enumerate(last)}  # what is given out at the end
         starts = [0, *itertools.accumulate(map(len, cut))]
         self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each
         self._frame()
@@ -543,8 +543,8 @@ class Plan:
                             last[k] = max(last.get(k, 0), number)
                             if number in spans and born[k] < spans[number].start:
                                 last[k] = max(last[k], spans[number].stop - 1)
-            for number, nodes in self.gathered.items():
-                for i, _ in nodes:
+            for number, gathered in self.gathered.items():
+                for i, _ in gathered:
                     if born.get(i, number) < number:
                         last[i] = max(last.get(i, 0), number)
             last |= {i: len(self.pieces) - 1 for late in self.late.values() for i in late if i in born}
@@ -800,7 +800,7 @@ class Plan:
 
         return load
 
-    def _element(self, writer: LLVMWriter, read: Read) -> str:
+    def _element(self, writer: LLVMWriter, read: Element) -> str:
         """Load a number of a sequence."""
         sequence, first, step = read.sequence, read.first, read.step
         if isinstance(sequence, tuple):

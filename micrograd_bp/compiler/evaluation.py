@@ -26,14 +26,14 @@ from micrograd_bp.compiler.arrays import (
     Terms,
     sources,
 )
-from micrograd_bp.compiler.program import FlatProgram, Native, TracedRule, Tracer, flatten, lower, sample_points
+from micrograd_bp.compiler.program import FlatProgram, InstructionFor, TracedRule, Tracer, flatten, lower, sample_points
 from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
     import numpy as np
 
-Array = Any  # of numbers: [member, row]
+Members = Any  # an array of NumPy: [member, row]
 
 # Numbers that a block of rows keeps: 2 MB stay in the cache, and products of matrices want ROWS rows at least.
 KEPT, MOST, ROWS = 1 << 18, 1 << 24, 64
@@ -43,7 +43,7 @@ class UnsuitableError(Exception):
     """The program has something that NumPy cannot do as the eager engine does it."""
 
 
-def native(op: Op, count: int, exact: bool) -> str:
+def numpy_instruction(op: Op, count: int, exact: bool) -> str:
     """The NumPy instruction for an op, in the form that `lower` asks for; "" if there is none."""
     name = op.native
     if (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
@@ -51,14 +51,14 @@ def native(op: Op, count: int, exact: bool) -> str:
     return name if instruction(name).numpy else ""
 
 
-class Formula:
+class RuleCode:
     """A rule as a short program in NumPy's functions, or in other instructions, to be made into code.
 
     passes: the operands that are seen not to be finite where the results are; makes: whether finite operands may give
     a result that is not finite.
     """
 
-    def __init__(self, source: FlatProgram, exact: bool, choose: Native = native) -> None:
+    def __init__(self, source: FlatProgram, exact: bool, choose: InstructionFor = numpy_instruction) -> None:
         program = lower(source, choose, exact)
         self.source = source
         self.inputs = program.inputs
@@ -71,12 +71,12 @@ class Formula:
         ]
         if any(op is not None and not name for op, name in zip(program.ops, natives)):
             raise UnsuitableError
-        self.lines = _in_numpy(program, natives, exact) if choose is native else []
+        self.lines = _in_numpy(program, natives, exact) if choose is numpy_instruction else []
         self.checks, seen, makes = unseen(program, natives)
         self.makes = any(i in makes for i in program.outputs)
         self.passes = [seen[i] for i in self.inputs]
 
-    def __call__(self, operands: Sequence[Array], bad: list[Array]) -> list[Any]:
+    def __call__(self, operands: Sequence[Members], bad: list[Members]) -> list[Any]:
         """The results; what must be finite beside them is added up in `bad`."""
         values = self.values.copy()
         for i, x in zip(self.inputs, operands):
@@ -134,7 +134,7 @@ def _in_numpy(program: FlatProgram, natives: list[str], exact: bool) -> list[tup
     return lines
 
 
-def _as_number(compare: Any) -> Callable[[Any, Any], Array]:
+def _as_number(compare: Any) -> Callable[[Any, Any], Members]:
     return lambda x, y: compare(x, y).astype(float)
 
 
@@ -194,7 +194,7 @@ class Read:
     starts: Any = None
     distinct: Any = None
 
-    def of(self, values: Sequence[Array]) -> Array:
+    def of(self, values: Sequence[Members]) -> Members:
         """What is read."""
         return values[self.source] if self.whole else values[self.source][self.index]
 
@@ -220,17 +220,17 @@ def read_of(source: int, places: np.ndarray[Any, Any], size: int) -> Read:
     return Read(source, places.astype(np.intp), count, False, False, order, starts, ordered[starts].astype(np.intp))
 
 
-class Sweep:
+class Adjoints:
     """The adjoints of one backward sweep; those of the parameters go to an array that is given, of zeros."""
 
-    def __init__(self, owner: Arrays, rows: int, slopes: Array) -> None:
+    def __init__(self, owner: Arrays, rows: int, slopes: Members) -> None:
         self.owner, self.rows = owner, rows
         self.adjoints: list[Any] = [None] * len(owner.sizes)
         self.fresh = [False] * len(owner.sizes)  # the array is nobody else's, and may be added to
         self.adjoints[PARAMETERS] = slopes
         self.fresh[PARAMETERS] = True
 
-    def whole(self, source: int) -> Array:
+    def whole(self, source: int) -> Members:
         """The adjoint of an array, to be added to."""
         import numpy as np
 
@@ -243,7 +243,7 @@ class Sweep:
         self.fresh[source] = True
         return found
 
-    def add(self, read: Read, delta: Array, fresh: bool) -> None:
+    def add(self, read: Read, delta: Members, fresh: bool) -> None:
         """Add to the adjoints of what was read; fresh: delta is nobody else's."""
         import numpy as np
 
@@ -277,8 +277,8 @@ class MapStep:
         ]
         self.places = [places for _, places in step.reads]
         self.precise, self.choose = step.precise, owner.choose
-        self.value = Formula(value_program(step.op, self.known), step.precise, self.choose)
-        self.slopes: Formula | None = None
+        self.value = RuleCode(value_program(step.op, self.known), step.precise, self.choose)
+        self.slopes: RuleCode | None = None
         self.wanted: list[int] = []
         self.watched = self.value.makes
 
@@ -304,9 +304,9 @@ class MapStep:
         """Get ready to go backward, to the operands whose adjoints are needed."""
         self.wanted = [k for k, read in enumerate(self.reads) if needs[read.source]]
         if self.wanted and self.slopes is None:
-            self.slopes = Formula(partials_program(self.op, self.known, self.wanted), False, self.choose)
+            self.slopes = RuleCode(partials_program(self.op, self.known, self.wanted), False, self.choose)
 
-    def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
+    def forward(self, values: list[Members], bad: list[Members], columns: int) -> Members:
         import numpy as np
 
         out = self.value([read.of(values) for read in self.reads], bad)[0]
@@ -314,7 +314,7 @@ class MapStep:
             out = np.array(np.broadcast_to(out, (self.size, columns)))
         return out
 
-    def backward(self, values: list[Array], g: Array, sweep: Sweep, bad: list[Array]) -> None:
+    def backward(self, values: list[Members], g: Members, sweep: Adjoints, bad: list[Members]) -> None:
         if not self.wanted:
             return
         assert self.slopes is not None
@@ -344,7 +344,7 @@ class TermsPart:
     def prepare(self, needs: list[bool]) -> None:
         self.needed = needs[self.read.source]
 
-    def forward(self, values: list[Array]) -> Array:
+    def forward(self, values: list[Members]) -> Members:
         x = self.read.of(values)
         if self.length == 1:
             return x
@@ -354,7 +354,7 @@ class TermsPart:
             return x.sum(axis=0, keepdims=True)
         return x.reshape(self.count, self.length, -1).sum(axis=1)
 
-    def backward(self, values: list[Array], g: Array, sweep: Sweep) -> None:
+    def backward(self, values: list[Members], g: Members, sweep: Adjoints) -> None:
         if not self.needed:
             return
         import numpy as np
@@ -398,7 +398,7 @@ def _affine(places: np.ndarray[Any, Any]) -> tuple[int, int, int] | None:
     return (first, down, across) if np.array_equal(grid, places) else None
 
 
-class Matrix:
+class LeftMatrix:
     """The left operands of a matrix product, [row, term], of an array that is the same for all rows of the batch."""
 
     def __init__(self, source: int, places: np.ndarray[Any, Any], size: int) -> None:
@@ -408,7 +408,7 @@ class Matrix:
         if self.grid is not None and not self.read.once:  # rows that overlap
             self.grid = None
 
-    def view(self, flat: Array) -> Array:
+    def view(self, flat: Members) -> Members:
         """The matrix as a view of the array, which is contiguous."""
         import numpy as np
 
@@ -416,14 +416,14 @@ class Matrix:
         first, down, across = self.grid
         return np.ndarray(self.shape, float, flat, 8 * first, (8 * down, 8 * across))
 
-    def of(self, values: Sequence[Array]) -> Array:
+    def of(self, values: Sequence[Members]) -> Members:
         """The matrix."""
         array = values[self.source]
         if self.grid is not None and array.flags.c_contiguous:
             return self.view(array)
         return array[:, 0][self.places]
 
-    def add(self, g: Array, x: Array, sweep: Sweep) -> None:
+    def add(self, g: Members, x: Members, sweep: Adjoints) -> None:
         """Add g times x, transposed, to the adjoints."""
         import numpy as np
 
@@ -442,7 +442,7 @@ class MatrixPart:
     def __init__(self, owner: Arrays, part: Products, left: Any, right: Any, grid: Any) -> None:
         sizes = owner.program.sizes
         rows, vectors = left[0], right[0]
-        self.matrix = Matrix(part.left, rows, sizes[part.left])
+        self.matrix = LeftMatrix(part.left, rows, sizes[part.left])
         self.vectors = len(vectors)
         self.read = read_of(part.right, vectors.T.ravel(), sizes[part.right])
         self.length = vectors.shape[1]
@@ -458,7 +458,7 @@ class MatrixPart:
     def prepare(self, needs: list[bool]) -> None:
         self.left_needed, self.right_needed = needs[self.matrix.source], needs[self.read.source]
 
-    def _right(self, values: list[Array]) -> Array:
+    def _right(self, values: list[Members]) -> Members:
         import numpy as np
 
         x = self.read.of(values)
@@ -466,13 +466,13 @@ class MatrixPart:
             x = np.repeat(x, self.length * self.vectors, axis=0)
         return np.ascontiguousarray(x).reshape(self.length, -1)
 
-    def forward(self, values: list[Array]) -> Array:
+    def forward(self, values: list[Members]) -> Members:
         out = self.matrix.of(values) @ self._right(values)
         if self.vectors > 1:
             out = out.reshape(len(out) * self.vectors, -1)
         return out if self.order is None else out[self.order]
 
-    def backward(self, values: list[Array], g: Array, sweep: Sweep) -> None:
+    def backward(self, values: list[Members], g: Members, sweep: Adjoints) -> None:
         if sweep.owner.uniform[self.read.source]:
             g = g.sum(axis=1, keepdims=True)
         if self.inverse is not None:
@@ -503,7 +503,7 @@ class ProductsPart:
     def prepare(self, needs: list[bool]) -> None:
         self.left_needed, self.right_needed = needs[self.left.source], needs[self.right.source]
 
-    def _operands(self, values: list[Array]) -> tuple[Array, Array]:
+    def _operands(self, values: list[Members]) -> tuple[Members, Members]:
         shape = self.count, self.length, -1
         a, b = self.left.of(values), self.right.of(values)
         return (
@@ -511,12 +511,12 @@ class ProductsPart:
             b[None] if len(b) == 1 else b.reshape(shape),
         )
 
-    def forward(self, values: list[Array]) -> Array:
+    def forward(self, values: list[Members]) -> Members:
         a, b = self._operands(values)
         product = a * b
         return product.sum(axis=1) if product.shape[1] == self.length else product.sum(axis=1) * float(self.length)
 
-    def backward(self, values: list[Array], g: Array, sweep: Sweep) -> None:
+    def backward(self, values: list[Members], g: Members, sweep: Adjoints) -> None:
         a, b = self._operands(values)
         g = g[:, None]
         for needed, read, other in ((self.left_needed, self.left, b), (self.right_needed, self.right, a)):
@@ -583,7 +583,7 @@ class SumStep:
         for part in self.parts:
             part.prepare(needs)
 
-    def forward(self, values: list[Array], bad: list[Array], columns: int) -> Array:
+    def forward(self, values: list[Members], bad: list[Members], columns: int) -> Members:
         import numpy as np
 
         shape = self.size, columns
@@ -597,7 +597,7 @@ class SumStep:
                 out, fresh = out + x, True
         return out if out.shape == shape and fresh else np.array(np.broadcast_to(out, shape))
 
-    def backward(self, values: list[Array], g: Array, sweep: Sweep, bad: list[Array]) -> None:
+    def backward(self, values: list[Members], g: Members, sweep: Adjoints, bad: list[Members]) -> None:
         for part in self.parts:
             part.backward(values, g, sweep)
 
@@ -605,7 +605,7 @@ class SumStep:
 class Arrays:
     """An array program, ready to run."""
 
-    choose: Native = staticmethod(native)  # instructions for ops
+    choose: InstructionFor = staticmethod(numpy_instruction)  # instructions for ops
 
     def __init__(
         self, program: ArrayProgram, outputs: list[int], guards: list[tuple[int, bool]], checks: list[int]
@@ -645,25 +645,25 @@ class Arrays:
         self.once = len(np.unique(read)) == len(read)  # no parameter is read twice: its slope is one product
         self.needs: list[bool] | None = None
 
-    def _start(self, point: Any) -> tuple[list[Any], list[Array]]:
+    def _start(self, point: Any) -> tuple[list[Any], list[Members]]:
         """Values of what is the same for all rows, and what must be finite of it."""
         import numpy as np
 
         values: list[Any] = [None] * len(self.sizes)
         values[PARAMETERS] = np.asarray(point, float)[:, None]
         values[CONSTANTS] = self.constants
-        bad: list[Array] = []
+        bad: list[Members] = []
         for step in self.steps:
             if self.uniform[step.number]:
                 self._step(step, values, bad, 1)
         return values, bad
 
-    def _step(self, step: Any, values: list[Any], bad: list[Array], columns: int) -> None:
+    def _step(self, step: Any, values: list[Any], bad: list[Members], columns: int) -> None:
         out = values[step.number] = step.forward(values, bad, columns)
         if self.watched[step.number]:
             bad.append(out.sum(axis=0))
 
-    def _forward(self, values: list[Any], X: Array, bad: list[Array]) -> None:
+    def _forward(self, values: list[Any], X: Members, bad: list[Members]) -> None:
         values[INPUTS] = X
         if self.watched[INPUTS]:
             bad.append(X.sum(axis=0))
@@ -672,7 +672,7 @@ class Arrays:
                 self._step(step, values, bad, X.shape[1])
 
     def rows(
-        self, block: Callable[[int, int], Array], n: int, point: Any, out: np.ndarray[Any, Any]
+        self, block: Callable[[int, int], Members], n: int, point: Any, out: np.ndarray[Any, Any]
     ) -> tuple[Any, Any]:
         """The outputs of n rows into the rows of `out`; what is odd: row numbers and statuses, as `Native.rows`."""
         import numpy as np
@@ -697,7 +697,7 @@ class Arrays:
                 statuses.append(status[found])
         return np.concatenate(odd), np.concatenate(statuses)
 
-    def point(self, row: Sequence[float], point: Any) -> tuple[Array, int]:
+    def point(self, row: Sequence[float], point: Any) -> tuple[Members, int]:
         """The outputs for one row, in an array of their own, and its status."""
         import numpy as np
 
@@ -722,7 +722,7 @@ class Arrays:
 
     def totals(
         self,
-        block: Callable[[int, int], Array],
+        block: Callable[[int, int], Members],
         n: int,
         point: Any,
         parameters: int,
@@ -749,7 +749,7 @@ class Arrays:
                 bad = uniform.copy()
                 self._forward(values, block(start, stop), bad)
                 part = np.zeros(1 + self.sizes[PARAMETERS])
-                sweep = Sweep(self, stop - start, part[1:, None])
+                sweep = Adjoints(self, stop - start, part[1:, None])
                 weight = np.full((1, stop - start), scale) if weights is None else weights[None, start:stop]
                 part[0] = (values[output][place] * weight[0]).sum()
                 if self.uniform[output]:

@@ -31,11 +31,11 @@ from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
 from micrograd_bp.compiler.loops import deep, roll
 from micrograd_bp.compiler.machine import host
-from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import Recording, exceptions

@@ -17,9 +17,9 @@ from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.loops import deep, roll
 from micrograd_bp.compiler.machine import INSTALL, host
-from micrograd_bp.compiler.native import Native
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.program import FlatProgram, Loop, Ops, Read, Written, live, table
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Ops, Written, live, table
 from micrograd_bp.ops import add
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]]) -> Nodes:
     """The nodes that compute something."""
     import numpy as np
 
-    n = len(program)
     ops, code, counts, child = table(program)
     computed = code != (ops.index(None) if None in ops else -1)
     nodes = np.flatnonzero(computed).astype(np.int32)
@@ -199,7 +198,7 @@ def _best(nodes: Nodes, low: int, high: int) -> tuple[int, int, int] | None:
 
 def _stretches(nodes: Nodes) -> list[Stretch]:
     """Stretches that repeat, in order."""
-    waiting, found = [(0, len(nodes.nodes))], []
+    waiting, found = [(0, len(nodes.nodes))], list[Stretch]()
     while waiting and len(found) < LOOPS:
         low, high = waiting.pop()
         if high - low > WORTH and (best := _best(nodes, low, high)) is not None:
@@ -252,7 +251,7 @@ class Roller:
         key = loop.body[offset], turn
         if key not in self.reads:
             self.reads[key] = leaf = self.rolled.leaf()
-            self.rolled.reads[leaf] = Read(*key)
+            self.rolled.reads[leaf] = Element(*key)
         return self.reads[key]
 
     def copy(self, k: int, read: Callable[[int], int]) -> int:
@@ -283,7 +282,10 @@ class Roller:
     def _other_parts(self, start: int, period: int, turns: int) -> Any:
         """For each operand of a turn None, or the turns, from a first one to before a second, for which it is even."""
         for column in self.nodes.columns:
-            first, second = column[start : start + period].tolist(), column[start + period : start + 2 * period].tolist()
+            first, second = (
+                column[start : start + period].tolist(),
+                column[start + period : start + 2 * period].tolist(),
+            )
             for a, b in zip(first, second):
                 step = b - a
                 last = a + step * (turns - 1)
@@ -341,12 +343,12 @@ class Roller:
         made = Stretch(start, period, turns, [], {})
         first, width = int(nodes.first[start]), int(nodes.first[start + period] - nodes.first[start])
         edges = nodes.child[first : first + width * turns].reshape(turns, width)
-        reads: dict[Read, int] = {}
+        reads: dict[Element, int] = {}
         # Leaves that stand for a node one or more turns ago, by its offset and what they are in the first turns.
         carried: dict[tuple[int, ...], int] = {}
         inside: list[Any] = []  # of each operand: the offset of a node of this turn; or a key of these; or a new node
 
-        def turning(read: Read) -> tuple[int]:
+        def turning(read: Element) -> tuple[int]:
             if read not in reads:
                 reads[read] = rolled.leaf()
             return (reads[read],)
@@ -362,10 +364,10 @@ class Roller:
                     if (ids == ids[0]).all():
                         inside.append((self.place[int(ids[0])],))
                     else:
-                        inside.append(turning(Read(tuple([self.program.constants[i] for i in ids.tolist()]), 0, 1)))
+                        inside.append(turning(Element(tuple([self.program.constants[i] for i in ids.tolist()]), 0, 1)))
                 elif kind and step:
                     name = "inputs" if kind == INPUT else "parameters"
-                    inside.append(turning(Read(name, a - kind, step)))
+                    inside.append(turning(Element(name, a - kind, step)))
                 elif kind or not step:
                     inside.append((self.read(int(edges[0, at])),))
                 elif max(a, a + step * (turns - 1)) < start:
@@ -401,14 +403,14 @@ class Roller:
         self.loops.append(made)
         self.done = made.stop
 
-    def _sequence(self, first: int, step: int, ids: Any) -> Read:
+    def _sequence(self, first: int, step: int, ids: Any) -> Element:
         """How to read nodes that stand before the loop, one in each turn."""
         loop = self.loop_of(first)
         if loop is not None and step % loop.period == 0 and self.loop_of(first + step * (len(ids) - 1)) is loop:
             turn, offset = divmod(first - loop.start, loop.period)
-            return Read(loop.body[offset], turn, step // loop.period)
+            return Element(loop.body[offset], turn, step // loop.period)
         places = [(self.read(i), turn, 0, 1) for turn, i in enumerate(ids.tolist())]
-        return Read(Written(len(ids), tuple(places)), 0, 1)
+        return Element(Written(len(ids), tuple(places)), 0, 1)
 
     def new(self, i: int) -> int:
         """The node of the rolled program for a node, the same for all turns of a loop."""

@@ -46,7 +46,7 @@ class Host:
         if not name or (exact and not op.exact) or (op.arity is None and count != len(op.domain)):
             return ""
         is_instruction = instruction(name).llvm or name == "select" or name.startswith(("llvm.", "fcmp "))
-        return name if is_instruction or address(name) else ""
+        return name if is_instruction or function_address(name) else ""
 
 
 class _Compiling:
@@ -129,11 +129,11 @@ _compiling = _Compiling()
 
 def declare(machine: Host, function: str) -> None:
     """Register the address of the C library's function with LLVM."""
-    _compiling.call(machine.llvm.add_symbol, function, address(function))
+    _compiling.call(machine.llvm.add_symbol, function, function_address(function))
 
 
 @functools.cache
-def address(function: str) -> int:
+def function_address(function: str) -> int:
     """The address of the C library's function; 0 if there is none of that name."""
     for name in (None, "libm.so.6", "ucrtbase"):
         library = _library(name)

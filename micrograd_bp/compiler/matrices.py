@@ -16,7 +16,7 @@ COLUMNS = 3  # vectors of a block of C; with its rows, a block fills 12 of 16 re
 MASKED = ", i64 %rest"
 
 
-class Text:
+class MatrixText:
     """What stands in all functions, for vectors of so many lanes."""
 
     def __init__(self, machine: Host) -> None:
@@ -306,7 +306,7 @@ class Matrices:
     """The functions as machine code, compiled once for all programs, and their addresses."""
 
     def __init__(self, machine: Host) -> None:
-        self.code = Code(Text(machine).module(), 2, "product")
+        self.code = Code(MatrixText(machine).module(), 2, "product")
         self.product = self.code.address
         self.vector_product, self.transposed = (
             int(self.code.engine.get_function_address(name)) for name in ("vector_product", "transposed")

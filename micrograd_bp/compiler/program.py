@@ -23,7 +23,8 @@ from micrograd_bp.value import Value, flat, marked
 if TYPE_CHECKING:
     import numpy as np
 
-Native: TypeAlias = Callable[[Op, int, bool], str]  # (op, n, exact) -> the instruction for an op with n operands, or ""
+# (op, n, exact) -> the instruction for an op with n operands, or "" if there is none.
+InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class Element:
     """A number of a sequence: in a loop the one at first + step * turn, elsewhere the first.
 
     A sequence is "inputs", "parameters", some numbers, or a node of a loop: what it was in each turn; or Written.
@@ -67,12 +68,12 @@ class Loop:
     stop: int
     count: int
     carried: list[tuple[int, int, int]] = field(default_factory=list)
-    reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for another number in each turn
+    reads: dict[int, Element] = field(default_factory=dict)  # leaves that stand for another number in each turn
 
-    def last(self, leaf: int) -> Read:
+    def last(self, leaf: int) -> Element:
         """What one of these stands for after the loop."""
         read = self.reads[leaf]
-        return Read(read.sequence, read.first + read.step * (self.count - 1))
+        return Element(read.sequence, read.first + read.step * (self.count - 1))
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class FlatProgram:
     precise: set[int] = field(default_factory=set)  # computed exactly in any case, because guards read them
     labels: dict[int, str] = field(default_factory=dict)
     loops: list[Loop] = field(default_factory=list)  # one after the other; see loops.py
-    reads: dict[int, Read] = field(default_factory=dict)  # leaves that stand for one number of a sequence
+    reads: dict[int, Element] = field(default_factory=dict)  # leaves that stand for one number of a sequence
     longest: int = 0  # the number of operations, sums apart, that wait for one another; 0: it is not known
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
@@ -513,7 +514,7 @@ POWERS: dict[float, Callable[[Any], Any]] = {
 }
 
 
-def lower(source: FlatProgram, native: Native, exact: bool) -> FlatProgram:
+def lower(source: FlatProgram, native: InstructionFor, exact: bool) -> FlatProgram:
     """Rewrite a program in ops that the machine has; other ops without an equivalent program stay as they are.
 
     x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x if no bit of a result
@@ -529,7 +530,7 @@ def lower(source: FlatProgram, native: Native, exact: bool) -> FlatProgram:
 class Lowering:
     """The state of `lower`: the old program and the new one."""
 
-    def __init__(self, source: FlatProgram, native: Native, exact: bool, nearly: bool) -> None:
+    def __init__(self, source: FlatProgram, native: InstructionFor, exact: bool, nearly: bool) -> None:
         self.program = program = FlatProgram()
         self.native, self.exact, self.nearly = native, exact, nearly
         self.refused = False
@@ -546,7 +547,7 @@ class Lowering:
                 place[i] = program.leaf()
         precise = live(source, source.guards)
         reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
-        made: dict[int, Read] = {}
+        made: dict[int, Element] = {}
         spans = [[sys.maxsize, sys.maxsize] for _ in source.loops]  # in the new program; to its end, where none is met
         edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
@@ -562,9 +563,9 @@ class Lowering:
                     if k in program.constants or not self._varies(source, read.sequence, spans, place, made):
                         place[i] = k  # it is the same in all turns
                         continue
-                    read = Read(k, read.first, read.step)
+                    read = Element(k, read.first, read.step)
                 elif isinstance(read.sequence, Written):
-                    read = Read(self._written(source, read.sequence, spans, place, made), read.first, read.step)
+                    read = Element(self._written(source, read.sequence, spans, place, made), read.first, read.step)
                 place[i] = program.leaf()
                 made[place[i]] = read
             elif op is not None:
@@ -581,7 +582,7 @@ class Lowering:
         self._keep_errors(source, place)
 
     def _written(
-        self, source: FlatProgram, row: Written, spans: list[list[int]], place: list[int], made: dict[int, Read]
+        self, source: FlatProgram, row: Written, spans: list[list[int]], place: list[int], made: dict[int, Element]
     ) -> Written:
         """The same numbers, written by nodes of the new program."""
         places = []
@@ -593,7 +594,7 @@ class Lowering:
         return Written(row.size, tuple(places))
 
     def _varies(
-        self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int], made: dict[int, Read]
+        self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int], made: dict[int, Element]
     ) -> bool:
         """Whether a node of a loop may be another number in each turn, told from where it has its place."""
         loop, (start, stop) = next(

@@ -156,7 +156,7 @@ def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[
 def _text(writer: PythonWriter) -> type[Expr]:
     """Expressions that give exactly an op's floats: an operator is used only where `forward` is Python's own."""
 
-    class Text(Expr):
+    class PythonText(Expr):
         __slots__ = ()
         RANKS: ClassVar = Expr.RANKS
 
@@ -182,7 +182,7 @@ def _text(writer: PythonWriter) -> type[Expr]:
                 return names[0]
             return cls(writer.call(op, "forward", names))
 
-    return Text
+    return PythonText
 
 
 def _wrapped(before: str, names: str, after: str) -> str:

@@ -1,8 +1,8 @@
 """The backward sweep of a flat program, as a program: reverse accumulation, through loops too.
 
 A loop is run in reverse: what its turns read of one another is kept, what is cheap of the rest is computed again. An
-adjoint of what all turns read is summed up from the last turn to the first; one of what each turn reads of a sequence is
-kept turn by turn, for the loop that gives the sequence or for what is read of it. Partials are the rules of the table.
+adjoint of what all turns read is summed up from the last turn to the first; one of what each turn reads of a sequence
+is kept turn by turn, for the loop that gives the sequence or for what is read of it. Partials are the table's rules.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program
-from micrograd_bp.compiler.program import FlatProgram, Loop, Read, Written, above
+from micrograd_bp.compiler.evaluation import partials_program
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Written, above
 from micrograd_bp.ops import Op, add, chain, neg
 
 CHEAP = 6  # operations at most that are done again in a reversed turn for a number that it needs, instead of keeping it
@@ -151,13 +151,15 @@ class _Sweep:
         if not any(i in adjoints or i in self.arrivals for i in active):
             return
         kept = self._kept(loop, body, [i for i in active if self.source.ops[i] is not None], inside)
-        reads: dict[int, Read] = {}
+        reads: dict[int, Element] = {}
         place: dict[int, int] = {}
         last = loop.count - 1
         for i in kept:
             read = loop.reads.get(i)
             again = (
-                Read(i, last, -1) if read is None else Read(read.sequence, read.first + read.step * last, -read.step)
+                Element(i, last, -1)
+                if read is None
+                else Element(read.sequence, read.first + read.step * last, -read.step)
             )
             place[i] = program.leaf()
             reads[place[i]] = again
@@ -171,7 +173,7 @@ class _Sweep:
         for i in active:
             for row in self._rows(self.arrivals.get(i, ()), loop.count):
                 given.append((i, program.leaf()))
-                reads[given[-1][1]] = Read(row, last, -1)
+                reads[given[-1][1]] = Element(row, last, -1)
         zero = program.constant(0.0)
         start = len(program)
         for i in body:
@@ -223,7 +225,7 @@ class _Sweep:
             taken[k].update(turns_of)
         return [Written(turns, tuple(row)) for row in rows]
 
-    def _deliver(self, read: Read, adjoint: int, turns: int) -> None:
+    def _deliver(self, read: Element, adjoint: int, turns: int) -> None:
         """Hand on what the turns of a reversed loop give for what they read of a sequence."""
         first, step = read.first + read.step * (turns - 1), -read.step
         if isinstance(read.sequence, int):
@@ -246,7 +248,7 @@ class _Sweep:
             return i  # the same in all turns
         if (i, turn) not in self.found:
             self.found[i, turn] = leaf = self.program.leaf()
-            self.program.reads[leaf] = Read(i, turn)
+            self.program.reads[leaf] = Element(i, turn)
         return self.found[i, turn]
 
     def _kept(self, loop: Loop, body: list[int], active: list[int], inside: set[int]) -> list[int]:

@@ -20,7 +20,7 @@ from micrograd_bp.ops import add, mul, sub, where
 FEW = 8  # terms of a sum that are written out
 
 
-class Matrix:
+class MatrixProduct:
     """A matrix product of an array program: what is multiplied, and where it all stands."""
 
     def __init__(self, emission: Loops, part: MatrixPart, uniform: bool) -> None:
@@ -200,7 +200,7 @@ class Matrix:
 
 
 @dataclass(slots=True)
-class Operand:
+class ArrayOperand:
     """What a statement reads: members of an array, and where its adjoint goes; number: the array's, or -1."""
 
     number: int
@@ -218,7 +218,7 @@ class Statement:
     operands: list[Any]  # an operand, a pair to be multiplied, or a number
 
 
-class Sweep:
+class ArraySweeps:
     """The two sweeps of an array program, as calls in order."""
 
     def __init__(self, emission: Loops) -> None:
@@ -240,16 +240,16 @@ class Sweep:
         self.flush()
         self.forward()
 
-    def operand(self, number: int, read: Read) -> Operand:
-        return Operand(number, self.e.values[number], self.e.adjoints[number], read)
+    def operand(self, number: int, read: Read) -> ArrayOperand:
+        return ArrayOperand(number, self.e.values[number], self.e.adjoints[number], read)
 
-    def temporary(self, size: int, uniform: bool, needed: bool) -> Operand:
+    def temporary(self, size: int, uniform: bool, needed: bool) -> ArrayOperand:
         """An array of its own for a part of a sum."""
         e = self.e
         adjoint = e.allocate(size, uniform) if needed and e.gradient else None
         if adjoint is not None and uniform:
             e.zero(adjoint)
-        return Operand(-1, e.allocate(size, uniform), adjoint, whole_of(size))
+        return ArrayOperand(-1, e.allocate(size, uniform), adjoint, whole_of(size))
 
     def sum(self, step: Any) -> None:
         e = self.e
@@ -258,7 +258,7 @@ class Sweep:
             uniform = all(e.uniform[source] for source, _ in part.places)
             if isinstance(part, MatrixPart):
                 needed = e.gradient and (part.left_needed or part.right_needed)
-                matrix = Matrix(e, part, uniform)
+                matrix = MatrixProduct(e, part, uniform)
                 if len(step.parts) == 1 and part.order is None and uniform == e.uniform[step.number]:
                     self.items.append((matrix, e.values[step.number], e.adjoints[step.number] if needed else None))
                     self.flush_before(matrix)
@@ -267,7 +267,7 @@ class Sweep:
                 self.items.append((matrix, made.values, made.adjoint))
                 self.flush_before(matrix)
                 if part.order is not None:
-                    made = Operand(-1, made.values, made.adjoint, read_of(-1, part.order, made.values.size))
+                    made = ArrayOperand(-1, made.values, made.adjoint, read_of(-1, part.order, made.values.size))
                 terms.append(made)
                 continue
             places = [(source, where) for source, where in part.places]
@@ -292,7 +292,7 @@ class Sweep:
     def flush_before(self, item: Any) -> None:
         """End the loop under way if what was just appended reads what it computes."""
         numbers = {statement.number for statement in self.group}
-        if isinstance(item, Matrix):
+        if isinstance(item, MatrixProduct):
             read = {item.part.matrix.source, item.part.read.source}
         else:
             read = {x.number for x in item}
@@ -316,10 +316,10 @@ class Sweep:
                 self.flush()
         self.group.append(statement)
 
-    def flat(self, statement: Statement) -> list[Operand]:
-        found: list[Operand] = []
+    def flat(self, statement: Statement) -> list[ArrayOperand]:
+        found: list[ArrayOperand] = []
         for x in statement.operands:
-            found += x if isinstance(x, list) else [x] if isinstance(x, Operand) else []
+            found += x if isinstance(x, list) else [x] if isinstance(x, ArrayOperand) else []
         return found
 
     def flush(self) -> None:
@@ -350,7 +350,7 @@ class Sweep:
             whole = item if isinstance(item, Body) else prepared
             if whole is not None:
                 self.put(whole.uniform, e.body(whole))
-            elif isinstance(item[0], Matrix):
+            elif isinstance(item[0], MatrixProduct):
                 self.put(item[0].uniform, item[0].forward(item[1]))
             else:
                 pair, count, length, made = item
@@ -368,7 +368,7 @@ class Sweep:
         if call:
             (self.back_once if uniform else self.back).append(call)
 
-    def node(self, body: Body, operand: Operand) -> int:
+    def node(self, body: Body, operand: ArrayOperand) -> int:
         known = body.values.get(operand.number)
         return known if known is not None else body.leaf(operand.values, operand.read)
 
@@ -379,7 +379,8 @@ class Sweep:
         for statement in group:
             if isinstance(statement.step, MapStep):
                 operands = [
-                    self.node(body, x) if isinstance(x, Operand) else program.constant(x) for x in statement.operands
+                    self.node(body, x) if isinstance(x, ArrayOperand) else program.constant(x)
+                    for x in statement.operands
                 ]
                 node = program.node(statement.step.op, tuple(operands))
                 if statement.step.precise:
@@ -456,7 +457,7 @@ class Sweep:
         e = self.e
         if isinstance(item, Body):
             return
-        if isinstance(item[0], Matrix):
+        if isinstance(item[0], MatrixProduct):
             matrix, _, adjoint = item
             if adjoint is not None and adjoint.touched:
                 adjoint.used = True
@@ -485,7 +486,7 @@ class Sweep:
             self.contribute(body, added, operand, node)
         self.finish(body, added)
 
-    def contribute(self, body: Body, added: dict[Any, Any], operand: Operand, node: int) -> None:
+    def contribute(self, body: Body, added: dict[Any, Any], operand: ArrayOperand, node: int) -> None:
         """A part of the adjoint of what an operand reads."""
         if operand.adjoint is None:
             return
@@ -512,7 +513,7 @@ class Sweep:
         grads: dict[int, int] = {}
         added: dict[Any, Any] = {}
 
-        def give(operand: Operand, node: int) -> None:
+        def give(operand: ArrayOperand, node: int) -> None:
             if operand.number in inside:
                 before = grads.get(operand.number)
                 grads[operand.number] = node if before is None else program.node(add, (before, node))
@@ -532,7 +533,7 @@ class Sweep:
                 continue
             if not isinstance(statement.step, MapStep):
                 for x in statement.operands:
-                    if isinstance(x, Operand):
+                    if isinstance(x, ArrayOperand):
                         if x.adjoint is not None:
                             give(x, g)
                         continue
@@ -552,10 +553,10 @@ class Sweep:
         source = slopes.source
         needed = live(source, source.outputs)
         place: dict[int, int] = {}
-        own = Operand(statement.number, self.e.values[statement.number], None, whole_of(body.size))
+        own = ArrayOperand(statement.number, self.e.values[statement.number], None, whole_of(body.size))
         for i, x in zip(source.inputs, [own, *statement.operands]):
             if needed[i]:
-                place[i] = body.leaf(x.values, x.read) if isinstance(x, Operand) else program.constant(x)
+                place[i] = body.leaf(x.values, x.read) if isinstance(x, ArrayOperand) else program.constant(x)
         for i, op in enumerate(source.ops):
             if i in source.constants:
                 place[i] = program.constant(source.constants[i])
@@ -565,5 +566,5 @@ class Sweep:
             operand = statement.operands[k]
             if constant == 0.0:
                 self.e.exclusive = False
-            elif isinstance(operand, Operand) and operand.adjoint is not None:
+            elif isinstance(operand, ArrayOperand) and operand.adjoint is not None:
                 give(operand, g if constant == 1.0 else program.node(mul, (g, place[i])))

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.arrays import INPUTS, PARAMETERS, find
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.executable import Job
 from micrograd_bp.compiler.machine import Code, Host, host, loop
-from micrograd_bp.compiler.native import Job
 from micrograd_bp.compiler.program import FlatProgram
 from micrograd_bp.compiler.vector_loops import ARGUMENTS, Buffer, Loops
-from micrograd_bp.compiler.vector_sweeps import Sweep
+from micrograd_bp.compiler.vector_sweeps import ArraySweeps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from Nu
 KEPT, LEAST, MOST = 1 << 13, 64, 128
 CHUNK, SHARES = 20_000_000, 8  # operations that are worth another thread, some 0.5 ms; sums are of so many shares
 # What a call of the code is told, by a pointer to these words.
-CALL = {
+ARRAY_CALL = {
     "rows": "ptr", "sx": "i64",  # the inputs, and from row to row, in numbers
     "n": "i64", "p": "ptr",
     "weights": "ptr", "scale": "double",  # a number for each row; if null, the scale for all
@@ -51,13 +51,13 @@ class Emission(Loops):
 
     def _text(self) -> str:
         """The module."""
-        sweeps = Sweep(self)
+        sweeps = ArraySweeps(self)
         zeroed = [self._clear(k, buffer) for k, buffer in enumerate(self.zeroed) if buffer.uniform]
         clear = "".join(self._clear(k, buffer) for k, buffer in enumerate(self.zeroed) if not buffer.uniform)
         inputs = self.values[INPUTS]
         arguments = "\n".join(
             f"%{name}.at = getelementptr i64, ptr %call, i64 {k}\n%{name} = load {kind}, ptr %{name}.at, align 8"
-            for k, (name, kind) in enumerate(CALL.items())
+            for k, (name, kind) in enumerate(ARRAY_CALL.items())
         )
         start = f"{arguments}\n%q = getelementptr double, ptr %totals, i64 1\n%common = {self.common_bad.at(0)}\n"
         start += f"call void @llvm.memset.p0.i64(ptr %common, i8 0, i64 {8 * self.lanes}, i1 false)\n"
@@ -271,15 +271,15 @@ class Vectors(Arrays):
         small = self.sizes[PARAMETERS] <= COPIED
         self.small_rows = min(COPIED // max(1, self.sizes[INPUTS]), CHUNK // self.operations) if small else 0
         self.jobs: dict[int, Any] = {}
-        self._codes: dict[tuple[bool, bool], Program] = {}
+        self._codes: dict[tuple[bool, bool], MachineCode] = {}
         self._texts: dict[tuple[bool, bool], Emission] = {}
 
-    def code(self, gradient: bool, single: bool) -> Program:
+    def code(self, gradient: bool, single: bool) -> MachineCode:
         """The code for values, or for sums with their gradient, of one row or of many."""
         key = gradient, single
         if key not in self._codes:
             emission = self._texts.pop(key, None) or Emission(self, self.machine, gradient, single)
-            self._codes[key] = Program(emission)
+            self._codes[key] = MachineCode(emission)
         return self._codes[key]
 
     def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
@@ -389,7 +389,7 @@ class Vectors(Arrays):
 class Memory:
     """The memory of one call. Each call has its own, so that several threads can call at once."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: MachineCode) -> None:
         import numpy as np
 
         self.space = np.zeros(program.space + 16)
@@ -405,8 +405,8 @@ class Memory:
 
     def call(self, rows: int, stride: int, n: int) -> Any:
         """The argument block of the code, as 64-bit words; behind it a word that stops nothing."""
-        words = (ctypes.c_int64 * (len(CALL) + 1))(rows, stride, n)
-        words[10], words[11] = self.at, ctypes.addressof(words) + 8 * len(CALL)
+        words = (ctypes.c_int64 * (len(ARRAY_CALL) + 1))(rows, stride, n)
+        words[10], words[11] = self.at, ctypes.addressof(words) + 8 * len(ARRAY_CALL)
         return words
 
     def stage(self, n: int, columns: int) -> Any:
@@ -422,7 +422,7 @@ class Memory:
         return staged
 
 
-class Program:
+class MachineCode:
     """Compiled code, with memory for its calls."""
 
     def __init__(self, emission: Emission) -> None:
@@ -447,7 +447,7 @@ class Program:
                 words[6], words[7], words[8] = address(out), out.strides[0] // 8, address(status)
             if total is not None:
                 words[9] = address(total)
-            words[11] = word or ctypes.addressof(words) + 8 * len(CALL)
+            words[11] = word or ctypes.addressof(words) + 8 * len(ARRAY_CALL)
             return int(self.run(words))
         finally:
             self._idle.append(memory)

@@ -38,7 +38,7 @@ class Box:
 
 
 @dataclass(slots=True)
-class Plan:
+class ArrayPlan:
     """Boxes, each after those that it reads, and edges: from, to, how it is read."""
 
     boxes: list[Box]
@@ -46,7 +46,7 @@ class Plan:
     nodes: int
 
 
-def array_plan(outputs: Sequence[Value]) -> Plan:
+def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
     """The arrays of the graph of these outputs, however few their members.
 
     Leaves that are read together are one box: the weights of a layer, say, and its biases. Raises ImportError without
@@ -67,7 +67,7 @@ def array_plan(outputs: Sequence[Value]) -> Plan:
         made.step(k, step, k in shown)
     if not found.steps:
         raise ValueError("draw(arrays=True) shows arrays of operations; the output is a leaf")
-    return Plan(made.boxes, made.edges, program.count)
+    return ArrayPlan(made.boxes, made.edges, program.count)
 
 
 class _Planner:

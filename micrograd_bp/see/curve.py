@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from micrograd_bp.see.svg import Picture, label
+from micrograd_bp.see.svg import SVGPicture, label
 
 COLOURS = ("#3d85c6", "#d9622b", "#3b9a5f", "#9a68b8", "#c99a1a", "#7d8590")  # readable on white and on black
 WIDTH, HEIGHT = 640.0, 320.0
@@ -19,7 +19,7 @@ def draw_curve(
     title: str = "",
     x_label: str = "epoch",
     log: bool | None = None,
-) -> Picture:
+) -> SVGPicture:
     """Numbers over their places 1, 2, ... as a line: a learning curve, say.
 
     Args:
@@ -98,7 +98,7 @@ def draw_curve(
             across += 44 + 7.5 * len(name)
     several = f"{len(series)} curves" if len(series) > 1 else "a curve"
     scale = ", on a logarithmic scale" if log else ""
-    return Picture(
+    return SVGPicture(
         f"{several} of {count:,} numbers from {low:.4g} to {high:.4g}{scale}", WIDTH, HEIGHT, elements, title
     )
 

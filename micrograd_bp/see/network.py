@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.see.svg import Picture, label
+from micrograd_bp.see.svg import SVGPicture, label
 
 if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Scalar
@@ -24,7 +24,7 @@ def draw_network(
     title: str = "",
     number_format: str = ".3g",
     max_units: int = 12,
-) -> Picture:
+) -> SVGPicture:
     """The picture of a network of neurons: columns of units, and a line for every weight.
 
     Width stands for a weight's magnitude, colour for its sign. Where biases have a grad, each unit shows its delta, the
@@ -141,7 +141,7 @@ def draw_network(
     sizes = " and ".join(filter(None, [", ".join(map(str, columns[1:-1])), str(columns[-1])]))
     one = "layers of" if len(layers) > 1 else "a layer of"
     description = f"a network of {inputs} inputs and {one} {sizes} unit{'s' * (columns[1:] != [1])}"
-    return Picture(description, total, height + 14 + 18 * len(legend), lines + drawn, title)
+    return SVGPicture(description, total, height + 14 + 18 * len(legend), lines + drawn, title)
 
 
 def _parts(model: Any) -> Any:

@@ -30,7 +30,7 @@ STYLE = """
 """.strip()
 
 
-class Picture:
+class SVGPicture:
     """A picture: `.svg` is its text; shows itself in a notebook, and `.save(path)` writes it."""
 
     def __init__(self, description: str, width: float, height: float, elements: list[str], title: str = "") -> None:

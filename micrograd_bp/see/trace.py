@@ -73,7 +73,7 @@ def product(adjoint: Expr, partial: Expr | float, op: Op = mul) -> Expr:
     return type(adjoint).of(op(adjoint, partial))
 
 
-class Row(NamedTuple):
+class TraceRow(NamedTuple):
     """One node: its forward equation and value, the formula of its adjoint and the adjoint."""
 
     forward: str
@@ -87,7 +87,7 @@ class TraceTable:
 
     HEAD = ("forward trace", "value", "reverse trace", "adjoint")
 
-    def __init__(self, rows: Sequence[Row], number_format: str, left_out: tuple[int, int]) -> None:
+    def __init__(self, rows: Sequence[TraceRow], number_format: str, left_out: tuple[int, int]) -> None:
         self.rows = rows
         self._format = number_format
         self._left_out = left_out  # how many rows are not shown, and in front of which row they would stand
@@ -183,7 +183,7 @@ def trace_table(
         name = trace.names[node]
         forward = f"{name} = {trace.expression(node)}" if node.op is not None else name
         adjoint = _sum(sums[node]) if node is not trace.output else "1"
-        rows.append(Row(forward, node.data, f"{name}' = {adjoint}", trace.adjoints[node]))
+        rows.append(TraceRow(forward, node.data, f"{name}' = {adjoint}", trace.adjoints[node]))
     return TraceTable(rows, number_format, (tail - head, head))
 
 

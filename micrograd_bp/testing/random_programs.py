@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MARGIN = 1 / 64  # the least distance of a random program's numbers from kinks, poles and the ends of domains
 LARGE = 1000.0  # the largest number and the largest local derivative in a random program
-Step = tuple[Callable[..., Any], tuple[int | float, ...]]
+ProgramStep = tuple[Callable[..., Any], tuple[int | float, ...]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +53,7 @@ class Program:
         -5.65685424949238
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[ProgramStep, ...]
     point: tuple[float, ...]
 
     def __call__(self, *args: Any) -> Any:

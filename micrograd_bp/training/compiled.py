@@ -15,7 +15,7 @@ from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Sign
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.value import Value, engine_name, topological_order
 
-Sweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
+BatchSweep: TypeAlias = Callable[[list[Any], list[Any]], tuple[float, list[Any]]]
 # Seconds: a node of a row by the eager engine, compiling, compiling for a node, and finding arrays for a node.
 EAGER, STARTING, STRAIGHT, FINDING = {"accelerated": 0.12e-6, "pure": 3e-6}, 0.1, 0.3e-3, 10e-6
 PROGRAMS = 64  # that are compiled for one model and loss
@@ -24,9 +24,9 @@ PROGRAMS = 64  # that are compiled for one model and loss
 def compiled_sweep(
     model: Callable[[Any], Any],
     loss: Callable[[Any, Any], Any],
-    eager: Callable[[Callable[[Any, Any], Any]], Sweep],
+    eager: Callable[[Callable[[Any, Any], Any]], BatchSweep],
     work: int | None = None,
-) -> Sweep:
+) -> BatchSweep:
     """A function (rows, targets) -> (mean loss, predictions) that adds the mean's gradient to the grads of leaves.
 
     It gives what `eager(loss)`, a function of the same signature, gives, but records and compiles `loss(model(x),
@@ -45,7 +45,7 @@ class _Compiled:
         self,
         model: Callable[[Any], Any],
         loss: Callable[[Any, Any], Any],
-        eager: Callable[[Callable[[Any, Any], Any]], Sweep],
+        eager: Callable[[Callable[[Any, Any], Any]], BatchSweep],
         work: int | None,
     ) -> None:
         self.model, self.loss, self.swept, self.eager, self.work = model, loss, eager, eager(loss), work

@@ -19,7 +19,7 @@ from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.training import parallel
 from micrograd_bp.training.checkpoint import History, Run, described, read, rng_state, settings, write
-from micrograd_bp.training.compiled import Sweep, compiled_sweep
+from micrograd_bp.training.compiled import BatchSweep, compiled_sweep
 from micrograd_bp.training.given import check_arguments, not_finite, pairs
 from micrograd_bp.training.metrics import Metric, measure, plain
 from micrograd_bp.value import Value
@@ -167,7 +167,7 @@ def fit(
     if executor is not None:
         sweep_rows = resources.enter_context(parallel.sharded(executor, shards))
 
-    def eager(loss: Callable[[Any, Any], Any]) -> Sweep:
+    def eager(loss: Callable[[Any, Any], Any]) -> BatchSweep:
         return functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
 
     sweep = eager(loss)
@@ -224,7 +224,7 @@ def _check_parameters(model: Callable[[Any], Any], optimizer: Optimizer) -> None
 
 
 def _epoch(
-    sweep: Sweep,
+    sweep: BatchSweep,
     rows: list[Any],
     targets: list[Any],
     batches: list[list[int]],

@@ -16,7 +16,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, ops
-from micrograd_bp.compiler import emit, functions, kernels, native
+from micrograd_bp.compiler import emit, executable, functions, kernels
 
 SMOOTH = [
     op for op in ops.TABLE.values()
@@ -123,7 +123,7 @@ def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend) ->
 def test_large_batches_stream_through_threads_and_the_result_does_not_depend_on_how_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(native, "BLOCK", 1000)
+    monkeypatch.setattr(executable, "BLOCK", 1000)
     output, inputs, parameters = random_program(3, 40)
     kernel = mg.kernel(output, inputs, parameters)
     rows = np.array([x.data for x in inputs]) + 0.01 * np.random.default_rng(0).uniform(-1.0, 1.0, (5000, 4))

@@ -18,8 +18,8 @@ from micrograd_bp import Value, math, ops
 np: Any = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
 
+from micrograd_bp.compiler.executable import Native  # noqa: E402
 from micrograd_bp.compiler.machine import host  # noqa: E402
-from micrograd_bp.compiler.native import Native  # noqa: E402
 from micrograd_bp.compiler.program import flatten, lower, rerecord  # noqa: E402
 
 # --- guards ---------------------------------------------------------------------------------------------------------

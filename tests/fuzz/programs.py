@@ -76,7 +76,7 @@ class Handlers(ast.NodeTransformer):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Program:
+class FuzzProgram:
     """The source of a function `f`, and the rows of arguments that it is called with, one after the other."""
 
     source: str
@@ -526,7 +526,7 @@ def arguments(kind: str) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def programs(draw: Callable[..., Any], without: frozenset[str] = frozenset(), most_rows: int = 4) -> Program:
+def programs(draw: Callable[..., Any], without: frozenset[str] = frozenset(), most_rows: int = 4) -> FuzzProgram:
     """A Hypothesis strategy: a function and the rows to call it with."""
     floats = [f"x{i}" for i in range(1 + draw(whole(0, 2)))]
     ints = [f"n{i}" for i in range(draw(whole(0, 2)))] if "integers" not in without else []
@@ -539,4 +539,4 @@ def programs(draw: Callable[..., Any], without: frozenset[str] = frozenset(), mo
     for _ in range(1 + draw(whole(0, most_rows - 1))):
         kind = draw(st.sampled_from(("any", "middling", "few", "few")))
         rows.append((*(draw(arguments(kind)) for _ in floats), *(draw(whole(-3, 5)) for _ in ints)))
-    return Program(source, tuple(rows))
+    return FuzzProgram(source, tuple(rows))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from micrograd_bp import math as library
 from micrograd_bp import testing
 from micrograd_bp._engine.operators import give_operators
-from tests.fuzz.programs import Program
+from tests.fuzz.programs import FuzzProgram
 
 EXPONENT = re.compile(r"\de[-+]?\d")
 Reading = tuple[str, Any]
@@ -129,7 +129,7 @@ for kind in (Plain, Digits):
     give_operators(kind, lambda op: lambda *args: op(*args), lambda op: lambda y, x: op(x, y))
 
 
-def run(program: Program, numbers: Sequence[Any]) -> tuple[Any, list[Reading]]:
+def run(program: FuzzProgram, numbers: Sequence[Any]) -> tuple[Any, list[Reading]]:
     """What the program gives, and what it read on its way, exceptions caught included."""
     Tracked.read = readings = []
     try:
@@ -139,7 +139,7 @@ def run(program: Program, numbers: Sequence[Any]) -> tuple[Any, list[Reading]]:
     return (result.number if isinstance(result, Tracked) else result), readings
 
 
-def derivative(program: Program, row: Sequence[float | int], axis: int) -> tuple[float, Any]:
+def derivative(program: FuzzProgram, row: Sequence[float | int], axis: int) -> tuple[float, Any]:
     """The value of a program, and its derivative by a float argument to many digits; NoReferenceError at a kink."""
     mp = testing.arithmetic()
     floats = [x for x in row if isinstance(x, float)]

@@ -25,7 +25,7 @@ import micrograd_bp as mg
 from micrograd_bp import Value, testing
 from micrograd_bp.compiler import functions as compiled_functions
 from micrograd_bp.value import topological_order
-from tests.fuzz.programs import Program, shown
+from tests.fuzz.programs import FuzzProgram, shown
 from tests.fuzz.reference import NoReferenceError, derivative
 
 EXPECTED = (ArithmeticError, ValueError, IndexError)  # anything else is a fault, of the library or of the generator
@@ -60,7 +60,7 @@ def call(row: Sequence[float | int]) -> str:
     return f"f({', '.join(map(shown, row))})"
 
 
-def floats(program: Program) -> str:
+def floats(program: FuzzProgram) -> str:
     """On Values a program does what it does on floats."""
     plain, recorded = program.function(math), program.function(mg.math)
     for row in program.rows:
@@ -71,7 +71,7 @@ def floats(program: Program) -> str:
     return ""
 
 
-def derivatives(program: Program) -> str:
+def derivatives(program: FuzzProgram) -> str:
     """`backward`, `gradients` and `grad` give the derivative, wherever there is one."""
     function = program.function(mg.math)
     for row in program.rows:
@@ -115,7 +115,7 @@ def singular(output: Value) -> bool:
     return not all(math.isfinite(partial) for node in topological_order(output) for partial in node.partials)
 
 
-def answers(program: Program) -> list[Any]:
+def answers(program: FuzzProgram) -> list[Any]:
     """All that an engine makes of a program: values, gradients, second derivatives and the texts of errors."""
     function = program.function(mg.math)
     found: list[Any] = []
@@ -161,7 +161,7 @@ class OtherEngine:
         assert self.process.stdout
         return self.process.stdout.readline()
 
-    def __call__(self, program: Program) -> list[Any]:
+    def __call__(self, program: FuzzProgram) -> list[Any]:
         assert self.process.stdin
         rows = [[x.hex() if isinstance(x, float) else x for x in row] for row in program.rows]
         self.process.stdin.write(json.dumps([program.source, rows]) + "\n")
@@ -179,7 +179,7 @@ def answer(lines: Iterator[str]) -> None:
     for line in lines:
         source, rows = json.loads(line)
         numbers = tuple(tuple(float.fromhex(x) if isinstance(x, str) else x for x in row) for row in rows)
-        print(json.dumps(answers(Program(source, numbers))), flush=True)
+        print(json.dumps(answers(FuzzProgram(source, numbers))), flush=True)
 
 
 @functools.cache
@@ -194,7 +194,7 @@ def both_engines() -> bool:
     return other_engine().name != mg.engine_name()
 
 
-def engines(program: Program) -> str:
+def engines(program: FuzzProgram) -> str:
     """Both engines give the same bits, and the same words in errors."""
     other = other_engine()
     for row, mine, others in zip(program.rows, answers(program), other(program), strict=True):
@@ -204,7 +204,7 @@ def engines(program: Program) -> str:
     return ""
 
 
-def calls(program: Program) -> list[tuple[float | int, ...]]:
+def calls(program: FuzzProgram) -> list[tuple[float | int, ...]]:
     """Every row more than once, in changing order, so that each path is recorded, left and met again."""
     rows = list(program.rows)
     return [*rows, *rows[::-1], *rows[1:], *rows]
@@ -217,7 +217,7 @@ def compiled(function: Any, exact: bool = True) -> Any:
     return function
 
 
-def jit(program: Program) -> str:
+def jit(program: FuzzProgram) -> str:
     """Compiled and eager agree, whatever was called before: to the bit where that is asked for, else closely."""
     function = program.function(mg.math)
     exact, fast = compiled(function), compiled(function, exact=False)
@@ -232,7 +232,7 @@ def jit(program: Program) -> str:
     return ""
 
 
-def jit_python(program: Program) -> str:
+def jit_python(program: FuzzProgram) -> str:
     """The same where there is no LLVM: paths are written as Python."""
     with mock.patch.object(compiled_functions, "host", return_value=None):
         return jit(program)
@@ -249,7 +249,7 @@ def _near(output: Any, result: str) -> bool:
     return not math.isfinite(sensitive) or abs(x - float.fromhex(result)) <= 2.0**-44 * max(sensitive, abs(x), 1e-300)
 
 
-def jit_gradient(program: Program) -> str:
+def jit_gradient(program: FuzzProgram) -> str:
     """Compiled derivatives are the eager ones, errors included."""
     argnums = tuple(i for i, x in enumerate(program.rows[0]) if isinstance(x, float))
     eager = mg.grad(program.function(mg.math), argnums=argnums)
@@ -267,7 +267,7 @@ def signless(function: Callable[..., Any], row: Sequence[float | int]) -> list[f
     return [x + 0.0 for x in function(*row)]
 
 
-def jit_vmap(program: Program) -> str:
+def jit_vmap(program: FuzzProgram) -> str:
     """A batch, compiled, gives what each row gives; where rows fail, it raises what one of them raises."""
     import numpy as np
 
@@ -292,7 +292,7 @@ def as_float(x: Any) -> float:
     return float(x.data if isinstance(x, Value) else x)
 
 
-STATEMENTS: dict[str, Callable[[Program], str]] = {
+STATEMENTS: dict[str, Callable[[FuzzProgram], str]] = {
     "floats": floats,
     "engines": engines,
     "derivatives": derivatives,
@@ -326,12 +326,12 @@ def alarm() -> Iterator[None]:
 class Finding(Exception):  # noqa: N818 - it is no error of the fuzzer's
     """A statement that does not hold of a program."""
 
-    def __init__(self, name: str, program: Program, complaint: str) -> None:
+    def __init__(self, name: str, program: FuzzProgram, complaint: str) -> None:
         super().__init__(f"{name}\n{program}\n{complaint}")
         self.name, self.program = name, program
 
 
-def hold(names: Sequence[str], program: Program) -> Finding | None:
+def hold(names: Sequence[str], program: FuzzProgram) -> Finding | None:
     """The first of the statements that does not hold of the program, or that fails as it should not."""
     for name in names:
         with warnings.catch_warnings(action="ignore"), alarm():
@@ -355,7 +355,7 @@ def search(names: Sequence[str], strategy: Any, seed: int, count: int) -> tuple[
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
     )  # fmt: skip
     @hypothesis.given(strategy)
-    def holds(program: Program) -> None:
+    def holds(program: FuzzProgram) -> None:
         nonlocal tried, found
         tried += not found
         finding = hold(names, program)

@@ -13,7 +13,7 @@ from hypothesis import given, seed, settings
 import micrograd_bp as mg
 from micrograd_bp import Op, ops
 from tests.fuzz import statements
-from tests.fuzz.programs import Program, programs
+from tests.fuzz.programs import FuzzProgram, programs
 from tests.fuzz.reference import NoReferenceError, derivative
 
 PROGRAMS = int(os.environ.get("MICROGRAD_BP_FUZZ_PROGRAMS", "200"))
@@ -120,7 +120,7 @@ def test_programs_have_everything_in_them() -> None:
 
 
 def program(body, *rows):
-    return Program(f"def f({', '.join(f'x{i}' for i in range(len(rows[0])))}):\n    {body}", rows)
+    return FuzzProgram(f"def f({', '.join(f'x{i}' for i in range(len(rows[0])))}):\n    {body}", rows)
 
 
 def test_the_reference_knows_derivatives() -> None:

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "sparse transforms check uncertainty custom implicit checkpointing",
     "testing.precise testing.random_programs testing",
     "series",
-    "compiler.machine compiler.program compiler.emit compiler.native compiler.python",
+    "compiler.machine compiler.program compiler.emit compiler.executable compiler.python",
     "compiler.arrays compiler.evaluation compiler.matrices compiler.vector_loops",
     "compiler.vector_sweeps compiler.vectors",
     "compiler.array_parts compiler.array_text compiler.array_c",
@@ -85,6 +86,17 @@ def test_the_front_shows_what_is_public_and_nothing_else() -> None:
     modules = {name for name in MODULES if "." not in name} - {"__init__", "__main__"}
     functions = {name for name in mg.__all__ if not isinstance(getattr(mg, name), type(mg))}
     assert not functions & modules  # no function shares its name with a module
+
+
+def test_no_two_things_have_one_name() -> None:
+    names: Counter[str] = Counter(path.stem for path in MODULES.values() if path.stem != "__init__")
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = [*node.targets] if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            defined = [target.id for target in named if isinstance(target, ast.Name)]
+            defined += [node.name] if isinstance(node, ast.ClassDef) else []
+            names.update(name for name in defined if re.fullmatch(r"_*[A-Z]+[a-z]\w*", name))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_importing_the_package_imports_nothing_outside_the_standard_library() -> None:
