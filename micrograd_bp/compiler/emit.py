@@ -417,7 +417,7 @@ class Plan:
         """The loop without what nobody reads."""
         carried = [entry for entry in loop.carried if needed[entry[0]]]
         reads = {leaf: read for leaf, read in loop.reads.items() if needed[leaf]}
-        idle = not carried and not any(needed[loop.start : loop.stop])
+        idle = not carried and not reads and not any(needed[loop.start : loop.stop])
         return Loop(loop.start, loop.stop, 1 if idle else loop.count, carried, reads)
 
     def _late(self) -> list[int]:

@@ -280,7 +280,9 @@ class GuardedProgram:
         """The program as loops, and its guards, if there are any."""
         if self.slopes is not None and self.exact:
             return None  # the sums of its derivatives would have other bits
-        found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
+        count = 0 if self.slopes is None else self.slopes.inputs
+        variables = self.forward.outputs[len(self.forward.outputs) - count :]
+        found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)), variables)
         if found is None or self.slopes is None:
             return found
         try:

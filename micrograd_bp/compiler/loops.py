@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Ops, Written, live, table
-from micrograd_bp.ops import add
+from micrograd_bp.ops import add, pos
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ class Nodes:
     columns: list[Any]  # for each operand: its place among the nodes, or a number that says what else it is
     first: np.ndarray[Any, Any]  # operand of each, among all
     child: np.ndarray[Any, Any]  # the node of each operand
+    aliases: dict[int, int]  # nodes that are an input under another name
 
     def steady(self, low: int, high: int, period: int) -> Any:
         """For each node but the last two periods, whether it and the two a period further on go on evenly."""
@@ -67,8 +68,8 @@ class Stretch:
 
 
 def _interleaved(
-    program: FlatProgram, guards: Sequence[tuple[int, bool]]
-) -> tuple[FlatProgram, Sequence[tuple[int, bool]]]:
+    program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: Sequence[int]
+) -> tuple[FlatProgram, Sequence[tuple[int, bool]], Sequence[int]]:
     """The program with what guards and checks alone read next to its operands, not after the outputs."""
     needed = live(program, program.outputs)
     keys = [-1 if op is None else i for i, op in enumerate(program.ops)]
@@ -78,7 +79,7 @@ def _interleaved(
             keys[i] = max([keys[k] for k in program.operands[i]], default=-1)
             moved = True
     if not moved:
-        return program, guards
+        return program, guards, variables
     order = sorted(range(len(program)), key=keys.__getitem__)
     place = [0] * len(order)
     for k, i in enumerate(order):
@@ -88,15 +89,17 @@ def _interleaved(
     made.constants = {place[i]: x for i, x in program.constants.items()}
     for name in ("inputs", "parameters", "outputs", "guards", "checks"):
         setattr(made, name, [place[i] for i in getattr(program, name)])
-    return made, [(place[i], truth) for i, truth in guards]
+    return made, [(place[i], truth) for i, truth in guards], [place[i] for i in variables]
 
 
-def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]]) -> Nodes:
-    """The nodes that compute something."""
+def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: Sequence[int]) -> Nodes:
+    """The nodes that compute something; variables are in no loop, and those that stand for an input are this input."""
     import numpy as np
 
     ops, code, counts, child = table(program)
     computed = code != (ops.index(None) if None in ops else -1)
+    aliases = _aliases(program, variables, child)
+    computed[list(aliases)] = False
     nodes = np.flatnonzero(computed).astype(np.int32)
     position = np.cumsum(computed, dtype=np.int32)
     position -= 1
@@ -104,6 +107,10 @@ def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]]) -> Nodes:
     kind[~computed] = CONSTANT
     for leaves, base in ((program.inputs, INPUT), (program.parameters, PARAMETER)):
         kind[leaves] = base + np.arange(len(leaves), dtype=np.int32)
+    kind[list(aliases)] = kind[list(aliases.values())]
+    owner = np.repeat(computed, counts)
+    if not owner.all():
+        child = child[owner]
     counts = counts[nodes]
     first = np.zeros(len(nodes) + 1, np.int64)
     np.cumsum(counts, out=first[1:])
@@ -112,7 +119,9 @@ def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]]) -> Nodes:
     for i, truth in dict.fromkeys(guards):
         if computed[i]:
             code[position[i]] += 1 + truth
-    wide = np.flatnonzero(counts > WIDE)
+    apart = np.zeros(len(nodes), bool)
+    apart[[position[i] for i in variables if computed[i]]] = True
+    wide = np.flatnonzero((counts > WIDE) | apart)
     code[wide] = -1 - np.arange(len(wide))
     columns = []
     for k in range(min(WIDE, int(counts.max(initial=0)))):
@@ -120,8 +129,20 @@ def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]]) -> Nodes:
         column = np.full(len(nodes), NONE, np.int32)
         column[has] = kind[child[first[:-1][has] + k]]
         columns.append(column)
-    del kind
-    return Nodes(nodes, position, code, columns, first, child)
+    return Nodes(nodes, position, code, columns, first, child, aliases)
+
+
+def _aliases(program: FlatProgram, variables: Sequence[int], child: Any) -> dict[int, int]:
+    """Variables that are copies of inputs which nothing else reads, and these."""
+    copies = {i: program.operands[i][0] for i in variables if program.ops[i] is pos}
+    if not copies:
+        return {}
+    import numpy as np
+
+    uses = np.bincount(child, minlength=len(program))
+    uses[[*program.outputs, *program.guards, *program.checks]] += 1
+    inputs = set(program.inputs)
+    return {i: k for i, k in copies.items() if k in inputs and uses[k] == 1}
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------
@@ -230,6 +251,8 @@ class Roller:
                 getattr(self.rolled, name).append(self.place[i])
         for i, x in program.constants.items():
             self.place[i] = self.rolled.constant(x)
+        for i, k in nodes.aliases.items():
+            self.place[i] = self.place[k]
 
     def loop_of(self, k: int) -> Stretch | None:
         """The loop in which a node is."""
@@ -414,9 +437,12 @@ class Roller:
 
     def new(self, i: int) -> int:
         """The node of the rolled program for a node, the same for all turns of a loop."""
+        if i in self.place:
+            return self.place[i]
         k = int(self.nodes.position[i])
-        loop = self.loop_of(k) if self.program.ops[i] is not None else None
-        return self.place[i] if loop is None else loop.body[(k - loop.start) % loop.period]
+        loop = self.loop_of(k)
+        assert loop is not None
+        return loop.body[(k - loop.start) % loop.period]
 
 
 def _kind(a: int) -> int:
@@ -439,14 +465,17 @@ def deep(program: FlatProgram) -> bool:
 
 
 def roll(
-    program: FlatProgram, guards: Sequence[tuple[int, bool]] = ()
+    program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), variables: Sequence[int] = ()
 ) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-    """The program as loops with what is before, between and after them, and its guards; None where none pay."""
+    """The program as loops with what is before, between and after them, and its guards; None where none pay.
+
+    variables: nodes by which it is to be differentiated, each of which is one node of the result.
+    """
     if not SMALL <= len(program) < MOST or program.raised:
         return None
     if not isinstance(program.ops, Ops):  # else all stands where it was made
-        program, guards = _interleaved(program, guards)
-    nodes = _nodes(program, guards)
+        program, guards, variables = _interleaved(program, guards, variables)
+    nodes = _nodes(program, guards, variables)
     stretches = _stretches(nodes)
     count = len(nodes.nodes)
     if 2 * sum(x.period * (x.turns - 1) for x in stretches) < count:

@@ -548,6 +548,7 @@ class Lowering:
         precise = live(source, source.guards)
         reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
         made: dict[int, Element] = {}
+        fresh: set[int] = set()  # the leaves that stay leaves
         spans = [[sys.maxsize, sys.maxsize] for _ in source.loops]  # in the new program; to its end, where none is met
         edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
@@ -564,10 +565,17 @@ class Lowering:
                         place[i] = k  # it is the same in all turns
                         continue
                     read = Element(k, read.first, read.step)
+                    if k in made and not isinstance(made[k].sequence, Written):  # a leaf that reads a sequence itself
+                        inner = made[k]
+                        read = Element(inner.sequence, inner.first + inner.step * read.first, inner.step * read.step)
+                        if isinstance(read.sequence, str) and not read.step:
+                            place[i] = getattr(program, read.sequence)[read.first]
+                            continue
                 elif isinstance(read.sequence, Written):
                     read = Element(self._written(source, read.sequence, spans, place, made), read.first, read.step)
                 place[i] = program.leaf()
                 made[place[i]] = read
+                fresh.add(i)
             elif op is not None:
                 self.exact = exact or precise[i]
                 self.nearly = nearly and not precise[i]
@@ -576,9 +584,9 @@ class Lowering:
             setattr(program, name, [place[i] for i in getattr(source, name)])
         for loop, (start, stop) in zip(source.loops, spans):
             carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
-            mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
-            program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
-        program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
+            mine = {place[i]: made[place[i]] for i in loop.reads if i in fresh}
+            program.loops.append(Loop(min(start, len(program)), min(stop, len(program)), loop.count, carried, mine))
+        program.reads = {place[i]: made[place[i]] for i in source.reads if i in fresh}
         self._keep_errors(source, place)
 
     def _written(
