@@ -217,7 +217,7 @@ def several_outputs(m: int) -> Makers:
     """The Jacobian of m outputs by m inputs of a network of four layers: of one recording, and all of it."""
     from random import Random
 
-    from micrograd_bp.value import slope_rows, slopes, variables
+    from micrograd_bp._engine.engine import slope_rows, slopes, variables
 
     rng, width = Random(0), 3 * m // 2
     layers = [[[rng.gauss(0.0, 0.5) for _ in range(width)] for _ in range(width)] for _ in range(4)]

@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from micrograd_bp._engine import trees
-from micrograd_bp._engine.operators import ByHand
+from micrograd_bp._engine.by_hand import ByHand
+from micrograd_bp._engine.engine import variables
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.custom import OutputOps, operands_of
 from micrograd_bp.ops import number
 from micrograd_bp.transforms import _Call, _name, numbers_only
-from micrograd_bp.value import Value, topological_order, variables
+from micrograd_bp.value import Value, topological_order
 
 
 def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -> Callable[..., Any]:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from micrograd_bp import ops
 from micrograd_bp._engine import symbolic
-from micrograd_bp._engine.operators import reading
-from micrograd_bp.ops import RECORDINGS, Op, number
+from micrograd_bp._engine.recordings import RECORDINGS, reading
+from micrograd_bp.ops import Op, number
 from micrograd_bp.value import Value, engine_name
 
 if TYPE_CHECKING:

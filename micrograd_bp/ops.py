@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
 from typing import Any
 
 from micrograd_bp._engine import native, special, symbolic
-from micrograd_bp._engine.op import ANY, MAX, RECORDINGS, TABLE, TINY, VARIABLES, Op, Operand, bare, number
+from micrograd_bp._engine.ieee import choose
+from micrograd_bp._engine.op import ANY, MAX, TINY, Op, number
+from micrograd_bp._engine.operand import TABLE, Operand
 
-__all__ = ["ANY", "MAX", "RECORDINGS", "TABLE", "TINY", "VARIABLES", "Op", "Operand", "number"]  # and every row
+__all__ = ["ANY", "MAX", "TABLE", "TINY", "Op", "Operand", "number"]  # and every row
 
 EPS = 2.0**-53  # between 1 and the float below it
 TWO, POSITIVE, UNIT = (ANY, ANY), ((TINY, MAX),), ((-1.0, 1.0),)
@@ -192,15 +193,6 @@ inexact: Op = Op("inexact", "inexact", lambda y: less(y, 0.5) * less(floor(y), y
 corner: Op = Op("corner", "corner", lambda h, *args: 0.0, lambda out, h, *args: (0.0, *[0.0 / h for _ in args]),
                 (POSITIVE[0], ANY), smooth=False)
 # fmt: on
-
-
-def choose(c: Any, f: Callable[[Any], Any], g: Callable[[Any], Any], x: Any, usual: bool) -> Any:
-    """f(x) where c, else g(x): at once if c is a float, of a constant exponent say; on names, as c usually is."""
-    if type(c) is not float:
-        c = usual if getattr(c, "formal", False) else bare(c)
-        if type(c) not in (float, bool):
-            return where(c, f(x), g(x))
-    return f(x) if c else g(x)
 
 
 def power_slope(out: Any, x: Any, y: Any) -> Any:

@@ -32,11 +32,13 @@ from threading import get_ident
 from typing import Any, TypeAlias
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import pushed, slope_rows, slopes, variables
+from micrograd_bp._engine.recordings import RECORDINGS, VARIABLES
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp._engine.sweeps import Number, float_partials, graph_partials, ordered, pull, push
-from micrograd_bp.ops import RECORDINGS, VARIABLES, number
+from micrograd_bp.ops import number
 from micrograd_bp.sparse import Entries, Tape, from_rows, hessian_rows, jacobian_rows
-from micrograd_bp.value import Value, pushed, slope_rows, slopes, topological_order, variables
+from micrograd_bp.value import Value, topological_order
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]

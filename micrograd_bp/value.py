@@ -9,63 +9,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import math
 import operator
-import os
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
-from micrograd_bp._engine.flattening import closed, flat, listening, marked
-from micrograd_bp._engine.operators import (
-    ByHand,
-    comparison,
-    copy_help,
-    give_methods,
-    micrograd_arguments,
-    operators,
-    partials_at_reading,
-    sign_operator,
-)
+from micrograd_bp._engine import engine
+from micrograd_bp._engine.by_hand import ByHand, partials_at_reading, set_arguments, step_back
+from micrograd_bp._engine.engine import engine_name, topological_order
+from micrograd_bp._engine.methods import give_methods
+from micrograd_bp._engine.operators import checked, comparison, operators, sign_operator, text
+from micrograd_bp._engine.recordings import RECORDINGS
 from micrograd_bp._engine.signatures import Arithmetic
-from micrograd_bp._engine.sweeps import (
-    Step,
-    add_to_grads,
-    count_uses,
-    graph_partials,
-    pull,
-    pushed,
-    read_data,
-    slope_rows,
-    slopes,
-    topological_order,
-)
-from micrograd_bp.ops import RECORDINGS, Op, number
+from micrograd_bp._engine.sweeps import Step, count_uses, graph_partials, pull
+from micrograd_bp.ops import Op, number
 
-# fmt: off
-__all__ = [
-    "Value",
-    "add_to_grads",
-    "all_leaves",
-    "closed",
-    "deafen",
-    "engine_name",
-    "flat",
-    "gradients",
-    "listening",
-    "marked",
-    "pushed",
-    "read_data",
-    "slope_rows",
-    "slopes",
-    "topological_order",
-    "variables",
-    "watch",
-]
-# fmt: on
+__all__ = ["Value", "engine_name", "gradients", "topological_order"]
 
 
 class Value(Arithmetic):
@@ -93,8 +53,12 @@ class Value(Arithmetic):
 
     __slots__ = ("__dict__", "_data", "_grad", "_label", "_partials", "op", "operands")
 
+    data: float = checked("_data", float, number, "The number itself.")
+    grad: float = checked("_grad", float, number, "d output / d self: summed over the calls of `backward()` on a leaf.")
+    label: str = checked("_label", str, text, "A name for pictures and messages.")
     op: Op | None  # None on a leaf
     operands: tuple[Value | float, ...]  # in order, duplicates kept; a plain number stays a plain float
+    _partials: tuple[float, ...]  # d self / d operand for each
 
     def __init__(self, data: float, _children: Any = (), _op: str = "", label: str = "") -> None:
         self._data = number(data)
@@ -102,51 +66,12 @@ class Value(Arithmetic):
         self._label = label
         self.op = None
         self.operands = ()
-        self._partials: tuple[float, ...] = ()
+        self._partials = ()
         if type(_children) is not tuple or _children or _op or type(label) is not str:
-            operands, symbol, self._label = micrograd_arguments(_children, _op, label)
-            if operands:
-                self._set_op(ByHand.of(symbol), operands)
-
-    @property
-    def data(self) -> float:
-        """The number itself."""
-        return self._data
-
-    @data.setter
-    def data(self, data: float) -> None:
-        self._data = number(data)
-
-    @property
-    def grad(self) -> float:
-        """The derivative of the outputs by this node, summed over the calls of `backward()` if it is a leaf."""
-        return self._grad
-
-    @grad.setter
-    def grad(self, grad: float) -> None:
-        self._grad = number(grad)
-
-    @property
-    def partials(self) -> tuple[float, ...]:
-        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it.
-
-        Of `checkpoint` and `remat` they are computed when they are read. They are nan where the derivative is known to
-        a `_backward` of the node's own alone.
-        """
-        return partials_at_reading(self) if type(self.op) is ByHand else self._partials
-
-    @property
-    def label(self) -> str:
-        """A name for pictures and messages."""
-        return self._label
-
-    @label.setter
-    def label(self, label: str) -> None:
-        if not isinstance(label, str):
-            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
-        self._label = label
+            set_arguments(self, _children, _op, label)
 
     if not TYPE_CHECKING:  # their types stand in Arithmetic
+        # x + y is ops.add(x, y), which is Value._record(ops.add, (x, y)); and so for every operator and method.
         __add__, __radd__ = operators(ops.add)
         __sub__, __rsub__ = operators(ops.sub)
         __mul__, __rmul__ = operators(ops.mul)
@@ -161,49 +86,26 @@ class Value(Arithmetic):
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Value:
-        """The node for op(*args), whatever the operation and its arity."""
-        data = [arg._data if isinstance(arg, Value) else arg for arg in args]
+        """Make the node for op(*args): its value, its operands, and the derivative by each of them."""
         node = Value.__new__(Value)
-        try:
-            out = op.forward(*data)
-            try:
-                partials = op.rule_of_floats(out, *data)
-            except (ArithmeticError, ValueError):
-                partials = op.partials(out, *data)
-        except Exception as error:
-            raise op.failure(error, args) from error
-        if type(partials) is not tuple or len(partials) != len(args):
-            raise TypeError(f"{op.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
-        for partial in partials:
-            if type(partial) is not float:
-                partials = tuple([number(partial, op.name) for partial in partials])
-        node._data = number(out, op.name)
+        data = [arg._data if isinstance(arg, Value) else arg for arg in args]
+        node._data, node._partials = op.linearize(data, args)
         node._grad = 0.0
         node._label = ""
         node.op = op
         node.operands = args
-        node._partials = partials
-        for recording in RECORDINGS:
+        for recording in RECORDINGS:  # of jit
             recording.note(node)
         return node
 
-    def detach(self) -> Value:
-        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`.
+    @property
+    def partials(self) -> tuple[float, ...]:
+        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it.
 
-        >>> x = Value(3.0)
-        >>> (x * x.detach()).backward()
-        >>> x.grad
-        3.0
+        Of `checkpoint` and `remat` they are computed when they are read. They are nan where the derivative is known to
+        a `_backward` of the node's own alone.
         """
-        return Value(self.data, label=self.label)
-
-    def item(self) -> float:
-        """The number itself, as `data` is: PyTorch's and NumPy's name."""
-        return self.data
-
-    def _set_op(self, op: Op, operands: tuple[Any, ...]) -> None:
-        """Make it the result of another operation, whose partials are unknown."""
-        self.op, self.operands, self._partials = op, operands, (math.nan,) * len(operands)
+        return partials_at_reading(self) if type(self.op) is ByHand else self._partials
 
     def backward(self, seed: float = 1.0) -> None:
         """Backpropagate: add seed * d self / d leaf to the grad of every leaf that this node depends on.
@@ -227,7 +129,7 @@ class Value(Arithmetic):
             6.0
         """
         seed = number(seed, "backward")
-        uses = count_uses((self,))
+        uses = count_uses((self,))  # of every node below this one, as an operand
         by_hand = False
         for node in uses:
             if node.op is not None:
@@ -235,9 +137,9 @@ class Value(Arithmetic):
                 by_hand |= type(node.op) is ByHand
         self._grad += seed
         if by_hand:
-            return _step_back(self)
-        ready = [self]
-        while ready:  # of the nodes all of whose uses are done, so that their adjoints are complete
+            return step_back(topological_order(self))
+        ready = [self]  # nodes whose uses are all done, so that their grads are complete
+        while ready:
             node = ready.pop()
             adjoint = node._grad
             for operand, partial in zip(node.operands, node._partials):
@@ -249,19 +151,23 @@ class Value(Arithmetic):
                         ready.append(operand)
         return None
 
+    def detach(self) -> Value:
+        """A leaf with the same number, from which nothing goes back; where a function is compiled, `stop_gradient`.
+
+        >>> x = Value(3.0)
+        >>> (x * x.detach()).backward()
+        >>> x.grad
+        3.0
+        """
+        return Value(self.data, label=self.label)
+
+    def item(self) -> float:
+        """The number itself, as `data` is: PyTorch's and NumPy's name."""
+        return self.data
+
     def __repr__(self) -> str:
         label = f", label={self.label!r}" if self.label else ""
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
-
-    def _attributes(self) -> dict[str, Any]:
-        """What a program gave to this node beside a Value's own attributes."""
-        return self.__dict__
-
-
-def _step_back(output: Value) -> None:
-    """The rest of `backward` where a node has a `_backward` of its own: every node's, in its turn."""
-    for node in reversed(topological_order(output)):
-        node._backward()
 
 
 def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
@@ -305,44 +211,5 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
     return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
 
 
-def variables(numbers: Iterable[float]) -> list[Value]:
-    """A new leaf for each of the numbers."""
-    return list(map(Value, numbers))
-
-
-def all_leaves(values: Sequence[Any]) -> bool:
-    """Whether all are Values, and none the result of an operation."""
-    return all(type(x) is Value and x.op is None for x in values)
-
-
-def deafen() -> None:
-    """Tell the recording under way of no further reads: nothing is to be made of it."""
-
-
-def watch(thread: int) -> None:
-    """Tell the recording under way what this thread does to Values; 0: no longer."""
-
-
-def engine_name() -> str:
-    """Which Value is in use: the pure Python of value.py, or the same class compiled.
-
-    Returns:
-        "pure" or "accelerated". The environment variable MICROGRAD_BP_PURE=1 switches the accelerated one off.
-
-    Example:
-        >>> engine_name() in ("pure", "accelerated")
-        True
-    """
-    return ENGINE
-
-
-give_methods(Value)  # a method for every operation: x.tanh(), x.maximum(y); and what else floats have
-ENGINE = "pure"
-
-if not os.environ.get("MICROGRAD_BP_PURE"):
-    with contextlib.suppress(ImportError):  # not built: no C compiler, say
-        _accelerated = importlib.import_module("micrograd_bp._engine.accelerated")
-        if _accelerated.ops is ops:  # it is there once in a process: a second copy of this package does without
-            for _name, _x in _accelerated.exports.items():
-                copy_help(globals()[_name], _x)
-            globals().update(_accelerated.exports)
+give_methods(Value)  # x.tanh(), x.maximum(y): a method for every op; and what else floats have
+globals()["Value"] = engine.chosen(Value)  # the class above, or the same compiled, where it was built

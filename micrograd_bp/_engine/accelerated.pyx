@@ -28,10 +28,10 @@ import operator
 import sys
 
 from micrograd_bp import ops
-from micrograd_bp._engine.operators import (
-    COMPARISONS, READINGS, ByHand, _give, _operand, _reading, give_help, give_others,
-    micrograd_arguments, noticed, general_net_input, partials_at_reading,
-)
+from micrograd_bp._engine.by_hand import ByHand, checked_arguments, partials_at_reading, step_back
+from micrograd_bp._engine.methods import READINGS, give_help, give_others
+from micrograd_bp._engine.operators import as_operand, general_net_input, give, reading_method, text
+from micrograd_bp._engine.recordings import COMPARISONS, RECORDINGS as LIST_OF_RECORDINGS, noticed
 from micrograd_bp.ops import TABLE, Op, number
 
 cdef extern from "<math.h>":
@@ -157,7 +157,7 @@ cdef class Value:
         if type(_children) is str and not label and not _op:
             label = _children
         elif type(_children) is not tuple or _children or _op or type(label) is not str:
-            operands, _op, label = micrograd_arguments(_children, _op, label)
+            operands, _op, label = checked_arguments(_children, _op, label)
         clear(self)
         self.primal = primal
         self.adjoint = 0.0
@@ -243,9 +243,7 @@ cdef class Value:
 
     @label.setter
     def label(self, label):
-        if not isinstance(label, str):
-            raise TypeError(f"a Value's label is a str, not {label!r} ({type(label).__name__})")
-        set_label(self, label)
+        set_label(self, text(label))
 
     @property
     def op(self):
@@ -303,8 +301,7 @@ cdef class Value:
                 if node.op is not None:
                     node._grad = 0.0
             self.adjoint += first
-            for node in reversed(topological_order(self)):
-                node._backward()
+            step_back(topological_order(self))
 
     def __add__(x, y): return binary(ADD, x, y)
     def __sub__(x, y): return binary(SUB, x, y)
@@ -362,10 +359,10 @@ cdef class Value:
         return f"Value(data={self.data!r}, grad={self.grad!r}{label})"
 
 
-cdef list RECORDINGS = ops.RECORDINGS
+cdef list RECORDINGS = LIST_OF_RECORDINGS
 cdef dict ATTRIBUTES = {}  # of programs' own, by the id of the node
-cdef tuple READ = tuple([_reading(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
-cdef object READ_BOOL = _reading(bool, Value)
+cdef tuple READ = tuple([reading_method(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
+cdef object READ_BOOL = reading_method(bool, Value)
 
 
 cdef extern from "Python.h":
@@ -1008,7 +1005,7 @@ cdef int take_other(int code, object operand, double *x) except -1:
     if PyLong_CheckExact(operand):
         x[0] = PyLong_AsDouble(operand)
         return NUMBER
-    converted = _operand(<object>ROWS[code], operand)
+    converted = as_operand(<object>ROWS[code], operand)
     if converted is NotImplemented:
         return FOREIGN
     x[0] = converted
@@ -1052,7 +1049,7 @@ cdef object record_terms(object op, tuple args):
         return None
     for i in range(n):
         x = data_of(xs[i])
-        if is_length and not fabs(x) < 3e150:  # beyond, or for nan, the rule is not just a quotient: see op.scaled
+        if is_length and not fabs(x) < 3e150:  # beyond, or for nan, the rule is not just a quotient: see ieee.scaled
             return None
         largest = max(largest, fabs(x))
         data.append(x)
@@ -1235,7 +1232,7 @@ cdef object record(op, tuple args):
     if not are_plain(args, True):
         operands = tuple([arg if isinstance(arg, Value) else number(arg, op.name) for arg in args])
     data = [(<Value>arg).primal if isinstance(arg, Value) else arg for arg in operands]
-    try:
+    try:  # Op.linearize, written out, which takes two thirds of the time
         out = op.forward(*data)
         try:
             partials = op.rule_of_floats(out, *data)
@@ -2016,11 +2013,11 @@ def _method(op):
 
 for name, op in TABLE.items():
     if not hasattr(Value, name):
-        _give(Value, name, _method(op))
+        give(Value, name, _method(op))
         give_help(getattr(Value, name), op)
 for read in READINGS:
     if not hasattr(Value, f"__{read.__name__}__"):
-        _give(Value, f"__{read.__name__}__", _reading(read, Value))
+        give(Value, f"__{read.__name__}__", reading_method(read, Value))
 give_others(Value)
 
 Op.__call__ = call
@@ -2029,5 +2026,5 @@ Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, 
 exports = {
     "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
     "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
-    "watch": watch, "deafen": deafen, "closed": closed, "flat": flat, "marked": marked, "listening": listening, "ENGINE": "accelerated",
+    "watch": watch, "deafen": deafen, "closed": closed, "flat": flat, "marked": marked, "listening": listening,
 }

@@ -8,8 +8,10 @@ import itertools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from micrograd_bp._engine.ieee import Quiet, quietly, scaled
 from micrograd_bp._engine.instructions import INSTRUCTIONS
-from micrograd_bp._engine.op import TABLE, Op, Operand, Quiet, number, quietly, scaled
+from micrograd_bp._engine.op import Op, number
+from micrograd_bp._engine.operand import TABLE, Operand
 
 
 class Term(Operand):

@@ -1,15 +1,18 @@
-"""What an operation is: one row of the table in ops.py, what calling it does, and how its rule is read."""
+"""What an operation is: one row of the table in ops.py, and what calling it does."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, overload
+
+from micrograd_bp._engine.ieee import quietly, scaled
+from micrograd_bp._engine.operand import TABLE
+from micrograd_bp._engine.recordings import RECORDINGS
 
 if TYPE_CHECKING:
     from micrograd_bp.value import Value
@@ -17,11 +20,6 @@ if TYPE_CHECKING:
 MAX = 1.7976931348623157e308  # the largest float
 TINY = 5e-324  # the smallest
 ANY = (-MAX, MAX)
-TABLE: dict[str, Op] = {}  # the rows of ops.py, by name
-RECORDINGS: list[Any] = []  # of a function that `jit` records now: one at most; see micrograd_bp.compiler.tracing
-# The variables of the functions that transforms and `jit` record now, in all threads: each one's thread and variables.
-# No lock, since a fork might leave it locked: an entry is put in, taken out and listed by single operations of a dict.
-VARIABLES: dict[object, tuple[int, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, init=False)
@@ -56,18 +54,17 @@ class Op:
         (8.0, (12.0,))
     """
 
-    name: str  # the public function's name
-    symbol: str  # how a drawing or a formula shows it
-    forward: Callable[..., float]  # the value, of floats
+    name: str
+    symbol: str
+    forward: Callable[..., float]
     rule: Callable[..., tuple[Any, ...]]  # (out, *args) -> d out / d arg, one per argument, as a textbook has it
-    domain: tuple[tuple[float, float], ...]  # where tests sample each argument; the last repeats
-    smooth: bool  # False: a kink or a jump somewhere in the domain
-    # The value for the compiler: an LLVM instruction, intrinsic or function of C's math.h; or a formula in other rows;
-    # or neither: `forward` itself is run on Values or, failing that, called.
+    domain: tuple[tuple[float, float], ...]
+    smooth: bool
     native: str
     decomposition: Callable[..., Any] | None
-    exact: bool  # whether `native` gives the bits of `forward`; else it is within 4 ulp
-    degree: int | None  # 0 or 1: f(s*x, s*y) = s**degree * f(x, y), so that the rule can be taken of scaled arguments
+    exact: bool
+    degree: int | None
+    # What follows is read off the rule.
     parameters: tuple[str, ...] = field(init=False)
     arity: int | None = field(init=False)  # None: any number of arguments
     defaults: tuple[float, ...] = field(init=False)
@@ -123,13 +120,36 @@ class Op:
         """The operation's value: a float for numbers, a Value where one is among the arguments (*args)."""
         if len(args) != self.arity:
             args = self._complete(args)
-        taker = None
+        node = None
         for arg in args:
             if type(arg) is not float:
-                if not hasattr(type(arg), "_record"):  # see Operand
+                if not hasattr(type(arg), "_record"):  # an int, say; what has it is a Value, or see Operand
                     return self(*[x if hasattr(type(x), "_record") else number(x, self.name) for x in args])
-                taker = arg
-        return self.forward(*args) if taker is None else taker._record(self, args)
+                node = arg
+        return self.forward(*args) if node is None else node._record(self, args)
+
+    def linearize(self, data: Sequence[float], operands: tuple[Any, ...]) -> tuple[float, tuple[float, ...]]:
+        """The value and the local derivatives at the data of the operands: what a node of the graph records.
+
+        Raises:
+            ArithmeticError, ValueError: There is no value; or whatever else `forward` or the rule raises. The message
+                names the operation and its operands.
+            TypeError: The rule gives something else than a tuple of numbers, one for each operand.
+        """
+        try:
+            out = self.forward(*data)
+            try:
+                partials = self.rule_of_floats(out, *data)
+            except (ArithmeticError, ValueError):
+                partials = self.partials(out, *data)  # in IEEE arithmetic
+        except Exception as error:
+            raise self.failure(error, operands) from error
+        if type(partials) is not tuple or len(partials) != len(data):
+            raise TypeError(f"{self.name}: its rule gives {partials!r}; it must give a tuple, one partial per argument")
+        for partial in partials:
+            if type(partial) is not float:
+                partials = tuple([number(partial, self.name) for partial in partials])
+        return out if type(out) is float else number(out, self.name), partials
 
     def partials(self, out: Any, *args: Any) -> tuple[Any, ...]:
         """The local derivatives at *args, where the operation gives `out`: floats of floats, graphs of Values.
@@ -193,129 +213,3 @@ def number(x: Any, taker: str = "Value") -> float:
     advice = "take its .data for the number, or use it as it is" if recorded else "pass a real number"
     verb = "hold" if taker == "Value" else "take"
     raise TypeError(f"{taker} cannot {verb} {reprlib.repr(x)} ({type(x).__name__}); {advice}")
-
-
-class Operand:
-    """What can stand beside floats in a rule: an object whose class has `_record(op, args)`, and Python's operators.
-
-    An Op called on it gives what its `_record` gives; operators call the Op. So one rule computes with floats, makes
-    graphs of Values, and writes formulas:
-
-    >>> class Text(Operand):
-    ...     def __init__(self, text):
-    ...         self.text = text
-    ...
-    ...     @staticmethod
-    ...     def _record(op, args):
-    ...         return Text(f"{op.name}({', '.join(getattr(x, 'text', str(x)) for x in args)})")
-    >>> from micrograd_bp import ops
-    >>> ops.tanh.rule(Text("out"), Text("x"))[0].text
-    'sub(1.0, mul(out, out))'
-    """
-
-    __slots__ = ()
-
-    def __add__(self, other: Any) -> Any:
-        return TABLE["add"](self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return TABLE["add"](other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return TABLE["sub"](self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return TABLE["sub"](other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return TABLE["mul"](self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return TABLE["mul"](other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return TABLE["truediv"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return TABLE["truediv"](other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return TABLE["floordiv"](self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return TABLE["floordiv"](other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return TABLE["mod"](self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return TABLE["mod"](other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return TABLE["pow"](self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return TABLE["pow"](other, self)
-
-    def __neg__(self) -> Any:
-        return TABLE["neg"](self)
-
-    def __pos__(self) -> Any:
-        return TABLE["pos"](self)
-
-    def __abs__(self) -> Any:
-        return TABLE["abs"](self)
-
-
-# --- how a rule is read -------------------------------------------------------------------------------------------
-
-
-class Quiet(Operand):
-    """A number (or Value) whose arithmetic is that of IEEE 754: a division by zero gives inf or nan and never raises.
-
-    >>> (0.5 / Quiet(0.0)).number
-    inf
-    """
-
-    __slots__ = ("number",)
-    IEEE: ClassVar = {"truediv": "ieee_div", "log": "ieee_log", "pow": "ieee_pow"}
-
-    def __init__(self, x: Any) -> None:
-        self.number = x
-
-    @staticmethod
-    def _record(op: Op, args: tuple[Any, ...]) -> Quiet:
-        if op.name in Quiet.IEEE and TABLE[op.name] is op:
-            op = TABLE[Quiet.IEEE[op.name]]
-        return Quiet(op(*map(bare, args)))
-
-
-def bare(x: Any) -> Any:
-    """The number in a Quiet one; anything else as it is."""
-    return x.number if type(x) is Quiet else x
-
-
-def quietly(op: Op, *args: Any) -> tuple[Any, ...]:
-    """The operation's partials in IEEE arithmetic."""
-    rule = op.rule if op.degree is None else functools.partial(scaled, op)
-    partials = rule(*map(Quiet, args))
-    return tuple(map(bare, partials)) if type(partials) is tuple else partials
-
-
-def scaled(op: Op, out: Any, *args: Any) -> tuple[Any, ...]:
-    """The partials of a homogeneous operation, by its rule of arguments that are scaled by a power of two.
-
-    So no square overflows, or is subnormal and inexact. At the origin the slopes are 0 by convention, and have no
-    derivatives; at infinity those of degree -1 are 0.
-    """
-    absolute, maximum, where = TABLE["abs"], TABLE["maximum"], TABLE["where"]
-    size = functools.reduce(maximum, map(absolute, args))
-    if type(bare(size)) is float and 2.0**-500 < bare(size) < 2.0**500:
-        return op.rule(out, *args)
-    scale = TABLE["rescale"](size)
-    partials = op.rule(out * scale if op.degree else out, *[x * scale for x in args])
-    if not op.degree:
-        infinite = TABLE["less_equal"](math.inf, size)
-        partials = tuple([where(infinite, 0.0, p * scale) for p in partials])
-    corner = TABLE["corner"](size, *args)
-    return tuple([p if type(p) is float else where(size, p, corner) for p in partials])

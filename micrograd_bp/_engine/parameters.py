@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple, TypeAlias
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import all_leaves
 from micrograd_bp.ops import Op
-from micrograd_bp.value import Value, all_leaves
+from micrograd_bp.value import Value
 
 CLOSED = (type, types.ModuleType, Op)  # not searched: their Values belong to a program, not to a model
 ATOMS = frozenset((int, float, str, bool, type(None)))  # they hold nothing

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp._engine.operators import ByHand, partials_at_reading
+from micrograd_bp._engine.by_hand import ByHand, partials_at_reading
 from micrograd_bp.ops import TABLE, Op, chain, number
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
-from micrograd_bp._engine.op import TABLE, Op, Operand
+from micrograd_bp._engine.op import Op
+from micrograd_bp._engine.operand import TABLE, Operand
 
 
 class Expr(Operand):
@@ -58,7 +59,7 @@ class Textbook(Expr):
 
     __slots__ = ()
     RANKS: ClassVar = Expr.RANKS
-    formal = True  # see ops.choose
+    formal = True  # see ieee.choose
 
     @classmethod
     def _record(cls, op: Op, args: tuple[Any, ...]) -> Expr:

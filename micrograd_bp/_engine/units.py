@@ -6,9 +6,10 @@ import importlib
 from typing import Any
 
 from micrograd_bp import ops
-from micrograd_bp._engine.operators import copy_help, general_net_input
-from micrograd_bp.ops import RECORDINGS
-from micrograd_bp.value import Value, engine_name
+from micrograd_bp._engine.engine import copy_help, engine_name
+from micrograd_bp._engine.operators import general_net_input
+from micrograd_bp._engine.recordings import RECORDINGS
+from micrograd_bp.value import Value
 
 
 def net_input(w: Any, x: Any, b: Any = None) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import add_to_grads, read_data
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
@@ -25,7 +26,7 @@ from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.vectors import arrays
 from micrograd_bp.ops import number
-from micrograd_bp.value import Value, add_to_grads, gradients, read_data
+from micrograd_bp.value import Value, gradients
 
 if TYPE_CHECKING:
     import numpy as np

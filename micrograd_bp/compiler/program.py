@@ -16,9 +16,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from micrograd_bp._engine.engine import flat, marked
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number, pos
-from micrograd_bp.value import Value, flat, marked
+from micrograd_bp.value import Value
 
 if TYPE_CHECKING:
     import numpy as np

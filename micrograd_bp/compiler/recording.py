@@ -17,9 +17,10 @@ from fractions import Fraction
 from typing import Any
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import closed, deafen, listening
 from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
-from micrograd_bp.value import Value, closed, deafen, listening
+from micrograd_bp.value import Value
 
 MANY, READ = 4_000, 8  # nodes that are counted exactly; and as many nodes as take the time of noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from micrograd_bp import value
-from micrograd_bp._engine.operators import NUMPY_NAMES, _operand, give_operators, noticed
+from micrograd_bp._engine import engine
+from micrograd_bp._engine.methods import NUMPY_NAMES
+from micrograd_bp._engine.operators import as_operand, give_operators
+from micrograd_bp._engine.recordings import RECORDINGS, noticed
 from micrograd_bp.compiler.locks import Lock
-from micrograd_bp.ops import RECORDINGS, TABLE, Op
+from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
 
 
 def _forget() -> None:
     """Called in a forked process, where the thread that was recording does not exist: end its recording."""
-    value.watch(0)
+    engine.watch(0)
     RECORDINGS.clear()
 
 
@@ -41,10 +43,10 @@ def watched(recording: Any, wait: float = 0.0) -> Iterator[bool]:
         return
     try:
         RECORDINGS.append(recording)
-        value.watch(threading.get_ident())
+        engine.watch(threading.get_ident())
         yield True
     finally:
-        value.watch(0)
+        engine.watch(0)
         RECORDINGS.clear()
         _one.release()
 
@@ -79,7 +81,7 @@ def _watchful() -> dict[str, Any]:
 
 def _method(op: Op) -> Callable[..., Any]:
     def method(self: Value, *others: Any) -> Any:
-        operands = [x if isinstance(x, Value) else _operand(op, x) for x in others]
+        operands = [x if isinstance(x, Value) else as_operand(op, x) for x in others]
         return NotImplemented if any(x is NotImplemented for x in operands) else op(self, *operands)
 
     vars(method)["op"] = op
@@ -88,7 +90,7 @@ def _method(op: Op) -> Callable[..., Any]:
 
 def _reflected(op: Op) -> Callable[..., Any]:
     def reflected(self: Value, other: Any) -> Any:
-        operand = _operand(op, other)
+        operand = as_operand(op, other)
         return NotImplemented if operand is NotImplemented else op(operand, self)
 
     vars(reflected)["op"] = op
@@ -129,5 +131,5 @@ def _init(self: Value, *args: Any, **kwargs: Any) -> None:
         recording.note(self)
 
 
-if value.ENGINE == "pure":
-    value.watch = _watch
+if engine.engine_name() == "pure":
+    engine.watch = _watch

@@ -353,7 +353,7 @@ def test_all_derivatives_at_once(leaves: list[float], steps: list[tuple[str, lis
         outputs = (made[::-1] * m)[:m]
         for node in made:
             node.grad = 0.5
-        rows = mg.value.slope_rows(outputs, inputs, aim)
+        rows = mg._engine.engine.slope_rows(outputs, inputs, aim)
         made[-1].backward()
         return [rows, made]
 
@@ -362,7 +362,7 @@ def test_all_derivatives_at_once(leaves: list[float], steps: list[tuple[str, lis
 
 def test_nodes_of_every_kind_in_sweeps_with_vectors() -> None:
     def run(mg: ModuleType) -> Any:
-        w, x = mg.value.variables([0.5, -1.5, 2.0]), mg.value.variables([1.25, 3.0, -0.75])
+        w, x = mg._engine.engine.variables([0.5, -1.5, 2.0]), mg._engine.engine.variables([1.25, 3.0, -0.75])
         units = [
             mg.nn.net_input(w, x, w[0]),
             mg.nn.net_input(w, [*x[:2], w[1] * x[0]]),
@@ -379,10 +379,10 @@ def test_nodes_of_every_kind_in_sweeps_with_vectors() -> None:
             units[1],
         ]
         outputs = [*units, *poles, *rows, *[y.tanh() * units[0] for y in rows[:3]], units[1]]
-        every = [mg.value.slope_rows(outputs, [*w, *x], aim) for aim in (False, True)]
+        every = [mg._engine.engine.slope_rows(outputs, [*w, *x], aim) for aim in (False, True)]
         singly = [
-            [mg.value.slopes(y, [*w, *x]) for y in outputs],
-            [mg.value.pushed(outputs, [*w, *x], unit) for unit in np.eye(6)],
+            [mg._engine.engine.slopes(y, [*w, *x]) for y in outputs],
+            [mg._engine.engine.pushed(outputs, [*w, *x], unit) for unit in np.eye(6)],
         ]
         assert np.allclose(every[0], singly[0], rtol=1e-14, equal_nan=True)
         assert np.array_equal(every[1], np.transpose(singly[1]), equal_nan=True)
@@ -397,8 +397,9 @@ def test_no_vectors_through_functions_of_a_nodes_own() -> None:
         node = mg.Value(6.0, (x, y), "*")
         node._backward = lambda: setattr(x, "grad", x.grad + y.data * node.grad)
         x.grad = 5.0
-        found = mg.value.slope_rows([x * 2.0, node * y], [x, y])
-        return [str(found), x, y, mg.value.slopes(node * 2.0, [x, y]), str(mg.value.slope_rows([x * y], [x * 1.0]))]
+        found = mg._engine.engine.slope_rows([x * 2.0, node * y], [x, y])
+        walks = mg._engine.engine
+        return [str(found), x, y, walks.slopes(node * 2.0, [x, y]), str(walks.slope_rows([x * y], [x * 1.0]))]
 
     same(run)
 

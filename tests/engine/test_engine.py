@@ -12,9 +12,10 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
+from micrograd_bp._engine.engine import add_to_grads, read_data, slopes
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.value import add_to_grads, read_data, slopes, topological_order
+from micrograd_bp.value import topological_order
 
 # --- the chain rule ---
 

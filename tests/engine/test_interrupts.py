@@ -18,7 +18,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, math
-from micrograd_bp.value import slope_rows
+from micrograd_bp._engine.engine import slope_rows, variables
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
@@ -183,7 +183,7 @@ def test_the_context_of_the_caller_is_that_of_callbacks() -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
 @pytest.mark.parametrize("forward", [False, True])
 def test_an_interrupted_jacobian_leaves_nothing_half_done(forward: bool) -> None:
-    x = mg.value.variables([0.1 * i for i in range(40)])
+    x = variables([0.1 * i for i in range(40)])
     y = list(x)
     for _ in range(300 if mg.engine_name() == "accelerated" else 10):
         y = [math.sin(a) * b + 0.5 for a, b in zip(y, y[1:] + y[:1])]

@@ -17,8 +17,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mpmath import mp
 
-from micrograd_bp import Value, ops
+from micrograd_bp import Value
 from micrograd_bp import math as mg_math
+from micrograd_bp._engine import recordings
 
 # Signed zeros, subnormals, the largest and the smallest, and the points at which some function overflows or has a pole.
 FLOATS = [0.0, 5e-324, 1e-308, 2.0**-1022, 1e-17, 0.1, 0.5, 1 - 2**-53, 1.0, 1.5, 2.0, 3.0, 7.25, 26.7, 171.7, 710.0,
@@ -305,13 +306,13 @@ def test_whoever_reads_a_number_off_a_value_is_told_and_can_read_again() -> None
     told: list[tuple[Any, ...]] = []
     ignore = lambda *args: None  # noqa: E731
     listener = types.SimpleNamespace(read=lambda *reading: told.append(reading), note=ignore, noticed=ignore)
-    ops.RECORDINGS.append(listener)
+    recordings.RECORDINGS.append(listener)
     try:
         x = Value(-6.5)
         results = [mg_math.isnan(x), mg_math.floor(x), mg_math.isclose(1.0, x, abs_tol=9.0), mg_math.ulp(x),
                    mg_math.frexp(x)[1], mg_math.modf(x)[1], mg_math.nextafter(x, 0.0)]  # fmt: skip
     finally:
-        ops.RECORDINGS.pop()
+        recordings.RECORDINGS.pop()
     assert [result for *_, result in told] == results
     for how, operands, result in told:
         assert any(operand is x for operand in operands)

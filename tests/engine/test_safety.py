@@ -19,7 +19,8 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, nn, ops
-from micrograd_bp.value import slope_rows, topological_order
+from micrograd_bp._engine.engine import slope_rows
+from micrograd_bp.value import topological_order
 
 SEEDS = int(os.environ.get("MICROGRAD_BP_FUZZ_SEEDS", "6"))  # benchmarks/safety.py asks for more
 

@@ -23,6 +23,7 @@ from hypothesis.internal.conjecture import engine
 
 import micrograd_bp as mg
 from micrograd_bp import Value, testing
+from micrograd_bp._engine.engine import slope_rows
 from micrograd_bp.compiler import functions as compiled_functions
 from micrograd_bp.value import topological_order
 from tests.fuzz.programs import FuzzProgram, shown
@@ -88,7 +89,7 @@ def derivatives(program: FuzzProgram) -> str:
         output.backward()
         graphs = mg.gradients(output, variables)
         transformed = mg.grad(function, argnums=tuple(range(len(variables))))(*numbers)
-        blocks = mg.value.slope_rows([output, -output], variables, len(variables) < 2) or []
+        blocks = slope_rows([output, -output], variables, len(variables) < 2) or []
         for axis, (x, graph) in enumerate(zip(variables, graphs, strict=True)):
             try:
                 _, exact = derivative(program, numbers, axis)
@@ -136,7 +137,7 @@ def answers(program: FuzzProgram) -> list[Any]:
         second = []
         if len(order) < LARGE and sum(len(topological_order(x)) for x in gradients) < LARGE:
             second = [mg.gradients(x, variables) for x in gradients]
-        rows = [mg.value.slope_rows(order[-20:], variables, forward) for forward in (False, True)]
+        rows = [slope_rows(order[-20:], variables, forward) for forward in (False, True)]
         slopes = bits([x.grad for x in variables])
         found.append([bits(output), len(order), slopes, bits(gradients), bits(second), bits(rows)])
     return found

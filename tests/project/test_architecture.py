@@ -13,11 +13,13 @@ import micrograd_bp as mg
 
 PACKAGE = Path(mg.__file__).parent
 LAYERS = [  # a module imports only what stands above it in this list
-    "_version _engine _engine.op _engine.instructions _engine.native _engine.symbolic",
+    "_version _engine _engine.operand _engine.ieee _engine.recordings _engine.op _engine.instructions _engine.native",
+    "_engine.symbolic",
     "_engine.files _engine.signatures _engine.special _engine.trees compiler.locks see",
     "_engine.progress _engine.randomness _engine.tables datasets",
     "ops",
-    "_engine.operators _engine.sweeps _engine.flattening _engine.accelerated",
+    "_engine.by_hand _engine.operators _engine.methods _engine.sweeps _engine.flattening",
+    "_engine.accelerated _engine.engine",
     "value",
     "_engine.units _engine.stubs _engine.labels _engine.parameters _engine.detaching _engine.modules",
     "_engine.schedules math losses layers nn optim",

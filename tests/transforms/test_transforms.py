@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops, transforms
+from micrograd_bp._engine import recordings
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.tracing import watched
 
@@ -142,7 +143,7 @@ def test_the_gradient_is_to_the_bit_what_backward_leaves(x: list[float]) -> None
     assert slopes == mg.grad(wave)(x) == [leaf.grad for leaf in leaves]
     assert value == wave(leaves).data
     fresh = [Value(a) for a in x]
-    assert slopes == mg.value.slopes(wave(fresh), fresh)
+    assert slopes == mg._engine.engine.slopes(wave(fresh), fresh)
     assert not any(leaf.grad for leaf in fresh)
 
 
@@ -719,7 +720,7 @@ def test_threads_that_differentiate_at_once_know_nothing_of_each_other() -> None
         assert not any(map(any, pool.map(work, range(8))))
     with pytest.raises(ZeroDivisionError):
         elsewhere(mg.grad(lambda x: x / 0.0), 1.0)
-    assert not ops.VARIABLES
+    assert not recordings.VARIABLES
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -738,7 +739,7 @@ def test_a_forked_process_forgets_the_recordings_of_threads_left_behind() -> Non
         warnings.simplefilter("ignore", DeprecationWarning)  # which Python 3.12 gives beside threads
         pid = os.fork()
     if pid == 0:
-        os._exit(len(ops.VARIABLES))
+        os._exit(len(recordings.VARIABLES))
     done.set()
     thread.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
