@@ -396,7 +396,7 @@ class Plan:
         self.width = 1 if single or (exact and sums) else machine.lanes
         sizes = [PIECE if owner is None else BODY for owner in self._owners()]
         cut = [[part[k : k + size] for k in range(0, max(1, len(part)), size)] for size, part in zip(sizes, parts)]
-        late = self._late()
+        late = [i for i in self._late() if not self._is_kept(i)]
         cut[-1] += [[] for _ in range(len(late) // PIECE)]
         self.pieces = [piece for pieces in cut for piece in pieces]
         last = range(len(self.pieces) - len(cut[-1]), len(self.pieces))
@@ -425,6 +425,41 @@ class Plan:
         wanted = dict.fromkeys((*self.results, *[i for varying, _ in self.sums for i in varying]))
         late = self.turning | self.program.reads.keys()
         return [i for i in wanted if i in late and not self.uniform[i]]
+
+    def _is_kept(self, i: int) -> bool:
+        """Whether a leaf stands for a number that a loop has kept: such are given out by a loop of their own."""
+        sequence = self.program.reads[i].sequence if i in self.program.reads else ""
+        return isinstance(sequence, int) and not self.uniform[sequence]
+
+    def _given_out(self, writer: LLVMWriter) -> None:
+        """Results and sums that are kept numbers of loops: a loop over tables of where they are and where they go."""
+        size, vector = 8 * self.width, writer.vector
+        for title, wanted in (("result", enumerate(self.results)), ("sum", self._sums_of())):
+            pairs = [(self.program.reads[i], k) for k, i in wanted if self._is_kept(i)]
+            if not pairs:
+                continue
+            froms = [(self.kept_at[read.sequence] + read.first) * self.stride for read, _ in pairs]  # type: ignore[index]
+            first, unit, target = (self.result_slot, self.stride, "%here") if title == "result" else (0, size, "%sums")
+            for name, numbers in ((f"@{title}.from", froms), (f"@{title}.to", [(first + k) * unit for _, k in pairs])):
+                listed = ", ".join([f"i64 {x}" for x in numbers])
+                self.declarations[name] = f"{name} = internal constant [{len(numbers)} x i64] [{listed}]"
+            g = f"g.{title}"
+            added = f"""%{g}.old = load {vector}, ptr %{g}.q, align {size}
+%{g}.y = fadd {writer.flags(self.exact)}{vector} %{g}.x, %{g}.old"""
+            body = f"""%{g}.at = getelementptr i64, ptr @{title}.from, i64 %{g}
+%{g}.off = load i64, ptr %{g}.at, align 8
+%{g}.p = getelementptr i8, ptr %here, i64 %{g}.off
+%{g}.x = load {vector}, ptr %{g}.p, align {size}
+%{g}.to = getelementptr i64, ptr @{title}.to, i64 %{g}
+%{g}.on = load i64, ptr %{g}.to, align 8
+%{g}.q = getelementptr i8, ptr {target}, i64 %{g}.on
+{added if title == "sum" else ""}
+store {vector} %{g}.{"y" if title == "sum" else "x"}, ptr %{g}.q, align {size}"""
+            writer.lines.append(loop(g, str(len(pairs)), body))
+
+    def _sums_of(self) -> list[tuple[int, int]]:
+        """The numbers of the sums, and what varies of them."""
+        return [(k, i) for k, (varying, _) in enumerate(self.sums) for i in varying]
 
     def _uniform(self) -> list[bool]:
         """Whether a node depends on parameters and constants alone."""
@@ -484,7 +519,7 @@ class Plan:
         for i in range(len(program) - 1, -1, -1):
             if i + 1 in starts:  # after the loop, its last turn is seen alone
                 seen[starts[i + 1] : i + 1] = [False] * (i + 1 - starts[i + 1])
-            if not watched[i] or i in program.constants:
+            if not watched[i] or i in program.constants or i in self.links:  # it is another node, looked at there
                 continue
             op = program.ops[i]
             native = "" if op is None else self.host.native(op, len(program.operands[i]), self.precise(i))
@@ -723,7 +758,7 @@ class Plan:
                 if leaf in self.read_after:
                     writer.write(writer.value(leaf), "%here", self.slots[leaf] * slot_size)
         late = self.late.get(number, [])
-        for i in itertools.chain(*self.late.values()):
+        for i in self._late():
             if i not in late:
                 sums.pop(i, None)
                 results.pop(i, None)
@@ -749,6 +784,8 @@ class Plan:
             for k in sums.get(i, ()):
                 total = writer.multiply_add(i, writer.read("%sums", k * size), self.exact)
                 writer.write(total, "%sums", k * size)
+        if number == len(self.pieces) - 1:
+            self._given_out(writer)
         for i, slot in self.gathered.get(number, ()):
             writer.write(writer.value(i), "%here", slot * slot_size)
         found = {} if bad is None else {self.bad_slot: bad}
