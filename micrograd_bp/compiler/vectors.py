@@ -263,7 +263,9 @@ class Vectors(Arrays):
         self.jobs: dict[int, Any] = {}
         self._codes: dict[tuple[bool, bool], MachineCode] = {}
         self._texts: dict[tuple[bool, bool], Emission] = {}
-        self._spare: list[Any] = []  # sums that have been added to others: new memory would be 3 % of a call of 512-512-1
+        self._spare: list[
+            Any
+        ] = []  # sums that have been added to others: new memory would be 3 % of a call of 512-512-1
 
     def code(self, gradient: bool, single: bool) -> MachineCode:
         """The code for values, or for sums with their gradient, of one row or of many."""
