@@ -7,6 +7,7 @@ the table says of each op; equal nodes are merged, constants folded and dead nod
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import math
 import random
@@ -19,13 +20,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from micrograd_bp._engine.engine import flat, marked
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number, pos
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
 
 # (op, n, exact) -> the instruction for an op with n operands, or "" if there is none.
 InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
+
+
+LARGE = 10_000  # nodes of a graph that is kept as arrays
+OUTPUTS = Op("outputs", ",", lambda *args: 0.0, lambda out, *args: (0.0,) * len(args))  # its operands are the outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +198,53 @@ def flatten(
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
             place[x] = program.leaf()
             places.append(place[x])
+    if checks is None and within is None and not guards and not raised:
+        order = all_nodes(outputs)
+        if len(order) > LARGE and importlib.util.find_spec("numpy") is not None:
+            return _of_arrays(order, outputs, inputs, leaves)
     for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
         places += [_placed(x, program, place, leaves, within) for x in nodes]
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
+
+
+def _of_arrays(
+    order: list[Value], outputs: Sequence[Value | float], inputs: Sequence[Value], parameters: Sequence[Value]
+) -> tuple[FlatProgram, list[Value]]:
+    """The program of a large graph, whose nodes are given in order; see `flatten`."""
+    import numpy as np
+
+    given = {*inputs, *parameters}
+    leaves = [*parameters, *[x for x in order if x.op is None and x not in given]]
+    nodes = [*inputs, *leaves, *[x for x in order if x.op is not None]]
+    ops, codes, sizes, operands, numbers, _, _, ends = flat(nodes, outputs)
+    code, counts, child, roots = [np.frombuffer(x, np.int32) for x in (codes, sizes, operands, ends)]
+    first = len(inputs) + len(leaves)
+
+    def placed(x: Any) -> Any:  # constants stand between the leaves and what is computed
+        return np.where(x < 0, first + (-1 - x) // 2, x + (x >= first) * len(numbers)).astype(np.int32)
+
+    program = FlatProgram()
+    before = first + len(numbers)
+    program.ops = Ops(np.concatenate((np.full(before, len(ops), np.int32), code[first:])), [*ops, None])  # type: ignore[assignment]
+    program.operands = Operands(np.concatenate((np.zeros(before, np.int32), counts[first:])), placed(child))  # type: ignore[assignment]
+    program.inputs, program.parameters = list(range(len(inputs))), list(range(len(inputs), first))
+    program.constants = dict(enumerate(numbers, first))
+    program.outputs = placed(roots).tolist()
+    program.labels = {i: x.label for i, x in enumerate(nodes[:first]) if x.label}
+    if program.count == len(nodes) - first:  # else net inputs are more than one operation
+        program.labels |= {i: x.label for i, x in enumerate(nodes[first:], before) if x.label}
+    return program, leaves
+
+
+def all_nodes(outputs: Sequence[Value | float]) -> list[Value]:
+    """All nodes that the outputs are made of, each after its operands."""
+    values = [x for x in outputs if isinstance(x, Value)]
+    if len(values) < 2:
+        return topological_order(values[0]) if values else []
+    return topological_order(OUTPUTS(*values))[:-1]
 
 
 class Ops(Sequence[Any]):
