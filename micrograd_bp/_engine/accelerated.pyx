@@ -682,20 +682,25 @@ cdef extern from "Python.h":
     bint is_module "PyModule_CheckExact"(PyObject *object) noexcept
 
 
+heard = frozenset()  # functions of modules that are of interest
+
+
 cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) except -1:
-    """At every call of a built-in function: one that is a method may be of interest."""
+    """At every call of a built-in function: one that is a method may be of interest, or one of those few."""
     cdef PyObject *owner
     if what == PyTrace_C_CALL:
         if PyCFunction_Check(function):
             owner = PyCFunction_GetSelf(function)
-            if owner == NULL or (is_module(owner) and (<object>function).__name__ != "urandom"):
+            if owner == NULL or (is_module(owner) and <object>function not in heard):
                 return 0
         (<object>told)(<object>function)
     return 0
 
 
-def listening(told):
-    """Call told(function) whenever this thread calls a built-in function that is more than one of a module; None: stop."""
+def listening(told, functions=frozenset()):
+    """Call told(function) whenever this thread calls a built-in function: a method, or one of these; None: stop."""
+    global heard
+    heard = functions
     if told is None:
         PyEval_SetProfile(NULL, NULL)
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import types
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
@@ -84,11 +85,13 @@ def marked(codes: array[int], counts: array[int], operands: array[int], needed: 
     return longest
 
 
-def listening(told: Callable[[Any], Any] | None) -> None:
-    """Call told(function) whenever this thread calls a built-in function; None: no longer."""
+def listening(told: Callable[[Any], Any] | None, functions: Container[Any] = ()) -> None:
+    """Call told(function) whenever this thread calls a built-in function: a method, or one of these; None: stop."""
 
     def called(frame: Any, event: str, function: Any) -> None:
-        if told is not None and event == "c_call":
+        if told is None or event != "c_call":
+            return
+        if function in functions or not isinstance(getattr(function, "__self__", None), types.ModuleType):
             told(function)
 
     sys.setprofile(None if told is None else called)

@@ -26,7 +26,7 @@ from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.vectors import arrays
+from micrograd_bp.compiler.vectors import COPIED, arrays
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, gradients
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 TITLES = {"value": "value", "gradient": "value_and_grad"}  # of functions in texts
 FEW = 100  # operations of a loop that is shorter than arrays in any case
-COPIED = 8192  # numbers: a smaller batch is copied (0.5 us), since its address from NumPy would take longer (1.6 us)
 
 
 def kernel(

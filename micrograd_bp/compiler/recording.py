@@ -9,6 +9,7 @@ import operator
 import os
 import sys
 import threading
+import types
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import closed, deafen, listening
-from micrograd_bp.compiler.surroundings import difference, drawing, numpy_state, settled, snapshot
+from micrograd_bp.compiler.surroundings import OUTSIDE, difference, numpy_state, outside, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
 from micrograd_bp.value import Value
 
@@ -164,14 +165,17 @@ class Recording:
         before, numpy = snapshot(roots), numpy_state()
         profiled = sys.getprofile() is None
         if profiled:
-            listening(self._called)
+            listening(self._called, OUTSIDE)
         try:
             yield
         finally:
             if profiled:
                 listening(None)
-            if numpy is not None and numpy != numpy_state():
-                self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+            if numpy != (now := numpy_state()):
+                if numpy is None:  # NumPy was imported meanwhile: the next recording tells
+                    self.uncompilable = True
+                elif now is not None:
+                    self.unfaithful = self.unfaithful or "random numbers are drawn in it"
             found = difference(before, snapshot(roots))
             self.changes = bool(found) and "random" not in found
             self.unfaithful = self.unfaithful or found
@@ -179,8 +183,8 @@ class Recording:
     def _called(self, function: Any) -> None:
         if self.limit is not None and self.size > self.limit:
             listening(None)
-        elif drawing(function) and not _is_importing():
-            self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+        elif (what := outside(function, _caller().f_globals.get("__name__", ""))) and not _is_importing():
+            self.unfaithful = self.unfaithful or f"{what} at {source_line()}"
 
     def settle(self) -> None:
         """Replace Values of this recording that the function has stored somewhere by their numbers."""
@@ -204,10 +208,16 @@ def source_line() -> str:
 
 def source_place() -> tuple[str, int]:
     """Its file and number."""
+    frame = _caller()
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _caller() -> types.FrameType:
+    """The frame that is running, this package's apart."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+    return frame
 
 
 def _is_importing() -> bool:

@@ -3,19 +3,24 @@
 import collections
 import copy
 import dataclasses
+import datetime
 import fractions
 import functools
 import gc
+import itertools
+import logging
 import math as plain_math
 import os
 import random
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import types
 import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +32,7 @@ import micrograd_bp as mg
 from micrograd_bp import Value, losses, math, nn, optim, training
 
 
-def agrees(f, *calls, transform=lambda f: f):
+def agrees(f: Callable[..., Any], *calls: tuple[Any, ...], transform: Callable[..., Any] = lambda f: f) -> Any:
     """jit(f) gives what f gives, to the bit, in this order of calls and in the reverse, one at a time and at once."""
     eager = transform(f)
     for order in (calls, calls[::-1]):
@@ -37,27 +42,27 @@ def agrees(f, *calls, transform=lambda f: f):
     return compiled
 
 
-def outcome(f, args):
+def outcome(f: Any, args: tuple[Any, ...]) -> Any:
     try:
         return f(*args)
     except Exception as error:
         return type(error)
 
 
-def same(x, y):
+def same(x: Any, y: Any) -> bool:
     return repr(x) == repr(y)
 
 
 # --- equality and plain arguments ---------------------------------------------------------------------------------
 
 
-def gcd(a, b):
+def gcd(a: Any, b: Any) -> Any:
     while b != 0:
         a, b = b, a % b
     return a
 
 
-def matched(x, k):
+def matched(x: Any, k: Any) -> Any:
     match k:
         case 0:
             return x
@@ -100,7 +105,7 @@ def matched(x, k):
         (lambda d: d["a"] if d["k"] == 1 else d["b"], [({"a": 1.0, "b": 2.0, "k": k},) for k in (1, 2)]),
     ],
 )
-def test_branches_and_plain_arguments(f, calls) -> None:
+def test_branches_and_plain_arguments(f: Callable[..., Any], calls: list[tuple[Any, ...]]) -> None:
     agrees(f, *calls)
 
 
@@ -113,8 +118,8 @@ def test_the_derivative_by_an_int_is_taken_at_its_float() -> None:
 # --- exceptions ---------------------------------------------------------------------------------------------------
 
 
-def caught(operation, *errors):
-    def f(*args):
+def caught(operation: Any, *errors: Any) -> Any:
+    def f(*args: Any) -> Any:
         try:
             found = operation(*args)
         except errors:
@@ -143,7 +148,7 @@ CATCHING = {
 
 
 @pytest.mark.parametrize("name", CATCHING)
-def test_an_exception_that_is_caught_is_a_branch(name) -> None:
+def test_an_exception_that_is_caught_is_a_branch(name: str) -> None:
     f, count = CATCHING[name]
     calls = [(x,) for x in POINTS] if count == 1 else [(x, y) for x in POINTS[:8] for y in (0.0, 2.0, -1.0, 3.0)]
     agrees(f, *calls)
@@ -154,7 +159,7 @@ def test_an_exception_that_is_caught_is_a_branch(name) -> None:
 
 
 def test_a_checked_operation_whose_result_nobody_wants_is_still_checked() -> None:
-    def checked(x):
+    def checked(x: Any) -> Any:
         try:
             math.log(x)
         except ValueError:
@@ -163,7 +168,7 @@ def test_a_checked_operation_whose_result_nobody_wants_is_still_checked() -> Non
 
     agrees(checked, (2.0,), (-1.0,), (3.0,))
 
-    def validated(x):
+    def validated(x: Any) -> Any:
         math.sqrt(x - 1.0)
         return 3.0 * x
 
@@ -225,7 +230,7 @@ def test_a_value_made_before_keeps_its_data() -> None:
 def test_another_value_in_the_same_place_is_noticed() -> None:
     w = Value(2.0)
 
-    def f(t):
+    def f(t: Any) -> Any:
         return t * w
 
     compiled = mg.jit(f)
@@ -235,11 +240,11 @@ def test_another_value_in_the_same_place_is_noticed() -> None:
 
 
 class Scaled:
-    def __init__(self, w) -> None:
+    def __init__(self, w: Any) -> None:
         self.w = w
 
     @mg.jit
-    def times(self, x):
+    def times(self, x: Any) -> Any:
         return x * self.w
 
 
@@ -302,7 +307,7 @@ UNFAITHFUL = {
 
 
 @pytest.mark.parametrize("name", UNFAITHFUL)
-def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name) -> None:
+def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name: str) -> None:
     f = UNFAITHFUL[name]
     compiled = mg.jit(f)
     with pytest.warns(
@@ -347,54 +352,271 @@ def test_random_numbers_are_drawn_at_each_call_while_a_module_is_imported(tmp_pa
     assert "random numbers are drawn" in done.stderr
 
 
+def test_what_is_done_besides_happens_at_each_call(capsys, tmp_path: Path) -> None:
+    def shown(x):
+        print("here")
+        return 2.0 * x
+
+    def logged(x):
+        logging.getLogger("jitted").warning("here")
+        return 2.0 * x
+
+    f = mg.jit(shown)
+    with pytest.warns(RuntimeWarning, match="text is printed at .*test_faithful.py:[0-9]+; it runs eagerly"):
+        assert [f(1.0), f(2.0), f(3.0)] == [2.0, 4.0, 6.0]
+    assert capsys.readouterr().out == "here\n" * 3
+    handler = logging.FileHandler(tmp_path / "log")
+    logging.getLogger("jitted").addHandler(handler)
+    try:
+        f = mg.jit(logged)
+        with pytest.warns(RuntimeWarning, match="text is logged at"):
+            assert [f(1.0), f(2.0)] == [2.0, 4.0]
+    finally:
+        logging.getLogger("jitted").removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log").read_text() == "here\n" * 2
+
+
+@pytest.mark.parametrize("clock", [time.time, time.perf_counter_ns, lambda: datetime.datetime.now().timestamp()])
+def test_clocks_are_read_at_each_call(clock) -> None:
+    f = mg.jit(lambda x: x + clock())
+    with pytest.warns(RuntimeWarning, match="the clock is read at .*test_faithful.py"):
+        first = f(0.0)
+    time.sleep(0.001)
+    assert f(0.0) > first
+
+
+def test_an_iterator_gives_its_next_item_at_each_call() -> None:
+    for items in (iter([1.0, 2.0, 3.0]), (x for x in (1.0, 2.0, 3.0)), itertools.count(1.0)):
+        f = mg.jit(lambda x, items=items: x * next(items))
+        with pytest.warns(RuntimeWarning, match="an iterator is among what it finds elsewhere"):
+            assert [f(1.0), f(1.0), f(1.0)] == [1.0, 2.0, 3.0]
+
+
+def test_a_module_imported_in_it_makes_no_draw_unnoticed() -> None:
+    program = """
+        import warnings, numpy, micrograd_bp as mg
+        f = mg.jit(lambda x: x * numpy.random.rand())  # numpy.random is imported there, at its first use
+        warnings.simplefilter("ignore")
+        assert len({f(1.0) for _ in range(4)}) == 4
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- numbers, texts and functions that it finds -------------------------------------------------------------------
+
+
+GAIN = 2.0
+
+
+class Settings:
+    """Numbers of every kind that a function may find."""
+
+    common = 2.0
+
+    def __init__(self) -> None:
+        self.number, self.inner, self.weights, self.table = 2.0, types.SimpleNamespace(deep=2.0), [1.0, 2.0], {"a": 2.0}
+        self.array, self.mode, self.nested = np.array([1.0, 2.0]), "plus", [{"k": (1.0, [2.0])}]
+        self.unused = 0
+
+    @property
+    def twice(self) -> float:
+        return 2.0 * self.number
+
+    def of(self, x: Any) -> Any:
+        return x * self.number * self.common
+
+
+class Slotted:
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 2.0
+
+
+def helped(x: Any) -> Any:
+    return GAIN * x
+
+
+def around(f: Any) -> Any:
+    return lambda x: f(x) + 1.0
+
+
+def replaced_function(x: Any) -> Any:
+    return 3.0 * x
+
+
+FINDS: dict[str, Any] = {
+    "attribute": (lambda s: lambda x: x * s.number, lambda s: setattr(s, "number", 3.0)),
+    "property": (lambda s: lambda x: x * s.twice, lambda s: setattr(s, "number", 3.0)),
+    "method": (lambda s: s.of, lambda s: setattr(s, "number", 3.0)),
+    "attribute of the class": (lambda s: lambda x: s.of(x), lambda s: setattr(Settings, "common", 3.0)),
+    "attribute that hides the class's": (lambda s: lambda x: x * s.common, lambda s: setattr(s, "common", 3.0)),
+    "attribute of an attribute": (lambda s: lambda x: x * s.inner.deep, lambda s: setattr(s.inner, "deep", 3.0)),
+    "item of a list": (lambda s: lambda x: x * s.weights[0], lambda s: s.weights.__setitem__(0, 3.0)),
+    "length of a list": (lambda s: lambda x: sum(x * w for w in s.weights), lambda s: s.weights.append(3.0)),
+    "item of a dict": (lambda s: lambda x: x * s.table["a"], lambda s: s.table.update(a=3.0)),
+    "new item of a dict": (lambda s: lambda x: x * s.table.get("b", 1.0), lambda s: s.table.update(b=3.0)),
+    "item deep inside": (lambda s: lambda x: x * s.nested[0]["k"][1][0], lambda s: s.nested[0]["k"][1].reverse()
+                         or s.nested[0]["k"][1].insert(0, 3.0)),
+    "array changed in place": (lambda s: lambda x: x * s.array.sum(), lambda s: s.array.__setitem__(0, 3.0)),
+    "other array": (lambda s: lambda x: x * s.array.sum(), lambda s: setattr(s, "array", np.ones(5))),
+    "text": (lambda s: lambda x: x + 1.0 if s.mode == "plus" else x - 1.0, lambda s: setattr(s, "mode", "minus")),
+    "default": (lambda s: lambda x, w=s.weights: x * w[0], lambda s: s.weights.__setitem__(0, 3.0)),
+    "partial": (lambda s: functools.partial(lambda t, x: x * t["a"], s.table), lambda s: s.table.update(a=3.0)),
+    "inside grad": (lambda s: mg.grad(lambda x: x * x * s.number), lambda s: setattr(s, "number", 3.0)),
+    "inside another jit": (lambda s: around(mg.jit(lambda x: x * s.number)), lambda s: setattr(s, "number", 3.0)),
+    "sign of zero": (lambda s: lambda x: math.copysign(x, s.table["a"]), lambda s: s.table.update(a=-0.0)),
+    "True for 1": (lambda s: lambda x: x if s.table["a"] is True else -x, lambda s: s.table.update(a=True)),
+}  # fmt: skip
+
+
+def plain(y: Any) -> float:
+    return float(y.data if isinstance(y, Value) else y)
+
+
+@pytest.mark.parametrize("name", FINDS)
+@pytest.mark.parametrize("batch", [False, True], ids=["call", "batch"])
+def test_another_number_in_the_same_place_is_noticed(name, batch, monkeypatch) -> None:
+    monkeypatch.setattr(Settings, "common", 2.0)
+    make, change = FINDS[name]
+    settings = Settings()
+    settings.table["a"] = 1 if name == "True for 1" else 0.0 if name == "sign of zero" else 2.0
+    f = make(settings)
+    compiled = mg.jit(mg.vmap(f) if batch else f)
+
+    def call() -> Any:
+        return compiled(np.array([1.0, 2.0])).tolist() if batch else [compiled(1.0), compiled(2.0)]
+
+    before = [plain(y) for y in (f(1.0), f(2.0))]
+    assert call() == call() == before
+    change(settings)
+    after = [plain(y) for y in (f(1.0), f(2.0))]
+    assert call() == call() == after != before
+    assert compiled.stats["paths"] == 2
+
+
+def test_globals_functions_and_slots_are_noticed(monkeypatch) -> None:
+    f, slotted = mg.jit(lambda x: helped(x)), Slotted()
+    assert f(1.0) == f(1.0) == 2.0
+    monkeypatch.setitem(globals(), "GAIN", 5.0)
+    assert f(1.0) == 5.0
+    monkeypatch.setitem(globals(), "helped", replaced_function)
+    assert f(1.0) == 3.0
+    g = mg.jit(lambda x: x * slotted.number)
+    assert g(1.0) == 2.0
+    slotted.number = 4.0
+    assert g(1.0) == 4.0
+    counted = mg.jit(counting)
+    counting.calls = 0  # type: ignore[attr-defined]
+    with pytest.warns(RuntimeWarning, match="it changes calls while it runs"):
+        assert [counted(1.0) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+def counting(x: Any) -> Any:
+    counting.calls += 1  # type: ignore[attr-defined]
+    return x * counting.calls  # type: ignore[attr-defined]
+
+
+def test_a_number_that_changes_back_finds_its_program_again() -> None:
+    scale = [2.0]
+    f = mg.jit(lambda x: x * scale[0])
+    for _ in range(5):
+        for scale[0] in (2.0, 3.0):
+            assert f(1.0) == scale[0]
+    assert f.stats["paths"] == 2
+    assert f.stats["eager"] == 0
+
+
+def test_what_no_name_in_the_code_reaches_makes_no_other_program() -> None:
+    settings = Settings()
+    f = mg.jit(lambda x: settings.of(x))
+    for settings.unused in range(40):
+        settings.weights.append(1.0)
+        assert f(1.0) == 4.0
+    assert f.stats["paths"] == 1
+
+
+def test_a_number_that_is_another_at_each_call_makes_few_programs() -> None:
+    step = 0
+
+    def f(x):
+        return x * step
+
+    compiled = mg.jit(f, paths=4)
+
+    def stepped(k):
+        nonlocal step
+        step = k
+        return compiled(1.0)
+
+    with pytest.warns(RuntimeWarning, match="more than 4 kinds of arguments"):
+        found = [stepped(k) for k in range(20)]
+    assert found == [*range(20)]
+    assert compiled.stats["paths"] == 4
+
+
+def test_a_model_that_is_switched_to_training_is_recorded_anew() -> None:
+    model = nn.Sequential(nn.Linear(1, 1, rng=random.Random(0)), nn.Dropout(0.5, rng=random.Random(0)))
+    model.eval()
+    f = mg.jit(lambda x: model([x]))
+    whole = [f(1.0).data, f(1.0).data]
+    model.train()
+    with pytest.warns(RuntimeWarning, match="random numbers are drawn"):
+        dropped = {plain(f(1.0)) for _ in range(20)}
+    assert whole[0] == whole[1]
+    assert len(dropped) == 2
+
+
 # --- what a function finds and changes ----------------------------------------------------------------------------
 
 
-def changing_cases():
+def changing_cases() -> Any:
     """Functions that are more than their result: makers of one, and calls."""
 
-    def nonlocal_total():
+    def nonlocal_total() -> Callable[..., Any]:
         total = 0.0
 
-        def add(x):
+        def add(x: Any) -> Any:
             nonlocal total
             total += x
             return total
 
         return add
 
-    def default_list():
-        def f(x, seen=[]):  # noqa: B006
+    def default_list() -> Callable[..., Any]:
+        def f(x: Any, seen: list[Any] = []) -> Any:  # noqa: B006
             seen.append(x)
             return sum(seen)
 
         return f
 
-    def log():
+    def log() -> Any:
         lines = []
 
-        def f(x):
+        def f(x: Any) -> Any:
             lines.append(1)
             return x * len(lines)
 
         return f
 
-    def toggled():
+    def toggled() -> Any:
         class Toggle:
             def __init__(self) -> None:
                 self.on, self.last = True, None
 
-            def __call__(self, x):
+            def __call__(self, x: Any) -> Any:
                 self.on = not self.on
                 self.last = x * 2
                 return x if self.on else -x
 
         return Toggle()
 
-    def counter():
+    def counter() -> Any:
         count = [0]
 
-        def f(x):
+        def f(x: Any) -> Any:
             count[0] += 1
             return x * count[0]
 
@@ -404,7 +626,7 @@ def changing_cases():
 
 
 @pytest.mark.parametrize("make", changing_cases(), ids=lambda make: make.__name__)
-def test_a_function_that_changes_something_runs_at_each_call(make) -> None:
+def test_a_function_that_changes_something_runs_at_each_call(make: Callable[..., Any]) -> None:
     plain, compiled = make(), mg.jit(make())
     with pytest.warns(RuntimeWarning, match="it changes .* while it runs; it runs eagerly") as warned:
         got = [compiled(x) for x in (1.0, 2.0, 3.0, 1.0)]
@@ -413,24 +635,25 @@ def test_a_function_that_changes_something_runs_at_each_call(make) -> None:
 
 
 def test_what_is_done_to_arguments_is_done() -> None:
-    def sorting(xs):
+    def sorting(xs: list[Any]) -> Any:
         xs.sort()
         xs.append(7.0)
         return xs[0]
 
-    def doubling(a):
+    def doubling(a: Any) -> Any:
         a *= 2.0
         return a.sum()
 
-    def noting(d):
+    def noting(d: dict[str, Any]) -> Any:
         d["n"] = d.get("n", 0.0) + d["x"]
         return d["n"]
 
-    for f, make in (
+    cases: list[tuple[Callable[..., Any], Callable[[], Any]]] = [
         (sorting, lambda: [3.0, 1.0]),
         (doubling, lambda: np.array([1.0, 2.0])),
         (noting, lambda: {"x": 2.0}),
-    ):
+    ]
+    for f, make in cases:
         mine, theirs = make(), make()
         compiled = mg.jit(f)
         with pytest.warns(RuntimeWarning, match="it changes"):
@@ -443,7 +666,7 @@ def test_what_is_done_to_arguments_is_done() -> None:
 def test_an_error_leaves_no_values_of_a_recording_behind() -> None:
     seen = []
 
-    def f(xs, pairs):
+    def f(xs: list[Any], pairs: list[tuple[Any, ...]]) -> Any:
         seen.append(xs[0] * 2.0)
         xs[0] = xs[0] + 1.0
         return math.log(xs[1]) + pairs[0][1]
@@ -459,7 +682,7 @@ def test_an_error_leaves_no_values_of_a_recording_behind() -> None:
 
 
 def test_arguments_that_are_one_stay_one() -> None:
-    def f(a, b):
+    def f(a: list[Any], b: list[Any]) -> Any:
         return 1.0 * a[0] if a is b else 2.0 * b[0]
 
     compiled, xs = mg.jit(f), [3.0, 4.0]
@@ -513,7 +736,7 @@ def test_functions_that_are_returned_hold_the_numbers_of_their_call() -> None:
 def test_backward_inside_a_function_happens_at_each_call() -> None:
     w = Value(2.0)
 
-    def step(x, t):
+    def step(x: Any, t: Any) -> Any:
         loss = (w * x - t) ** 2
         loss.backward()
         return loss
@@ -543,7 +766,7 @@ def test_leaves_that_a_function_makes_are_constants_however_it_runs() -> None:
 
 
 def test_branches_that_are_taken_in_a_pool() -> None:
-    def f(v):
+    def f(v: list[Any]) -> Any:
         with ThreadPoolExecutor(2) as pool:
             return sum(pool.map(lambda x: x if x > 0 else -x, v))
 
@@ -552,8 +775,8 @@ def test_branches_that_are_taken_in_a_pool() -> None:
 
 
 def test_two_recordings_at_a_time_lose_nothing() -> None:
-    def program(k):
-        def f(x):
+    def program(k: int) -> Callable[..., Any]:
+        def f(x: Any) -> Any:
             total = 0.0
             for i in range(20):
                 total = total + (x * i if x > i - k else -x)
@@ -561,7 +784,7 @@ def test_two_recordings_at_a_time_lose_nothing() -> None:
 
         return f
 
-    def work(k):
+    def work(k: int) -> bool:
         f, compiled = program(k), mg.jit(program(k), paths=60)
         points = [i / 2 + 0.25 for i in range(-30, 30)]
         return [compiled(x) for x in points] == [f(x) for x in points]
@@ -571,7 +794,7 @@ def test_two_recordings_at_a_time_lose_nothing() -> None:
 
 
 def test_the_first_calls_of_eight_threads_make_one_path() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         for _ in range(50):
             x = math.sin(x) + 0.5
         return x
@@ -589,13 +812,13 @@ def test_the_first_calls_of_eight_threads_make_one_path() -> None:
 def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path: Path) -> None:
     inside, done = tmp_path / "inside", tmp_path / "done"  # files: a lock of an event may be taken while this forks
 
-    def until(path) -> None:
+    def until(path: Path) -> None:
         for _ in range(2000):
             if path.exists():
                 return
             time.sleep(0.005)
 
-    def slow(x):
+    def slow(x: Any) -> Any:
         inside.touch()
         until(done)
         return x * 2.0
@@ -619,19 +842,19 @@ def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path:
 # --- training -----------------------------------------------------------------------------------------------------
 
 
-def hinge_or_square(p, t):
+def hinge_or_square(p: Any, t: int) -> Any:
     return mg.softplus(-p) if t == 1 else mg.softplus(p)
 
 
-def by_index(p, t):
+def by_index(p: Any, t: Any) -> Any:
     return (p - [0.5, -0.5, 2.0][t]) ** 2
 
 
-def by_type(p, t):
+def by_type(p: Any, t: Any) -> Any:
     return p * p if isinstance(t, int) else (p - t) ** 2
 
 
-def by_name(p, t):
+def by_name(p: Any, t: Any) -> Any:
     return (p - {"low": -1.0, "high": 1.0}[t]) ** 2
 
 
@@ -649,13 +872,14 @@ def by_name(p, t):
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_fit_trains_the_same_compiled(loss, y, shuffle) -> None:
+def test_fit_trains_the_same_compiled(loss: Callable[..., Any], y: list[Any], shuffle: bool) -> None:
     X = [[-2.0], [-1], [1.0], [2.0]]
 
-    def train(jit):
+    def train(jit: bool) -> tuple[Any, ...]:
         model = nn.MLP(1, [2, 1], activation="tanh", rng=random.Random(0))
         optimizer = optim.Adam(model.parameters(), lr=0.1)
-        options = {"epochs": 5, "batch_size": 3, "shuffle": shuffle, "rng": random.Random(1), "progress": False}
+        options: dict[str, Any] = {"epochs": 5, "batch_size": 3, "shuffle": shuffle, "progress": False}
+        options["rng"] = random.Random(1)
         history = training.fit(model, loss, X, y, optimizer, jit=jit, **options)
         return [p.data for p in model.parameters()], history["loss"]
 
@@ -669,12 +893,12 @@ def test_a_model_that_tells_nan_from_numbers_trains_the_same_compiled() -> None:
         def __init__(self) -> None:
             self.w, self.b, self.missing = Value(0.5), Value(0.1), Value(0.0)
 
-        def __call__(self, x):
+        def __call__(self, x: Any) -> Any:
             return sum(self.w * (self.missing if v != v else v) for v in x) + self.b
 
     X = [[1.0, 2.0], [plain_math.nan, 1.0], [0.5, plain_math.nan], [3.0, -1.0]]
 
-    def train(jit):
+    def train(jit: bool) -> list[float]:
         model = Imputing()
         optimizer = optim.SGD(model.parameters(), lr=0.05)
         training.fit(model, losses.mse, X, [1.0, 2.0, 3.0, 4.0], optimizer, epochs=4, jit=jit, progress=False)
@@ -695,10 +919,11 @@ def test_nothing_is_warned_of_where_all_can_be_recorded() -> None:
 class Counting(nn.Module):
     """A model whose calls can be counted, with a running mean and dropout of its own."""
 
-    def __init__(self, rng) -> None:
-        self.w, self.b, self.mean, self.calls, self.rng, self.last = Value(0.5), Value(0.1), 0.0, 0, rng, None
+    def __init__(self, rng: Any) -> None:
+        self.w, self.b, self.mean, self.calls, self.rng = Value(0.5), Value(0.1), 0.0, 0, rng
+        self.last: Value | None = None
 
-    def __call__(self, x):
+    def __call__(self, x: list[float]) -> Any:
         self.calls += 1
         self.mean = 0.9 * self.mean + 0.1 * x[0]
         keep = 1.0 if self.rng is None or self.rng.random() > 0.5 else 0.0
@@ -708,10 +933,10 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("source", [None, random.Random, np.random.default_rng], ids=["state", "random", "NumPy's"])
 @pytest.mark.filterwarnings("ignore:.*it runs eagerly, not compiled:RuntimeWarning")
-def test_a_model_with_state_trains_the_same_with_jit(source) -> None:
+def test_a_model_with_state_trains_the_same_with_jit(source: Any) -> None:
     X, y = [[-2.0], [-1.0], [1.0], [2.0]], [0.5, 1.0, -1.0, 2.0]
 
-    def train(jit):
+    def train(jit: bool) -> list[float]:
         model = Counting(source and source(1))
         optimizer = optim.SGD(model.parameters(), lr=0.05)
         options: dict[str, Any] = {"epochs": 4, "batch_size": 3, "rng": random.Random(1), "progress": False}
@@ -722,7 +947,7 @@ def test_a_model_with_state_trains_the_same_with_jit(source) -> None:
 
 
 def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         return math.lgamma(x) if x > 0 else -x * 1.5
 
     x = [2.0, 0.0, 3.0, -1.0, 0.0]
@@ -734,7 +959,7 @@ def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths() ->
 
 
 def test_a_row_that_raises_takes_the_path_that_catches() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         try:
             return math.log(x)
         except ValueError:
@@ -757,14 +982,14 @@ def test_numbers_that_are_not_finite_make_no_paths() -> None:
 
 
 def test_results_and_arguments_of_classes_of_ones_own() -> None:
-    class Pair(tuple):
-        def __new__(cls, x, y):
+    class Pair(tuple[Any, ...]):
+        def __new__(cls, x: Any, y: Any) -> Any:
             return tuple.__new__(cls, (x, y))
 
     class Name(str):
         pass
 
-    def named(x):
+    def named(x: Any) -> Any:
         name: Any = Name("n")
         name.x = x
         return name
@@ -803,7 +1028,7 @@ def test_small_things_of_arguments() -> None:
     for _ in range(3000):
         nested = (1.0, nested)
 
-    def total(node):
+    def total(node: tuple[Any, ...]) -> Any:
         found = 0.0
         while node:
             found, node = found + node[0], node[1]

@@ -77,7 +77,7 @@ def test_every_module_has_its_place() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_downwards(module) -> None:
+def test_imports_run_downwards(module: str) -> None:
     order = " ".join(LAYERS).split()
     assert imports(MODULES[module]) <= {*order[: order.index(module)]}
 
