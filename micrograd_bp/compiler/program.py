@@ -223,11 +223,14 @@ def _of_arrays(
     ops, codes, sizes, operands, numbers, _, _, ends = flat(nodes, outputs)
     code, counts, child, roots = [np.frombuffer(x, np.int32) for x in (codes, sizes, operands, ends)]
     first = len(inputs) + len(leaves)
+    needed = array("b", bytes(len(code)))
+    np.frombuffer(needed, np.int8)[roots[roots >= 0]] = 1
 
     def placed(x: Any) -> Any:  # constants stand between the leaves and what is computed
         return np.where(x < 0, first + (-1 - x) // 2, x + (x >= first) * len(numbers)).astype(np.int32)
 
     program = FlatProgram()
+    program.longest = marked(codes, sizes, operands, needed, ops.index(add) if add in ops else -1)
     before = first + len(numbers)
     program.ops = Ops(np.concatenate((np.full(before, len(ops), np.int32), code[first:])), [*ops, None])  # type: ignore[assignment]
     program.operands = Operands(np.concatenate((np.zeros(before, np.int32), counts[first:])), placed(child))  # type: ignore[assignment]
