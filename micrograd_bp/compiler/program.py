@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
 
 
-LARGE = 10_000  # nodes of a graph that is kept as arrays
-OUTPUTS = Op("outputs", ",", lambda *args: 0.0, lambda out, *args: (0.0,) * len(args))  # its operands are the outputs
-
-
 @dataclass(frozen=True, slots=True)
 class Element:
     """An element of a sequence: in iteration `turn` of a loop the one at first + step * turn, elsewhere the first.
@@ -63,6 +59,9 @@ class Loop:
         """What such a leaf stands for after the loop: the element of the last iteration."""
         read = self.reads[leaf]
         return Element(read.sequence, read.first + read.step * (self.count - 1))
+
+
+LARGE = 20_000  # nodes from which on a graph is taken apart by NumPy
 
 
 @dataclass(slots=True)
@@ -186,69 +185,34 @@ def flatten(
     within: a predicate, whether a node was made by the recorded function: nodes made elsewhere become leaves, and its
     own leaves constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
-    program = FlatProgram()
-    place: dict[Value, int] = {}
-    leaves = list(parameters)
-    for kind, places, values in (("an input", program.inputs, inputs), ("a parameter", program.parameters, leaves)):
+    given: set[Value] = set()
+    for kind, values in (("an input", inputs), ("a parameter", parameters)):
         for x in values:
             if not isinstance(x, Value):
                 raise TypeError(f"{kind} is a Value, not {x!r} ({type(x).__name__})")
             if x.op is not None:
                 raise ValueError(f"{x!r} is the result of {x.op.name}; {kind} is one of the leaves of the graph")
-            if x in place:
+            if x in given:
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
+            given.add(x)
+    plain = within is None and checks is None and not guards and not raised
+    if plain and len(outputs) == 1 and isinstance(outputs[0], Value) and importlib.util.find_spec("numpy") is not None:
+        nodes = topological_order(outputs[0])
+        if len(nodes) > LARGE:
+            return _flatten_large(nodes, inputs, parameters)
+    program = FlatProgram()
+    place: dict[Value, int] = {}
+    leaves = list(parameters)
+    for places, own in ((program.inputs, inputs), (program.parameters, leaves)):
+        for x in own:
             place[x] = program.leaf()
             places.append(place[x])
-    if checks is None and within is None and not guards and not raised:
-        order = all_nodes(outputs)
-        if len(order) > LARGE and importlib.util.find_spec("numpy") is not None:
-            return _of_arrays(order, outputs, inputs, leaves)
-    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
-        places += [_placed(x, program, place, leaves, within) for x in nodes]
+    for places, some in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
+        places += [_placed(x, program, place, leaves, within) for x in some]
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
-
-
-def _of_arrays(
-    order: list[Value], outputs: Sequence[Value | float], inputs: Sequence[Value], parameters: Sequence[Value]
-) -> tuple[FlatProgram, list[Value]]:
-    """The program of a large graph, whose nodes are given in order; see `flatten`."""
-    import numpy as np
-
-    given = {*inputs, *parameters}
-    leaves = [*parameters, *[x for x in order if x.op is None and x not in given]]
-    nodes = [*inputs, *leaves, *[x for x in order if x.op is not None]]
-    ops, codes, sizes, operands, numbers, _, _, ends = flat(nodes, outputs)
-    code, counts, child, roots = [np.frombuffer(x, np.int32) for x in (codes, sizes, operands, ends)]
-    first = len(inputs) + len(leaves)
-    needed = array("b", bytes(len(code)))
-    np.frombuffer(needed, np.int8)[roots[roots >= 0]] = 1
-
-    def placed(x: Any) -> Any:  # constants stand between the leaves and what is computed
-        return np.where(x < 0, first + (-1 - x) // 2, x + (x >= first) * len(numbers)).astype(np.int32)
-
-    program = FlatProgram()
-    program.longest = marked(codes, sizes, operands, needed, ops.index(add) if add in ops else -1)
-    before = first + len(numbers)
-    program.ops = Ops(np.concatenate((np.full(before, len(ops), np.int32), code[first:])), [*ops, None])  # type: ignore[assignment]
-    program.operands = Operands(np.concatenate((np.zeros(before, np.int32), counts[first:])), placed(child))  # type: ignore[assignment]
-    program.inputs, program.parameters = list(range(len(inputs))), list(range(len(inputs), first))
-    program.constants = dict(enumerate(numbers, first))
-    program.outputs = placed(roots).tolist()
-    program.labels = {i: x.label for i, x in enumerate(nodes[:first]) if x.label}
-    if program.count == len(nodes) - first:  # else net inputs are more than one operation
-        program.labels |= {i: x.label for i, x in enumerate(nodes[first:], before) if x.label}
-    return program, leaves
-
-
-def all_nodes(outputs: Sequence[Value | float]) -> list[Value]:
-    """All nodes that the outputs are made of, each after its operands."""
-    values = [x for x in outputs if isinstance(x, Value)]
-    if len(values) < 2:
-        return topological_order(values[0]) if values else []
-    return topological_order(OUTPUTS(*values))[:-1]
 
 
 class Ops(Sequence[Any]):
@@ -373,6 +337,23 @@ def flatten_recording(
     leaves = [foreign[-k // 2 - 1] for k in outer.tolist()]
     program.labels = {i: x.label for i, x in enumerate([*inputs, *leaves]) if x.label}
     return program, leaves
+
+
+def _flatten_large(
+    nodes: list[Value], inputs: Sequence[Value], parameters: Sequence[Value]
+) -> tuple[FlatProgram, list[Value]]:
+    """`flatten` of these nodes in topological order, by the engine and by NumPy: in a fifth of the time."""
+    output, nodes = nodes[-1], [x for x in nodes if x.op is not None]
+    labelled = [x for x in nodes if x.label]
+    given = [*inputs, *parameters]
+    program, leaves = flatten_recording(nodes, [output], (), [*given, *labelled], (), lambda op: False)
+    where, known = program.guards, set(given)
+    others = [(i, x) for i, x in zip(program.parameters, leaves) if x not in known]
+    program.inputs = where[: len(inputs)]
+    program.parameters = [*where[len(inputs) : len(given)], *(i for i, _ in others)]
+    program.guards = []
+    program.labels |= {i: x.label for i, x in zip(where[len(given) :], labelled)}
+    return program, [*parameters, *(x for _, x in others)]
 
 
 def _placed(

@@ -23,11 +23,11 @@ from typing import Any, ClassVar
 
 from micrograd_bp._engine.labels import check_values, fresh, node_names, usable
 from micrograd_bp._engine.symbolic import Expr
-from micrograd_bp.compiler.program import all_nodes
 from micrograd_bp.ops import TABLE, Op, chain, ieee_pow, mul, pow
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 NUMBERS = {"inf": math.inf, "nan": math.nan}  # floats whose repr is a name, not a literal
+OUTPUTS = Op("outputs", ",", lambda *args: 0.0, lambda out, *args: (0.0,) * len(args))  # its operands are the outputs
 
 
 class Source(str):
@@ -163,7 +163,7 @@ def python_source(
 def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:
     """Every node that the outputs need, each after its operands, but for the inputs and what only they need."""
     needed = set(outputs).difference(inputs)
-    order = all_nodes(outputs)
+    order = topological_order(OUTPUTS(*outputs))[:-1] if outputs else []
     given = set(inputs)
     for node in reversed(order):
         if node in needed:

@@ -322,7 +322,15 @@ def _array_picture(
     framed = {k: number for number, (start, stop, _) in enumerate(plan.frames) for k in range(start, stop)}
     frames = [picture_class()(name=f"cluster_{number}") for number in range(len(plan.frames))]
     for frame, (_, _, times) in zip(frames, plan.frames):
-        frame.attr(label=f"{times:,} times", color=GREY, fontcolor=GREY, style="rounded", labeljust="l", margin="14")
+        frame.attr(
+            label=f"{times:,} times",
+            color=GREY,
+            fontcolor=GREY,
+            style="rounded",
+            labeljust="l",
+            labelloc="t",
+            margin="14",
+        )
     for k, box in enumerate(plan.boxes[hidden:], hidden):
         formula = box.formula if box.kind == "carried" or not box.formula else f"= {box.formula}"
         lines = f"<b>{_text(box.name)}</b>" + (f" {_text(formula, 60)}" if formula else "")

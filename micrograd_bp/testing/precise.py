@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from micrograd_bp import ops
+from micrograd_bp._engine.ieee import Quiet, bare
 from micrograd_bp._engine.sweeps import adjoints
 from micrograd_bp.ops import Op, Operand
 from micrograd_bp.value import Value, topological_order
@@ -71,7 +72,14 @@ class Precise(Operand):
         numbers = [Precise(arg) for arg in args]
         function = _function(op)
         if function is None:
-            return Precise((op.decomposition or op.forward)(*numbers))
+            formula = op.decomposition or op.forward
+            try:
+                return Precise(formula(*numbers))
+            except ZeroDivisionError:  # it may be in a branch that is not taken: where(x, sinh(x) / x, 1.0) at 0
+                result = Precise(bare(formula(*map(Quiet, numbers))))
+                if not arithmetic().isfinite(result.number):
+                    raise
+                return result
         result = function(*[x.number for x in numbers])
         if isinstance(result, arithmetic().mpc):
             raise ValueError(f"{op.name}({', '.join(map(str, numbers))}) is not real")
