@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.arrays import INPUTS, PARAMETERS, find
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Job
-from micrograd_bp.compiler.machine import Code, Host, host, loop, row_status
+from micrograd_bp.compiler.machine import Code, Host, cores, host, loop, row_status
 from micrograd_bp.compiler.program import FlatProgram
 from micrograd_bp.compiler.vector_loops import ARGUMENTS, Buffer, Loops
 from micrograd_bp.compiler.vector_sweeps import ArraySweeps
@@ -24,13 +23,15 @@ from micrograd_bp.compiler.vector_sweeps import ArraySweeps
 if TYPE_CHECKING:
     import numpy as np
 
-# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (16-16-1: as
-# fast, 32-32-1 with one row: 2.5 times), and compiled in a tenth of the time.
-SMALL, SHARE = 1_000, 32
+# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (8-8-1: as
+# fast, 16-16-1 with one row: 1.3 times, 24-24-1: twice), and compiled in a fraction of the time.
+SMALL, SHARE = 500, 32
 COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from NumPy would take longer (1.6 us)
 # Rows of a block: so that what it keeps stays in the cache, but products of matrices want some.
-KEPT, LEAST, MOST = 1 << 13, 64, 128
-CHUNK, SHARES = 20_000_000, 8  # operations that are worth another thread, some 0.5 ms; sums are of so many shares
+KEPT, LEAST, MOST = 1 << 14, 64, 128
+# Operations that are worth another thread, some 0.5 ms; sums are of so many shares at most, each of so many operations
+# for each slope that is then to be added; and operations after which an interrupt should be answered.
+CHUNK, SHARES, FULL, LONG = 20_000_000, 8, 256, 1_000_000_000
 # What a call of the code is told, by a pointer to these words.
 ARRAY_CALL = {
     "rows": "ptr", "sx": "i64",  # the inputs, and from row to row, in numbers
@@ -259,8 +260,6 @@ class Vectors(Arrays):
                 read[places] = True
         self.covered = bool(read.all())
         self.operations: int = 1 + sum(step.work() for step in self.steps)
-        small = self.sizes[PARAMETERS] <= COPIED
-        self.small_rows = min(COPIED // max(1, self.sizes[INPUTS]), CHUNK // self.operations) if small else 0
         self.jobs: dict[int, Any] = {}
         self._codes: dict[tuple[bool, bool], MachineCode] = {}
         self._texts: dict[tuple[bool, bool], Emission] = {}
@@ -274,11 +273,15 @@ class Vectors(Arrays):
         return self._codes[key]
 
     def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
-        """`totals` of a small matrix of floats, times scale; None if it is not small, or a number is not finite."""
+        """`totals` of a matrix of floats, times scale; None if a thread is not enough, or a number is not finite."""
         n, columns = X.shape
-        if n > self.small_rows or columns != self.sizes[INPUTS]:
+        if n * self.operations >= CHUNK or columns != self.sizes[INPUTS]:
             return None
-        total = self.code(True, n == 1).small(X, n, point, scale)
+        code = self.code(True, n == 1)
+        if X.size <= COPIED and self.sizes[PARAMETERS] <= COPIED:
+            total = code.small(X, n, point, scale)
+        else:
+            total = code.large(X, n, point, scale)
         return total if total is None or len(total) == 1 + parameters else total[: 1 + parameters]
 
     def rows(self, block: Callable[[int, int], Any], n: int, point: Any, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
@@ -336,9 +339,9 @@ class Vectors(Arrays):
 
         point = np.ascontiguousarray(point, float)
         code = self.code(True, n == 1)
-        size = -(-n // SHARES) if n * self.operations >= CHUNK else n
-        size = -(-size // self.block) * self.block
         count = 1 + self.sizes[PARAMETERS]
+        size = max(-(-n // SHARES), FULL * count // self.operations) if n * self.operations >= CHUNK else n
+        size = -(-size // self.block) * self.block
 
         def part(word: int, start: int, stop: int = 0) -> Any:
             stop = stop or min(n, start + size)
@@ -361,7 +364,10 @@ class Vectors(Arrays):
         for start, found in zip(starts, self._shared(part, starts, n, (point, weights))):
             if found is None:
                 found = halves(start, min(n, start + size))
-            total = found if total is None else total + found
+            if total is None:
+                total = found
+            else:
+                total += found
         return total
 
     def _share(self, n: int) -> int:
@@ -371,8 +377,8 @@ class Vectors(Arrays):
 
     def _shared(self, part: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
         """The results of the shares in order, by threads where that is faster."""
-        workers = min(len(starts), os.cpu_count() or 1)
-        if workers > 1:
+        workers = min(len(starts), cores())
+        if workers > 1 or n * self.operations > LONG:
             return Job(self, part, starts, keep).run(workers)
         return [part(0, start) for start in starts]
 
@@ -454,6 +460,14 @@ class MachineCode:
             return None if self.run(words) else memory.total.copy()
         finally:
             self._idle.append(memory)
+
+    def large(self, X: Any, n: int, point: Any, scale: float) -> Any:
+        """`small` of a matrix that is better not copied."""
+        import numpy as np
+
+        X, point = np.ascontiguousarray(X), np.ascontiguousarray(point, float)
+        total = np.empty(1 + self.parameters)
+        return None if self(X, n, point, None, scale, None, None, total, 0) else total
 
     def one(self, row: Sequence[float], point: Any, count: int) -> tuple[Any, int]:
         """The outputs for one row, so many, in an array of their own, and its status."""
