@@ -18,7 +18,7 @@ from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.arrays import ArrayProgram
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.evaluation import Arrays, Summands, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.loop_text import loop_source, whole_turns
 from micrograd_bp.compiler.loops import roll
@@ -610,7 +610,7 @@ class Kernel:
         if not n:
             self._check(matrix)
         again = self._again(matrix, point, weights)
-        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights, scale)
+        total = found.totals(Summands(_block(matrix), n, point, len(self.parameters), again, weights, scale))
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
