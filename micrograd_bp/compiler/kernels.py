@@ -392,7 +392,7 @@ class Kernel:
     # --- what is made at need ---------------------------------------------------------------------------------------
 
     def _graph(self, kind: str) -> FlatProgram:
-        """The program of a kind: "value"; "gradient" for both; "weighted" for both times a further input, the weight."""
+        """The program of a kind: "value"; "gradient" for both; "weighted", both times a weight, a further input."""
         if kind == "value":
             return self.program
         if not self.single:
