@@ -371,7 +371,7 @@ def _flatten_large(
     others = [(i, x) for i, x in zip(program.parameters, leaves) if x not in known]
     program.inputs = where[: len(inputs)]
     program.parameters = [*where[len(inputs) : len(given)], *(i for i, _ in others)]
-    program.guards, program.longest = [], 0
+    program.guards = []
     program.labels |= {i: x.label for i, x in zip(where[len(given) :], labelled)}
     return program, [*parameters, *(x for _, x in others)]
 
