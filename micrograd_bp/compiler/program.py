@@ -15,7 +15,7 @@ import sys
 from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, overload
 
 from micrograd_bp._engine.engine import flat, marked
 from micrograd_bp._engine.instructions import instruction
@@ -25,6 +25,7 @@ from micrograd_bp.value import Value, topological_order
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 # (op, n, exact) -> the instruction for an op with n operands, or "" if there is none.
 InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
 
@@ -83,6 +84,18 @@ class Loop:
 LARGE = 20_000  # nodes from which on a graph is taken apart by NumPy
 
 
+class PerNode(Protocol[T]):
+    """The ops or the operands of a program, node by node: a list, or the compact form of a large program."""
+
+    def append(self, x: T, /) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+    @overload
+    def __getitem__(self, i: int, /) -> T: ...
+    @overload
+    def __getitem__(self, i: slice, /) -> Sequence[T]: ...
+
+
 @dataclass(slots=True)
 class FlatProgram:
     """Straight-line code: node i applies the op ops[i] to the nodes operands[i], which come before it.
@@ -93,8 +106,8 @@ class FlatProgram:
     exceptions that the function caught: only guards read them, and they are expected not to be finite.
     """
 
-    ops: list[Op | None] = field(default_factory=list)
-    operands: list[tuple[int, ...]] = field(default_factory=list)
+    ops: PerNode[Op | None] = field(default_factory=list)
+    operands: PerNode[tuple[int, ...]] = field(default_factory=list)
     constants: dict[int, float] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     parameters: list[int] = field(default_factory=list)
@@ -234,7 +247,14 @@ def flatten(
     return program, leaves
 
 
-class Ops(Sequence[Any]):
+class _Fixed(Sequence[Any]):
+    """The ops or operands of a large program, to which no node is added."""
+
+    def append(self, x: Any, /) -> None:
+        raise TypeError("a large program is not added to; `lower` makes one that can be")
+
+
+class Ops(_Fixed):
     """The ops of a large program, stored as one number of 4 bytes per node."""
 
     def __init__(self, code: np.ndarray[Any, Any], ops: list[Op | None]) -> None:
@@ -252,7 +272,7 @@ class Ops(Sequence[Any]):
         return map(self.ops.__getitem__, self.code.tolist())
 
 
-class Operands(Sequence[Any]):
+class Operands(_Fixed):
     """The operands of a large program, stored one after the other in one array."""
 
     def __init__(self, counts: np.ndarray[Any, Any], child: np.ndarray[Any, Any]) -> None:
@@ -341,9 +361,9 @@ def flatten_recording(
     def placed(x: Any) -> Any:
         return place[x + np.int32(shift)]
 
-    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])  # type: ignore[assignment]
+    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])
     counted = np.concatenate((np.zeros(start, np.int32), owner_counts))
-    program.operands = Operands(counted, placed(child))  # type: ignore[assignment]
+    program.operands = Operands(counted, placed(child))
     program.inputs = list(range(len(inputs)))
     program.parameters = list(range(len(inputs), first_number))
     program.constants = dict(enumerate(numbers, first_number))
@@ -403,13 +423,13 @@ def _placed(
             program.parameters.append(leaf)
             leaves.append(node)
             continue
-        waiting = [x for x in node.operands if type(x) is not float and x not in place]
+        waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
         if waiting:
             waiting.reverse()
-            stack += waiting  # type: ignore[arg-type]
+            stack += waiting
             continue
         stack.pop()
-        where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        where = tuple([place[x] if isinstance(x, Value) else constant(x) for x in node.operands])
         if op is net_input:
             place[node] = _opened(where, program)
             continue
