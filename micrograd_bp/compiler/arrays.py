@@ -98,6 +98,8 @@ def find(
     """
     if len(program) < (SMALL if small is None else small) or program.raised:
         return None
+    if program.longest // 2 > len(program) // (MEMBERS if share is None else share):
+        return None  # of those that wait for one another every other one at least is of an array of its own
     import numpy as np
 
     n = len(program)
