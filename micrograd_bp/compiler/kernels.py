@@ -20,8 +20,8 @@ from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.arrays import ArrayProgram
 from micrograd_bp.compiler.evaluation import Arrays, Summands, UnsuitableError
 from micrograd_bp.compiler.executable import Native
-from micrograd_bp.compiler.loop_text import loop_source, whole_turns
-from micrograd_bp.compiler.loops import roll
+from micrograd_bp.compiler.loop_text import loop_source, readable, whole_turns
+from micrograd_bp.compiler.loops import deep, roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
@@ -191,7 +191,7 @@ class Kernel:
         found = self._arrays(gradient=True)
         if found is not None:
             return self._by_arrays(found, X, point, weights, reduction)
-        native = self._native("gradient")
+        native = self._native("gradient", len(X))
         if native is None or weights is not None or self.exact:
             return self._weighted(X, point, weights, reduction)
         matrix = X if type(X) is native.array and X.ndim == 2 and X.dtype is native.float else self._matrix(X, 2)
@@ -350,7 +350,7 @@ class Kernel:
         if importlib.util.find_spec("numpy") is None or (self.exact and "gradient" in kinds):
             return []
         rolled = self._rolled("value")
-        if rolled is None:
+        if rolled is None or not readable(rolled):
             return []
         if rolled.count > FEW or any(loop.reads for loop in rolled.loops):  # which of the two texts is shorter
             found = self._text_arrays()
@@ -423,18 +423,19 @@ class Kernel:
                 outputs.append(x._data if x.op is None and x not in known else x)  # a derivative that is constant
         return outputs, inputs, leaves
 
-    def _native(self, kind: str) -> Native | None:
-        """The compiled program; None where llvmlite or NumPy is missing."""
-        if kind not in self._made:
+    def _native(self, kind: str, rows: int = 0) -> Native | None:
+        """The compiled program, loops for one row on their own; None where llvmlite or NumPy is missing."""
+        name = f"{kind} of a row" if rows == 1 and not self.exact and self._rolled(kind) is not None else kind
+        if name not in self._made:
             machine = host()
             native = None
             if machine is not None:
                 rolled = self._rolled(kind)
                 program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
                 results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
-                native = Native(program, results, sums, exact=self.exact)
-            self._made[kind] = native
-        made: Native | None = self._made[kind]
+                native = Native(program, results, sums, exact=self.exact, single=name != kind)
+            self._made[name] = native
+        made: Native | None = self._made[name]
         return made
 
     def _rolled(self, kind: str) -> FlatProgram | None:
@@ -458,7 +459,8 @@ class Kernel:
         if "arrays" not in self._made:
             found = None
             if importlib.util.find_spec("numpy") is not None:
-                found = arrays(self.program, exact=self.exact)
+                looped = deep(self.program) and host() is not None and self._rolled("value") is not None
+                found = None if looped else arrays(self.program, exact=self.exact)
             self._made["arrays"] = found
         made: Arrays | None = self._made["arrays"]
         if not gradient or made is None:
@@ -530,7 +532,7 @@ class Kernel:
         if found is not None:
             numbers, status = found.point(row, point)
             return (self._eager(row, point), status) if status else (numbers.tolist(), 0)
-        native = self._native("value")
+        native = self._native("value", 1)
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)
             return (self._eager(row, point), status) if status else (results, 0)
