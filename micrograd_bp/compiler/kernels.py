@@ -18,7 +18,7 @@ from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.arrays import ArrayProgram
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.evaluation import Arrays, Summands, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.loop_text import loop_source, readable, whole_turns
 from micrograd_bp.compiler.loops import deep, roll
@@ -46,7 +46,7 @@ def kernel(
 ) -> Kernel:
     """Compile a recorded graph for batches: the inputs, leaves of the graph, become the columns of a matrix.
 
-    A branch that the recording took is taken for every row; `jit` finds out where another should be.
+    Every row takes the branches that the recording took; `jit` finds out where a row needs others.
 
     Args:
         output: A Value; or several, for a kernel that gives several values a row.
@@ -392,7 +392,7 @@ class Kernel:
     # --- what is made at need ---------------------------------------------------------------------------------------
 
     def _graph(self, kind: str) -> FlatProgram:
-        """The program for the values; for value and gradient; or for these times a weight, a further input."""
+        """The program of a kind: "value"; "gradient" for both; "weighted", both times a weight, a further input."""
         if kind == "value":
             return self.program
         if not self.single:
@@ -439,7 +439,7 @@ class Kernel:
         return made
 
     def _rolled(self, kind: str) -> FlatProgram | None:
-        """The program for a kind as loops; None where there are none, or where their sums would have other bits."""
+        """The program of a kind rolled up into loops; None: it has none, or its sums would be rounded otherwise."""
         name = f"{kind} rolled"
         made: FlatProgram | None = self._made.get(name)
         if name in self._made:
@@ -455,7 +455,7 @@ class Kernel:
         return made
 
     def _arrays(self, gradient: bool = False) -> Arrays | None:
-        """The graph as arrays, for values or for the gradient too; None where straight-line code does it."""
+        """The graph as arrays, for values or for the gradient too; None: straight-line code is used."""
         if "arrays" not in self._made:
             found = None
             if importlib.util.find_spec("numpy") is not None:
@@ -476,7 +476,7 @@ class Kernel:
         return made if self._made["slopes"] else None
 
     def _array_source(self, kind: str) -> Source | None:
-        """The arrays of the graph in NumPy; None: there are none, or the sums would be taken in another order."""
+        """The arrays of the graph as Python text; None: there are none, or sums would be added in another order."""
         if importlib.util.find_spec("numpy") is None or (self.exact and kind == "gradient"):
             return None
         if "array text" not in self._made:
@@ -499,7 +499,7 @@ class Kernel:
         return loop_source(looped[0], TITLES[kind]) if looped else None
 
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
-        """The program in Python: its source, and a function of inputs and parameters."""
+        """The program as Python: its source, and the function of inputs and parameters."""
         name = f"{kind} python"
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
@@ -584,7 +584,7 @@ class Kernel:
         return native.totals(columns, len(matrix), point, again, (matrix, weights))
 
     def _again(self, matrix: np.ndarray[Any, Any], point: Any, weights: Any) -> Callable[[int, int], Any]:
-        """What gives the sums over some of the rows by the eager engine."""
+        """A function that computes the sums over some of the rows with the eager engine."""
         import numpy as np
 
         def again(start: int, stop: int) -> Any:
@@ -597,7 +597,7 @@ class Kernel:
         return again
 
     def _by_arrays(self, found: Arrays, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
-        """value_and_grad, by arrays."""
+        """`value_and_grad` with arrays."""
         import numpy as np
 
         n = len(X)
@@ -612,7 +612,7 @@ class Kernel:
         if not n:
             self._check(matrix)
         again = self._again(matrix, point, weights)
-        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights, scale)
+        total = found.totals(Summands(_block(matrix), n, point, len(self.parameters), again, weights, scale))
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
@@ -703,8 +703,8 @@ def _like(X: Any, rows: list[Any]) -> Any:
 
 
 def _block(matrix: np.ndarray[Any, Any]) -> Callable[[int, int], Any]:
-    """What gives some of the rows of a batch as an array with a row for each input."""
-    return lambda start, stop: matrix[start:stop].T.copy()
+    """What gives some of the rows of a batch as an array with a row for each input; no number is copied."""
+    return lambda start, stop: matrix[start:stop].T
 
 
 def _columns(matrix: np.ndarray[Any, Any]) -> list[tuple[int, int]]:

@@ -545,7 +545,7 @@ def loop_source(program: FlatProgram, name: str, truths: Sequence[bool] = ()) ->
         return None
 
 
-def _native(op: Op, count: int, exact: bool) -> str:
+def python_instruction(op: Op, count: int, exact: bool) -> str:
     """Every op is one of Python's; + x is x."""
     if op is pos:
         return ""
@@ -556,7 +556,7 @@ class _PythonLoops(LoopWriter):
     """Writes a function."""
 
     def __init__(self, program: FlatProgram, name: str, truths: Sequence[bool]) -> None:
-        program = lower(program, _native, exact=True)
+        program = lower(program, python_instruction, exact=True)
         if any(i in program.constants for i in program.guards):
             raise UnsuitableError
         self.truths = dict(zip(program.guards, truths, strict=True))
@@ -583,7 +583,7 @@ class _PythonLoops(LoopWriter):
                 taken.add(names[i])
                 self.arguments.append(names[i])
         own = [i for i in names if "[" not in names[i]]
-        super().__init__(program, _native, names, taken, own)
+        super().__init__(program, python_instruction, names, taken, own)
 
     def source(self) -> Source:
         self.write()

@@ -7,6 +7,7 @@ using only what the table says of each op; it merges equal nodes, folds constant
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import math
 import random
@@ -14,16 +15,17 @@ import sys
 from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, overload
 
 from micrograd_bp._engine.engine import flat, marked
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number, pos
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 # (op, n, exact) -> the instruction for an op with n operands, or "" if there is none.
 InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
 
@@ -79,6 +81,21 @@ class Loop:
         return Element(read.sequence, read.first + read.step * (self.count - 1))
 
 
+LARGE = 20_000  # nodes from which on a graph is taken apart by NumPy
+
+
+class PerNode(Protocol[T]):
+    """The ops or the operands of a program, node by node: a list, or the compact form of a large program."""
+
+    def append(self, x: T, /) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+    @overload
+    def __getitem__(self, i: int, /) -> T: ...
+    @overload
+    def __getitem__(self, i: slice, /) -> Sequence[T]: ...
+
+
 @dataclass(slots=True)
 class FlatProgram:
     """Straight-line code: node i applies the op ops[i] to the nodes operands[i], which come before it.
@@ -89,8 +106,8 @@ class FlatProgram:
     exceptions that the function caught: only guards read them, and they are expected not to be finite.
     """
 
-    ops: list[Op | None] = field(default_factory=list)
-    operands: list[tuple[int, ...]] = field(default_factory=list)
+    ops: PerNode[Op | None] = field(default_factory=list)
+    operands: PerNode[tuple[int, ...]] = field(default_factory=list)
     constants: dict[int, float] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     parameters: list[int] = field(default_factory=list)
@@ -200,28 +217,44 @@ def flatten(
     within: a predicate, whether a node was made by the recorded function: nodes made elsewhere become leaves, and its
     own leaves constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
-    program = FlatProgram()
-    place: dict[Value, int] = {}
-    leaves = list(parameters)
-    for kind, places, values in (("an input", program.inputs, inputs), ("a parameter", program.parameters, leaves)):
+    given: set[Value] = set()
+    for kind, values in (("an input", inputs), ("a parameter", parameters)):
         for x in values:
             if not isinstance(x, Value):
                 raise TypeError(f"{kind} is a Value, not {x!r} ({type(x).__name__})")
             if x.op is not None:
                 raise ValueError(f"{x!r} is the result of {x.op.name}; {kind} is one of the leaves of the graph")
-            if x in place:
+            if x in given:
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
+            given.add(x)
+    plain = within is None and checks is None and not guards and not raised
+    if plain and len(outputs) == 1 and isinstance(outputs[0], Value) and importlib.util.find_spec("numpy") is not None:
+        nodes = topological_order(outputs[0])
+        if len(nodes) > LARGE:
+            return _flatten_large(nodes, inputs, parameters)
+    program = FlatProgram()
+    place: dict[Value, int] = {}
+    leaves = list(parameters)
+    for places, own in ((program.inputs, inputs), (program.parameters, leaves)):
+        for x in own:
             place[x] = program.leaf()
             places.append(place[x])
-    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
-        places += [_placed(x, program, place, leaves, within) for x in nodes]
+    for places, some in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
+        places += [_placed(x, program, place, leaves, within) for x in some]
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
     return program, leaves
 
 
-class Ops(Sequence[Any]):
+class _Fixed(Sequence[Any]):
+    """The ops or operands of a large program, to which no node is added."""
+
+    def append(self, x: Any, /) -> None:
+        raise TypeError("a large program is not added to; `lower` makes one that can be")
+
+
+class Ops(_Fixed):
     """The ops of a large program, stored as one number of 4 bytes per node."""
 
     def __init__(self, code: np.ndarray[Any, Any], ops: list[Op | None]) -> None:
@@ -239,7 +272,7 @@ class Ops(Sequence[Any]):
         return map(self.ops.__getitem__, self.code.tolist())
 
 
-class Operands(Sequence[Any]):
+class Operands(_Fixed):
     """The operands of a large program, stored one after the other in one array."""
 
     def __init__(self, counts: np.ndarray[Any, Any], child: np.ndarray[Any, Any]) -> None:
@@ -328,9 +361,9 @@ def flatten_recording(
     def placed(x: Any) -> Any:
         return place[x + np.int32(shift)]
 
-    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])  # type: ignore[assignment]
+    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])
     counted = np.concatenate((np.zeros(start, np.int32), owner_counts))
-    program.operands = Operands(counted, placed(child))  # type: ignore[assignment]
+    program.operands = Operands(counted, placed(child))
     program.inputs = list(range(len(inputs)))
     program.parameters = list(range(len(inputs), first_number))
     program.constants = dict(enumerate(numbers, first_number))
@@ -343,6 +376,23 @@ def flatten_recording(
     leaves = [foreign[-k // 2 - 1] for k in outer.tolist()]
     program.labels = {i: x.label for i, x in enumerate([*inputs, *leaves]) if x.label}
     return program, leaves
+
+
+def _flatten_large(
+    nodes: list[Value], inputs: Sequence[Value], parameters: Sequence[Value]
+) -> tuple[FlatProgram, list[Value]]:
+    """`flatten` of these nodes in topological order, by the engine and by NumPy: in a fifth of the time."""
+    output, nodes = nodes[-1], [x for x in nodes if x.op is not None]
+    labelled = [x for x in nodes if x.label]
+    given = [*inputs, *parameters]
+    program, leaves = flatten_recording(nodes, [output], (), [*given, *labelled], (), lambda op: False)
+    where, known = program.guards, set(given)
+    others = [(i, x) for i, x in zip(program.parameters, leaves) if x not in known]
+    program.inputs = where[: len(inputs)]
+    program.parameters = [*where[len(inputs) : len(given)], *(i for i, _ in others)]
+    program.guards = []
+    program.labels |= {i: x.label for i, x in zip(where[len(given) :], labelled)}
+    return program, [*parameters, *(x for _, x in others)]
 
 
 def _placed(
@@ -373,13 +423,13 @@ def _placed(
             program.parameters.append(leaf)
             leaves.append(node)
             continue
-        waiting = [x for x in node.operands if type(x) is not float and x not in place]
+        waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
         if waiting:
             waiting.reverse()
-            stack += waiting  # type: ignore[arg-type]
+            stack += waiting
             continue
         stack.pop()
-        where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        where = tuple([place[x] if isinstance(x, Value) else constant(x) for x in node.operands])
         if op is net_input:
             place[node] = _opened(where, program)
             continue

@@ -1,17 +1,20 @@
-"""What a picture of the arrays of a graph shows: a box for each array, an edge for each way in which one is read."""
+"""The content of a picture of a graph's arrays: a box for each array, an edge for each way in which one is read."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from micrograd_bp._engine.labels import Listing, written
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler import arrays
 from micrograd_bp.compiler.array_parts import distinct_rows, is_single, levels
-from micrograd_bp.compiler.program import flatten
+from micrograd_bp.compiler.loop_text import LoopWriter, python_instruction, whole_turns
+from micrograd_bp.compiler.loops import roll
+from micrograd_bp.compiler.program import FlatProgram, flatten, lower
+from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 
 
@@ -28,15 +31,20 @@ class Box:
 
 @dataclass(slots=True)
 class ArrayPlan:
-    """Boxes, each after those that it reads, and edges: from, to, how it is read."""
+    """Boxes, each after those that it reads, and edges: from, to, how it is read.
+
+    What stands in a loop has a frame, from one box to another, with the number of turns; an edge from a later box to an
+    earlier one is what is carried to the next turn.
+    """
 
     boxes: list[Box]
     edges: list[tuple[int, int, str]]
     nodes: int
+    frames: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
-    """The arrays of the graph of these outputs, however few their members.
+    """The arrays of the graph of these outputs, however few their members; or its loops, where these are fewer boxes.
 
     Leaves that are read together are one box: the weights of a layer, say, and its biases. Raises ImportError without
     NumPy.
@@ -47,7 +55,10 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
         raise ImportError("draw(arrays=True) finds arrays with NumPy: pip install numpy") from error
     leaves = sorted(Listing(outputs).leaves, key=lambda x: _parts(x.label))  # x2 before x10
     program, leaves = flatten(outputs, [], leaves)
+    looped = roll(program)
     found = arrays.find(program, small=0, share=1)
+    if looped is not None and (found is None or looped[0].count < len(found.steps)):
+        return _LoopPlanner(whole_turns(looped[0], [x.label for x in leaves]), program.count).plan()
     if found is None:
         raise ValueError("draw(arrays=True) shows what operations give, and some of these have raised")
     made = _Planner(found, [x.label for x in leaves])
@@ -59,18 +70,101 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
     return ArrayPlan(made.boxes, made.edges, program.count)
 
 
+class _LoopPlanner(LoopWriter):
+    """The boxes and edges of a program with loops."""
+
+    def __init__(self, program: FlatProgram, nodes: int) -> None:
+        program = lower(program, python_instruction, exact=True)
+        labels = [program.labels.get(i, "") for i in program.parameters]
+        names = {
+            i: label if label and labels.count(label) == 1 else f"w{k + 1}"
+            for k, (i, label) in enumerate(zip(program.parameters, labels))
+        }
+        super().__init__(program, python_instruction, names, [])
+        self.made = ArrayPlan([], [], nodes)
+        self.box: dict[int, int] = {}  # of a node
+
+    def spell(self, op: Op, operands: list[Expr]) -> Expr:
+        return Expr._record(op, tuple(operands))
+
+    def literal(self, x: float) -> Expr:
+        return Expr.of(x)
+
+    def sequence(self, name: str) -> str:
+        return "w"
+
+    def table(self, name: str, numbers: tuple[str, ...]) -> str:
+        return ""
+
+    def put(self, i: int, name: str, formula: str, kind: str = "interior", reads: Sequence[int] = ()) -> int:
+        """A box, after those of leaves that it is the first to read; its number."""
+        sources = [self.found(k) for k in reads if k not in self.program.constants and k not in self.turning]
+        self.made.boxes.append(Box(name, 1, "", formula, kind))
+        self.made.edges += [(k, len(self.made.boxes) - 1, "") for k in sources]
+        self.box[i] = len(self.made.boxes) - 1
+        return self.box[i]
+
+    def found(self, i: int) -> int:
+        """The box of a node, made where it is a leaf that is read for the first time."""
+        return self.box[i] if i in self.box else self.put(i, self.names[i].text, "", "leaf")
+
+    def plan(self) -> ArrayPlan:
+        """The plan."""
+        outside = {
+            k for part in self.parts if part.loop is not None for i in part.nodes for k in self.program.operands[i]
+        }
+        for k in sorted(outside & {*self.program.parameters}):
+            self.found(k)  # leaves stand outside the frames
+        for number, part in enumerate(self.parts):
+            loop = part.loop
+            carried = self.carried(part)
+            before = self.parts[number - 1] if loop is not None else part
+            for _, first, _ in carried:
+                if first in before.inside:
+                    self.put(
+                        first, self.numbered("t"), self.formula(first, before).text, reads=[*before.inside[first][0]]
+                    )
+                elif first not in self.program.constants:
+                    self.found(first)
+            start = len(self.made.boxes)
+            for leaf, first, _ in carried:
+                given = self.program.constants.get(first)
+                self.put(leaf, self.named(leaf, "s").text, "" if given is None else f"{given:g} at first", "carried")
+                if given is None:
+                    self.made.edges.append((self.box[first], self.box[leaf], "at first"))
+            for i, read in part.statements:
+                formula = self.formula(i, part).text
+                self.put(i, self.named(i).text, formula, reads=sorted(read))
+            for leaf, _, after in carried:
+                if after in part.last:
+                    name, formula = f"next {self.names[leaf].text}", self.formula(after, part).text
+                    self.put(after, name, formula, reads=sorted(part.inside[after][0]))
+                if after != leaf and after not in self.program.constants:
+                    self.made.edges.append((self.found(after), self.box[leaf], "next turn"))
+            if loop is not None:
+                self.made.frames.append((start, len(self.made.boxes), loop.count))
+                for leaf, _, after in carried:
+                    self.names[after] = self.names[leaf]
+        end = self.parts[-1]
+        for i in self.program.outputs:
+            if i in end.inside:
+                self.put(i, "out", self.formula(i, end).text, reads=sorted(end.inside[i][0]))
+            self.made.boxes[self.found(i)].kind = "output"
+        return self.made
+
+
 class _Planner:
-    """The boxes and edges that have been made."""
+    """Collects the boxes and edges, array by array."""
 
     def __init__(self, program: arrays.ArrayProgram, labels: Sequence[str]) -> None:
         self.program, self.labels = program, labels
         self.boxes: list[Box] = []
         self.edges: list[tuple[int, int, str]] = []
-        self.box: dict[int, int] = {}  # of an array
+        self.box: dict[int, int] = {}  # the box of each array
         self.groups: dict[bytes, tuple[int, arrays.Places]] = {}  # leaves that are read together: their box
 
     def step(self, k: int, step: arrays.Map | arrays.Sum, output: bool) -> None:
-        """A box for an array, after those of leaves that it is the first to read."""
+        """Add the box of an array, after the boxes of the leaves that no array before it reads."""
         reads: list[tuple[int, str]] = []
         if isinstance(step, arrays.Map):
             names = [self.read(source, places, reads) for source, places in step.reads]
@@ -86,7 +180,7 @@ class _Planner:
         self.edges += [(source, self.box[k], how) for source, how in dict.fromkeys(reads)]
 
     def read(self, k: int, places: arrays.Places, reads: list[tuple[int, str]]) -> Expr | float:
-        """The name of what is read; notes the edge."""
+        """The name of what is read, whose edge is added to `reads`."""
         if k == arrays.CONSTANTS:
             numbers = [self.program.constants[i] for i in places.ravel().tolist()]
             return numbers[0] if len({repr(x) for x in numbers}) == 1 else Expr("constants")
@@ -114,7 +208,7 @@ class _Planner:
         return box, len(members), np.searchsorted(members, places)
 
     def terms(self, part: arrays.Terms, reads: list[tuple[int, str]]) -> str:
-        """Members added up."""
+        """The text of a sum of members."""
         name = self.read(part.source, part.places, reads)
         length = part.places.shape[1]
         text = name.text if isinstance(name, Expr) else f"{name:g}"
@@ -123,7 +217,7 @@ class _Planner:
         return f"{length}·{text}" if is_single(part.places) else f"Σ {text}"
 
     def products(self, part: arrays.Products, reads: list[tuple[int, str]]) -> str:
-        """Products added up: a matrix product, where rows of one operand meet columns of the other in a grid."""
+        """The text of a sum of products: a matrix product, if all rows of one operand meet all columns of the other."""
         found = [distinct_rows(places)[0] for places in (part.left_places, part.right_places)]
         grid = part.left_places.shape[1] > 1 and len(found[0]) * len(found[1]) == len(part.left_places) > 1
         if not grid:
@@ -177,7 +271,7 @@ def _parts(label: str) -> list[Any]:
 
 
 def _common(labels: Sequence[str]) -> str:
-    """The label that leaves have in common, numbers that differ left out; "": they have none."""
+    """The label that the leaves share, without the numbers in which they differ; "": they share none."""
     parts = [[str(part) for part in _parts(label)] for label in labels]
     if not labels or not labels[0] or len({len(part) for part in parts}) > 1:
         return ""
