@@ -41,8 +41,9 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     for k in range(len(made.loops)):
         if any(made.loops[k].start <= i < made.loops[k].stop for i in made.guards):
             continue  # what holds in all iterations of the loop may not hold in others
-        while (loop := _earlier(made, made.loops[k])) is not None:
-            made.loops[k] = loop
+        for _ in range(2):  # if iterations change nothing, one more would always fit
+            if (loop := _earlier(made, made.loops[k])) is not None:
+                made.loops[k] = loop
         while _later(made, k):
             pass
     for loop in made.loops:
@@ -65,7 +66,7 @@ def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Eleme
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
         return replace(read, first=first) if 0 <= at < len(places) and places[at] == i else None
-    if isinstance(read.sequence, int) or i not in program.constants:
+    if not isinstance(read.sequence, tuple) or i not in program.constants:
         return None
     numbers, x = read.sequence, program.constants[i]
     if 0 <= at < len(numbers):
@@ -375,6 +376,8 @@ class LoopWriter:
             return Expr(f"{self.kept[read.sequence]}[{text}]")
         if isinstance(read.sequence, str):
             return Expr(f"{self.sequence(read.sequence)}[{text}]")
+        if not isinstance(read.sequence, tuple):
+            raise UnsuitableError
         numbers = tuple(self.literal(x).text for x in read.sequence)
         if numbers not in self.tables:
             self.tables[numbers] = name = self.numbered("C")
