@@ -152,7 +152,7 @@ def _added(program: FlatProgram) -> tuple[FlatProgram, Places | None]:
     return made, place
 
 
-def _find(program: FlatProgram, exact: bool, share: int) -> ArrayProgram | None:
+def _find(program: FlatProgram, exact: bool, share: float) -> ArrayProgram | None:
     """`find`, however small the program is."""
     import numpy as np
 
@@ -229,7 +229,7 @@ def _find(program: FlatProgram, exact: bool, share: int) -> ArrayProgram | None:
         member,
     )
     ready = np.nonzero(visible & (waiting == 0))[0]
-    most = int(is_node.sum()) // share
+    most = int(is_node.sum() // share)
     groups: list[Any]
     while len(ready):
         is_sum = sums[ready]
