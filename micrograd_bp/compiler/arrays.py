@@ -148,12 +148,15 @@ def _added(program: FlatProgram) -> tuple[FlatProgram, Places | None]:
     made.ops, made.operands = Ops(new_code, ops), Operands(new_counts, new_child)  # type: ignore[assignment]
     for name in ("inputs", "parameters", "outputs", "guards", "checks"):
         setattr(made, name, place[np.array(getattr(program, name), np.intp)].tolist())
+    made.longest = 0
     made.constants = {int(place[i]): x for i, x in program.constants.items()}
     return made, place
 
 
 def _find(program: FlatProgram, exact: bool, share: float) -> ArrayProgram | None:
     """`find`, however small the program is."""
+    if program.longest // 2 > len(program) // share:
+        return None  # of those that wait for one another every other one at least is of an array of its own
     import numpy as np
 
     n = len(program)

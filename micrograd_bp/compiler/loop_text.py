@@ -52,6 +52,12 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     return made
 
 
+def readable(program: FlatProgram) -> bool:
+    """Whether no loop's numbers are read turn by turn, or in a single turn, outside of it."""
+    turning = [*program.reads.values(), *[read for loop in program.loops for read in loop.reads.values()]]
+    return not any(read.nodes for read in turning)
+
+
 def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Element | None:
     """The read, from the turn -1 on or to one turn more, if a leaf is what it reads in that turn; else None."""
     at = read.first + read.step * turn
@@ -536,7 +542,7 @@ def loop_source(program: FlatProgram, name: str, truths: Sequence[bool] = ()) ->
         return None
 
 
-def _native(op: Op, count: int, exact: bool) -> str:
+def python_instruction(op: Op, count: int, exact: bool) -> str:
     """Every op is one of Python's; + x is x."""
     if op is pos:
         return ""
@@ -547,7 +553,7 @@ class _PythonLoops(LoopWriter):
     """Writes a function."""
 
     def __init__(self, program: FlatProgram, name: str, truths: Sequence[bool]) -> None:
-        program = lower(program, _native, exact=True)
+        program = lower(program, python_instruction, exact=True)
         if any(i in program.constants for i in program.guards):
             raise UnsuitableError
         self.truths = dict(zip(program.guards, truths, strict=True))
@@ -574,7 +580,7 @@ class _PythonLoops(LoopWriter):
                 taken.add(names[i])
                 self.arguments.append(names[i])
         own = [i for i in names if "[" not in names[i]]
-        super().__init__(program, _native, names, taken, own)
+        super().__init__(program, python_instruction, names, taken, own)
 
     def source(self) -> Source:
         self.write()
