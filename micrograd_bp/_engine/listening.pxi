@@ -4,9 +4,9 @@ cdef unsigned long watched = 0  # the thread that a recording listens to
 cdef list recorded = []  # the nodes of the recording
 cdef bint whole = True  # whether all operands of the recorded nodes are recorded, judged as they are made
 cdef bint deaf = False  # whether the recording is told of no further reads
-cdef Py_ssize_t limit = 0  # the number of nodes after which it is deaf, and keeps leaves and a node of each op; 0: none
-cdef bint full = False  # whether there are more
-cdef size_t stamp = 0  # the mark of the nodes that it does not keep: no place, and no address
+cdef Py_ssize_t limit = 0  # the number of nodes after which it keeps leaves, and a node of each op, alone; 0: none
+cdef bint full = False  # whether there were more
+cdef size_t stamp = 0  # the mark of nodes that it does not keep: no place, and no address
 cdef PyObject *ops_seen[64]  # of these, by a few bits of their addresses
 
 

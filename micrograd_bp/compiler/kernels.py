@@ -429,7 +429,7 @@ class Kernel:
         name = f"{kind} of a row" if rows == 1 and not self.exact and self._rolled(kind) is not None else kind
         if name not in self._made:
             with elapsed("compiling"):
-                self._made[name] = self._compiled(kind, name != kind)
+                self._made[name] = self._compiled(kind, single=name != kind)
         made: Native | None = self._made[name]
         return made
 
