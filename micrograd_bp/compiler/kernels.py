@@ -227,7 +227,7 @@ class Kernel:
             (22.5, 15.0)
         """
         value, slopes = self.value_and_grad(X, weights=weights, reduction=reduction)
-        add_to_grads(self.parameters, slopes if isinstance(slopes, list) else slopes.tolist())
+        add_to_grads(self.parameters, slopes if isinstance(slopes, list) else array("d", slopes.tobytes()))
         return value
 
     # --- to look at -------------------------------------------------------------------------------------------------
