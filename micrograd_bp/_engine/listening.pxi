@@ -1,10 +1,10 @@
 # What the recording of `jit` is told of nodes and built-in functions, and the recorded nodes written as arrays.
 
 cdef unsigned long watched = 0  # the thread that a recording listens to
-cdef list recorded = []  # its nodes
-cdef bint whole = True  # all operands of these are among them, as far as no walk has gone over them
-cdef bint deaf = False  # it is told of no reads any more
-cdef Py_ssize_t limit = 0  # with more nodes than that, if it is not 0
+cdef list recorded = []  # the nodes of the recording
+cdef bint whole = True  # whether all operands of the recorded nodes are recorded, judged as they are made
+cdef bint deaf = False  # whether the recording is told of no further reads
+cdef Py_ssize_t limit = 0  # the number of nodes after which it is deaf; 0: none
 
 
 def watch(unsigned long thread):
@@ -86,7 +86,7 @@ def listening(told, functions=frozenset()):
 
 
 cdef class Flat:
-    """Nodes, in the order of their creation, while they are written as arrays: `flat` in value.py has it in Python."""
+    """Nodes, in the order of their creation, while `flat` writes them as arrays; flattening.py has it in Python."""
 
     cdef list nodes, foreign, numbers
     cdef dict known, others
@@ -147,7 +147,7 @@ cdef double number_at(PyObject *node, Py_ssize_t i) noexcept:
 
 
 def flat(list nodes not None, roots=()):
-    """Nodes in the order of their creation as arrays; see value.py."""
+    """Nodes in the order of their creation as arrays; see flattening.py."""
     cdef Flat made = Flat.__new__(Flat)
     cdef Py_ssize_t i, k, n, half, at = 0, count = 0, edges = 0, size = len(nodes)
     cdef PyObject *node

@@ -26,7 +26,7 @@ def bar(progress: bool | None, **options: Any) -> Any:
 
 
 def watch(title: str, unit: str, progress: bool | None, total: int | None = None) -> Callable[[Any], Iterable[Any]]:
-    """What goes round an iterable to show how far it is."""
+    """A function that wraps an iterable in a progress bar, or returns it as it is where none is wanted."""
 
     def around(items: Iterator[Any]) -> Iterable[Any]:
         shown = bar(progress, iterable=items, desc=title, unit=unit, total=total)

@@ -35,8 +35,8 @@ from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
-from micrograd_bp.compiler.loop_text import loop_source, whole_turns
-from micrograd_bp.compiler.loops import roll
+from micrograd_bp.compiler.loop_text import loop_source, readable, whole_turns
+from micrograd_bp.compiler.loops import deep, roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
@@ -286,7 +286,11 @@ class GuardedProgram:
         """The program as loops, with its guards, or None if there are none; whole: with all turns in the loops."""
         if self.slopes is not None and self.exact:
             return None  # in loops, the sums of the derivatives would be rounded otherwise
-        found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
+        count = 0 if self.slopes is None else self.slopes.inputs
+        variables = self.forward.outputs[len(self.forward.outputs) - count :]
+        found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)), variables)
+        if found is not None and whole and not readable(found[0]):
+            return None
         if found is not None and whole:
             leaves = (*self.forward.inputs, *self.forward.parameters)
             found = whole_turns(found[0], [self.forward.labels.get(i, "") for i in leaves]), found[1]
@@ -315,13 +319,17 @@ class GuardedProgram:
     def compile(self, wholly: bool = True) -> bool:
         """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
         machine = host()
-        rolled = self.rolled() if machine is not None else None
-        deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each
-        if rolled is None and not deep and importlib.util.find_spec("numpy") is not None:
+        rolled, first = None, machine is not None and deep(self.forward)
+        if first:
+            rolled = self.rolled()
+        few = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # members each
+        if rolled is None and not few and importlib.util.find_spec("numpy") is not None:
             guards = list(zip(self.program.guards, self.expected, strict=True))
             self.arrays = arrays(self.program, guards, self.exact)
         if self.arrays is not None:
             return True
+        if machine is not None and not first:
+            rolled = self.rolled()
         if machine is None and not wholly:
             return False
         if machine is not None:

@@ -52,6 +52,12 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     return made
 
 
+def readable(program: FlatProgram) -> bool:
+    """Whether no loop's numbers are read turn by turn, or in a single turn, outside of it."""
+    turning = [*program.reads.values(), *[read for loop in program.loops for read in loop.reads.values()]]
+    return not any(read.nodes for read in turning)
+
+
 def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Element | None:
     """The read, from the turn -1 on or to one turn more, if a leaf is what it reads in that turn; else None."""
     at = read.first + read.step * turn
