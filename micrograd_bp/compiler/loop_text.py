@@ -38,7 +38,8 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     given = dict(zip((*made.inputs, *made.parameters), labels))
     made.labels = {i: label for i, label in given.items() if label}
     made.loops = list(program.loops)
-    for k in range(len(made.loops)):
+    rows = [x for reads in (made.reads, *[loop.reads for loop in made.loops]) for x in reads.values()]
+    for k in range(len(made.loops) * all(isinstance(x.sequence, (str, tuple)) for x in rows)):
         if any(made.loops[k].start <= i < made.loops[k].stop for i in made.guards):
             continue  # what holds in all turns of the loop may not hold in others
         while (loop := _earlier(made, made.loops[k])) is not None:
@@ -65,7 +66,7 @@ def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Eleme
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
         return replace(read, first=first) if 0 <= at < len(places) and places[at] == i else None
-    if isinstance(read.sequence, int) or i not in program.constants:
+    if not isinstance(read.sequence, tuple) or i not in program.constants:
         return None
     numbers, x = read.sequence, program.constants[i]
     if 0 <= at < len(numbers):
@@ -165,7 +166,7 @@ def _next(program: FlatProgram, loop: Loop, read: Element) -> list[int]:
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
         return places[read.first + read.step * loop.count :][:1]
-    return [] if isinstance(read.sequence, int) else list(program.constants)
+    return list(program.constants) if isinstance(read.sequence, tuple) else []
 
 
 # --- statements -------------------------------------------------------------------------------------------------------
@@ -375,6 +376,8 @@ class LoopWriter:
             return Expr(f"{self.kept[read.sequence]}[{text}]")
         if isinstance(read.sequence, str):
             return Expr(f"{self.sequence(read.sequence)}[{text}]")
+        if not isinstance(read.sequence, tuple):
+            raise UnsuitableError  # a row that several nodes have written
         numbers = tuple(self.literal(x).text for x in read.sequence)
         if numbers not in self.tables:
             self.tables[numbers] = name = self.numbered("C")
