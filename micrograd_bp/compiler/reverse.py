@@ -1,9 +1,9 @@
 """The backward sweep of a flat program, as a program: reverse accumulation, through loops too.
 
-A loop is run in reverse. Numbers that one turn (iteration) reads from another are stored; others are stored
-only if they are not cheap to compute again. The adjoint of a node that all turns read is summed from the last turn to the first; the
-adjoints of a sequence's elements are stored turn by turn, for the loop that computes the sequence. The partials are the
-rules of the table.
+A loop is run in reverse. Numbers that one turn (iteration) reads from another are stored; others are stored only if
+they are not cheap to compute again. The adjoint of a node that all turns read is summed from the last turn to the
+first; the adjoints of a sequence's elements are stored turn by turn, for the loop that computes the sequence. The
+partials are the rules of the table.
 """
 
 from __future__ import annotations
