@@ -17,7 +17,7 @@ from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.labels import usable
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.evaluation import UnsuitableError
-from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, Loop, live, lower
+from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, Loop, Written, live, lower
 from micrograd_bp.compiler.python import PythonWriter, Source
 from micrograd_bp.ops import TABLE, Op, add, chain, mul, neg, pos, sub
 
@@ -66,7 +66,7 @@ def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Eleme
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
         return replace(read, first=first) if 0 <= at < len(places) and places[at] == i else None
-    if not isinstance(read.sequence, tuple) or i not in program.constants:
+    if isinstance(read.sequence, (int, Written)) or i not in program.constants:
         return None
     numbers, x = read.sequence, program.constants[i]
     if 0 <= at < len(numbers):
@@ -376,7 +376,7 @@ class LoopWriter:
             return Expr(f"{self.kept[read.sequence]}[{text}]")
         if isinstance(read.sequence, str):
             return Expr(f"{self.sequence(read.sequence)}[{text}]")
-        if not isinstance(read.sequence, tuple):
+        if isinstance(read.sequence, Written):
             raise UnsuitableError
         numbers = tuple(self.literal(x).text for x in read.sequence)
         if numbers not in self.tables:
