@@ -40,7 +40,7 @@ from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recordin
 from micrograd_bp.compiler.python import python_source
 from micrograd_bp.compiler.recording import Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.surroundings import Surroundings, Place, are_current, leaf_places, settled, snapshot
+from micrograd_bp.compiler.surroundings import Place, Surroundings, are_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number

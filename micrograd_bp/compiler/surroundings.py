@@ -488,8 +488,8 @@ OUTSIDE = {
 def outside(function: Any, caller: str) -> str:
     """What a built-in function does that is to be done at every call, such as drawing a random number; or "".
 
-    caller: the module that calls it. Libraries read clocks and files for purposes of their own, callbacks of the garbage
-    collector among them.
+    caller: the module that calls it. Libraries read clocks and files for purposes of their own, in callbacks of the
+    garbage collector too.
     """
     owner = getattr(function, "__self__", None)
     if isinstance(owner, random.Random) or function is os.urandom:
