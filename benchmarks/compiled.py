@@ -14,8 +14,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from benchmarks import engines
@@ -146,8 +148,8 @@ def jax_network(name: str) -> Step:
     points, targets = data(name)
     if SIZES[name][2] == "cross entropy":
         targets = targets.astype(int)
-    space = type("xp", (), {n: staticmethod(getattr(xp, n)) for n in ("tanh", "maximum", "zeros_like", "arange")})
-    space.logsumexp = staticmethod(library.nn.logsumexp)
+    functions = {n: getattr(xp, n) for n in ("tanh", "maximum", "zeros_like", "arange")}
+    space = SimpleNamespace(**functions, logsumexp=library.nn.logsumexp)
     function = library.jit(library.value_and_grad(lambda arrays, x, t: array_loss(space, name, arrays, x, t)))
     arrays, x, t = library.device_put((matrices(name), points, targets))
     return lambda: library.block_until_ready(function(arrays, x, t))
@@ -207,9 +209,9 @@ def c_moons() -> Step:
     arguments = rows.ctypes.data, len(rows), values.ctypes.data, gradient.ctypes.data
 
     def step() -> Any:
+        _ = rows, values  # whose memory the arguments point to
         return function(*arguments), gradient
 
-    step.kept = rows, values
     return step
 
 
@@ -276,8 +278,8 @@ def compiled_black_scholes(rows: int) -> Step:
 
 def jax_black_scholes(rows: int) -> Step:
     library = jax()
-    space = type("xp", (), {n: staticmethod(getattr(library.numpy, n)) for n in ("sqrt", "log", "exp")})
-    space.erfc = staticmethod(library.scipy.special.erfc)
+    functions = {n: getattr(library.numpy, n) for n in ("sqrt", "log", "exp")}
+    space = SimpleNamespace(**functions, erfc=library.scipy.special.erfc)
 
     def price(x: Any) -> Any:
         return black_scholes(space, *x)
@@ -361,7 +363,7 @@ def large_graphs(sizes: Sequence[int]) -> str:
         kernel(rows)
         compiled = time.perf_counter() - start
         count = kernel.program.count
-        run = race({"run": lambda kernel=kernel, rows=rows: kernel(rows)}, rounds=2)["run"].best
+        run = race({"run": partial(kernel, rows)}, rounds=2)["run"].best
         lines.append(f"| {count:,} | {unit(compiled / count)} | {unit(run / count / 64)} |")
     return "\n".join(lines)
 
@@ -374,10 +376,10 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="one short round, narrow networks, a small graph")
     options = parser.parse_args()
     print(f"{os.cpu_count()} processors\n")
-    how = {"rounds": 1, "least": 0.0} if options.small else {"rounds": options.rounds}
+    how: dict[str, Any] = {"rounds": 1, "least": 0.0} if options.small else {"rounds": options.rounds}
     for name in ("digits", "tanh network") if options.small else ():
-        sizes, *rest = SIZES[name]
-        SIZES[name] = ([sizes[0], *[4] * (len(sizes) - 2), sizes[-1]], *rest)
+        widths, activation, loss, rows = SIZES[name]
+        SIZES[name] = [widths[0], *[4] * (len(widths) - 2), widths[-1]], activation, loss, rows
     chosen = {
         title: makers
         for title, makers in WORKLOADS.items()

@@ -141,7 +141,9 @@ def implicit(n: int) -> Makers:
         jacobian = casadi.Function("j", [q], [casadi.jacobian(solver(x0=[1.0] * n, p=q)["x"], q)])
         return lambda: jacobian(params)
 
-    solve = lambda p: mg.root(balance, [1.0] * n, p)  # noqa: E731
+    def solve(p: Any) -> Any:
+        return mg.root(balance, [1.0] * n, p)
+
     compiled = mg.jit(mg.jacobian(solve))
     return {
         "mg.jacobian of mg.root": lambda: lambda: mg.jacobian(solve)(params),

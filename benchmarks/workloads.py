@@ -10,6 +10,7 @@ import importlib
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -110,7 +111,7 @@ def scalar_floats(name: str, units: bool = False) -> Step:
     ]
 
     def step() -> None:
-        total = number(0.0)
+        total: Any = number(0.0)
         for x in points:
             for layer in layers:
                 if net_input:
@@ -280,7 +281,7 @@ SCALAR = ("micrograd", *OURS)
 
 def scalar(make: Callable[[str], Step], names: tuple[str, ...] = SCALAR) -> dict[str, Callable[[], Step]]:
     """The rivals of a workload that scalar engines do."""
-    return {f"micrograd_bp, {name}" if name in OURS else name: lambda name=name: make(name) for name in names}
+    return {f"micrograd_bp, {name}" if name in OURS else name: partial(make, name) for name in names}
 
 
 WORKLOADS: dict[str, dict[str, Callable[[], Step]]] = {

@@ -13,7 +13,7 @@ TIMES = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
 COUNTS = [102, 62, 35, 25, 11, 9, 4, 3]
 
 
-def surprise(p):
+def surprise(p: list[float]) -> float:
     """Minus the log of the probability of the counts, if they are Poisson's around p[0] exp(-p[1] t)."""
     total = 0.0
     for t, n in zip(TIMES, COUNTS, strict=True):
@@ -22,14 +22,14 @@ def surprise(p):
     return total
 
 
-def solve(matrix, right):
+def solve(matrix: list[list[float]], right: list[float]) -> list[float]:
     """x of matrix x = right, two by two."""
     (a, b), (c, d) = matrix
     determinant = a * d - b * c
     return [(d * right[0] - b * right[1]) / determinant, (a * right[1] - c * right[0]) / determinant]
 
 
-def main():
+def main() -> None:
     p = [80.0, 0.4]
     for _ in range(10):
         step = solve(mg.hessian(surprise)(p), mg.grad(surprise)(p))

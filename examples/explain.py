@@ -37,7 +37,7 @@ import micrograd_bp as mg
 from micrograd_bp import Value, math
 
 
-def main():
+def main() -> None:
     x, w, b = Value(2.0, "x"), Value(-0.5, "w"), Value(1.5, "b")
     out = math.tanh(w * x + b)
     out.backward()

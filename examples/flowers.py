@@ -12,7 +12,7 @@ from pathlib import Path
 from micrograd_bp import datasets, losses, nn, optim, training
 
 
-def main():
+def main() -> None:
     rng = random.Random(0)
     train, test = datasets.iris().split(0.3, rng=rng)
     model = nn.Sequential(
@@ -20,7 +20,7 @@ def main():
         nn.MLP(4, [8, 3], activation="tanh", init="xavier_uniform", rng=rng),
     )
     optimizer = optim.Adam(model.parameters(), lr=0.05)
-    training.fit(model, losses.cross_entropy, train.X, train.y, optimizer, epochs=30, batch_size=16, rng=rng, jit=True)
+    training.fit(model, losses.cross_entropy, train.X, train.y, optimizer, epochs=30, batch_size=16, rng=rng)
 
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "flowers.json")

@@ -10,12 +10,12 @@ import micrograd_bp as mg
 from micrograd_bp import math
 
 
-def left_over(anomaly, mean, eccentricity):
+def left_over(anomaly: float, mean: float, eccentricity: float) -> float:
     """Kepler's equation, E - e sin E = M, as something to bring to 0."""
     return anomaly - eccentricity * math.sin(anomaly) - mean
 
 
-def eccentric_anomaly(mean, eccentricity):
+def eccentric_anomaly(mean: float, eccentricity: float) -> float:
     """E by Newton's method: as many steps as it takes. The loop itself is differentiated below."""
     anomaly = mean
     for _ in range(50):
@@ -27,7 +27,7 @@ def eccentric_anomaly(mean, eccentricity):
     return anomaly
 
 
-def main():
+def main() -> None:
     mean, eccentricity = 0.9, 0.21
     found = eccentric_anomaly(mean, eccentricity)
     print(f"eccentric anomaly {found:.6f}, left over {abs(round(left_over(found, mean, eccentricity), 12)):.0e}")

@@ -13,7 +13,7 @@ import micrograd_bp as mg
 from micrograd_bp import math
 
 
-def price(spot, strike, time, rate, volatility):
+def price(spot: float, strike: float, time: float, rate: float, volatility: float) -> float:
     """Black and Scholes's price of a call; on its last day it is what it is worth."""
     if time == 0.0:
         return max(spot - strike, 0.0)
@@ -22,12 +22,12 @@ def price(spot, strike, time, rate, volatility):
     return spot * normal(d1) - strike * math.exp(-rate * time) * normal(d1 - width)
 
 
-def normal(x):
+def normal(x: float) -> float:
     """The probability of a standard normal number below x."""
     return 0.5 * math.erfc(-x / math.sqrt(2.0))
 
 
-def main():
+def main() -> None:
     rng = np.random.default_rng(0)
     low, high = [80.0, 90.0, 0.2, 0.0, 0.1], [120.0, 110.0, 2.0, 0.05, 0.5]
     options = rng.uniform(low, high, (100_000, 5))

@@ -22,7 +22,7 @@ from micrograd_bp import datasets, losses, nn, optim, training
 rng = random.Random(0)
 
 
-def customer():
+def customer() -> list[int | str]:
     """Someone who buys if they are young and earn well, or own a house; one in ten tells no age."""
     age, income, owns = rng.randint(18, 80), rng.randint(10, 90), rng.choice(["yes", "no"])
     buys = "yes" if income - age > 0 or (owns == "yes" and income > 50) else "no"
@@ -30,7 +30,7 @@ def customer():
     return [told, income, rng.choice(["Ulm", "Bonn"]), owns, rng.choice(["cat", "dog"]), buys]
 
 
-def main():
+def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "customers.csv")
         with open(path, "w", newline="") as file:

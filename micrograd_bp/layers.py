@@ -90,8 +90,7 @@ class Dropout(Elementwise):
     """In training each number is 0 with probability p, else it is divided by 1 - p; in evaluation nothing happens.
 
     `model.train()` and `model.eval()` say which it is; a new model is in training, a frozen one in evaluation, and
-    `training.fit` sees to it by itself. Compiled training (`jit=True`) runs a model that drops eagerly, since every row
-    has another mask.
+    `training.fit` sees to it by itself. Training a model that drops is not compiled, since every row has another mask.
 
     Args:
         p: The probability, 0 to 1.

@@ -57,8 +57,8 @@ def on_files(files: Any, *, config: Any) -> Any:
     made["_site/playground.json"] = json.dumps({
         "pyodide": os.environ.get("MICROGRAD_BP_PYODIDE", PYODIDE.format(PYODIDE_VERSION)), "wheel": name,
     })  # fmt: skip
-    for uri, content in made.items():
-        files.append(File.generated(config, uri, content=content))
+    for uri, page in made.items():
+        files.append(File.generated(config, uri, content=page))
     return files
 
 

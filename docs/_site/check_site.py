@@ -12,8 +12,10 @@ import re
 import shutil
 import threading
 import urllib.parse
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,12 +29,13 @@ PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html"
 class Links(HTMLParser):
     """What a page links to, and the names in it that can be linked to."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.links, self.names = [], {""}
+        self.links: list[str] = []
+        self.names = {""}
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         for name, value in attributes:
             if name in ("href", "src") and value is not None:
                 self.links.append(value)
@@ -41,16 +44,16 @@ class Links(HTMLParser):
 
 
 @functools.cache
-def read(page):
+def read(page: str) -> Links:
     return Links((SITE / page).read_text("utf-8"))
 
 
-def test_there_is_a_site():
+def test_there_is_a_site() -> None:
     assert len(PAGES) > 35
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "404.html"])
-def test_every_internal_link_leads_to_a_file_and_a_heading(page):
+def test_every_internal_link_leads_to_a_file_and_a_heading(page: str) -> None:
     broken = []
     for link in read(page).links:
         address, _, heading = link.partition("#")
@@ -67,7 +70,7 @@ def test_every_internal_link_leads_to_a_file_and_a_heading(page):
     assert not broken
 
 
-def test_the_reference_has_every_public_name():
+def test_the_reference_has_every_public_name() -> None:
     text = "".join((SITE / page).read_text("utf-8") for page in PAGES if page.startswith("reference/"))
     functions = [
         name for name in mg.__all__ if callable(getattr(mg, name)) and not isinstance(getattr(mg, name), mg.Op)
@@ -83,7 +86,7 @@ def test_the_reference_has_every_public_name():
 
 
 @pytest.fixture(scope="module")
-def address():
+def address() -> Iterator[str]:
     """The site, and Pyodide beside it, served on this machine."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -91,12 +94,12 @@ def address():
             ".mjs": "text/javascript", ".wasm": "application/wasm", ".whl": "application/zip",
         }  # fmt: skip
 
-        def translate_path(self, path):
+        def translate_path(self, path: str) -> str:
             path = urllib.parse.unquote(urllib.parse.urlsplit(path).path)
             root = Path(PYODIDE) if path.startswith("/pyodide/") else SITE
             return str(root / path.removeprefix("/pyodide/").lstrip("/"))
 
-        def log_message(self, *_):
+        def log_message(self, *_: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -107,7 +110,7 @@ def address():
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory):
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -122,7 +125,7 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture
-def browser(driver, address):
+def browser(driver: Any, address: str) -> Iterator[Any]:
     """A browser; at the end no error was logged and nothing was asked of another machine."""
     driver.get_log("browser"), driver.get_log("performance")
     yield driver
@@ -133,7 +136,7 @@ def browser(driver, address):
     assert [url for url in sent if not url.startswith((address, "data:", "blob:", "about:", "chrome"))] == []
 
 
-def until(browser, condition, seconds=30):
+def until(browser: Any, condition: Callable[[Any], Any], seconds: float = 30) -> Any:
     from selenium.webdriver.support.ui import WebDriverWait
 
     return WebDriverWait(browser, seconds, poll_frequency=0.05).until(condition)
@@ -150,7 +153,7 @@ OPENED = [
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("page", OPENED)
-def test_a_page_opens_without_errors_and_fits_the_screen(browser, address, page, width):
+def test_a_page_opens_without_errors_and_fits_the_screen(browser: Any, address: str, page: str, width: int) -> None:
     screen = {"width": width, "height": 850, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     browser.get(address + page)
@@ -159,7 +162,7 @@ def test_a_page_opens_without_errors_and_fits_the_screen(browser, address, page,
     assert browser.execute_script("return [...document.images].every((e) => !e.complete || e.naturalWidth > 0)")
 
 
-def test_the_explorers_in_a_page_are_alive(browser, address):
+def test_the_explorers_in_a_page_are_alive(browser: Any, address: str) -> None:
     for page in ("index.html", "notebooks/02_every_path_one_sweep.html"):
         browser.get(address + page)
         browser.switch_to.frame(browser.find_element("css selector", "iframe.explorer"))
@@ -168,13 +171,13 @@ def test_the_explorers_in_a_page_are_alive(browser, address):
         browser.switch_to.default_content()
 
 
-def test_formulas_are_typeset(browser, address):
+def test_formulas_are_typeset(browser: Any, address: str) -> None:
     browser.get(address + "notebooks/04_backpropagation_appears.html")
     assert browser.execute_script("return document.querySelectorAll('article math').length") > 5
     assert "\\(" not in browser.execute_script("return document.querySelector('article').innerText")
 
 
-def test_the_search_finds_a_name_in_the_reference(browser, address):
+def test_the_search_finds_a_name_in_the_reference(browser: Any, address: str) -> None:
     browser.get(address + "index.html")
     browser.execute_script("document.querySelector('label[for=__search]').click()")
     field = browser.find_element("css selector", ".md-search__input")
@@ -185,7 +188,7 @@ def test_the_search_finds_a_name_in_the_reference(browser, address):
     assert any("reference/index.html" in link for link in links)
 
 
-def test_a_program_typed_in_the_playground_is_run_and_shown(browser, address):
+def test_a_program_typed_in_the_playground_is_run_and_shown(browser: Any, address: str) -> None:
     assert PYODIDE, "MICROGRAD_BP_PYODIDE_FOLDER names the folder of the npm package pyodide"
     browser.get(address + "playground.html")
     program = (

@@ -35,7 +35,7 @@ neuron's loss (neuron.svg) to a folder."""
 EPILOG = """examples:
   micrograd-bp train
   micrograd-bp train --hidden 16 16 --epochs 100 --seed 1 --out run1
-  micrograd-bp train --csv wine.csv --target cultivar --jit
+  micrograd-bp train --csv wine.csv --target cultivar --no-jit
   micrograd-bp train --csv houses.csv --target price --categories --missing mean --patience 10
 
 micrograd-bp predict model.json --csv new.csv predicts with a saved model: see micrograd-bp predict --help
@@ -81,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         help="stop after N epochs without a better loss on a fifth of the rows to learn from, which is held out",
     )
-    parser.add_argument("--jit", action="store_true", help="compile the training (the extra jit)")
+    parser.add_argument(
+        "--jit",
+        action=argparse.BooleanOptionalAction,
+        help="compile the training (the extra jit; by default where that pays, and without --checkpoint)",
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all that is random (default: 0)")
     parser.add_argument(
         "--out",

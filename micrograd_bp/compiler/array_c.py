@@ -51,6 +51,20 @@ class FusedLoop:
     steps: list[int] = field(default_factory=list)
 
 
+def spelled(name: str, op: Op, operands: list[Expr], call: Callable[[str, Op, list[str]], str]) -> Expr:
+    """An instruction in C; call: writes that of a function."""
+    if name in RANKS:
+        symbol, rank = RANKS[name]
+        return Expr(f"{operands[0]._inside(rank)} {symbol} {operands[1]._inside(rank + 1)}", rank)
+    if op.arity is None and name.endswith("_op"):
+        raise UnsuitableError
+    of = instruction(name)
+    if of.c:
+        rank = 3 if name == "fneg" else 5 if of.c.endswith(")") else 0
+        return Expr(of.text(name, [x._inside(0 if rank == 5 else 4) for x in operands]), rank)
+    return Expr(call(name, op, [x.text for x in operands]))
+
+
 class ArrayWriter:
     """Writes the functions of a file; `above` are the tables and rules that they use."""
 
@@ -81,18 +95,7 @@ class ArrayWriter:
 
     def spell(self, name: str, op: Op, operands: list[Expr]) -> Expr:
         """An instruction in C."""
-        if name == "number":
-            return operands[0]
-        if name in RANKS:
-            symbol, rank = RANKS[name]
-            return Expr(f"{operands[0]._inside(rank)} {symbol} {operands[1]._inside(rank + 1)}", rank)
-        if op.arity is None and name.endswith("_op"):
-            raise UnsuitableError
-        of = instruction(name)
-        if of.c:
-            rank = 3 if name == "fneg" else 5 if of.c.endswith(")") else 0
-            return Expr(of.text(name, [x._inside(0 if rank == 5 else 4) for x in operands]), rank)
-        return Expr(self.native_call(name, op, [x.text for x in operands]))
+        return operands[0] if name == "number" else spelled(name, op, operands, self.native_call)
 
     def rule(self, op: Op, part: str, lowered: Any, key: Any, names: list[Expr]) -> Rule:
         """A rule on operands that are names: in place, or as a call of a function where it names what it makes."""
@@ -144,7 +147,7 @@ class ArrayWriter:
         if key not in self.names:
             self.names[key] = name = self.fresh(f"I{1 + sum(k[0] == 'table' for k in self.names)}")
             kind = "unsigned char" if places.max() < 256 else "unsigned short" if places.max() < 65536 else "int"
-            self.above.append(_table(f"static const {kind} {name}[{len(places)}]", map(str, places.tolist())))
+            self.above.append(table(f"static const {kind} {name}[{len(places)}]", map(str, places.tolist())))
         return self.names[key]
 
     def index2(self, places: Places, i: str, j: str) -> str:
@@ -179,7 +182,7 @@ class ArrayWriter:
         if key not in self.names:
             self.names[key] = name = self.fresh(f"C{1 + sum(k[0] == 'numbers' for k in self.names)}")
             texts = [self.rules.literal(x).text for x in values]
-            self.above.append(_table(f"static const double {name}[{len(values)}]", texts))
+            self.above.append(table(f"static const double {name}[{len(values)}]", texts))
         return Expr(f"{self.names[key]}[{index}]")
 
     def read(self, k: int, places: Places, loop: FusedLoop) -> Expr:
@@ -267,7 +270,7 @@ class ArrayWriter:
                 lines += self.sum(name, step, loop)
             if k in stored and not self.is_number(k):
                 lines.append(f"h{k}[i] = {name};")
-        return lines if self.is_number(loop.steps[0]) else _counted("i", loop.size, lines)
+        return lines if self.is_number(loop.steps[0]) else counted("i", loop.size, lines)
 
     def sum(self, name: str, step: Sum, loop: FusedLoop) -> list[str]:
         """The lines that add up a sum: first what is one term, then loops over terms."""
@@ -293,7 +296,7 @@ class ArrayWriter:
             return [f"const double {name} = {start};"]
         lines = [f"double {name} = {start};"]
         for count, term in loops:
-            lines += _counted("k", count, [f"{name} += {term};"])
+            lines += counted("k", count, [f"{name} += {term};"])
         return lines
 
     # --- backward ---------------------------------------------------------------------------------------------------
@@ -314,7 +317,7 @@ class ArrayWriter:
                     bodies[k] = lines
                     self.needed.add(k)
         zero = self.rules.literal(0.0).text
-        blocks = [_counted("i", self.gradient, [f"gradient[i] = {zero};"])] if self.gradient else []
+        blocks = [counted("i", self.gradient, [f"gradient[i] = {zero};"])] if self.gradient else []
         for j, (k, place) in enumerate(self.outputs):
             if k in self.needed or (k == PARAMETERS and place < self.gradient):
                 seed = f"cotangent[{j}]" if several else self.rules.literal(1.0).text
@@ -325,7 +328,7 @@ class ArrayWriter:
                 starts = [f"double g{k} = {self.adjoint(k, 'i') if k in stored else zero};" for k in steps]
                 lines = starts + [line for k in steps for line in bodies[k]]
                 number = self.is_number(loop.steps[0])
-                blocks.append(["{", *_indented(lines), "}"] if number else _counted("i", loop.size, lines))
+                blocks.append(["{", *_indented(lines), "}"] if number else counted("i", loop.size, lines))
         return self.cleared(blocks, zero)
 
     def cleared(self, blocks: list[list[str]], zero: str) -> list[list[str]]:
@@ -339,7 +342,7 @@ class ArrayWriter:
                     size = self.sizes[int(name)]
                     line = f"d{name}[i] = {zero};"
                     number = self.is_number(int(name))
-                    found.append([f"double d{name} = {zero};"] if number else _counted("i", size, [line]))
+                    found.append([f"double d{name} = {zero};"] if number else counted("i", size, [line]))
             found.append(block)
         return found
 
@@ -394,7 +397,7 @@ class ArrayWriter:
                     factor = self.read(other[0], other[1], loop)._inside(3) if other else "1.0"
                     inside += self.give(source, places, f"g{k}" + (f" * {factor}" if factor != "1.0" else ""), loop)
             count = sides[0][1].shape[1]
-            lines += inside if count == 1 or not inside else _counted("k", count, inside)
+            lines += inside if count == 1 or not inside else counted("k", count, inside)
         return lines
 
 
@@ -410,13 +413,15 @@ def _indented(lines: Sequence[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _counted(counter: str, count: int, lines: list[str]) -> list[str]:
-    """A loop."""
+def counted(counter: str, count: int, lines: list[str], down: bool = False) -> list[str]:
+    """A loop, upwards or downwards."""
     head = f"for (int {counter} = 0; {counter} < {count}; {counter}++)"
+    if down:
+        head = f"for (int {counter} = {count - 1}; {counter} >= 0; {counter}--)"
     return [head, *_indented(lines)] if len(lines) == 1 else [f"{head} {{", *_indented(lines), "}"]
 
 
-def _table(head: str, numbers: Iterable[str]) -> str:
+def table(head: str, numbers: Iterable[str]) -> str:
     """A table of constants."""
     inside = textwrap.fill(", ".join(numbers), LINE, initial_indent="    ", subsequent_indent="    ")
     return f"{head} = {{\n{inside}\n}};\n"

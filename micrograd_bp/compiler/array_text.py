@@ -534,7 +534,8 @@ class _NumPyWriter:
         name = name or ("value" if gradient is None else "value_and_grad")
         inputs, numbers = self.sizes[INPUTS], self.sizes[PARAMETERS]
         what = "the value for each row" if gradient is None else f"the mean, and its gradient by {gradient} of them"
-        title = f'"""X: a row of {inputs} inputs for each sample; w: {numbers} numbers. Returns {what}."""'
+        numbers_of = f"w: {numbers} numbers, the data of the leaves"
+        title = f'"""X: a row of {inputs} inputs for each sample; {numbers_of}. Returns {what}."""'
         code = textwrap.indent("\n".join([title, *start, body]), "    ")
         text = "\n\n\n".join(["import numpy as np", *self.grouped(code), f"def {name}(X, w):\n{code}"])
         return Source(text, name, {})

@@ -16,47 +16,13 @@ from micrograd_bp._version import __version__
 from micrograd_bp.compiler.array_c import ArrayWriter
 from micrograd_bp.compiler.arrays import ArrayProgram
 from micrograd_bp.compiler.evaluation import UnsuitableError
+from micrograd_bp.compiler.loop_c import KEYWORDS, LoopsInC
 from micrograd_bp.compiler.program import FlatProgram, live, lower
 from micrograd_bp.ops import Op
 
 PIECE = 400  # lines of a function: gcc -O1 took 112 s for 16,000 in one
+STACK = 1 << 15  # numbers at most that a function keeps on the stack, 256 kB; more are static
 FEW = 100  # parameters without labels that have lines of their own
-KEYWORDS = [
-    "auto",
-    "break",
-    "case",
-    "char",
-    "const",
-    "continue",
-    "default",
-    "do",
-    "double",
-    "else",
-    "enum",
-    "extern",
-    "float",
-    "for",
-    "goto",
-    "if",
-    "inline",
-    "int",
-    "long",
-    "register",
-    "restrict",
-    "return",
-    "short",
-    "signed",
-    "sizeof",
-    "static",
-    "struct",
-    "switch",
-    "typedef",
-    "union",
-    "unsigned",
-    "void",
-    "volatile",
-    "while",
-]
 
 
 @dataclass
@@ -71,6 +37,8 @@ class Graph:
     parameters: int  # how many of these leaves, the first ones, are differentiated by
     single: bool  # one value, to be returned; else a list of them
     title: str = "a recorded graph"
+    looped: Sequence[FlatProgram] = ()  # `value`, and where it has parameters `gradient`, as loops, where it is such
+    exact: bool = False
 
 
 def source(
@@ -80,18 +48,22 @@ def source(
 
     ValueError: the name is no identifier of C, real is neither "double" nor "float", or there is no C for an op.
     """
-    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name in KEYWORDS:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) or name in KEYWORDS.split():
         raise ValueError(f"functions are named after {name!r}, which is no identifier of C")
     if real not in ("double", "float"):
         raise ValueError(f'real is "double" or "float", not {real!r}')
-    writer = _CWriter(name, real == "float", fixed)
+    writer = _CWriter(name, real == "float", fixed, graph.exact)
     several = not graph.single
     results = [f"out[{k}]" for k in range(len(graph.value.outputs))] if several else ["return"]
     inputs = [f"x[{k}]" for k in range(len(graph.value.inputs))]
-    functions = writer.loops(graph) if graph.arrays is not None else []
+    functions = writer.looped(graph, inputs, results, graph.looped)
+    if not functions and graph.arrays is not None:
+        functions = writer.loops(graph)
+    if not functions and graph.value.count <= PIECE:
+        functions = writer.looped(graph, inputs, results, [graph.value, *[graph.gradient()] * bool(graph.parameters)])
     if not functions:
         functions.append(writer.function(graph.value, "value", inputs, results, ["out"] if several else []))
-    if graph.parameters and len(functions) == 1:
+    if graph.parameters and not any("_value_and_" in text for text in functions):
         gradient = graph.gradient()
         slopes = [f"gradient[{k}]" for k in range(graph.parameters)]
         if several:
@@ -100,7 +72,10 @@ def source(
             functions.append(writer.function(gradient, "value_and_vjp", *wanted))
         else:
             functions.append(writer.function(gradient, "value_and_grad", inputs, results + slopes, ["gradient"]))
-    parts = [_comment(graph, name, several), "#include <math.h>\n" + (f'#include "{include}"\n' if include else "")]
+    parts = [
+        _comment(graph, name, several, not fixed and writer.workspace > STACK),
+        "#include <math.h>\n" + (f'#include "{include}"\n' if include else ""),
+    ]
     if graph.leaves:
         lines = [f"    {writer.literal(x)}," for x in graph.leaves]
         labels = graph.labels[len(inputs) :]
@@ -120,10 +95,17 @@ def source(
 class _CWriter:
     """Functions of one file."""
 
-    def __init__(self, name: str, single: bool, fixed: bool = False) -> None:
-        self.name, self.single, self.fixed = name, single, fixed
+    def __init__(self, name: str, single: bool, fixed: bool = False, exact: bool = True) -> None:
+        self.name, self.single, self.fixed, self.exact = name, single, fixed, exact
         self.workspace = 0  # how many numbers pieces leave for each other, at most
         self.used: set[str] = set()  # the names among C_FUNCTIONS
+
+    def place(self, size: int) -> str:
+        """The line that gives a function so many numbers as a workspace: a large one has no place on the stack."""
+        self.workspace = max(self.workspace, size)
+        if self.fixed:
+            return f"double *const v = {self.name}_workspace;"
+        return f"{'static ' * (size > STACK)}double v[{size}];"
 
     def literal(self, x: float) -> str:
         """The number as C has it; a float is written with all the digits that it has."""
@@ -145,7 +127,7 @@ class _CWriter:
         A long program is cut into functions of PIECE lines each, since the time that a C compiler takes for a function
         grows with more than its length. They leave numbers for each other in an array v, whose places are used again.
         """
-        program = lower(source, self.native, exact=True)
+        program = lower(source, self.native, self.exact)
         needed = live(program, program.outputs)
         names = dict(zip(program.inputs, inputs)) | {i: f"w[{k}]" for k, i in enumerate(program.parameters)}
         names |= {i: self.literal(x) for i, x in program.constants.items()}
@@ -158,9 +140,7 @@ class _CWriter:
         read = ["x", "w"] + (["cotangent"] if inputs and inputs[-1].startswith("cotangent") else [])
         arguments = [f"const double *{array}" for array in read]
         called = ", ".join([*read, "v"])
-        self.workspace = max(self.workspace, size)
-        place = f"double *v = {self.name}_workspace;" if self.fixed else f"double v[{size}];"
-        parts, calls = [], [place] if slots else []
+        parts, calls = [], [self.place(size)] if slots else []
         lines: list[str] = []
         for number, piece in enumerate(pieces):
             lines, known = [], names | {i: f"v[{slot}]" for i, slot in slots.items()}
@@ -190,6 +170,34 @@ class _CWriter:
         parts.append(_definition(kind, f"{self.name}_{suffix}", arguments, lines if slots else _unused(lines, read)))
         return "\n".join(parts)
 
+    def looped(self, graph: Graph, inputs: list[str], results: list[str], programs: Sequence[FlatProgram]) -> list[str]:
+        """Functions of short programs, or of programs with loops; none where C lacks an op of theirs."""
+        several = not graph.single
+        titles = ["value", "value_and_vjp" if several else "value_and_grad"]
+        above: list[str] = []
+        functions: list[str] = []
+        for title, program in zip(titles, programs):
+            read = ["x", "w"] + ["cotangent"] * (several and title != "value")
+            written = ["out"] * several + ["gradient"] * (title != "value")
+            arguments = [f"const double *{array}" for array in read] + [f"double *{array}" for array in written]
+            given = inputs + [f"cotangent[{k}]" for k in range(len(results))] * ("cotangent" in read)
+            slopes = [f"gradient[{k}]" for k in range(graph.parameters)] * ("gradient" in written)
+            try:
+                made = LoopsInC(program, given, self.native, self.literal, self._called, self.exact)
+                lines = _unused(made.function([*results, *slopes]), read)
+            except UnsuitableError:
+                self.used.clear()
+                return []
+            functions.append(self.definition(title, several, arguments, lines, made.size))
+            above += [text for text in made.above if text not in above]
+        return [*above, *functions]
+
+    def definition(self, title: str, several: bool, arguments: list[str], lines: list[str], size: int) -> str:
+        """A function with its workspace."""
+        if size:
+            lines = [self.place(size), *lines]
+        return _definition("void" if several else "double", f"{self.name}_{title}", arguments, lines)
+
     def loops(self, graph: Graph) -> list[str]:
         """The functions as loops over arrays: values, and value and gradient; none where C lacks an op of theirs."""
         assert graph.arrays is not None
@@ -217,12 +225,8 @@ class _CWriter:
                 parts.append(_definition("static void", f"{name}_{number}", [*arguments, "double *v"], lines))
                 calls.append(f"{name}_{number}({', '.join([*read, *written, 'v'])});")
             lines = [*calls, *pieces[-1]]
-            if size:
-                self.workspace = max(self.workspace, size)
-                place = f"double *const v = {self.name}_workspace;" if self.fixed else f"double v[{size}];"
-                lines = [place, *lines]
             lines = lines if calls else _unused(lines, read)
-            parts.append(_definition("void" if several else "double", name, arguments, lines))
+            parts.append(self.definition(title, several, arguments, lines, size))
             functions.append("\n".join(parts))
         functions[0] = "\n".join([*writer.above, functions[0]])
         return functions
@@ -329,8 +333,8 @@ def _suffixed(match: re.Match[str]) -> str:
     return match[0] if name in ("for", "if", "isfinite", "float", "int") else f"{name}f("
 
 
-def _comment(graph: Graph, name: str, several: bool) -> str:
-    """Which graph the file is of, and how it is called."""
+def _comment(graph: Graph, name: str, several: bool, static: bool) -> str:
+    """Which graph the file is of, and how it is called; static: a function has a workspace that is not on the stack."""
     program = graph.value
     counts = collections.Counter(op.name for op in program.ops if op is not None)
     made = ", ".join(f"{count} {name}" for name, count in counts.most_common())
@@ -358,6 +362,10 @@ def _comment(graph: Graph, name: str, several: bool) -> str:
         lines.append(f"double *gradient: {graph.parameters} numbers; gradient[k] is the derivative of {slope} by w[k]")
         if several:
             lines.append(f"const double *cotangent: {outputs} numbers: the derivatives of a loss by the outputs, say")
+        lines.append("gradient is another array than w: it is written while w is still read.")
+    if static:
+        title = "value" if not graph.parameters else "value_and_vjp" if several else "value_and_grad"
+        lines.append(f"What is kept meanwhile has a fixed place in memory: no two threads may call {title} at once.")
     lines += [
         "",
         "x and w are finite. Where Python raises an exception, results are inf or nan, as IEEE 754 has it.",

@@ -1,8 +1,9 @@
-"""Programs as LLVM's text: the rows of a batch in vector lanes, straight-line code over frames of vectors.
+"""Writes a flat program as LLVM IR: each lane of a vector register holds another row of the batch.
 
-A kernel stages some vectors of rows in a frame, runs the code over them, and copies results out. What depends on
-parameters alone is computed once a call. Sums over the batch are kept in vectors, one a sum. Every row gets a status:
-0 done, 1 a guard failed (another path), 2 a number was not finite (to be run again eagerly).
+The kernel goes through the batch in blocks of rows. It copies a block's inputs into a work area (the frame), runs the
+code, and copies the results out. What depends on parameters and constants alone is computed once per call. A sum over
+the batch is kept in one vector, whose lanes are added at the end. Every row gets a status: 0 it is done, 1 a guard
+failed, so that the row takes another path, 2 a number was not finite, so that the row is run again eagerly.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from itertools import zip_longest
 from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp.compiler.machine import Host, declare, loop, vector_function
+from micrograd_bp.compiler.machine import Host, declare, loop, row_status, vector_function
 from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above, live
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
-# One function for all is compiled in quadratic time (7,000 nodes 7.5 s), so a program is cut into pieces. LLVM's code
-# generator takes 0.08 ms a node at level 1 and 0.035 at level 0, whose code takes 1.3 times as long; its other passes
-# would double the time for 5 %. Pieces of 800 nodes ran 10 % slower than one function of 1,600, or as fast.
+# LLVM takes quadratic time for a function (7,000 nodes: 7.5 s), so the program is cut into functions of PIECE nodes.
+# Its code generator takes 0.08 ms a node at level 1, and 0.035 ms at level 0, whose code runs 1.3 times as long; its
+# other passes would double the time and gain 5 %. Pieces of 800 nodes run up to 10 % slower than a function of 1,600.
 PIECE, OPTIMISED = 600, 20_000
 
 
-# What a call of the code is told, by a pointer to these words.
+# Layout of the kernel's argument block: the kernel is called with a pointer to these words.
 CALL = {
     "matrix": "ptr", "row_stride": "i64", "column_stride": "i64",  # the inputs, side by side
     "table": "ptr",  # or, if this is not null, an address for each input, then its stride
@@ -45,7 +46,7 @@ def hexadecimal(x: float) -> str:
 
 
 class Context(Protocol):
-    """What a writer asks of the whole: a plan of straight-line code, or the emission of an array program."""
+    """What an `LLVMWriter` needs to know of the program around it: a `Plan`, or the loops of an array program."""
 
     @property
     def exact(self) -> bool: ...
@@ -71,12 +72,12 @@ class LLVMWriter:
         self.vector = f"<{width} x double>"
         self.lines: list[str] = []
         self.names: dict[int, str] = {}
-        self.conditions: dict[int, str] = {}  # the truth of a node whose number is 1.0 or 0.0, as bits
-        self.pending: dict[int, tuple[int, ...]] = {}  # products, to become part of a multiply-add
+        self.conditions: dict[int, str] = {}  # i1 vectors: where a node is not 0
+        self.pending: dict[int, tuple[int, ...]] = {}  # the factors of products that may be fused into a multiply-add
         self.literals: dict[Any, str] = {}
 
     def literal(self, x: float) -> str:
-        key = x or repr(x)  # 0.0 and -0.0 are two
+        key = x or repr(x)  # 0.0 and -0.0 have different keys
         text = self.literals.get(key)
         if text is None:
             text = self.literals[key] = self._literal(x)
@@ -97,7 +98,7 @@ class LLVMWriter:
         return self.assign(f"load {self.vector}, ptr {self.at(pointer, offset)}, align {8 * self.width}")
 
     def splat(self, scalar: str) -> str:
-        """The vector that has a number in all lanes."""
+        """A vector with the number in every lane."""
         one = self.assign(f"insertelement {self.vector} undef, double {scalar}, i64 0")
         zeros = ", ".join(["i32 0"] * self.width)
         return self.assign(f"shufflevector {self.vector} {one}, {self.vector} undef, <{self.width} x i32> <{zeros}>")
@@ -107,7 +108,7 @@ class LLVMWriter:
         self.lines.append(f"store {self.vector} {value}, ptr {place}, align {8 * self.width}")
 
     def value(self, i: int) -> str:
-        """The name of a node's vector; one that is not at hand is loaded."""
+        """The name of the vector of a node's numbers, which is loaded if this code has not computed it."""
         name = self.names.get(i)
         if name is None:
             if i in self.pending:
@@ -125,7 +126,7 @@ class LLVMWriter:
         return name
 
     def truth(self, i: int) -> str:
-        """The bits that say where a node is not 0."""
+        """The name of the i1 vector that is set in the lanes where the node is not 0."""
         if i not in self.conditions:
             self.conditions[i] = self.assign(f"fcmp une {self.vector} {self.value(i)}, {self.literal(0.0)}")
         return self.conditions[i]
@@ -141,7 +142,7 @@ class LLVMWriter:
         return self.assign(f"fadd {self.flags(precise)}{self.vector} {self.value(product)}, {addend}")
 
     def watch(self, i: int, bad: str) -> str:
-        """bad + 0 * node: nan from the first node that is not finite on."""
+        """bad + 0 * node, which is 0 as long as all nodes are finite, and nan after one that is not."""
         zero = self.literal(0.0)
         if self.plan.fuses:
             return self.intrinsic("llvm.fma", [self.value(i), zero, bad])
@@ -189,7 +190,7 @@ class LLVMWriter:
             self.names[i] = self.intrinsic(native, arguments) if known else self.call(op, native, arguments, precise)
 
     def call(self, op: Op, native: str, values: list[str], precise: bool) -> str:
-        """A function of one register's lanes, or of one lane, called as often as it takes."""
+        """Call the op's function: that of libmvec for each register of lanes, or else a scalar one for each lane."""
         plan = self.plan
         lanes = plan.host.lanes
         vectorised = native and not precise and self.width % lanes == 0
@@ -230,22 +231,22 @@ INTERLEAVED, LONG = 6, 8
 
 
 def interleaved(program: FlatProgram, order: list[int], uses: list[int]) -> list[int]:
-    """The nodes in an order that takes long sums, a layer's neurons say, INTERLEAVED at a time.
+    """Reorder the nodes so that up to INTERLEAVED long sums, such as a layer's neurons, are added up side by side.
 
-    A sum waits for its last term at each step; others that are ready meanwhile fill the wait, and what they have in
-    common is loaded once. No result changes. 2-64-64-1: 1.5 times as fast.
+    Each addition of a sum waits for the one before it; the additions of other sums fill that latency, and an operand
+    that the sums share is loaded once. No result changes. 2-64-64-1: 1.5 times as fast.
     """
     position = [-1] * len(program)
     for k, i in enumerate(order):
         position[i] = k
     natives = [op.native if op is not None else "" for op in program.ops]
-    sums: dict[int, list[int]] = {}  # by the addition that is the last so far
+    sums: dict[int, list[int]] = {}  # the additions of each sum, by the last one so far
     for i in order:
         if natives[i] == "fadd":
             before = next((k for k in program.operands[i] if k in sums and uses[k] == 1), None)
             sums[i] = sums.pop(before) if before is not None else []
             sums[i].append(i)
-    groups: dict[int, list[list[int]]] = {}  # where they start, and the nodes of each sum
+    groups: dict[int, list[list[int]]] = {}  # by the place where a group starts: the nodes of each of its sums
     start, size = -1, 0
     found = []
     for additions in sums.values():
@@ -281,23 +282,23 @@ def interleaved(program: FlatProgram, order: list[int], uses: list[int]) -> list
 
 
 class Registers:
-    """The code of a loop whose carried numbers stay in registers from turn to turn."""
+    """Writes a loop whose carried numbers stay in registers from one iteration to the next, as phi nodes."""
 
     def __init__(self, plan: Plan, mine: Loop, writer: LLVMWriter) -> None:
         self.plan, self.mine, self.writer = plan, mine, writer
         self.before = LLVMWriter(plan, plan.width, writer.load, "%b")  # the code before the loop
-        self.slots: dict[int, str] = {}  # of the frame, carried too
+        self.slots: dict[int, str] = {}  # slots of the frame whose contents are carried as well
         inside = writer.load
         writer.names = {leaf: f"%c{leaf}" for leaf, _, _ in mine.carried}
         writer.load = lambda writer, i: inside(writer, i) if i in mine.reads else self.before.value(i)
 
     def carry(self, slot: int) -> str:
-        """Carry what stands in a slot of the frame."""
+        """Keep the contents of a slot of the frame in a register during the loop; returns the register's name."""
         self.slots[slot] = f"%s{slot}"
         return self.slots[slot]
 
     def text(self, name: str, found: dict[int, str]) -> str:
-        """The function; found: what the slots hold after a turn."""
+        """The text of the function; found: the values of the carried slots at the end of an iteration."""
         plan, writer, before = self.plan, self.writer, self.before
         after = [(leaf, writer.value(k)) for leaf, _, k in self.mine.carried]
         starts = {f"%c{leaf}": before.value(k) for leaf, k, _ in self.mine.carried}
@@ -329,10 +330,10 @@ ret void
 
 
 class Plan:
-    """What is computed where: once a call, or for every vector of rows; in one function, or in many.
+    """Decides what is computed once per call and what for every vector of rows, and in which function; writes the code.
 
-    `results` are stored row by row, `sums` are summed over the rows; a guard is a node and whether it must be true.
-    single: there is one row at a time.
+    `results` are stored row by row, and `sums` are summed over the rows. A guard is a node and whether it must be true.
+    single: the code is for calls with one row.
     """
 
     def __init__(
@@ -348,13 +349,13 @@ class Plan:
         self.program, self.exact, self.host, self.single = program, exact, machine, single
         self.results, self.guards = list(results), list(guards)
         self.declarations: dict[str, str] = {}
-        self.tables: dict[tuple[float, ...], str] = {}  # constants that are read by the turn
+        self.tables: dict[tuple[float, ...], str] = {}  # constants that a loop reads one by one
         self.callbacks: list[Any] = []
-        self.jobs: dict[int, Any] = {}  # by thread: whom to tell that a callback failed
+        self.jobs: dict[int, Any] = {}  # by thread: the job that is told when a callback fails
         self.loops = program.loops
         self.carried = [entry for loop in self.loops for entry in loop.carried]
         self.links = program.links()
-        self.turning = {  # what a loop computes, and its leaves
+        self.turning = {  # the nodes of loops, and their leaves
             *[i for x in self.loops for i in range(x.start, x.stop)],
             *[i for x in self.loops for i in (*x.reads, *[leaf for leaf, _, _ in x.carried])],
         }
@@ -370,7 +371,7 @@ class Plan:
         self.loops = [self._needed(loop, needed) for loop in self.loops]
         self.carried = [entry for loop in self.loops for entry in loop.carried]
         self.links = {leaf: nodes for leaf, nodes in self.links.items() if needed[leaf]}
-        self.kept = dict.fromkeys(  # nodes whose number in every turn is kept
+        self.kept = dict.fromkeys(  # nodes whose number in every iteration is stored
             read.sequence
             for reads in (program.reads, *[loop.reads for loop in self.loops])
             for leaf, read in reads.items()
@@ -392,12 +393,12 @@ class Plan:
         self.operations = sum(count * len(part) for count, part in zip(turns, parts))
         self.checks = self._checks(watched)
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
-        self.fuses = not exact and machine.fma and not self.level  # LLVM does it itself at the higher levels
+        self.fuses = not exact and machine.fma and not self.level  # at higher levels LLVM fuses by itself
         self.width = 1 if single or (exact and sums) else machine.lanes
         cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
         self.pieces = [piece for pieces in cut for piece in pieces]
         starts = [0, *itertools.accumulate(map(len, cut))]
-        self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each
+        self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each loop
         self._frame()
 
     def precise(self, i: int) -> bool:
@@ -405,24 +406,24 @@ class Plan:
         return self.exact or i in self.program.precise
 
     def _owners(self) -> list[Loop | None]:
-        """The parts of the program: before, between and after the loops, and these."""
+        """The loops with the stretches before, between and after them, which are None: the program's parts in order."""
         return [None, *[x for loop in self.loops for x in (loop, None)]]
 
     def _needed(self, loop: Loop, needed: list[bool]) -> Loop:
-        """The loop without what nobody reads."""
+        """The loop without the carried numbers and reads that no needed node depends on."""
         carried = [entry for entry in loop.carried if needed[entry[0]]]
         reads = {leaf: read for leaf, read in loop.reads.items() if needed[leaf]}
         idle = not carried and not any(needed[loop.start : loop.stop])
         return Loop(loop.start, loop.stop, 1 if idle else loop.count, carried, reads)
 
     def _late(self) -> list[int]:
-        """Results of loops, and leaves, that are given out or summed up: at the end, and not in each turn."""
+        """Nodes of loops, and leaves, that are results or terms of sums: they are stored after the last iteration."""
         wanted = dict.fromkeys((*self.results, *[i for varying, _ in self.sums for i in varying]))
         late = self.turning | self.program.reads.keys()
         return [i for i in wanted if i in late and not self.uniform[i]]
 
     def _uniform(self) -> list[bool]:
-        """Whether a node depends on parameters and constants alone."""
+        """For each node, whether it depends on parameters and constants alone."""
         program = self.program
         uniform = [True] * len(program)
         turning = (*program.reads, *[leaf for loop in self.loops for leaf in loop.reads])
@@ -445,8 +446,8 @@ class Plan:
         return uses
 
     def _terms(self, i: int) -> tuple[list[int], list[int]]:
-        """What to add up over the batch for a node: terms that vary, and terms that do not (summed by a product)."""
-        if self.exact:  # as eager has it: one addition a row
+        """The terms of a sum over the batch: those that vary from row to row, and those that are multiplied by n."""
+        if self.exact:  # the eager engine makes one addition per row
             return [i], []
         varying: list[int] = []
         uniform: list[int] = []
@@ -463,9 +464,10 @@ class Plan:
         return (varying, uniform) if uniform else ([i], [])
 
     def _checks(self, watched: list[bool]) -> list[bool]:
-        """Which of these nodes must be looked at, so that no number that is not finite goes unseen.
+        """Which of these nodes must be tested, so that every number that is not finite is noticed.
 
-        A sum that is not finite is seen; so is a node that makes another one not finite that is seen.
+        Sums over the batch are tested in any case. A node need not be tested if inf or nan in it would make a tested
+        node inf or nan.
         """
         program = self.program
         seen = [False] * len(program)
@@ -476,7 +478,7 @@ class Plan:
         starts = {loop.stop: loop.start for loop in self.loops}
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
-            if i + 1 in starts:  # after the loop, its last turn is seen alone
+            if i + 1 in starts:  # after a loop only the numbers of its last iteration remain
                 seen[starts[i + 1] : i + 1] = [False] * (i + 1 - starts[i + 1])
             if not watched[i] or i in program.constants:
                 continue
@@ -492,9 +494,9 @@ class Plan:
         return checks
 
     def _frame(self) -> None:
-        """Where everything stands in memory: (in bytes) shared vectors, sums, then a frame of rows."""
+        """Lay out the memory of a call: the shared vectors, the sums, then the frame of a block; offsets in bytes."""
         program, width = self.program, self.width
-        self.shared = {i: k for k, i in enumerate(program.parameters)}  # parameters, and what is computed once
+        self.shared = {i: k for k, i in enumerate(program.parameters)}  # and what is computed once per call
         wanted = {k for i in self.every for k in program.operands[i]}
         wanted.update(self.results, (i for i, _ in self.guards), (i for varying, _ in self.sums for i in varying))
         wanted.update(i for nodes in self.links.values() for i in nodes)
@@ -503,9 +505,9 @@ class Plan:
         for i in self.once:
             if i in wanted:
                 self.shared[i] = len(self.shared)
-        self.shared_bad = len(self.shared)  # nan where a parameter, or what is computed once, is not finite
+        self.shared_bad = len(self.shared)  # nan if a parameter or another shared number is not finite
         self.slots = {i: k for k, i in enumerate(program.inputs)}
-        self.histories: dict[int, int] = {}  # where what a node was in each turn stands, from slot to slot
+        self.histories: dict[int, int] = {}  # the first of the slots with a node's numbers in all iterations
         self.bad_slot = len(self.slots)
         self.guard_slot = self.bad_slot + 1
         self.result_slot = self.guard_slot + 1
@@ -520,7 +522,7 @@ class Plan:
                 if i in mine and not self.uniform[i]:
                     self.histories[i] = count
                     count += turns.count
-        if len(self.pieces) > 1:  # what crosses from piece to piece; a slot is used again when its last reader is done
+        if len(self.pieces) > 1:  # a node that a later piece reads has a slot, which is free again after the last one
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}
             spans = {number: span for span in self.spans for number in span}
@@ -552,7 +554,7 @@ class Plan:
             self.crossing = [set()]
         vectors = 1 if self.single else max(1, min(16, (1 << 17) // (8 * width * count)))
         self.rows = vectors * width
-        # From slot to slot an odd number of vectors: a power of two would use few of the cache's places (7 % slower).
+        # Slots are an odd number of vectors apart: at a power of two they compete for few cache sets (7 % slower).
         self.stride = (vectors | 1) * 8 * width
         align = 64
         shared_size = (self.shared_bad + 1) * width * 8
@@ -567,7 +569,7 @@ class Plan:
         self.declarations[name] = f"declare {vector} @{name}({', '.join([vector] * arity)})"
 
     def scalar(self, op: Op, native: str, arity: int) -> str:
-        """What to call for one lane: the C library's function, or the op's `forward` in Python."""
+        """The function to call for one lane: the C library's, or a callback that runs the op's `forward` in Python."""
         if native:
             self.declare(native, "double", arity)
             declare(self.host, native)
@@ -589,7 +591,7 @@ class Plan:
     # --- the text ---------------------------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """The module: what is computed once, the pieces, and the driver that loops over the rows."""
+        """The LLVM module: functions for what is computed once per call, the pieces, and the loop over the rows."""
         pieces = [self._piece(number, piece) for number, piece in enumerate(self.pieces)]
         singles = [self.once[k : k + PIECE] for k in range(0, max(1, len(self.once)), PIECE)]
         once = [self._once(number, piece) for number, piece in enumerate(singles)]
@@ -618,7 +620,7 @@ class Plan:
         return "\n".join([*tables, *self.declarations.values(), *once, *pieces, body, driver])
 
     def _once(self, number: int, nodes: Sequence[int]) -> str:
-        """The function that computes some of what parameters and constants determine, one number each."""
+        """A function that computes some of the nodes that depend on parameters and constants alone, as scalars."""
         program, size = self.program, 8 * self.width
 
         def load(writer: LLVMWriter, i: int) -> str:
@@ -655,7 +657,7 @@ class Plan:
         return writer.assign(f"insertelement <1 x double> undef, double {scalar}, i64 0")
 
     def _splat(self, writer: LLVMWriter, value: str, offset: int) -> None:
-        """Store the one lane of a value in all lanes of a vector."""
+        """Store a scalar, given as a vector of one lane, in every lane of a shared vector."""
         zeros = ", ".join(["i32 0"] * self.width)
         vector = f"<{self.width} x double>"
         whole = writer.assign(f"shufflevector <1 x double> {value}, <1 x double> undef, <{self.width} x i32> <{zeros}>")
@@ -734,22 +736,22 @@ class Plan:
         return self._over_vectors(f"piece{number}", writer)
 
     def _so_far(self, writer: LLVMWriter, registers: Registers | None, slot: int) -> str:
-        """What the checks or guards have found before."""
+        """The vector in which earlier pieces have recorded failed checks or guards."""
         return writer.read("%here", slot * self.stride) if registers is None else registers.carry(slot)
 
     def _in_registers(self, mine: Loop) -> bool:
-        """Whether what a loop carries stays in registers: where its body is one piece, and the frame one vector."""
+        """Whether the loop's carried numbers stay in registers: if its body is one piece and a block is one vector."""
         return self.rows == self.width and len(self.spans[self.loops.index(mine)]) == 1
 
     def _over_vectors(self, name: str, writer: LLVMWriter) -> str:
-        """The function that runs the code for the vectors `from` to `to` of the frame."""
+        """A function that runs the writer's code for the vectors `from` to `to` of the frame."""
         here = f"%here = getelementptr <{self.width} x double>, ptr %frame, i64 %v\n"
         body = loop("v", "%to", here + "\n".join(writer.lines), "%from")
         arguments = "ptr noalias %frame, ptr noalias %shared, ptr noalias %sums, i64 %from, i64 %to, i64 %turn"
         return f"define internal void @{name}({arguments}) noinline {{\n{body}\nret void\n}}"
 
     def _load(self, mine: Loop | None) -> Callable[[LLVMWriter, int], str]:
-        """What loads a node that was computed elsewhere, in a loop or outside."""
+        """A function that writes the load of a node which another piece has computed."""
         program, size = self.program, 8 * self.width
         others = {leaf: x.last(leaf) for x in self.loops if x is not mine for leaf in x.reads} | program.reads
 
@@ -765,7 +767,7 @@ class Plan:
         return load
 
     def _element(self, writer: LLVMWriter, read: Element) -> str:
-        """Load a number of a sequence."""
+        """Load an element of a sequence; in a loop, that of the current iteration."""
         sequence, first, step = read.sequence, read.first, read.step
         if isinstance(sequence, tuple):
             name = self.tables.setdefault(sequence, f"@table{len(self.tables)}")
@@ -779,14 +781,14 @@ class Plan:
         return writer.read(self._turn(writer, "%here", start + first, step, self.stride), 0)
 
     def _turn(self, writer: LLVMWriter, pointer: str, first: int, step: int, size: int) -> str:
-        """Where the number at first + step * turn is, of numbers at such distances."""
+        """The address of element first + step * turn of an array whose elements are `size` bytes apart."""
         if not step:
             return writer.at(pointer, first * size)
         offset = writer.assign(f"mul i64 %turn, {step * size}")
         return writer.at(writer.assign(f"getelementptr i8, ptr {pointer}, i64 {offset}"), first * size)
 
     def _copies(self, name: str, mine: Loop, which: int) -> str:
-        """The function that gives what is carried from turn to turn its numbers."""
+        """A function that sets the carried leaves: which=1 to what they are at first, 2 to what they become next."""
         writer = LLVMWriter(self, self.width, self._load(None if which == 1 else mine))
         values = [writer.value(entry[which]) for entry in mine.carried]
         for (leaf, _, _), value in zip(mine.carried, values):
@@ -794,7 +796,7 @@ class Plan:
         return self._over_vectors(name, writer)
 
     def _driver(self, once: int) -> str:
-        """The kernel: shares, then blocks of rows staged in the frame, computed and copied out, then the sums."""
+        """The kernel: it fills the shared vectors, runs the blocks of rows one by one, and adds up the sums."""
         width, rows = self.width, self.rows
         vector = f"<{width} x double>"
         size, slot, full = 8 * width, self.stride, 8 * rows
@@ -884,17 +886,8 @@ m.end:"""
 %r.x = load double, ptr %r.bp, align 8
 %r.bad = fcmp uno double %r.x, 0.0
 {guard}
-%r.c = select i1 %r.bad, i8 2, i8 0
-%r.code = select i1 %r.other, i8 1, i8 %r.c
-%r.at = add i64 %r, %start
-%r.to = getelementptr i8, ptr %status, i64 %r.at
-store i8 %r.code, ptr %r.to, align 1
-%r.not = icmp ne i8 %r.code, 0
-%r.one = zext i1 %r.not to i64
-%r.old = load i64, ptr %bad, align 8
-%r.new = add i64 %r.old, %r.one
-store i64 %r.new, ptr %bad, align 8"""
-        # Most blocks have nothing to report: a look at the vectors saves looking at the rows.
+{row_status("r", "%bad")}"""
+        # Most blocks have only statuses of 0: testing whole vectors first saves testing each row.
         look = f"""%s.to = getelementptr i8, ptr %status, i64 %start
 call void @llvm.memset.p0.i64(ptr %s.to, i8 0, i64 %count, i1 false)
 store i64 0, ptr %odd, align 8

@@ -9,7 +9,7 @@ derivatives is made. Rows are worked off in blocks, so that the memory does not 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -671,6 +671,17 @@ class Arrays:
             if not self.uniform[step.number]:
                 self._step(step, values, bad, X.shape[1])
 
+    def _blocks(
+        self, block: Callable[[int, int], Members], n: int, point: Any
+    ) -> Iterator[tuple[int, int, list[Any], list[Members]]]:
+        """For each block of n rows: its first row and the next block's, all values, and what must be finite."""
+        values, uniform = self._start(point)
+        for start in range(0, n, self.block):
+            stop = min(n, start + self.block)
+            bad = uniform.copy()
+            self._forward(values, block(start, stop), bad)
+            yield start, stop, values, bad
+
     def rows(
         self, block: Callable[[int, int], Members], n: int, point: Any, out: np.ndarray[Any, Any]
     ) -> tuple[Any, Any]:
@@ -679,11 +690,7 @@ class Arrays:
 
         odd, statuses = [], []
         with np.errstate(all="ignore"):
-            values, uniform = self._start(point)
-            for start in range(0, n, self.block):
-                stop = min(n, start + self.block)
-                bad = uniform.copy()
-                self._forward(values, block(start, stop), bad)
+            for start, stop, values, bad in self._blocks(block, n, point):
                 for k, members, which in self.outputs:
                     out[which, start:stop] = values[k][members]
                 status = np.zeros(stop - start, np.int8)
@@ -743,11 +750,7 @@ class Arrays:
         place = int(members[0])
         total = None
         with np.errstate(all="ignore"):
-            values, uniform = self._start(point)
-            for start in range(0, n, self.block):
-                stop = min(n, start + self.block)
-                bad = uniform.copy()
-                self._forward(values, block(start, stop), bad)
+            for start, stop, values, bad in self._blocks(block, n, point):
                 part = np.zeros(1 + self.sizes[PARAMETERS])
                 sweep = Adjoints(self, stop - start, part[1:, None])
                 weight = np.full((1, stop - start), scale) if weights is None else weights[None, start:stop]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Column: TypeAlias = tuple[int, int]  # the address of an input's numbers, and the stride in bytes
 Odd: TypeAlias = tuple[Any, Any]  # two arrays: the rows of data that could not be computed, and their statuses
 _NONE: Odd = ((), ())
-# A batch is split into blocks of up to a millisecond. The split, and so the rounding of sums, does not depend on the
-# number of threads. With fewer than two blocks a second thread costs more time than it saves.
+# A batch is split into blocks that take up to a millisecond each. The split does not depend on the number of threads,
+# so neither does the rounding of sums. Below two blocks a second thread costs more time than it saves.
 BLOCK = 1_500_000  # operations
 ROWS_AT_ONCE = 16384  # at most
 
@@ -150,7 +150,7 @@ class Scratch:
         self.shared = -(-(at + 8 * sum(sizes)) // 64) * 64
         self.outs[:results] = self.addresses[5] + 8 * np.arange(results)  # the results of one row of data, contiguous
         self.one_row = self.call(self.addresses[6], 0, 8, 1)
-        self.staged: dict[int, tuple[Any, Any, Any]] = {}
+        self.staged: dict[int, tuple[Any, ...]] = {}
 
     def call(
         self, matrix: int, down: int, across: int, n: int, table: int = 0, outs: int = 0, status: int = 0, stop: int = 0
@@ -163,15 +163,20 @@ class Scratch:
         ctypes.c_double.from_buffer(block, 72).value = 1.0
         return block
 
-    def stage(self, n: int, columns: int) -> tuple[Any, Any, Any]:
-        """For small batches of n rows: a matrix to copy the data to, the argument block, and the scale in it."""
+    def stage(self, n: int, columns: int, results: int) -> tuple[Any, ...]:
+        """For small batches of n rows: a matrix to copy the data to, the argument block, and the scale in it.
+
+        And where the results, row by row, and the statuses will stand.
+        """
         import numpy as np
 
         if len(self.staged) > 8:
             self.staged.clear()
-        place = np.empty((columns, n))
-        words = self.call(place.__array_interface__["data"][0], 8, 8 * n, n)
-        self.staged[n] = staged = place.T, words, ctypes.c_double.from_buffer(words, 72)
+        place, out, status = np.empty((columns, n)), np.empty((results, n)), np.zeros(n, np.int8)
+        at, to, states = [x.__array_interface__["data"][0] for x in (place, out, status)]
+        table = to + 8 * n * np.arange(results, dtype=np.int64)
+        words = self.call(at, 8, 8 * n, n, outs=table.__array_interface__["data"][0], status=states)
+        self.staged[n] = staged = place.T, words, ctypes.c_double.from_buffer(words, 72), out.T, status, table
         return staged
 
 
@@ -199,7 +204,7 @@ class Native:
         self.inputs, self.parameters = len(program.inputs), len(program.parameters)
         self.array, self.float = np.ndarray, np.dtype(float)
         self.count = len(plan.every) + len(plan.once)
-        full = -(-BLOCK // max(1, plan.operations))  # rows
+        full = -(-BLOCK // max(1, plan.operations))  # rows of a block
         self.block = min(ROWS_AT_ONCE, -(-full // plan.rows) * plan.rows)
         self._idle: list[Scratch] = []
 
@@ -231,9 +236,9 @@ class Native:
     def rows(
         self, columns: Sequence[Column], n: int, parameters: Any, out: np.ndarray[Any, Any], keep: Any = None
     ) -> Odd:
-        """Compute n rows of data into `out`, contiguous, a row for each result; returns the rows that failed.
+        """Compute n rows of data into `out`, contiguous, with a row for each result; returns the rows that failed.
 
-        keep: the owner of the columns' memory.
+        keep: the object that owns the memory of the columns.
         """
         import numpy as np
 
@@ -270,17 +275,34 @@ class Native:
         try:
             if len(scratch.parameters):
                 scratch.parameters[:] = parameters
-            staged, words, scaled = scratch.staged.get(n) or scratch.stage(n, self.inputs)
+            staged, words, scaled, *_ = scratch.staged.get(n) or scratch.stage(n, self.inputs, len(self.plan.results))
             staged[:] = matrix
             scaled.value = scale
             return None if self.run(words) else scratch.totals.copy()
         finally:
             self.release(scratch)
 
+    def both(self, matrix: np.ndarray[Any, Any], parameters: Any, scale: float) -> tuple[Any, Any]:
+        """Of a small matrix the results of each row, and the sums times scale; or None, and the statuses of the rows.
+
+        For code that does not call Python.
+        """
+        n = len(matrix)
+        scratch = self.scratch()
+        try:
+            scratch.parameters[:] = parameters
+            found = scratch.staged.get(n) or scratch.stage(n, self.inputs, len(self.plan.results))
+            staged, words, scaled, out, status, _ = found
+            staged[:] = matrix
+            scaled.value = scale
+            return (None, status.copy()) if self.run(words) else (out.tolist(), scratch.totals.tolist())
+        finally:
+            self.release(scratch)
+
     def totals(
         self, columns: Sequence[Column], n: int, parameters: Any, again: Callable[[int, int], Any], keep: Any = None
     ) -> Any:
-        """The sums over n rows, block by block in a fixed order; `again` computes a block that is not finite."""
+        """The sums over n rows, block by block in a fixed order; `again` computes a block whose sums are not finite."""
         import numpy as np
 
         size = n if self.plan.exact else self.block

@@ -1,8 +1,8 @@
-"""`jit`: record a function as it is called, compile the recording, and run that; each row of a batch takes its path.
+"""`jit`: record a function when it is called, compile the recording, and run that from then on.
 
-What a function reads off a Value while it is recorded (a comparison, `bool`, `int`, a rounding) becomes a guard of the
-path that it took, and so does an exception that it caught. Arguments whose guards fail take another path: one recorded
-before, or one that is recorded now.
+A recording is one path through the function. What the function reads off a Value meanwhile (a comparison, `bool`, or
+`int`, a rounding) becomes a guard of the path, and so does an exception that it caught. Arguments for which a guard
+fails take another path, recorded before or now; in a batch, each row takes its own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
+from micrograd_bp._engine.engine import read_data
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
@@ -34,13 +35,14 @@ from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.kernels import Kernel
 from micrograd_bp.compiler.locks import Lock
+from micrograd_bp.compiler.loop_text import loop_source, whole_turns
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
 from micrograd_bp.compiler.python import python_source
-from micrograd_bp.compiler.recording import Recording, exceptions
+from micrograd_bp.compiler.recording import PACKAGE, Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.surroundings import Place, Surroundings, are_current, leaf_places, settled, snapshot
+from micrograd_bp.compiler.surroundings import Place, Surroundings, all_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
 from micrograd_bp.compiler.vectors import SHARE, arrays
 from micrograd_bp.ops import Op, number
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Jitted
 
     class Decorator(Protocol):
-        """`jit` with options only: it takes the function."""
+        """What `jit` with options only returns: a decorator that takes the function."""
 
         def __call__(self, function: Callable[P, R], /) -> Jitted[P, R]: ...
 
@@ -62,9 +64,9 @@ if TYPE_CHECKING:
 # eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
 # that is tried after SOME rows.
 HEAVY, PAYS, SOME = 2_000, 300, 32
-CONTAINERS = 24  # of an object among the arguments, that many places are compared at each call
-ODD = 8  # the most recordings for rows that pass a path's guards but give a number that is not finite
-LARGE = 100_000  # a call with more numbers than that is not recorded: its program would be as long
+CONTAINERS = 24  # attributes and items of an object argument that are compared at each call, at most
+ODD = 8  # recordings for rows that pass a path's guards but give a number that is not finite, at most
+LARGE = 100_000  # a call with more numbers is not recorded: its program would be as long
 
 
 @overload
@@ -157,7 +159,7 @@ class Result:
 
     @functools.cached_property
     def of_arrays(self) -> bool:
-        """Whether all its numbers stand in arrays."""
+        """Whether all numbers of the result are entries of arrays."""
         return all(isinstance(leaf, (tuple, Constant)) for leaf in self.leaves)
 
     def alike(self, other: Result) -> bool:
@@ -187,14 +189,14 @@ class Result:
 
 
 def _kind(leaf: Any) -> Any:
-    """What must agree between leaves of two results: float for any number, an array's shape, a constant's type."""
+    """What makes leaves of results alike: `float` for any number, else an array's shape or a constant's type."""
     if isinstance(leaf, Constant):
         return float if isinstance(leaf.value, (int, Fraction)) and type(leaf.value) is not bool else type(leaf.value)
     return float if isinstance(leaf, type) else leaf
 
 
 def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
-    """A function that rebuilds a skeleton with numbers from position start[0] on; start[0] is advanced."""
+    """A function that rebuilds a skeleton with the numbers from position start[0] on; start[0] is moved past them."""
     first = start[0]
     if skeleton is None:
         leaf = next(leaves)
@@ -227,20 +229,20 @@ def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable
 
 @dataclass(frozen=True, slots=True)
 class Slopes:
-    """What a program is to be differentiated for: its last outputs are a node, and the nodes to differentiate it by.
+    """The derivatives that a program is to give: its last outputs are a node, and the nodes to differentiate it by.
 
-    The others are results, and the derivatives are results too: `order` has the place of each.
+    The other outputs are results. `order` has the place of each output and derivative among the results of the path.
     """
 
     order: list[int]
     inputs: int
 
     def added(self, program: FlatProgram) -> FlatProgram:
-        """The program with all results. UnsuitableError: it cannot be differentiated so."""
+        """The program with the derivatives among its outputs. UnsuitableError: a rule cannot be compiled."""
         stop = len(program.outputs) - self.inputs
         plain = copying.copy(program)
         plain.outputs = program.outputs[: stop - 1]
-        # where it raises, it is nan or inf, and its derivatives may be numbers: 1 / x is one where log(x) is not
+        # The node must be finite too: where it raises, its derivatives may be numbers, as 1 / x is where log(x) is not.
         plain.checks = [*program.checks, program.outputs[stop - 1]]
         made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
         made.outputs = [made.outputs[k] for k in self.order]
@@ -255,20 +257,23 @@ class GuardedProgram:
     slopes: Slopes | None
     leaves: list[Value]  # the Values that it reads besides its arguments
     result: Result
-    at: list[float]  # the arguments that it was recorded at
-    expected: list[bool]  # of each guard
+    at: list[float]  # the numbers with which it was recorded
+    expected: list[bool]  # the truth value of each guard
     lines: list[str]  # where each guard was read
     linked: list[int]  # the outputs that depend on leaves
     exact: bool
     places: list[Place] = field(default_factory=list)  # the places where the function finds its leaves
-    rows: int = 0  # that took this path
-    kernels: dict[int, Kernel] = field(default_factory=dict)  # outputs with gradients by the leaves, at need
-    arrays: Arrays | None = None  # instead of code, where it is regular
+    check: Callable[[], bool] | None = None  # whether the places are current
+    rows: int = 0  # how many took this path
+    kernels: dict[int, Kernel] = field(default_factory=dict)  # by output: its value and gradient by the leaves
+    arrays: Arrays | None = None  # used in place of straight-line code, where the graph is regular
     native: Native | None = None
     replayed: Callable[..., tuple[float, ...]] | None = None
-    asked: Callable[..., tuple[float, ...]] | None = None  # its guards alone
+    asked: Callable[..., tuple[float, ...]] | None = None  # the guards alone, in Python
     whole: FlatProgram | None = None
     single: bool = False  # it is called for one row at a time
+    outside: bool | None = None  # whether leaves are results of operations, recorded elsewhere; None: not known yet
+    trained: bool = False  # the gradient of its last output by the leaves is computed too, summed over the rows
 
     @property
     def program(self) -> FlatProgram:
@@ -277,11 +282,14 @@ class GuardedProgram:
             self.whole = self.forward if self.slopes is None else self.slopes.added(self.forward)
         return self.whole
 
-    def rolled(self) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-        """The program as loops, and its guards, if there are any."""
+    def rolled(self, whole: bool = False) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
+        """The program as loops, with its guards, or None if there are none; whole: with all turns in the loops."""
         if self.slopes is not None and self.exact:
-            return None  # the sums of its derivatives would have other bits
+            return None  # in loops, the sums of the derivatives would be rounded otherwise
         found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)))
+        if found is not None and whole:
+            leaves = (*self.forward.inputs, *self.forward.parameters)
+            found = whole_turns(found[0], [self.forward.labels.get(i, "") for i in leaves]), found[1]
         if found is None or self.slopes is None:
             return found
         try:
@@ -291,19 +299,21 @@ class GuardedProgram:
 
     @property
     def vector(self) -> bool:
-        """Whether its numbers stay in an array: arrays compute them, and all of them go into arrays."""
+        """Whether its numbers never leave NumPy: they are computed as arrays, and all results are arrays."""
         return self.arrays is not None and not self.linked and self.result.of_arrays
 
-    def parameters(self) -> list[float]:
-        """The data of the leaves now."""
-        return [x._data for x in self.leaves]
+    def parameters(self) -> Sequence[float]:
+        """The present data of the leaves."""
+        return read_data(self.leaves)
 
     def is_current(self) -> bool:
         """Whether the function would still read the same leaves."""
-        return are_current(self.places)
+        if self.check is None:
+            self.check = all_current(self.places)
+        return self.check()
 
     def compile(self, wholly: bool = True) -> bool:
-        """Arrays, machine code, or Python where llvmlite is missing; not wholly: what is soon made, or False."""
+        """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
         machine = host()
         rolled = self.rolled() if machine is not None else None
         deep = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # few members each
@@ -318,11 +328,16 @@ class GuardedProgram:
             source, guards = rolled or (self.program, list(zip(self.program.guards, self.expected, strict=True)))
             if not wholly and source.count > HEAVY:
                 return False
+            count = len(source.outputs)
+            if self.trained:
+                with contextlib.suppress(UnsuitableError):
+                    source = with_gradient(source, source.outputs[-1], source.parameters)
             program = lower(source, machine.native, self.exact)
             known = {i: bool(x) for i, x in program.constants.items()}
             guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
             single = self.single and bool(program.loops)
-            self.native = Native(program, program.outputs, [], guards, self.exact, single)
+            results, sums = program.outputs[:count], program.outputs[count:]
+            self.native = Native(program, results, sums, guards, self.exact, single)
         if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
             self.replayed = self.source().function()
             if self.expected and not self.program.raised:
@@ -330,7 +345,7 @@ class GuardedProgram:
         return True
 
     def source(self, guards: bool = False) -> Any:
-        """The path as Python source: outputs, guards and checks; or the guards alone."""
+        """The path as Python source: its outputs, guards and checks, or the guards alone."""
         if self.arrays is not None and not guards:
             found = find_for_text(self.program, self.exact)
             wanted = [*self.program.outputs, *self.program.guards, *self.program.checks]
@@ -343,6 +358,23 @@ class GuardedProgram:
         ]
         values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
         return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
+
+    def text(self) -> str:
+        """The path as Python, to be read: a function that returns the outputs."""
+        if self.arrays is not None:
+            return str(self.source())
+        looped = None if importlib.util.find_spec("numpy") is None else self.rolled(whole=True)
+        if looped is not None:
+            made = loop_source(looped[0], "f", [truth for _, truth in looped[1]])
+            if made is not None:
+                return str(made)
+        program = self.program
+        nodes: list[Any] = rerecord(program, self.at, self.parameters())
+        guards = [(nodes[i], truth) for i, truth in zip(program.guards, self.expected, strict=True)]
+        guards = [(x, truth) for x, truth in guards if isinstance(x, Value)]
+        outputs = [x if isinstance(x, Value) else Value(x) for x in (nodes[i] for i in program.outputs)]
+        leaves = [nodes[i] for i in (*program.inputs, *program.parameters)]
+        return python_source(outputs, leaves, guards=guards, header=True)
 
     def point(self, data: Sequence[float]) -> tuple[list[float], int]:
         """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
@@ -419,17 +451,17 @@ class Signature:
 
 
 class Scan:
-    """Reads a call's arguments: a key of everything but the floats, and the floats."""
+    """Reads the arguments of a call: the floats, and a key that stands for everything else."""
 
     def __init__(self) -> None:
         self.numbers: list[float] = []
         self.values = False
         self.used_up = False  # an iterator is among them
         self.held: list[Any] = []
-        self._seen: dict[int, int] = {}  # lists, dicts and arrays, in the order in which they come
+        self._seen: dict[int, int] = {}  # by id: the number of each list, dict and array, in order
 
     def key(self, tree: Any) -> Any:
-        """The key of an argument; its floats are added to `numbers`."""
+        """The key of an argument, whose floats are added to `numbers`."""
         kind = type(tree)
         if kind is float:
             self.numbers.append(tree)
@@ -458,7 +490,7 @@ class Scan:
         return self._other(tree)
 
     def _rest(self, rest: Any) -> Any:
-        """What belongs to the path of an object that is taken apart."""
+        """The key of what an object that is taken apart holds besides its children."""
         try:
             hash(rest)
         except TypeError:
@@ -498,10 +530,10 @@ def _is_container(x: Any) -> bool:
 
 
 def _is_open(x: Any) -> bool:
-    """Whether an argument is taken apart.
+    """Whether an argument is taken apart into the floats that it holds.
 
-    No dataclass is that holds Values, which are read at each call, or has attributes that are no fields, which may be
-    made of these.
+    A dataclass is not if it holds Values, which are read at each call, or has attributes besides its fields, which may
+    be computed from them.
     """
     if not isinstance(x, trees.Node):
         return _is_container(x)
@@ -559,7 +591,7 @@ def written_back(copies: Copies) -> None:
 
 
 class UnlikeError(Exception):
-    """The rows of a batch give results of different structure."""
+    """The rows of a batch have given results of different structure."""
 
 
 class Batch:
@@ -571,8 +603,8 @@ class Batch:
         self.function, self.n = function, n
         self.results: list[Result] = []
         self.out: Any = None
-        self.taken = np.full(n, -1, np.int32)  # the number of the path that a row took; -1: it was run eagerly
-        self.result = np.zeros(n, np.int32)  # the number of its result
+        self.taken = np.full(n, -1, np.int32)  # for each row the index of its path; -1: it was run eagerly
+        self.result = np.zeros(n, np.int32)  # for each row the index of its result
 
     def add(self, result: Result, rows: Any, numbers: Any = None) -> None:
         """Set the result of some rows, with these numbers; UnlikeError if its structure differs from the others'."""
@@ -595,7 +627,7 @@ class Batch:
             self.out[row, rows] = constant
 
     def target(self, result: Result, count: int) -> Any:
-        """An array for the numbers of so many rows: `out` itself if these are all rows."""
+        """An array for the numbers of `count` rows: `out` itself if these are all rows."""
         import numpy as np
 
         entries, constants = result.rows()
@@ -604,7 +636,7 @@ class Batch:
         return np.empty((len(entries), count))
 
     def whole(self) -> Any:
-        """The result with arrays, whose first axis is the batch's."""
+        """The result of the batch: the structure of one row's, with arrays whose first axis is the batch's."""
         import numpy as np
 
         first, start, arrays = self.results[0], 0, []
@@ -623,7 +655,7 @@ class Batch:
         return trees.rebuilt(first.skeleton, iter(arrays))
 
     def _constants(self, values: list[Any]) -> Any:
-        """A constant leaf for all rows: an array where it is a number."""
+        """A constant leaf, for all rows: an array if it is a number."""
         import numpy as np
 
         if all(isinstance(x, (bool, np.bool_)) for x in values):
@@ -656,7 +688,9 @@ class Compiled:
         self._compiling = Lock()  # held by the thread that records and compiles
         self._warned: set[str] = set()
         self.pays = PAYS
-        self.single = True  # its calls are of one row each, unless it is a batch
+        self.single = True  # a call computes one row, unless it is a batch's
+        self.trained = False  # see GuardedProgram
+        self.quiet = False  # nothing is warned of
         functools.update_wrapper(self, function, updated=())
 
     def __repr__(self) -> str:
@@ -673,7 +707,7 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        if inside():  # a function that is being differentiated, or recorded by another jit
+        if inside():  # this call is in a function that is being differentiated, or recorded by another jit
             return self.function(*args, **kwargs)
         if self._finds and (self._found is None or not self._found.is_current()):
             self.look()
@@ -687,7 +721,7 @@ class Compiled:
                     return self._point(signature, args, args, kwargs)
             if len(args) == 1 and self._shapes and _is_vector(args[0]):
                 signature = self._shapes.get(args[0].shape)
-                for path in self._current(signature) if signature is not None else ():
+                for path in self.current(signature) if signature is not None else ():
                     if path.vector:
                         results, status = path.point(args[0].ravel())
                         if status == 0:
@@ -705,7 +739,7 @@ class Compiled:
             return self.function(*args, **kwargs)
         if scan.values or scan.used_up:
             if scan.used_up:
-                self._warn("an iterator is among its arguments; it runs eagerly, not compiled")
+                self.warn("an iterator is among its arguments; it runs eagerly, not compiled")
             return self.function(*args, **kwargs)
         signature = self.signature(key, args, kwargs, scan)
         if signature is None:
@@ -735,12 +769,22 @@ class Compiled:
         """The plain numbers that are part of the recorded programs."""
         return list(dict.fromkeys(x for path in self._paths for x in path.program.constants.values()))
 
+    @property
+    def leaves(self) -> list[list[Value]]:
+        """The Values that each path reads besides its arguments, in the order of `w` in its text."""
+        return [list(path.leaves) for path in self._paths]
+
     def source(self, language: str = "python") -> str:
-        """All paths recorded so far, as text: "python" or "llvm"."""
+        """All paths recorded so far, as text: "python" or "llvm".
+
+        In Python a path is a function of the arguments' numbers, in their order, then of the Values that the function
+        reads besides them (`leaves`); `assert` says for which numbers the path is taken. Arrays are written in NumPy,
+        as a function of a matrix with a row for each point and of an array w of the data of those Values.
+        """
         if language not in ("python", "llvm"):
             raise ValueError(f'source is "python" or "llvm", not {language!r}')
         if language == "python":
-            return "\n\n\n".join(str(path.source()) for path in self._paths)
+            return "\n\n\n".join(path.text() for path in self._paths)
         return "\n\n".join(path.native.text for path in self._paths if path.native is not None)
 
     # --- one call ---------------------------------------------------------------------------------------------------
@@ -761,7 +805,7 @@ class Compiled:
             self._known(signature, args, kwargs)
             return signature
         if len(self._signatures) >= self.limit:
-            self._warn(
+            self.warn(
                 f"more than {self.limit} kinds of arguments (another int, string or object makes another kind, and so "
                 "does another number that the function finds elsewhere); further ones run eagerly; pass numbers that "
                 "vary as floats, or raise jit(paths=...)"
@@ -796,9 +840,9 @@ class Compiled:
         return names[:count] if plain else [""] * count
 
     def _point(self, signature: Signature, numbers: Sequence[float], args: tuple[Any, ...], kwargs: Any) -> Any:
-        """One call."""
-        odd = False  # they pass the guards of a path, but a number on it is not finite
-        for path in self._current(signature):
+        """One call with these numbers: along the path whose guards hold, or recorded."""
+        odd = False  # whether the numbers pass the guards of a path, but something on it is not finite
+        for path in self.current(signature):
             results, status = path.point(numbers)
             if status == 0:
                 path.rows += 1
@@ -808,8 +852,8 @@ class Compiled:
         if signature.faithful and not (odd and signature.odd >= ODD) and self._compiling.acquire(blocking=False):
             try:
                 if len(signature.paths) == known:  # no other thread has recorded a path meanwhile
-                    if self._is_full():
-                        self._warn_of_paths(signature)
+                    if self.is_full():
+                        self.warn_of_paths(signature)
                     else:
                         signature.odd += odd
                         return self.record(signature, numbers, args, kwargs, odd=odd)[0]
@@ -818,20 +862,20 @@ class Compiled:
         signature.eager += 1
         return self._eager(signature, numbers, args, kwargs)
 
-    def _current(self, signature: Signature) -> list[GuardedProgram]:
-        """The paths; those whose Values have been replaced by others are removed."""
+    def current(self, signature: Signature) -> list[GuardedProgram]:
+        """The paths of the signature, without those whose Values have been replaced by others."""
         if any(path.places and not path.is_current() for path in signature.paths):
             signature.paths = [path for path in signature.paths if path.is_current()]
         return signature.paths
 
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the limit of paths is reached."""
         return sum(len(x.paths) for x in list(self._signatures.values())) >= self.limit
 
     # --- a batch ----------------------------------------------------------------------------------------------------
 
     def _over(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One call of jit(vmap(f)): rows of the same kind together, each along its path."""
+        """One call of jit(vmap(f)): rows with equal keys are computed together, each along its path."""
         import numpy as np
 
         columns = self._columns(args) if not kwargs else None
@@ -874,7 +918,7 @@ class Compiled:
                 scan.key(arg)
                 if scan.values:
                     return None
-                numbers += [np.array(float(x)) for x in scan.numbers]  # which own their memory, unlike np.float64's
+                numbers += [np.array(float(x)) for x in scan.numbers]  # arrays own their memory, a np.float64 does not
                 continue
             if trees.has_list(arg):  # a list of rows, even if they are arrays
                 return None
@@ -905,7 +949,7 @@ class Compiled:
     def rows(self, signature: Signature | None, columns: list[Any], n: int, args: tuple[Any, ...]) -> Batch:
         """Compute every row along its path.
 
-        columns: an array each, or a number for all rows. args: the arguments of one row.
+        columns: for each number an array, or an array without axes that is the same for all rows. args: those of row 0.
         """
         import numpy as np
 
@@ -913,7 +957,7 @@ class Compiled:
             return [float(x[i]) if x.ndim else float(x) for x in columns]
 
         batch = Batch(self, n)
-        paths = [] if signature is None else self._current(signature)
+        paths = [] if signature is None else self.current(signature)
         unfinished: list[int] = []
         odd_rows: set[int] = set()  # see _point
 
@@ -924,7 +968,7 @@ class Compiled:
             part = columns if whole else [x[pending] if x.ndim else x for x in columns]
             batch.add(path.result, rows)
             target = batch.target(path.result, len(pending))
-            odd, status = _run(path, part, len(pending), target)
+            odd, status = run_rows(path, part, len(pending), target)
             batch.add(path.result, rows, target)
             batch.taken[rows] = next(k for k, x in enumerate(paths) if x is path)
             path.rows += len(pending) - len(odd)
@@ -950,7 +994,7 @@ class Compiled:
                 unfinished += pending.tolist()
                 break
             pending = run(new, pending) if isinstance(new, GuardedProgram) else pending[1:]
-            if len(pending) and pending[0] == i:  # a number on the way is not finite, which the recording accepted
+            if len(pending) and pending[0] == i:  # not finite on its own path either: the eager run accepted that
                 unfinished.append(i)
                 pending = pending[1:]
         for i in sorted(unfinished):
@@ -971,13 +1015,13 @@ class Compiled:
         n: int,
         odd: bool,
     ) -> GuardedProgram | bool | None:
-        """Record row i of a batch, with n rows left; True if it is done without a path, None if no path is made."""
+        """Record row i of a batch, with n rows left: the path, True if the row needs none, None if none can be made."""
         if signature is None or not signature.faithful:
             return None
         signature.used += n
         with self._compiling:
-            if self._is_full():
-                self._warn_of_paths(signature)
+            if self.is_full():
+                self.warn_of_paths(signature)
                 return None
             for known in signature.paths:  # made by another thread meanwhile
                 if known.point(numbers)[1] == 0:
@@ -987,7 +1031,7 @@ class Compiled:
             if path is None and signature.heavy:
                 return None
             if path is not None:
-                path.rows -= 1  # computed with the other rows, so that its bits do not depend on their order
+                path.rows -= 1  # it is computed again with the others, so that no bit depends on the order of rows
                 return path
             result = Result.of(raw)
             batch.add(result, [i], _data(result.entries))
@@ -1007,8 +1051,8 @@ class Compiled:
     ) -> tuple[Any, GuardedProgram | None]:
         """Run the function on these numbers, recording it; returns the result and the path, compiled and kept, or None.
 
-        odd: these numbers pass the guards of another path, so the new one is kept only if its numbers are finite.
-        own: they are those of the arguments, else those of other arguments like them.
+        odd: the numbers pass the guards of another path, so the new one is kept only if everything on it is finite.
+        own: the numbers are those in the arguments, else those of another row with the same key.
         """
         if len(numbers) > LARGE or (signature.heavy and not self._is_due(signature)):
             signature.eager += 1
@@ -1023,10 +1067,9 @@ class Compiled:
             copies: Copies = {}
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
             try:
-                with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
-                    raw, deferred = self._recorded(recorded, given_args, given_kwargs)
+                raw, deferred = recording(inputs, self._looked, recorded, given_args, given_kwargs)
                 if recorded.limit is None or recorded.size <= recorded.limit:
-                    _ = recorded.guards  # made now, for their nodes are recorded too
+                    _ = recorded.guards  # made now, while their nodes are recorded as well
             finally:
                 if recorded.changes:
                     recorded.settle()
@@ -1046,7 +1089,7 @@ class Compiled:
             signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
             with contextlib.suppress(TypeError):  # it returns other objects
                 signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
-            self._warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
+            self.warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
         signature.heavy = recorded.size > HEAVY
         if signature.heavy and signature.linked is None:
@@ -1073,7 +1116,7 @@ class Compiled:
         return given, path
 
     def _is_due(self, signature: Signature) -> bool:
-        """Whether a heavy path has been asked for so often that compiling it, or a try to find its arrays, pays."""
+        """Whether enough rows have come that compiling a heavy path, or looking for its arrays, saves time."""
         return signature.used >= self.pays or (signature.used >= SOME and not signature.irregular)
 
     def _path(
@@ -1085,7 +1128,7 @@ class Compiled:
         args: tuple[Any, ...],
         deferred: Any = None,
     ) -> GuardedProgram:
-        """The path for a recording, not compiled yet."""
+        """The path that a recording makes, not compiled yet."""
         guards = [guard.condition for guard in recorded.guards]
         outputs, slopes = result.entries, None
         if deferred is not None:
@@ -1106,12 +1149,19 @@ class Compiled:
         linked = _depending(program) if leaves else []
         result.entries = _data(result.entries)  # the recorded graph is not kept
         path = GuardedProgram(program, slopes, leaves, result, list(numbers), expected, lines, linked, self.exact)
-        path.single = not isinstance(self.function, Vmap) and self.single
+        path.single, path.trained = not isinstance(self.function, Vmap) and self.single, self.trained
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
+    def _looked(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """`_recorded`, with an eye on side effects."""
+        return recorded.looking([self._plain, args, kwargs], self._recorded, recorded, args, kwargs)
+
     def _recorded(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Call the function while it is recorded. A long gradient is not: what it is of, by what, and leaves for it."""
+        """Call the function under the recorder. Returns its result and, of a long gradient, what to derive.
+
+        The backward sweep of a long gradient is compiled from the recorded forward pass.
+        """
         parts = getattr(self._plain, "parts", None)
         if parts is None:
             return self._called(args, kwargs), None
@@ -1139,7 +1189,7 @@ class Compiled:
         kwargs: dict[str, Any],
         own: bool = True,
     ) -> Any:
-        """Run the function eagerly on these numbers; own: they are those of the arguments, else of others like them."""
+        """Run the function eagerly on these numbers; own: as for `record`."""
         if not own:
             args, kwargs = filled((args, kwargs), iter(numbers), {})
         arrays = any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
@@ -1155,8 +1205,7 @@ class Compiled:
                 pass
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
-        with recording(inputs):
-            raw = self._called(*filled((args, kwargs), iter(inputs), {}))
+        raw = recording(inputs, self._called, *filled((args, kwargs), iter(inputs), {}))
         unlinked = signature is not None and signature.linked is False
         mine = set(inputs)
         return self._given(raw, inputs, _any_node if unlinked else mine.__contains__, args, kwargs)
@@ -1170,9 +1219,9 @@ class Compiled:
         kwargs: dict[str, Any],
         closed: bool = False,
     ) -> Any:
-        """The function's result, with numbers in place of Values that depend on its arguments only.
+        """The function's result, with floats in place of the Values that depend on its arguments only.
 
-        closed: those do that are its own.
+        own: whether the function made a Value; closed: whether all these depend on its arguments only.
         """
         mine, scalar = set(inputs), _scalars((args, kwargs))
 
@@ -1201,17 +1250,17 @@ class Compiled:
 
     # --- warnings ---------------------------------------------------------------------------------------------------
 
-    def _warn(self, message: str) -> None:
-        """Give a warning, each message once."""
-        if message not in self._warned:
+    def warn(self, message: str) -> None:
+        """Give a warning, but each message only once."""
+        if message not in self._warned and not self.quiet:
             self._warned.add(message)
             level = 2
             frame = sys._getframe(1)
-            while frame.f_back is not None and frame.f_code.co_filename == __file__:
+            while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
                 frame, level = frame.f_back, level + 1
             warnings.warn(f"{self!r}: {message}", RuntimeWarning, stacklevel=level)
 
-    def _warn_of_paths(self, signature: Signature) -> None:
+    def warn_of_paths(self, signature: Signature) -> None:
         """Warn that there are too many paths, and name the line where the last two part."""
         paths = signature.paths or self._paths
         last, other = paths[-1], paths[-2 if len(paths) > 1 else -1]
@@ -1220,7 +1269,7 @@ class Compiled:
         where = last.lines[k] if last.lines else "a place unknown"
         if "paths" not in self._warned:
             self._warned.add("paths")
-            self._warn(
+            self.warn(
                 f"more than {self.limit} paths; further ones run eagerly. They part at {where}; "
                 "write that with where(), maximum() or another op, or raise jit(paths=...)"
             )
@@ -1239,7 +1288,7 @@ def jit_of(function: Callable[..., Any], exact: bool, limit: int) -> Compiled:
 
 
 def _any_node(node: Any) -> bool:
-    """Of functions that find no Values elsewhere: every node is theirs."""
+    """The predicate for functions that find no Values elsewhere: every node depends on their arguments only."""
     return True
 
 
@@ -1267,7 +1316,7 @@ def _scalars(args: Any) -> type:
 
 
 def _is_vector(x: Any) -> bool:
-    """Whether x is an array of doubles, and nothing besides."""
+    """Whether x is an array of doubles, of NumPy's own class."""
     return type(x) is trees.array_type() and x.dtype is sys.modules["numpy"].dtype(float)
 
 
@@ -1290,7 +1339,7 @@ def _parts(tree: Any) -> list[Any]:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """Whether it is of an immutable class."""
+    """Whether the leaf is of an immutable class."""
     return type(leaf) in PLAIN or isinstance(leaf, (enum.Enum, bool)) or type(leaf).__module__ == "numpy"
 
 
@@ -1299,7 +1348,7 @@ def _is_opaque(leaf: Any) -> bool:
     return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
-def _run(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+def run_rows(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
     import numpy as np
 

@@ -17,21 +17,24 @@ from micrograd_bp._engine.engine import add_to_grads, read_data
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
+from micrograd_bp.compiler.arrays import ArrayProgram
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Native
+from micrograd_bp.compiler.loop_text import loop_source, whole_turns
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.vectors import arrays
+from micrograd_bp.compiler.vectors import COPIED, arrays
 from micrograd_bp.ops import number
 from micrograd_bp.value import Value, gradients
 
 if TYPE_CHECKING:
     import numpy as np
 
-COPIED = 8192  # numbers: a smaller batch is copied (0.5 us), since its address from NumPy would take longer (1.6 us)
+TITLES = {"value": "value", "gradient": "value_and_grad"}  # of functions in texts
+FEW = 100  # operations of a loop that is shorter than arrays in any case
 
 
 def kernel(
@@ -77,6 +80,11 @@ class Kernel:
     """A compiled graph, as `kernel` returns it: a function of a batch.
 
     It is safe to call from several threads, and is pickled with its program and parameters.
+
+    Attributes:
+        leaves: The leaves of the graph that are no inputs, the parameters first: the array w of `source()` holds their
+            data in this order.
+        parameters: Those of them by which it is differentiated.
 
     Example:
         >>> x, w = Value(1.0), Value(3.0)
@@ -241,10 +249,11 @@ class Kernel:
 
         Args:
             language: "python" for value, or value and gradient, in Python: a function of the inputs and of all other
-                leaves. Of a regular graph of 1,000 nodes or more it is the arrays in NumPy: a function of a matrix and
-                of an array of the other leaves, whose value is the mean over the rows. "llvm" for the text that is
-                compiled; "c" for one self-contained C99 file, value and gradient, that needs math.h and nothing else:
-                loops over arrays, where there are such.
+                `leaves`, with a loop where the graph repeats itself. Of a regular graph of 1,000 nodes or more it is
+                the arrays in NumPy: a function of a matrix and of an array w of the data of the other leaves, whose
+                value is the mean over the rows. "llvm" for the text that is compiled; "c" for one self-contained C99
+                file, value and gradient, that needs math.h and nothing else: with loops over arrays or over turns,
+                where there are such.
             name: What the functions of the C file begin with.
             real: The type of the numbers in the C file, "double" or "float".
             title: What stands at the top of the C file, with a formula of the graph, or counts and a fingerprint.
@@ -262,14 +271,15 @@ class Kernel:
             >>> print(kernel((w * x).tanh(), [x]).source("c").rpartition("\n\n")[2], end="")
             double kernel_value(const double *x, const double *w)
             {
-                const double t2 = w[0] * x[0];
-                const double t3 = tanh(t2);
-                return t3;
+                return tanh(w[0] * x[0]);
             }
         """
         kind = "gradient" if self.parameters and self.single else "value"
         if language == "python":
-            return self._array_source(kind) or self._python(kind)[0]
+            made = self._loop_source(kind) or self._array_source(kind)
+            if made is None and self.program.count <= c99.PIECE:
+                made = loop_source(self._graph(kind), TITLES[kind])
+            return made or self._python(kind)[0]
         if language == "llvm":
             native = self._native(kind)
             if native is None:
@@ -318,16 +328,46 @@ class Kernel:
         return c_project.files(self._c_graph(title), name, real, list(classes), tests, fixed)
 
     def _c_graph(self, title: str) -> c99.Graph:
+        looped = self._looped(["value", "gradient"][: 1 + bool(self.parameters)])
         found = None
-        if importlib.util.find_spec("numpy") is not None and not (self.exact and self.parameters):
-            found = find_for_text(self.program, self.exact)
+        if not looped and importlib.util.find_spec("numpy") is not None and not (self.exact and self.parameters):
+            found = self._text_arrays()
 
         def gradient() -> FlatProgram:
             return self._graph("gradient") if self.single else flatten(*self._recorded("cotangents"))[0]
 
-        labels = [self.program.labels.get(i, "") for i in (*self.program.inputs, *self.program.parameters)]
         leaves = [x._data for x in self.leaves]
-        return c99.Graph(self.program, found, gradient, labels, leaves, len(self.parameters), self.single, title)
+        single, exact = self.single, self.exact
+        count = len(self.parameters)
+        return c99.Graph(self.program, found, gradient, self._labels(), leaves, count, single, title, looped, exact)
+
+    def _labels(self) -> list[str]:
+        """The labels of the inputs, then of all other leaves."""
+        return [self.program.labels.get(i, "") for i in (*self.program.inputs, *self.program.parameters)]
+
+    def _looped(self, kinds: Sequence[str]) -> list[FlatProgram]:
+        """The program for each kind as loops that are to be read; none: it is none, or its sums had other bits."""
+        if importlib.util.find_spec("numpy") is None or (self.exact and "gradient" in kinds):
+            return []
+        rolled = self._rolled("value")
+        if rolled is None:
+            return []
+        if rolled.count > FEW or any(loop.reads for loop in rolled.loops):  # which of the two texts is shorter
+            found = self._text_arrays()
+            if found is not None and len(found.steps) < rolled.count:
+                return []
+        values = whole_turns(rolled, self._labels())
+        made = {"value": values}
+        if "gradient" in kinds:
+            total = values if self.single else values.combined()
+            try:
+                slopes = with_gradient(total, total.outputs[-1], values.parameters[: len(self.parameters)])
+            except UnsuitableError:
+                return []
+            if not self.single:
+                del slopes.outputs[len(values.outputs)]
+            made["gradient"] = slopes
+        return [made[kind] for kind in kinds]
 
     @property
     def constants(self) -> list[float]:
@@ -438,11 +478,23 @@ class Kernel:
         if importlib.util.find_spec("numpy") is None or (self.exact and kind == "gradient"):
             return None
         if "array text" not in self._made:
-            found = find_for_text(self.program, self.exact)
+            found = self._text_arrays()
             count = len(self.parameters) if kind == "gradient" else None
             self._made["array text"] = found and array_source(found, self.program.outputs, gradient=count)
         made: Source | None = self._made["array text"]
         return made
+
+    def _text_arrays(self) -> ArrayProgram | None:
+        """The arrays of the graph, where these are to be read."""
+        if "text arrays" not in self._made:
+            self._made["text arrays"] = find_for_text(self.program, self.exact)
+        made: ArrayProgram | None = self._made["text arrays"]
+        return made
+
+    def _loop_source(self, kind: str) -> Source | None:
+        """The loops of the graph in Python; None: it has none."""
+        looped = self._looped([kind])
+        return loop_source(looped[0], TITLES[kind]) if looped else None
 
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
         """The program in Python: its source, and a function of inputs and parameters."""
@@ -450,7 +502,7 @@ class Kernel:
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
             values = [x if isinstance(x, Value) else Value(x) for x in outputs]
-            source = python_source(values, [*inputs, *leaves], name="value" if kind == "value" else "value_and_grad")
+            source = python_source(values, [*inputs, *leaves], name=TITLES[kind], header=True)
             self._made[name] = source, source.function()
         made: tuple[str, Callable[..., tuple[float, ...]]] = self._made[name]
         return made

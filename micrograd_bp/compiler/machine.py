@@ -1,4 +1,4 @@
-"""The machine that runs this process: its instructions and C library, and LLVM text compiled for it."""
+"""The machine that runs this process: its instructions, its C library, and LLVM IR compiled for it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.progress import bar
 from micrograd_bp.ops import Op
 
-PATIENCE = 2.0  # seconds of compiling without a word, on a terminal
+PATIENCE = 2.0  # seconds of compiling after which a terminal shows that it takes a while
 INSTALL = "pip install 'micrograd-bp[jit]'"
 
 
 @dataclass(frozen=True)
 class Host:
-    """The machine that code is compiled for."""
+    """The machine that code is generated for: its vector registers, its functions, and llvmlite's binding."""
 
     lanes: int  # doubles in a vector register
-    mangling: str  # of libmvec's functions for such a register
+    mangling: str  # the letter for such a register in the names of libmvec's functions
     fma: bool
     llvm: Any
     _known: dict[Any, str] = field(default_factory=dict, compare=False)
@@ -60,7 +60,7 @@ class _Compiling:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.codes: weakref.WeakSet[Code] = weakref.WeakSet()
-        self.dropped: SimpleQueue[Any] = SimpleQueue()  # engines to dispose of at the next call
+        self.dropped: SimpleQueue[Any] = SimpleQueue()  # engines to be closed at the next call
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self.before_fork, after_in_parent=self.after_fork, after_in_child=self.renew)
         atexit.register(self.abandon)
@@ -79,7 +79,7 @@ class _Compiling:
 
         try:
             threading.Thread(target=work, name="micrograd_bp compiles").start()
-        except RuntimeError:  # no further threads: the interpreter is shutting down, or the machine is full
+        except RuntimeError:  # no thread can be started: the interpreter is shutting down, or there are too many
             work()
         shown, wait = None, PATIENCE
         while True:
@@ -192,7 +192,7 @@ def _library(name: str | None) -> ctypes.CDLL | None:
 
 
 def _probes(low: float, high: float, place: int, count: int = 128) -> list[float]:
-    """Points of the domain, about evenly spaced in magnitude, in another order for every argument."""
+    """Points of an argument's domain, about evenly spaced in magnitude, in another order for each place."""
     sizes = [sign * 10.0 ** (k / 8.0 - 12.0) for k in range(count) for sign in (1.0, -1.0)]
     points = [x for x in sizes if low <= x <= high] or [low]
     middle = [low + (high - low) * k / 64.0 for k in range(1, 64)] if high - low < 1e4 else []
@@ -225,7 +225,7 @@ def host() -> Host | None:
 
 
 class Code:
-    """LLVM's text made into machine code, at level 0 to 3 of the code generator; it lives as long as this object."""
+    """LLVM IR compiled to machine code at level 0 to 3 of the code generator; it is freed with this object."""
 
     engine: Any = None
     address: int  # of the function of the given name
@@ -241,9 +241,8 @@ class Code:
         target = llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=level
         )
-        self.engine = engine = llvm.create_mcjit_compiler(
-            module, target
-        )  # referenced by the module, since an interrupt may drop this object
+        # The module refers to the engine: an interrupt may drop this object before it is complete.
+        self.engine = engine = llvm.create_mcjit_compiler(module, target)
         engine.finalize_object()
         self.address = int(engine.get_function_address(name))
         _compiling.codes.add(self)
@@ -251,6 +250,23 @@ class Code:
     def __del__(self) -> None:
         if self.engine is not None and not self.engine.closed:
             _compiling.dropped.put(self.engine)
+
+
+def row_status(row: str, counter: str) -> str:
+    """LLVM's text that stores the status of a row of a block, and counts in `counter` the rows whose status is not 0.
+
+    It is 1 where `%{row}.other` is set (a guard differs), else 2 where `%{row}.bad` is (a number not finite), else 0.
+    """
+    return f"""%{row}.finite = select i1 %{row}.bad, i8 2, i8 0
+%{row}.code = select i1 %{row}.other, i8 1, i8 %{row}.finite
+%{row}.at = add i64 %{row}, %start
+%{row}.to = getelementptr i8, ptr %status, i64 %{row}.at
+store i8 %{row}.code, ptr %{row}.to, align 1
+%{row}.not = icmp ne i8 %{row}.code, 0
+%{row}.one = zext i1 %{row}.not to i64
+%{row}.old = load i64, ptr {counter}, align 8
+%{row}.new = add i64 %{row}.old, %{row}.one
+store i64 %{row}.new, ptr {counter}, align 8"""
 
 
 def loop(name: str, count: str, body: str, start: str = "0") -> str:

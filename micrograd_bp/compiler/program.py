@@ -1,7 +1,7 @@
 """A recorded graph as a flat program: a list of ops, each with the positions of its operands.
 
-It is made from Values in one walk without recursion. `lower` rewrites it in ops that the machine has, using only what
-the table says of each op; equal nodes are merged, constants folded and dead nodes dropped.
+`flatten` makes it from Values without recursion. `lower` rewrites it with ops for which the machine has instructions,
+using only what the table says of each op; it merges equal nodes, folds constants and drops nodes that nothing reads.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A number of a sequence: in a loop the one at first + step * turn, elsewhere the first.
+    """An element of a sequence: in iteration `turn` of a loop the one at first + step * turn, elsewhere the first.
 
-    A sequence is "inputs", "parameters", some numbers, or a node of a loop: what it was in each turn.
+    The sequence is "inputs", "parameters", a tuple of numbers, or a node of a loop: its numbers in all iterations.
     """
 
     sequence: str | tuple[float, ...] | int
@@ -42,19 +42,20 @@ class Element:
 
 @dataclass(slots=True)
 class Loop:
-    """Nodes from start to stop are computed so many times over. After it, they and its leaves are what they were last.
+    """The nodes from start to stop are computed `count` times; afterwards they have the numbers of the last iteration.
 
-    A carried leaf stands for a node before the loop, in the first turn, then for a node of the turn before.
+    `carried` holds triples (leaf, a, b): the leaf has the number of node a, which stands before the loop, in the first
+    iteration, and after that the number that node b had in the iteration before.
     """
 
     start: int
     stop: int
     count: int
     carried: list[tuple[int, int, int]] = field(default_factory=list)
-    reads: dict[int, Element] = field(default_factory=dict)  # leaves that stand for another number in each turn
+    reads: dict[int, Element] = field(default_factory=dict)  # leaves with another number in each iteration
 
     def last(self, leaf: int) -> Element:
-        """What one of these stands for after the loop."""
+        """What such a leaf stands for after the loop: the element of the last iteration."""
         read = self.reads[leaf]
         return Element(read.sequence, read.first + read.step * (self.count - 1))
 
@@ -78,11 +79,11 @@ class FlatProgram:
     guards: list[int] = field(default_factory=list)
     checks: list[int] = field(default_factory=list)
     raised: list[int] = field(default_factory=list)
-    precise: set[int] = field(default_factory=set)  # computed exactly in any case, because guards read them
+    precise: set[int] = field(default_factory=set)  # exact even in a fast program: guards read them
     labels: dict[int, str] = field(default_factory=dict)
     loops: list[Loop] = field(default_factory=list)  # one after the other; see loops.py
     reads: dict[int, Element] = field(default_factory=dict)  # leaves that stand for one number of a sequence
-    longest: int = 0  # the number of operations, sums apart, that wait for one another; 0: it is not known
+    longest: int = 0  # the operations on the longest chain of dependent ones, additions apart; 0: not known
     _known: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -103,7 +104,7 @@ class FlatProgram:
         return len(self.ops) - 1
 
     def constant(self, x: float) -> int:
-        """The leaf with this number, added if there is none; 0.0 and -0.0 differ."""
+        """The leaf with this number, added if there is none yet; 0.0 and -0.0 are different numbers."""
         key = x if x and x == x else repr(x)
         i = self._known.get(key)
         if i is None:
@@ -112,7 +113,7 @@ class FlatProgram:
         return i
 
     def node(self, op: Op, operands: tuple[int, ...]) -> int:
-        """The node that applies the op to these operands, added if there is none."""
+        """The node that applies the op to these operands, added if there is none yet."""
         key = (op, operands)
         i = self._known.get(key)
         if i is None:
@@ -134,8 +135,24 @@ class FlatProgram:
         made.inputs, made.outputs = [*self.inputs, len(self)], [len(self) + 1, *self.outputs[1:]]
         return made
 
+    def combined(self) -> FlatProgram:
+        """The program with a further output: the sum of all outputs, each multiplied by a further input."""
+        made = copy.copy(self)
+        made.ops, made.operands, made.inputs = [*self.ops], [*self.operands], [*self.inputs]
+        total = -1
+        for k, output in enumerate(self.outputs):
+            made.inputs.append(made.leaf())
+            made.ops.append(mul)
+            made.operands.append((made.inputs[-1], output))
+            if k:
+                made.ops.append(add)
+                made.operands.append((total, len(made) - 2))
+            total = len(made) - 1
+        made.outputs = [*self.outputs, total]
+        return made
+
     def links(self) -> dict[int, tuple[int, ...]]:
-        """The leaves that stand for other nodes, and these."""
+        """For each leaf that stands for other nodes, these nodes."""
         found: dict[int, tuple[int, ...]] = {}
         for reads in (self.reads, *[loop.reads for loop in self.loops]):
             found |= {leaf: (x.sequence,) for leaf, x in reads.items() if isinstance(x.sequence, int)}
@@ -143,7 +160,7 @@ class FlatProgram:
 
     @property
     def count(self) -> int:
-        """The number of nodes that are no leaves."""
+        """The number of nodes that are operations."""
         if isinstance(self.ops, Ops):
             return len(self.ops) - int((self.ops.code == self.ops.ops.index(None)).sum())
         return sum(op is not None for op in self.ops)
@@ -186,7 +203,7 @@ def flatten(
 
 
 class Ops(Sequence[Any]):
-    """The ops of a large program: a number for each node, in 4 bytes."""
+    """The ops of a large program, stored as one number of 4 bytes per node."""
 
     def __init__(self, code: np.ndarray[Any, Any], ops: list[Op | None]) -> None:
         self.code, self.ops = code, ops
@@ -204,7 +221,7 @@ class Ops(Sequence[Any]):
 
 
 class Operands(Sequence[Any]):
-    """The operands of a large program, all in one array."""
+    """The operands of a large program, stored one after the other in one array."""
 
     def __init__(self, counts: np.ndarray[Any, Any], child: np.ndarray[Any, Any]) -> None:
         import numpy as np
@@ -227,7 +244,7 @@ class Operands(Sequence[Any]):
 
 
 def table(program: FlatProgram) -> tuple[list[Op | None], Any, Any, Any]:
-    """The distinct ops of a program; the number of each node's, of its operands, and all operands, as arrays."""
+    """A program as arrays: its distinct ops, each node's index among these, its number of operands, all operands."""
     import numpy as np
 
     n = len(program)
@@ -259,7 +276,7 @@ def flatten_recording(
     wanted[roots[roots >= 0]] = 1
     free = ops.index(add) if add in ops else -1
     marked(codes, sizes, operands, needed, free)
-    risky = np.array([bool(may_raise(op)) for op in [*ops, pos]])  # for the code -1: a leaf
+    risky = np.array([bool(may_raise(op)) for op in [*ops, pos]])  # the last is for leaves, whose code is -1
     checks = np.flatnonzero((wanted == 0) & risky[code] & (code >= 0))
     wanted[checks] = 1
     longest = marked(codes, sizes, operands, needed, free)
@@ -282,7 +299,7 @@ def flatten_recording(
     first_own = first_number + len(numbers)
     start = first_own + len(own)
     shift = 2 * max(len(foreign), len(numbers)) + 1
-    place = np.full(shift + len(code), -1, np.int32)  # of what is written as a number, from -shift on
+    place = np.full(shift + len(code), -1, np.int32)  # where x goes, at index shift + x: x is -shift or more
     place[shift + outer] = len(inputs) + np.arange(len(outer))
     place[shift - 1 - 2 * np.arange(len(numbers))] = first_number + np.arange(len(numbers))
     place[shift + given] = np.arange(len(inputs))
@@ -316,7 +333,7 @@ def _placed(
     leaves: list[Value],
     within: Callable[[Value], bool] | None,
 ) -> int:
-    """Add an output and all that it depends on; returns its position."""
+    """Add an output and the nodes that it depends on to the program; returns its position."""
     if not isinstance(output, Value):
         return program.constant(number(output, "a program's output"))
     constant, ops, operands = program.constant, program.ops, program.operands
@@ -326,7 +343,7 @@ def _placed(
         if node in place:
             stack.pop()
             continue
-        own = within is None or within(node)  # a node made before the recording is a leaf, even if it has an op
+        own = within is None or within(node)  # a node made before the recording becomes a leaf, even if it has an op
         op = node.op if own else None
         if op is None:
             stack.pop()
@@ -354,7 +371,7 @@ def _placed(
 
 
 def _opened(where: tuple[int, ...], program: FlatProgram) -> int:
-    """Add the products and sums that a net input stands for, among which arrays and loops are found."""
+    """Add a net input as products and sums, so that arrays and loops are found among them; returns its position."""
     half, odd = divmod(len(where), 2)
     total = where[0] if odd else None
     for pair in zip(where[odd : half + odd], where[half + odd :]):
@@ -422,7 +439,7 @@ class Tracer(Operand):
 
 
 class TracedRule:
-    """A user's function as a program of the ops that it calls; its arguments are the inputs."""
+    """A user's function, run once on tracers: a program of the ops that it calls, whose inputs are its arguments."""
 
     def __init__(self, rule: Callable[..., Any], count: int, known: Sequence[float | None]) -> None:
         self.program = program = FlatProgram()
@@ -450,7 +467,7 @@ class TracedRule:
         return float(nodes[self.output])
 
     def agrees(self, op: Op, known: Sequence[float | None], ulps: int) -> bool:
-        """Whether it gives the operation's values and raises its errors at points all over the domain."""
+        """Whether the program gives the op's values, and raises its errors, at points all over the domain."""
         for point in sample_points(op, known):
             want, got = _outcome(op.forward, point), _outcome(self, point)
             if repr(want) != repr(got):
@@ -464,7 +481,7 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 3.0, 1e-9, -1e-9, 1e9, -1
 
 
 def sample_points(op: Op, known: Sequence[float | None]) -> list[list[float]]:
-    """Some dozens of points of the domain, special and pseudo-random ones; known operands keep their numbers."""
+    """Dozens of points of the op's domain, special and pseudo-random ones; known operands keep their numbers."""
     rng = random.Random(0)
     axes = []
     for k, x in enumerate(known):
@@ -487,7 +504,7 @@ def _outcome(function: Callable[..., float], point: Sequence[float]) -> float | 
         return type(error)
 
 
-# Powers with these exponents as products, at most 2 ulp from the C library's `pow`; not where the bits count.
+# Powers with these exponents become products, at most 2 ulp from the C library's `pow`; not in an exact program.
 POWERS: dict[float, Callable[[Any], Any]] = {
     2.0: lambda x: x * x,
     3.0: lambda x: x * x * x,
@@ -498,10 +515,10 @@ POWERS: dict[float, Callable[[Any], Any]] = {
 
 
 def lower(source: FlatProgram, native: InstructionFor, exact: bool) -> FlatProgram:
-    """Rewrite a program in ops that the machine has; other ops without an equivalent program stay as they are.
+    """Rewrite a program with ops that have an instruction; an op that cannot be written with these stays as it is.
 
-    x * 0 is kept: where x is not finite, or raises, the result is not 0. x + 0.0 becomes x if no bit of a result
-    changes. What guards depend on is lowered exactly in any case.
+    x * 0 stays a product, because it is not 0 where x is not finite, or raises. x + 0.0 becomes x where no bit of a
+    result changes. The nodes that guards depend on are lowered exactly, even if the program is not.
     """
     if not exact:
         program = Lowering(source, native, exact, nearly=True).program
@@ -531,7 +548,7 @@ class Lowering:
         precise = live(source, source.guards)
         reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
         made: dict[int, Element] = {}
-        spans = [[sys.maxsize, sys.maxsize] for _ in source.loops]  # in the new program; to its end, where none is met
+        spans = [[sys.maxsize, sys.maxsize] for _ in source.loops]  # the loops' nodes in the new program
         edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
             if i in edges:
@@ -544,7 +561,7 @@ class Lowering:
                 if isinstance(read.sequence, int):
                     k = place[read.sequence]
                     if k in program.constants or not self._varies(source, read.sequence, spans, place):
-                        place[i] = k  # it is the same in all turns
+                        place[i] = k  # it has the same number in all iterations
                         continue
                     read = Element(k, read.first, read.step)
                 place[i] = program.leaf()
@@ -560,10 +577,11 @@ class Lowering:
             mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
             program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
         program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
+        program.labels = {place[i]: label for i, label in source.labels.items()}
         self._keep_errors(source, place)
 
     def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:
-        """Whether a node of a loop may be another number in each turn, told from where it has its place."""
+        """Whether a node of a loop, placed in the new program, may still have another number in each iteration."""
         loop, (start, stop) = next(
             (loop, span)
             for loop, span in zip(source.loops, spans)
@@ -573,9 +591,9 @@ class Lowering:
         return start <= place[i] < stop or any(place[i] == place[leaf] for leaf in leaves)
 
     def _keep_errors(self, source: FlatProgram, place: list[int]) -> None:
-        """Add checks for operations that may raise in a branch that a constant condition has simplified away."""
+        """Add checks for operations that may raise but were dropped, since a constant condition never selects them."""
         program = self.program
-        for i in source.raised:  # it must raise for the same operands, not for others that are not finite
+        for i in source.raised:  # its operands must be finite: only then does it raise as it did when it was recorded
             program.checks += [place[k] for k in source.operands[i]]
         wanted = live(source, [*source.outputs, *source.guards, *source.checks])
         kept = live(program, [*program.outputs, *program.guards, *program.checks])
@@ -592,11 +610,11 @@ class Lowering:
         program.checks = [k for k in dict.fromkeys(program.checks) if k not in program.constants]
 
     def symbol(self, index: int) -> Tracer | float:
-        """The argument of a rule for a node: a number for a constant, else a tracer."""
+        """What stands for a node among the arguments of a rule: a float for a constant, else a tracer."""
         return self.program.constants[index] if index in self.program.constants else Tracer(self, index)
 
     def apply(self, op: Op, operands: tuple[int, ...]) -> int:
-        """Add the op on these operands, in ops that the machine has."""
+        """Add the op applied to these operands, written with ops that have an instruction; returns the node."""
         program = self.program
         constants = program.constants
         known: list[Any] = [constants.get(i) for i in operands]
@@ -626,7 +644,7 @@ class Lowering:
         return node
 
     def _simpler(self, op: Op, operands: tuple[int, ...], known: list[Any]) -> int | None:
-        """The op by its formula, in ops that the machine has; None if the formula reads a number."""
+        """The op written as its decomposition, or as its `forward`; None if neither can run on tracers."""
         for rule in (op.decomposition, op.forward):
             if rule is None:
                 continue
@@ -640,14 +658,14 @@ class Lowering:
                 result = rule(*map(self.symbol, operands))
                 if not self.refused:
                     return result.index if isinstance(result, Tracer) else self.program.constant(number(result))
-            except Exception:  # the formula reads a number: the op is called when the program runs
+            except Exception:  # the rule reads a number: the op is called when the program runs
                 continue
             finally:
                 self.refused = before
         return None
 
     def _traced(self, op: Op, rule: Callable[..., Any], known: tuple[float | None, ...]) -> TracedRule | None:
-        """A user's op as a program of other ops, if its function can be traced and the trace agrees with it."""
+        """A user's op written with other ops, if its function runs on tracers and the result agrees with it."""
         key = op, rule, tuple([x if x is None else repr(x) for x in known]), self.exact
         if key not in self._traces:
             trace = TracedRule(rule, len(known), known)
@@ -666,7 +684,7 @@ class Lowering:
 
 
 def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -> list[bool]:
-    """Which nodes the roots depend on, not looking behind the nodes `stop`."""
+    """For each node, whether a root depends on it; the operands of the nodes in `stop` are not followed."""
     needed = [False] * len(program)
     ends, links = set(stop), program.links()
     waiting = list(roots)
@@ -682,7 +700,7 @@ def live(program: FlatProgram, roots: Iterable[int], stop: Iterable[int] = ()) -
 
 
 def above(program: FlatProgram, roots: Iterable[int]) -> list[bool]:
-    """Which nodes depend on the roots, the roots included."""
+    """For each node, whether it is a root or depends on one."""
     reached = [False] * len(program)
     for i in roots:
         reached[i] = True

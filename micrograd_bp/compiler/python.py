@@ -97,7 +97,11 @@ class PythonWriter:
         """The assignments that evaluate the outputs."""
         for node in self.order:
             if node.op is not None:
-                yield f"{self.variables[node].text} = {self.expression(node.op, [*map(self.operand, node.operands)])}"
+                text = self.expression(node.op, [*map(self.operand, node.operands)])
+                if text.isidentifier() and text not in NUMBERS:
+                    self.variables[node] = self.text(text)  # it is another variable
+                else:
+                    yield f"{self.variables[node].text} = {text}"
             elif node in self.variables:
                 yield f"{self.variables[node].text} = {self.text.of(node.data).text}"
 
@@ -110,6 +114,10 @@ class PythonWriter:
         arguments = ", ".join(self.variables[node].text for node in self.inputs)
         lines = [_wrapped(f"def {self.name}(", arguments, "):"), *(f"    {line}" for line in body)]
         lines.append(_wrapped(f"    return {before}", inside, after))
+        return self.finished(lines, header)
+
+    def finished(self, lines: list[str], header: bool = False) -> Source:
+        """The source of these lines, with what they use."""
         written = set(re.findall(r"\w+", "\n".join(lines)))  # a rule may have called ops whose results are not used
         namespace = {name: x for name, x in self.namespace.items() if name in written}
         if header:
@@ -120,12 +128,20 @@ class PythonWriter:
         return Source("\n".join(lines), self.name, namespace)
 
 
-def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str = "f") -> Source:
+def python_source(
+    outputs: Sequence[Value],
+    inputs: Sequence[Value],
+    name: str = "f",
+    *,
+    guards: Sequence[tuple[Value, bool]] = (),
+    header: bool = False,
+) -> Source:
     """The graphs of the outputs as a function of the inputs, in Python.
 
     The function takes a float for every input (any node; what lies behind it is left out) and returns a tuple, a float
     for every output, with the bits that recording gives. A leaf that is no input is a constant. `name` is the
-    function's. ValueError: an input given twice, or a name that is none.
+    function's. guards: nodes with the truth values that they must have, or the function raises AssertionError.
+    header: whether the text imports the ops that it uses. ValueError: an input given twice, or a name that is none.
 
     >>> x = Value(3.0, "x")
     >>> print(python_source([2 * x**2 + 1], [x], name="parabola"))
@@ -137,9 +153,11 @@ def python_source(outputs: Sequence[Value], inputs: Sequence[Value], name: str =
     """
     check_values(outputs, "python_source", "outputs")
     check_values(inputs, "python_source", "inputs")
-    writer = PythonWriter(outputs, inputs, name)
+    writer = PythonWriter([*outputs, *[x for x, _ in guards]], inputs, name)
+    body = [*writer.forward()]
+    body += [f"assert {'' if truth else 'not '}{writer.text.of(writer.operand(x)).text}" for x, truth in guards]
     results = [writer.text.of(writer.operand(output)).text for output in outputs]
-    return writer.source(writer.forward(), ("(", ", ".join(results) + "," * (len(results) == 1), ")"))
+    return writer.source(body, ("(", ", ".join(results) + "," * (len(results) == 1), ")"), header)
 
 
 def evaluation_order(outputs: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:

@@ -10,12 +10,11 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import closed, deafen, listening
@@ -23,6 +22,7 @@ from micrograd_bp.compiler.surroundings import OUTSIDE, difference, numpy_state,
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
 from micrograd_bp.value import Value
 
+R = TypeVar("R")
 MANY, READ = 4_000, 8  # nodes that are counted exactly; and as many nodes as take the time of noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -158,19 +158,21 @@ class Recording:
         mine = {*map(id, known), *[id(x) for x, own in zip(values, found) if own]}
         return (lambda node: id(node) in mine) if whole else None
 
-    @contextmanager
-    def looking(self, roots: list[Any]) -> Iterator[None]:
-        """While the function runs, detect side effects on what the roots reach, and random numbers drawn."""
+    def looking(self, roots: list[Any], f: Callable[..., R], *args: Any) -> R:
+        """Call f; meanwhile, detect side effects on what the roots reach, and random numbers drawn.
+
+        No context manager: an interrupt at the start of its `__exit__` would leave the profiler on.
+        """
         self._roots = roots
         before, numpy = snapshot(roots), numpy_state()
         profiled = sys.getprofile() is None
-        if profiled:
-            listening(self._called, OUTSIDE)
         try:
-            yield
+            if profiled:
+                listening(self._called, OUTSIDE)
+            return f(*args)
         finally:
             if profiled:
-                listening(None)
+                sys.setprofile(None)
             if numpy != (now := numpy_state()):
                 if numpy is None:  # NumPy was imported meanwhile: the next recording tells
                     self.uncompilable = True

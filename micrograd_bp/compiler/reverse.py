@@ -31,7 +31,7 @@ class _Sweep:
         self.program = program = FlatProgram(list(source.ops), list(source.operands), dict(source.constants))
         for name in ("inputs", "parameters", "outputs", "guards", "checks", "raised", "loops"):
             setattr(program, name, list(getattr(source, name)))
-        program.reads, program.labels = dict(source.reads), source.labels
+        program.reads, program.labels = dict(source.reads), dict(source.labels)
         self.source, self.size = source, len(source)
         self.relevant = self._relevant(inputs)
         self.rules: dict[tuple[Op, tuple[float | None, ...], tuple[int, ...]], FlatProgram] = {}
@@ -163,6 +163,10 @@ class _Sweep:
             x for i in active for x in self.source.operands[i] if x not in inside and self.relevant[x]
         )
         sums = {i: program.leaf() for i in outer}
+        named = {after: leaf for leaf, _, after in loop.carried}
+        for i, leaf in [*arriving.items(), *sums.items()]:
+            if label := program.labels.get(named.get(i, i)):
+                program.labels[leaf] = f"d_{label}"
         zero = program.constant(0.0)
         start = len(program)
         for i in body:

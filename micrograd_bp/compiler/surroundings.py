@@ -28,6 +28,7 @@ from micrograd_bp.value import Value
 
 LIMIT = 1_000  # objects that are searched
 ATOMS = (int, float, complex, str, bytes, type(None), type(...), range)
+ENDS = frozenset((*ATOMS, Value))  # classes whose objects contain no others
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, Op, Value)
 
 
@@ -60,19 +61,22 @@ class Place(NamedTuple):
             setattr(self.holder, self.key, x)
 
 
-def are_current(places: Iterable[Place]) -> bool:
-    """Whether all places still hold the same objects."""
-    try:
-        for place in places:
-            holder, key, content = place
-            if type(holder) is dict or type(holder) is list:  # most of them, and 5 times as fast
+def all_current(places: Iterable[Place]) -> Callable[[], bool]:
+    """A check that all of these are current: 0.05 us for an item of a container, where `is_current` takes 0.8."""
+    places = list(places)
+    items = [x for x in places if x.key is not None and isinstance(x.holder, (dict, list, tuple, deque))]
+    others = [x for x in places if x.key is None or not isinstance(x.holder, (dict, list, tuple, deque))]
+
+    def check() -> bool:
+        try:
+            for holder, key, content in items:
                 if holder[key] is not content:
                     return False
-            elif not place.is_current():
-                return False
-    except LookupError:
-        return False
-    return True
+        except LookupError:
+            return False
+        return all(x.is_current() for x in others)
+
+    return check
 
 
 def places(roots: Iterable[Any], limit: int = LIMIT) -> Iterator[Place]:
@@ -87,7 +91,8 @@ def places(roots: Iterable[Any], limit: int = LIMIT) -> Iterator[Place]:
         seen.add(id(x))
         for place in _inside(x):
             yield place
-            waiting.append(place.content)
+            if type(place.content) not in ENDS:
+                waiting.append(place.content)
 
 
 ENTERED = (list, tuple, dict, set, frozenset, deque, types.MethodType, types.SimpleNamespace, functools.partial)
@@ -438,6 +443,8 @@ def _key(key: Any) -> Any:
 
 def atom(x: Any) -> Any:
     """A key for comparing an object with a later one in its place: its value or state, or its id; not its contents."""
+    if type(x) is Value:
+        return id(x), 0
     if isinstance(x, ATOMS):
         return type(x), x if x == x else "nan", str(x) if isinstance(x, (float, complex)) else ""
     if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
@@ -488,8 +495,8 @@ OUTSIDE = {
 def outside(function: Any, caller: str) -> str:
     """What a built-in function does that is to be done at every call, such as drawing a random number; or "".
 
-    caller: the module that calls it. Libraries read clocks and files for purposes of their own, in callbacks of the
-    garbage collector too.
+    caller: the module that calls it. Libraries read clocks and files for purposes of their own, callbacks of the
+    garbage collector among them.
     """
     owner = getattr(function, "__self__", None)
     if isinstance(owner, random.Random) or function is os.urandom:

@@ -9,19 +9,8 @@ from typing import Any
 
 from micrograd_bp._engine.labels import Listing, written
 from micrograd_bp._engine.symbolic import Expr
+from micrograd_bp.compiler import arrays
 from micrograd_bp.compiler.array_parts import distinct_rows, is_single, levels
-from micrograd_bp.compiler.arrays import (
-    CONSTANTS,
-    LEAVES,
-    PARAMETERS,
-    ArrayProgram,
-    Map,
-    Places,
-    Products,
-    Sum,
-    Terms,
-    find,
-)
 from micrograd_bp.compiler.program import flatten
 from micrograd_bp.value import Value
 
@@ -58,12 +47,12 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
         raise ImportError("draw(arrays=True) finds arrays with NumPy: pip install numpy") from error
     leaves = sorted(Listing(outputs).leaves, key=lambda x: _parts(x.label))  # x2 before x10
     program, leaves = flatten(outputs, [], leaves)
-    found = find(program, small=0, share=1)
+    found = arrays.find(program, small=0, share=1)
     if found is None:
         raise ValueError("draw(arrays=True) shows what operations give, and some of these have raised")
     made = _Planner(found, [x.label for x in leaves])
     shown = {int(k) for k in np.unique(found.array[program.outputs])}
-    for k, step in enumerate(found.steps, LEAVES):
+    for k, step in enumerate(found.steps, arrays.LEAVES):
         made.step(k, step, k in shown)
     if not found.steps:
         raise ValueError("draw(arrays=True) shows arrays of operations; the output is a leaf")
@@ -73,43 +62,43 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
 class _Planner:
     """The boxes and edges that have been made."""
 
-    def __init__(self, program: ArrayProgram, labels: Sequence[str]) -> None:
+    def __init__(self, program: arrays.ArrayProgram, labels: Sequence[str]) -> None:
         self.program, self.labels = program, labels
         self.boxes: list[Box] = []
         self.edges: list[tuple[int, int, str]] = []
         self.box: dict[int, int] = {}  # of an array
-        self.groups: dict[bytes, tuple[int, Places]] = {}  # leaves that are read together: their box
+        self.groups: dict[bytes, tuple[int, arrays.Places]] = {}  # leaves that are read together: their box
 
-    def step(self, k: int, step: Map | Sum, output: bool) -> None:
+    def step(self, k: int, step: arrays.Map | arrays.Sum, output: bool) -> None:
         """A box for an array, after those of leaves that it is the first to read."""
         reads: list[tuple[int, str]] = []
-        if isinstance(step, Map):
+        if isinstance(step, arrays.Map):
             names = [self.read(source, places, reads) for source, places in step.reads]
             size, formula = step.size, written(step.op, names)
         else:
             terms = []
-            for part in sorted(step.parts, key=lambda part: isinstance(part, Terms)):
-                terms.append(self.terms(part, reads) if isinstance(part, Terms) else self.products(part, reads))
+            for part in sorted(step.parts, key=lambda part: isinstance(part, arrays.Terms)):
+                terms.append(self.terms(part, reads) if isinstance(part, arrays.Terms) else self.products(part, reads))
             size, formula = step.size, " + ".join(x for x in terms if x != "0") or "0"
         self.box[k] = len(self.boxes)
-        name = f"h{k - LEAVES + 1}"
+        name = f"h{k - arrays.LEAVES + 1}"
         self.boxes.append(Box(name, size, f"{size:,}" if size > 1 else "", formula, "output" if output else "interior"))
         self.edges += [(source, self.box[k], how) for source, how in dict.fromkeys(reads)]
 
-    def read(self, k: int, places: Places, reads: list[tuple[int, str]]) -> Expr | float:
+    def read(self, k: int, places: arrays.Places, reads: list[tuple[int, str]]) -> Expr | float:
         """The name of what is read; notes the edge."""
-        if k == CONSTANTS:
+        if k == arrays.CONSTANTS:
             numbers = [self.program.constants[i] for i in places.ravel().tolist()]
             return numbers[0] if len({repr(x) for x in numbers}) == 1 else Expr("constants")
         box, size, own = self.source(k, places)
         reads.append((box, how_read(own, size)))
         return Expr(self.boxes[box].name)
 
-    def source(self, k: int, places: Places) -> tuple[int, int, Places]:
+    def source(self, k: int, places: arrays.Places) -> tuple[int, int, arrays.Places]:
         """The box that is read, its size, and the places in it."""
         import numpy as np
 
-        if k != PARAMETERS:
+        if k != arrays.PARAMETERS:
             return self.box[k], self.program.sizes[k], places
         members = np.unique(places)
         key = members.tobytes()
@@ -124,7 +113,7 @@ class _Planner:
         box, members = self.groups[key]
         return box, len(members), np.searchsorted(members, places)
 
-    def terms(self, part: Terms, reads: list[tuple[int, str]]) -> str:
+    def terms(self, part: arrays.Terms, reads: list[tuple[int, str]]) -> str:
         """Members added up."""
         name = self.read(part.source, part.places, reads)
         length = part.places.shape[1]
@@ -133,7 +122,7 @@ class _Planner:
             return text if length == 1 or text == "0" else f"{length}"
         return f"{length}·{text}" if is_single(part.places) else f"Σ {text}"
 
-    def products(self, part: Products, reads: list[tuple[int, str]]) -> str:
+    def products(self, part: arrays.Products, reads: list[tuple[int, str]]) -> str:
         """Products added up: a matrix product, where rows of one operand meet columns of the other in a grid."""
         found = [distinct_rows(places)[0] for places in (part.left_places, part.right_places)]
         grid = part.left_places.shape[1] > 1 and len(found[0]) * len(found[1]) == len(part.left_places) > 1
@@ -150,7 +139,7 @@ class _Planner:
         return ("Σ " if part.left_places.shape[1] > 1 else "") + "·".join(sides)
 
 
-def how_read(places: Places, size: int) -> str:
+def how_read(places: arrays.Places, size: int) -> str:
     """How members of an array of that size are read: whole, a slice, broadcast (one for all), or gathered.
 
     Example:

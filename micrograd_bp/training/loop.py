@@ -19,7 +19,7 @@ from micrograd_bp._engine.randomness import checked_rng
 from micrograd_bp.optim import Optimizer
 from micrograd_bp.training import parallel
 from micrograd_bp.training.checkpoint import History, Run, described, read, rng_state, settings, write
-from micrograd_bp.training.compiled import BatchSweep, compiled_sweep
+from micrograd_bp.training.compiled import BatchSweep, CompiledSweep, compiled_sweep, row_loss
 from micrograd_bp.training.given import check_arguments, not_finite, pairs
 from micrograd_bp.training.metrics import Metric, measure, plain
 from micrograd_bp.value import Value
@@ -49,7 +49,7 @@ def fit(
     checkpoint: files.StrPath | None = None,
     checkpoint_every: int = 1,
     progress: bool | None = None,
-    jit: bool = False,
+    jit: bool | None = None,
     executor: Executor | None = None,
     shards: int | None = None,
 ) -> History:
@@ -90,9 +90,11 @@ def fit(
             learning rate or setting of the optimizer it is not, and refused.
         checkpoint_every: After how many epochs that file is written.
         progress: A bar on stderr: True, False, or (None) on a terminal once the work has taken a second.
-        jit: Record model and loss at the first rows, compile them, and replay that over every batch (the extra `jit`);
-            the history is the same to rounding. Where the whole run takes less time than compiling, it stays eager
-            (not with a checkpoint). A model that draws at random, as `Dropout` does, runs eagerly.
+        jit: Whether model and loss are recorded, compiled, and replayed over every batch, where the whole run takes
+            longer than that: the history is the same to rounding. A model that draws at random, as `Dropout` does,
+            has state or takes floats otherwise than Values runs eagerly. None: where the extra `jit` is installed,
+            and there is no executor and no checkpoint; True: it is said, in a warning, why it runs eagerly, and with
+            a checkpoint it is compiled at once.
         executor: Who computes the gradients: a `ProcessPoolExecutor`, Dask's `Client.get_executor()`, mpi4py's
             `MPIPoolExecutor`, or another. Workers compute on copies of the model and the loss: only losses,
             predictions and gradients of the optimizer's parameters come back. A worker that dies costs a retry and a
@@ -167,13 +169,11 @@ def fit(
     if executor is not None:
         sweep_rows = resources.enter_context(parallel.sharded(executor, shards))
 
-    def eager(loss: Callable[[Any, Any], Any]) -> BatchSweep:
-        return functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
-
-    sweep = eager(loss)
-    if jit:
+    sweep: BatchSweep = functools.partial(_sweep, sweep_rows, model, loss, optimizer.parameters)
+    if jit or (jit is None and executor is None and checkpoint is None):
         # With a checkpoint compiled in any case: a run that is resumed with more epochs has the bits of the whole one.
-        sweep = compiled_sweep(model, loss, eager, len(rows) * (epochs - run.epoch) if checkpoint is None else None)
+        work = len(rows) * (epochs - run.epoch) if checkpoint is None else None
+        sweep = compiled_sweep(model, loss, sweep, work, bool(jit))
     resources.enter_context(in_mode(model, training=True))
     bar = _Bar(progress, run.epoch, epochs, math.ceil(len(rows) / size))
     whole = run.state()  # as it was after the last whole epoch
@@ -193,6 +193,8 @@ def fit(
             for callback in callbacks:
                 if callback(run.epoch, run.history) is True:
                     run.stopped = True
+            if callbacks and isinstance(sweep, CompiledSweep):
+                sweep.look()
             whole = run.state()
             if checkpoint is not None and (run.epoch % checkpoint_every == 0 or run.epoch == epochs or run.stopped):
                 write(checkpoint, identity, whole)
@@ -270,23 +272,13 @@ def _sweep(
     targets: list[Any],
 ) -> tuple[float, list[Any]]:
     """Add the gradient of the mean loss of the rows to the grads; the mean loss, and the predictions as numbers."""
-    measure = functools.partial(_row_loss, model, loss)
+    measure = functools.partial(row_loss, model, loss)
     found = sweep_rows(measure, parameters, list(zip(rows, targets)), 1.0 / len(rows))
     return math.fsum([error for error, _ in found]) / len(rows), [prediction for _, prediction in found]
 
 
 def _here(measure: parallel.Measure, parameters: list[Value], rows: list[Any], scale: float) -> parallel.Found:
     return parallel.sweep_rows(measure, rows, scale)
-
-
-def _row_loss(model: Callable[[Any], Any], loss: Callable[[Any, Any], Any], row: tuple[Any, Any]) -> tuple[Value, Any]:
-    """The loss of one row, and the prediction as plain numbers."""
-    x, target = row
-    prediction = model(x)
-    error = loss(prediction, target)
-    if not isinstance(error, Value):
-        raise TypeError(f"the loss gives {error!r}, which has no gradient; is the model frozen?")
-    return error, plain(prediction)
 
 
 def evaluate(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from micrograd_bp import datasets, losses, nn, training
 from micrograd_bp.cli import train
 
 
-def run(capsys, *arguments):
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = command.main([str(argument) for argument in arguments])
     return code, *capsys.readouterr()
 
@@ -168,11 +169,11 @@ def test_what_predict_says(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_an_interrupted_run_leaves_the_model_of_its_last_epoch(
-    epochs, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    epochs: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cross_entropy, calls = losses.cross_entropy, []
 
-    def interrupted(prediction, target):
+    def interrupted(prediction: list[Any], target: Any) -> Any:
         calls.append(target)
         if len(calls) == 105 * epochs + 50:
             raise KeyboardInterrupt
@@ -240,7 +241,9 @@ def test_errors_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str],
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_wrong_arguments_exit_with_code_2(arguments, message, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_exit_with_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exit_:
         command.main(arguments)
     assert exit_.value.code == 2

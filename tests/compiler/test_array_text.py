@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import micrograd_bp as mg
-from micrograd_bp import Value, losses, nn, ops
+from micrograd_bp import Op, Value, losses, nn, ops
 from micrograd_bp.compiler import array_parts, arrays
 from tests.compiler.test_arrays import GRAPHS, convolution, eager, leaves, recorded
 
@@ -23,13 +23,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(array_parts, "MEMBERS", 1e-3)
 
 
-def network(*sizes, activation="tanh"):
+def network(*sizes: Any, activation: str = "tanh") -> tuple[Any, ...]:
     model = nn.MLP(sizes[0], list(sizes[1:]), activation=activation, rng=random.Random(0))
     return model, [Value(0.1 * k, f"x{k}") for k in range(sizes[0])]
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_text_is_the_eager_engines_value_and_gradient(small, name) -> None:
+def test_the_text_is_the_eager_engines_value_and_gradient(small: None, name: str) -> None:
     """To the accuracy of arrays: sums are taken in another order, and NumPy's functions are within an ulp or two."""
     f, inputs, parameters, output = recorded(GRAPHS[name])
     X = np.random.default_rng(0).normal(size=(5, len(inputs)))
@@ -54,7 +54,8 @@ def test_a_network_reads_as_written_by_hand() -> None:
         "",
         "",
         "def value(X, w):",
-        '    """X: a row of 64 inputs for each sample; w: 2410 numbers. Returns the value for each row."""',
+        '    """X: a row of 64 inputs for each sample; w: 2410 numbers, the data of the leaves. Returns the value '
+        'for each row."""',
         "    x = X.T",
         "    W1 = w[0:2080].reshape(32, 65)[:, :64]",
         "    b1 = w[64:2144:65, None]",
@@ -74,7 +75,7 @@ def test_the_text_is_a_page_where_the_statements_are_thousands() -> None:
     assert len(exact.source().splitlines()) > 4_000  # node by node, in the order of the graph
 
 
-def test_a_recurrent_cell_reads_slices_and_a_convolution_a_grid(small) -> None:
+def test_a_recurrent_cell_reads_slices_and_a_convolution_a_grid(small: None) -> None:
     _, inputs, parameters, output = recorded(GRAPHS["recurrent"])
     text = mg.kernel(output, inputs, parameters).source()
     assert "h12 = h8[6:] * h11" in text
@@ -83,7 +84,7 @@ def test_a_recurrent_cell_reads_slices_and_a_convolution_a_grid(small) -> None:
     assert "np.tensordot(W1, x[I1], 1)" in mg.kernel(output, inputs, parameters).source()
 
 
-def test_several_outputs_constants_and_leaves_are_columns(small) -> None:
+def test_several_outputs_constants_and_leaves_are_columns(small: None) -> None:
     x, v, w = Value(1.0), Value(2.0), Value(3.0)
     kernel = mg.kernel([x * w, w * w, x, v, x * w + 1.0], [x], [v, w])
     text = kernel.source()
@@ -94,7 +95,7 @@ def test_several_outputs_constants_and_leaves_are_columns(small) -> None:
     assert (value, slopes.tolist()) == (9.0, [0.0, 6.0])
 
 
-def test_zero_times_infinity_is_zero_in_the_chain_rule(small) -> None:
+def test_zero_times_infinity_is_zero_in_the_chain_rule(small: None) -> None:
     x, w = Value(1.0), Value(2.0)
     text = mg.kernel((x * w).sqrt() * 0.0 + w * 3.0, [x], [w]).source()
     with np.errstate(all="ignore"):
@@ -102,7 +103,7 @@ def test_zero_times_infinity_is_zero_in_the_chain_rule(small) -> None:
 
 
 @pytest.mark.parametrize("op", [op for op in ops.PUBLIC if op.arity in (1, 2) and op.smooth], ids=lambda op: op.name)
-def test_every_smooth_op_of_the_table(small, op) -> None:
+def test_every_smooth_op_of_the_table(small: None, op: Op) -> None:
     """On arrays of eight members; where NumPy lacks a function, node by node."""
     rng = random.Random(1)
     bounds = [(max(low, -3.0), min(high, 3.0)) for low, high in op.domain[: op.arity]]
@@ -126,7 +127,7 @@ def test_the_text_of_a_jitted_function_is_that_of_its_arrays() -> None:
     f: Any = mg.jit(lambda x: model(x).tanh())
     x = [0.01 * k for k in range(72)]
     found = [f(x) for _ in range(40)]
-    w = np.array([p.data for p in f._paths[0].leaves])
+    w = np.array([p.data for p in f.leaves[0]])
     text = f.source()
     assert "np.tanh(" in text
     scope: dict[str, Any] = {}
@@ -145,7 +146,7 @@ def test_the_text_needs_numpy_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_members_are_in_the_order_of_what_they_read(name) -> None:
+def test_members_are_in_the_order_of_what_they_read(name: str) -> None:
     """Whatever the order of the nodes in the program, the places of an array are those of its nodes."""
     _f, inputs, parameters, output = recorded(GRAPHS[name])
     program = mg.kernel(output, inputs, parameters).program
@@ -157,7 +158,7 @@ def test_members_are_in_the_order_of_what_they_read(name) -> None:
     )
 
 
-def test_leaves_alone(small) -> None:
+def test_leaves_alone(small: None) -> None:
     x, w = leaves(2)
     assert mg.kernel(w, [x], [w]).source().function()(np.ones((2, 1)), np.array([3.0]))[1].tolist() == [1.0]
     assert mg.kernel(x, [x], [w]).source().function()(np.ones((2, 1)), np.array([3.0]))[0] == 1.0

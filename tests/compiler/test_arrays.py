@@ -5,6 +5,7 @@ import math
 import pickle
 import random
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,21 +25,21 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "MEMBERS", 1e-3)
 
 
-def dense(activation, sizes=(5, 7, 6, 1)):
+def dense(activation: str, sizes: tuple[Any, ...] = (5, 7, 6, 1)) -> tuple[Any, ...]:
     model = nn.MLP(sizes[0], list(sizes[1:]), activation=activation, rng=random.Random(1))
     return lambda x: (model(x) - 0.3) ** 2, sizes[0], model.parameters()
 
 
-def leaves(count, seed=0):
+def leaves(count: int, seed: int = 0) -> list[Any]:
     rng = random.Random(seed)
     return [Value(rng.uniform(-1.0, 1.0)) for _ in range(count)]
 
 
-def convolution():
+def convolution() -> tuple[Any, ...]:
     """Two filters of 3 x 3 over 6 x 6, then the sum of squares."""
     w = leaves(18)
 
-    def f(x):
+    def f(x: list[Any]) -> Any:
         image = [x[6 * i : 6 * i + 6] for i in range(6)]
         out = [
             sum(w[9 * k + 3 * a + b] * image[i + a][j + b] for a in range(3) for b in range(3)).tanh()
@@ -51,11 +52,11 @@ def convolution():
     return f, 36, w
 
 
-def attention():
+def attention() -> tuple[Any, ...]:
     """Four tokens of three numbers; scores, weights and values all vary from row to row."""
     w = leaves(27)
 
-    def f(x):
+    def f(x: list[Any]) -> Any:
         tokens = [x[3 * t : 3 * t + 3] for t in range(4)]
         q, k, v = (
             [[sum(w[9 * m + 3 * i + j] * t[j] for j in range(3)) for i in range(3)] for t in tokens] for m in range(3)
@@ -70,11 +71,11 @@ def attention():
     return f, 12, w
 
 
-def recurrent():
+def recurrent() -> tuple[Any, ...]:
     """An LSTM of three units over five steps."""
     w = leaves(4 * 3 * 5)
 
-    def f(x):
+    def f(x: list[Any]) -> Any:
         h, c = [0.0] * 3, [0.0] * 3
         for t in range(5):
             z = [x[t], 1.0, *h]
@@ -86,11 +87,11 @@ def recurrent():
     return f, 5, w
 
 
-def stencil():
+def stencil() -> Any:
     """Heat on a ring of 9 x 9 cells, three steps."""
     (k,) = leaves(1)
 
-    def f(x):
+    def f(x: Any) -> Any:
         u = {(i, j): x[9 * i + j] for i in range(9) for j in range(9)}
         for _ in range(3):
             u = {
@@ -105,11 +106,11 @@ def stencil():
     return f, 81, [k]
 
 
-def bodies():
+def bodies() -> Any:
     """The energy of six bodies, all pairs."""
     masses = leaves(6)
 
-    def f(x):
+    def f(x: Any) -> Any:
         energy = 0.0
         for a in range(6):
             for b in range(a):
@@ -120,18 +121,18 @@ def bodies():
     return f, 18, masses
 
 
-def residuals():
+def residuals() -> Any:
     """A line through data that are constants of the program."""
     a, b = leaves(2)
     data = [(0.1 * k, math.sin(k)) for k in range(50)]
     return lambda x: sum((a * s + b - t) ** 2 for s, t in data) + x[0] * a, 1, [a, b]
 
 
-def odd_reads():
+def odd_reads() -> Any:
     """Members read twice, in reverse, with strides, and one by all; a parameter in two places; constants that vary."""
     w = leaves(12)
 
-    def f(x):
+    def f(x: Any) -> Any:
         y = [mg.maximum(a, 0.1) * (k + 1.0) for k, a in enumerate(x)]
         z = [a * b + w[0] for a, b in zip(y, reversed(y))] + [y[3] * a for a in y[::2]] + [a + y[1] for a in w]
         return sum(a * b for a, b in zip(z, w)) + sum(a * a for a in z) + sum(w) + sum([y[2]] * 3) * 2.0 - sum(z[::3])
@@ -145,13 +146,13 @@ GRAPHS: dict[str, Any] = {
 }
 
 
-def recorded(make):
+def recorded(make: Callable[..., Any]) -> tuple[Any, ...]:
     f, count, parameters = make()
     inputs = leaves(count, seed=7)
     return f, inputs, parameters, f(inputs)
 
 
-def eager(f, row, parameters):
+def eager(f: Callable[..., Any], row: list[float], parameters: list[Any]) -> tuple[Any, ...]:
     for p in parameters:
         p.grad = 0.0
     out = f([Value(x) for x in row])
@@ -161,7 +162,7 @@ def eager(f, row, parameters):
 
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("rows", [1, 5])
-def test_value_and_gradient_are_those_of_the_eager_engine(small, name, rows) -> None:
+def test_value_and_gradient_are_those_of_the_eager_engine(small: None, name: str, rows: int) -> None:
     f, inputs, parameters, output = recorded(GRAPHS[name])
     kernel = mg.kernel(output, inputs, parameters)
     assert kernel.stats["arrays"] > 0
@@ -178,7 +179,7 @@ def test_value_and_gradient_are_those_of_the_eager_engine(small, name, rows) -> 
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_arrays_hold_exactness(small, name) -> None:
+def test_arrays_hold_exactness(small: None, name: str) -> None:
     """Without vector mathematics and in the order of the graph, or by straight-line code."""
     f, inputs, parameters, output = recorded(GRAPHS[name])
     X = np.random.default_rng(1).normal(size=(3, len(inputs)))
@@ -187,7 +188,7 @@ def test_arrays_hold_exactness(small, name) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense tanh", "convolution", "odd_reads"])
-def test_a_recorded_gradient_is_arrays_as_well(small, name) -> None:
+def test_a_recorded_gradient_is_arrays_as_well(small: None, name: str) -> None:
     f, count, _ = GRAPHS[name]()
     X = np.random.default_rng(2).normal(size=(4, count))
     g = mg.jit(mg.vmap(mg.grad(lambda x: f(list(x)))))
@@ -203,7 +204,7 @@ def test_a_wide_network_is_a_few_arrays() -> None:
     assert kernel.stats["arrays"] == 5  # a matrix product, tanh, another product, and the error with its square
 
 
-def test_memory_does_not_grow_with_the_batch_and_blocks_add_up(small) -> None:
+def test_memory_does_not_grow_with_the_batch_and_blocks_add_up(small: None) -> None:
     f, inputs, parameters, output = recorded(GRAPHS["dense tanh"])
     kernel = mg.kernel(output, inputs, parameters)
     X = np.random.default_rng(3).normal(size=(20_000, len(inputs)))
@@ -214,8 +215,8 @@ def test_memory_does_not_grow_with_the_batch_and_blocks_add_up(small) -> None:
     assert kernel(X)[12_345] == pytest.approx(f([Value(x) for x in X[12_345]]).data, rel=1e-12)
 
 
-def test_rows_take_their_own_paths(small) -> None:
-    def f(x):
+def test_rows_take_their_own_paths(small: None) -> None:
+    def f(x: Any) -> Any:
         y = [a * 2.0 if a > 0.0 else a * a for a in x]
         return sum(y) if sum(y) > 1.0 else sum(a.sin() for a in y)
 
@@ -223,7 +224,7 @@ def test_rows_take_their_own_paths(small) -> None:
     np.testing.assert_allclose(mg.jit(mg.vmap(f), paths=40)(X), [f([Value(a) for a in x]).data for x in X], rtol=1e-13)
 
 
-def test_guards_are_read_to_the_bit(small) -> None:
+def test_guards_are_read_to_the_bit(small: None) -> None:
     """0.1 + 0.2 + 0.3 is above 0.6 from left to right, and not in another order."""
     f = mg.jit(lambda *x: (x[0] + x[1] + x[2]) * 1.0 if x[0] + x[1] + x[2] > 0.6 else x[0] * 100.0)
     g = mg.jit(lambda *x: (x[0] + (x[1] + x[2])) * 1.0 if x[0] + (x[1] + x[2]) > 0.6 else x[0] * 100.0)
@@ -231,10 +232,10 @@ def test_guards_are_read_to_the_bit(small) -> None:
         assert [h(1.0, 2.0, 3.0), h(0.1, 0.2, 0.3), h(0.1, 0.2, 0.3)] == [6.0, want, want]
 
 
-def test_what_is_not_finite_is_the_eager_engines(small) -> None:
+def test_what_is_not_finite_is_the_eager_engines(small: None) -> None:
     w = leaves(6)
     inputs = [Value(1.0) for _ in range(3)]
-    hidden = [(inputs[k] * w[k]).tanh() + inputs[k].log() * w[3 + k] for k in range(3)]
+    hidden: Any = [(inputs[k] * w[k]).tanh() + inputs[k].log() * w[3 + k] for k in range(3)]
     kernel = mg.kernel(sum(hidden), inputs, w)
     X = np.array([[1.0, 2.0, 3.0], [1.0, -2.0, 3.0]])
     with pytest.raises(ValueError, match=r"log\(-2\.0\)"):
@@ -247,24 +248,25 @@ def test_what_is_not_finite_is_the_eager_engines(small) -> None:
     assert z(np.array([[-1.0], [1.0]])).tolist() == [y.data, 1.0 + y.data]
 
 
-def test_zero_times_infinity_is_zero_in_the_chain_rule(small) -> None:
+def test_zero_times_infinity_is_zero_in_the_chain_rule(small: None) -> None:
     x, w = Value(1.0), Value(2.0)
     kernel = mg.kernel((x * w).sqrt() * 0.0 + w * 3.0, [x], [w])
     assert kernel.value_and_grad(np.array([[0.0]]))[1].tolist() == [3.0]
 
 
-def test_nan_is_seen_beside_weights_that_are_zero(small) -> None:
+def test_nan_is_seen_beside_weights_that_are_zero(small: None) -> None:
     w = [Value(0.0) for _ in range(16)]
     inputs = leaves(4)
-    hidden = [sum(a * b for a, b in zip(w[4 * k : 4 * k + 4], inputs)) for k in range(4)]
-    kernel = mg.kernel(sum(h.tanh() for h in hidden), inputs, w)
+    hidden: list[Any] = [sum(a * b for a, b in zip(w[4 * k : 4 * k + 4], inputs)) for k in range(4)]
+    outputs: Any = sum(h.tanh() for h in hidden)
+    kernel = mg.kernel(outputs, inputs, w)
     X = np.ones((64, 4))
     X[3, 2] = math.nan
     assert [k for k, x in enumerate(kernel(X)) if math.isnan(x)] == [3]
     assert math.isnan(kernel.value_and_grad(X)[0])
 
 
-def test_a_constant_output_and_unused_leaves(small) -> None:
+def test_a_constant_output_and_unused_leaves(small: None) -> None:
     x, v, w = Value(1.0), Value(2.0), Value(3.0)
     kernel = mg.kernel(w * w, [x], [v, w])
     value, slopes = kernel.value_and_grad(np.ones((4, 1)), reduction="sum")
@@ -273,7 +275,7 @@ def test_a_constant_output_and_unused_leaves(small) -> None:
     assert mg.kernel(w * 1.0, [w], [x])(np.ones((2, 1))).tolist() == [1.0, 1.0]
 
 
-def test_pickled_and_in_threads(small) -> None:
+def test_pickled_and_in_threads(small: None) -> None:
     _, inputs, parameters, output = recorded(GRAPHS["convolution"])
     kernel = mg.kernel(output, inputs, parameters)
     X = np.random.default_rng(5).normal(size=(300, len(inputs)))
@@ -310,7 +312,7 @@ def test_training_a_wide_network_compiled_is_training_it(monkeypatch: pytest.Mon
     rng = random.Random(0)
     X, y = [[rng.gauss(0.0, 1.0) for _ in range(48)] for _ in range(40)], [rng.randrange(10) for _ in range(40)]
 
-    def history(jit):
+    def history(jit: bool) -> Any:
         model = nn.MLP(48, [48, 10], activation="tanh", rng=random.Random(0))
         optimizer = optim.Adam(model.parameters(), lr=0.01)
         return training.fit(model, losses.cross_entropy, X, y, optimizer, epochs=2, batch_size=16, jit=jit)

@@ -5,6 +5,7 @@ import math
 import random
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import micrograd_bp as mg
-from micrograd_bp import Value, losses, nn, ops
+from micrograd_bp import Op, Value, losses, nn, ops
 from micrograd_bp import cli as command
 from micrograd_bp.compiler import array_c, array_parts, c99
 from tests.compiler.test_arrays import GRAPHS, eager, recorded
@@ -23,10 +24,10 @@ REALS = {"double": ctypes.c_double, "float": ctypes.c_float}
 
 
 @pytest.fixture
-def compiled(tmp_path: Path):
+def compiled(tmp_path: Path) -> Callable[..., Any]:
     """A function of the source and the type of its numbers: calls of its functions, with lists for arrays."""
 
-    def build(source, real="double", flags=("-O1",)):
+    def build(source: str, real: str = "double", flags: list[str] | tuple[Any, ...] = ("-O1",)) -> Callable[..., Any]:
         path, library = tmp_path / "source.c", tmp_path / f"lib{len(list(tmp_path.iterdir()))}.so"
         path.write_text(source)
         done = subprocess.run(
@@ -35,7 +36,7 @@ def compiled(tmp_path: Path):
         assert done.returncode == 0, done.stderr
         loaded, kind = ctypes.CDLL(str(library)), REALS[real]
 
-        def call(name, *given, sizes=()):
+        def call(name: str, *given: list[Any], sizes: Any = ()) -> tuple[Any, ...]:
             """The result, then what the function wrote into its last arrays, of these sizes."""
             written = [(kind * size)() for size in sizes]
             function = getattr(loaded, name)
@@ -48,14 +49,14 @@ def compiled(tmp_path: Path):
     return build
 
 
-def network(*sizes, activation="tanh"):
+def network(*sizes: Any, activation: str = "tanh") -> tuple[Any, ...]:
     rng = random.Random(1)
     model = nn.MLP(sizes[0], sizes[1:], activation=activation, init="xavier_uniform", rng=rng)
     inputs = [Value(rng.uniform(-1, 1), f"x{k}") for k in range(sizes[0])]
     return model, inputs, rng
 
 
-def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled) -> None:
+def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled: Callable[..., Any]) -> None:
     """One translation unit of plain C: to the bit, but for 4 ulp of the mathematical functions, which tests allow."""
     model, inputs, rng = network(3, 5, 2)
     loss = losses.mse(model(inputs), [0.25, -0.5])
@@ -74,7 +75,7 @@ def test_value_and_gradient_of_a_loss_are_the_eager_ones(compiled) -> None:
         assert call("kernel_value", row, weights) == (value,)
 
 
-def test_single_precision(compiled) -> None:
+def test_single_precision(compiled: Callable[..., Any]) -> None:
     """Everything is a float: -Wdouble-promotion finds no double. The value is the eager one to single precision."""
     model, inputs, _ = network(3, 5, 2)
     loss = losses.cross_entropy(model(inputs), 1)
@@ -89,7 +90,7 @@ def test_single_precision(compiled) -> None:
     assert gradient == pytest.approx([p.grad for p in model.parameters()], rel=1e-4, abs=1e-6)
 
 
-def test_several_outputs_are_pulled_back_by_any_cotangent(compiled) -> None:
+def test_several_outputs_are_pulled_back_by_any_cotangent(compiled: Callable[..., Any]) -> None:
     model, inputs, rng = network(2, 4, 3)
     outputs, parameters = model(inputs), model.parameters()
     call = compiled(mg.kernel(outputs, inputs, parameters).source("c"))
@@ -109,7 +110,7 @@ def test_several_outputs_are_pulled_back_by_any_cotangent(compiled) -> None:
 ROWS = list(ops.TABLE.values())
 
 
-def point(op, rng):
+def point(op: Op, rng: random.Random) -> list[float]:
     """Somewhere in the row's domain."""
     count = op.arity or 4
     bounds = [op.domain[min(k, len(op.domain) - 1)] for k in range(count)]
@@ -123,11 +124,11 @@ def point(op, rng):
     ]
 
 
-def close(got, want):
+def close(got: float, want: float) -> bool:
     return got == want or (got != got and want != want) or abs(got - want) <= 1e-11 * max(abs(want), 1e-3)
 
 
-def derived(op, row, order):
+def derived(op: Op, row: list[float], order: int) -> tuple[list[Value], list[Value]] | None:
     """The row's value at a point, or its derivatives; None where the eager engine raises."""
     own = [Value(x) for x in row]
     try:
@@ -139,7 +140,7 @@ def derived(op, row, order):
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_every_row_of_the_table(compiled, order) -> None:
+def test_every_row_of_the_table(compiled: Callable[..., Any], order: int) -> None:
     """All rows in one file, each with inputs of its own; or all their derivatives."""
     rng = random.Random(3)
     made = [next(filter(None, (derived(op, point(op, rng), order) for _ in range(100)))) for op in ROWS]
@@ -161,7 +162,7 @@ def test_every_row_of_the_table(compiled, order) -> None:
     assert min(seen.values()) > 10, seen
 
 
-def test_where_eager_raises_c_is_not_finite(compiled) -> None:
+def test_where_eager_raises_c_is_not_finite(compiled: Callable[..., Any]) -> None:
     x = Value(2.0)
     call = compiled(mg.kernel([x.log(), 1.0 / x, x.sqrt(), x.exp(), x**-1.5], [x]).source("c"))
     _, out = call("kernel_value", [-1.0], [0.0], sizes=[5])
@@ -172,7 +173,7 @@ def test_where_eager_raises_c_is_not_finite(compiled) -> None:
     assert call("kernel_value", [1000.0], [0.0], sizes=[5])[1][3] == math.inf
 
 
-def test_an_adjoint_of_zero_passes_nothing_on(compiled) -> None:
+def test_an_adjoint_of_zero_passes_nothing_on(compiled: Callable[..., Any]) -> None:
     """0 * inf is 0 in the chain rule: relu is flat where sqrt is infinitely steep."""
     w, v = Value(0.0), Value(2.0)
     graph = mg.kernel((-w.sqrt()).relu() * v.tanh(), [], [w, v])
@@ -183,7 +184,7 @@ def test_an_adjoint_of_zero_passes_nothing_on(compiled) -> None:
 @pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("piece", [1, 7, 50])
 def test_a_program_cut_into_functions_is_the_program(
-    compiled, monkeypatch: pytest.MonkeyPatch, piece, single, real
+    compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, piece: int, single: bool, real: str
 ) -> None:
     """To the bit, gradients too, however short the pieces; and no function is longer than they are to be."""
     model, inputs, rng = network(3, 6, 2)
@@ -205,7 +206,7 @@ def test_a_program_cut_into_functions_is_the_program(
         assert found[0] == found[1]
 
 
-def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_may_overwrite_what_is_read(compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Results are written last, by a program in pieces too: x = f(x) in place."""
     x, y = Value(2.0), Value(3.0)
     kernel = mg.kernel([x * y + 1.0, x - y * y], [x, y])
@@ -216,7 +217,7 @@ def test_a_result_may_overwrite_what_is_read(compiled, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 5, 20, 100, 169])
-def test_polygamma_of_any_order_below_0_too(compiled, order) -> None:
+def test_polygamma_of_any_order_below_0_too(compiled: Callable[..., Any], order: int) -> None:
     x, n = Value(2.5), Value(float(order))
     call = compiled(mg.kernel(ops.polygamma(n, x), [n, x]).source("c"))
     rng = random.Random(order)
@@ -229,7 +230,7 @@ def test_polygamma_of_any_order_below_0_too(compiled, order) -> None:
         assert got == pytest.approx(want, rel=1e-11, abs=1e-13 * (order == 0) + 1e-300) or abs(got) == abs(want), at
 
 
-def test_the_derivative_of_digamma_ends_everywhere(compiled) -> None:
+def test_the_derivative_of_digamma_ends_everywhere(compiled: Callable[..., Any]) -> None:
     x = Value(0.5)
     call = compiled(mg.kernel(mg.gradients(ops.digamma(x), [x]), [x]).source("c"))
     for at in (-1e16, -1e300, -(2.0**53) + 1.0, 0.0):  # poles: Python raises
@@ -241,7 +242,7 @@ def test_the_derivative_of_digamma_ends_everywhere(compiled) -> None:
 # --- odd graphs -------------------------------------------------------------------------------------------------------
 
 
-def test_graphs_without_inputs_or_parameters_or_operations(compiled) -> None:
+def test_graphs_without_inputs_or_parameters_or_operations(compiled: Callable[..., Any]) -> None:
     x, w = Value(2.0), Value(3.0)
     assert compiled(mg.kernel(w * w, [], [w]).source("c"))("kernel_value_and_grad", [], [4.0], sizes=[1]) == (
         16.0,
@@ -255,7 +256,7 @@ def test_graphs_without_inputs_or_parameters_or_operations(compiled) -> None:
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_numbers_that_c_writes_otherwise(compiled, real) -> None:
+def test_numbers_that_c_writes_otherwise(compiled: Callable[..., Any], real: str) -> None:
     x = Value(1.0)
     numbers = [math.inf, -math.inf, math.nan, 1e300, -5e-324, -0.0, 1e22, 0.1, 3.0, -2.5]
     terms = [ops.where(x, c, 1.0) for c in numbers]
@@ -266,7 +267,7 @@ def test_numbers_that_c_writes_otherwise(compiled, real) -> None:
 
 @settings(max_examples=25)
 @given(st.text(max_size=30))
-def test_no_label_ends_its_comment(label) -> None:
+def test_no_label_ends_its_comment(label: str) -> None:
     """A label cannot turn into code: the comments removed, the source is that of any other label."""
     x, w = Value(1.0, label), Value(2.0, label)
     plain, shown = (
@@ -292,7 +293,7 @@ def test_what_cannot_be_written() -> None:
         mg.kernel(x * x, [x]).source("go")
 
 
-def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled) -> None:
+def test_a_row_of_ones_own_is_lowered_by_its_rule(compiled: Callable[..., Any]) -> None:
     softsign = mg.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
     w = Value(1.5)
     call = compiled(mg.kernel(softsign(w), [], [w]).source("c"))
@@ -310,7 +311,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_arrays_are_loops(compiled, small, name) -> None:
+def test_arrays_are_loops(compiled: Callable[..., Any], small: None, name: str) -> None:
     """Value and gradient, to the accuracy of arrays: sums are taken in another order."""
     pytest.importorskip("numpy")
     f, inputs, parameters, output = recorded(GRAPHS[name])
@@ -327,7 +328,7 @@ def test_arrays_are_loops(compiled, small, name) -> None:
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_several_outputs_of_arrays_are_pulled_back(compiled, real) -> None:
+def test_several_outputs_of_arrays_are_pulled_back(compiled: Callable[..., Any], real: str) -> None:
     """The C of a network 64-32-10 is a page, beside its parameters."""
     pytest.importorskip("numpy")
     model, inputs, rng = network(64, 32, 10)
@@ -346,7 +347,9 @@ def test_several_outputs_of_arrays_are_pulled_back(compiled, real) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense tanh", "attention", "recurrent", "odd_reads"])
-def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch: pytest.MonkeyPatch, name) -> None:
+def test_many_arrays_are_cut_into_functions(
+    compiled: Callable[..., Any], small: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """To the bit: they leave arrays, and those of one member too, for each other in the workspace."""
     pytest.importorskip("numpy")
     _, inputs, parameters, output = recorded(GRAPHS[name])
@@ -363,7 +366,7 @@ def test_many_arrays_are_cut_into_functions(compiled, small, monkeypatch: pytest
     assert calls[1]("kernel_value", *data) == found[0][:1]
 
 
-def test_leaves_that_are_no_parameters_get_no_slope(compiled, small) -> None:
+def test_leaves_that_are_no_parameters_get_no_slope(compiled: Callable[..., Any], small: None) -> None:
     pytest.importorskip("numpy")
     inputs, held, parameters = [[Value(0.1 * k - 0.3) for k in range(8)] for _ in range(3)]
     output: Any = sum((a * b + c).tanh() for a, b, c in zip(inputs, parameters + held, held + parameters[::-1]))
@@ -377,7 +380,7 @@ def test_leaves_that_are_no_parameters_get_no_slope(compiled, small) -> None:
     assert gradient[5:] == [0.0] * len(gradient[5:])
 
 
-def test_arrays_hold_the_rules_at_special_points(compiled, small) -> None:
+def test_arrays_hold_the_rules_at_special_points(compiled: Callable[..., Any], small: None) -> None:
     """0 * inf is 0 in the chain rule, and an op without C is named."""
     pytest.importorskip("numpy")
     x, w = Value(1.0), Value(2.0)
@@ -389,7 +392,7 @@ def test_arrays_hold_the_rules_at_special_points(compiled, small) -> None:
         mg.kernel(own(x), [x]).source("c")
 
 
-def test_exact_c_keeps_the_order_of_the_graph(compiled, small) -> None:
+def test_exact_c_keeps_the_order_of_the_graph(compiled: Callable[..., Any], small: None) -> None:
     pytest.importorskip("numpy")
     model, inputs, rng = network(12, 8, 1)
     call = compiled(mg.kernel(model(inputs), inputs, exact=True).source("c"), flags=["-O1", "-ffp-contract=off"])
@@ -402,12 +405,14 @@ def test_exact_c_keeps_the_order_of_the_graph(compiled, small) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def run(capsys, *arguments):
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     return command.main([str(argument) for argument in arguments]), *capsys.readouterr()
 
 
 @pytest.mark.parametrize("real", ["double", "float"])
-def test_export_writes_a_saved_model(compiled, capsys: pytest.CaptureFixture[str], tmp_path: Path, real) -> None:
+def test_export_writes_a_saved_model(
+    compiled: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path, real: str
+) -> None:
     """The model of the main job: raw measurements in, logits out."""
     scaling = nn.Standardize([5.0, 3.0], [2.0, 0.5])
     model = nn.Sequential(scaling, nn.MLP(2, [3, 2], activation="relu", rng=random.Random(0)))
@@ -428,7 +433,9 @@ def test_export_writes_a_saved_model(compiled, capsys: pytest.CaptureFixture[str
     assert logits == pytest.approx(model.freeze()([6.0, 2.0]), rel=1e-12 if real == "double" else 1e-5)
 
 
-def test_export_of_a_neuron_returns_its_value(compiled, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_export_of_a_neuron_returns_its_value(
+    compiled: Callable[..., Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     neuron = nn.Neuron(2, activation="sigmoid", rng=random.Random(0))
     neuron.save(tmp_path / "n.json")
     assert run(capsys, "export", tmp_path / "n.json", "-o", tmp_path / "unit.c", "--name", "unit")[0] == 0

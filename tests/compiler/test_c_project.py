@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ WARNINGS = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-Wdouble-promotion", "-
 LANGUAGES = {"C": ["cc", "-std=c99", *WARNINGS], "C++": ["c++", "-x", "c++", "-std=c++11", *WARNINGS]}
 
 
-def classifier(hidden=(5,)):
+def classifier(hidden: tuple[Any, ...] = (5,)) -> tuple[Any, ...]:
     rng = random.Random(3)
     data = datasets.iris()
     network = nn.MLP(4, [*hidden, 3], activation="tanh", init="xavier_uniform", rng=rng)
@@ -25,7 +26,7 @@ def classifier(hidden=(5,)):
     return model, data.X[::10]
 
 
-def project(model, rows, folder, **options):
+def project(model: Any, rows: list[list[float]], folder: Path, **options: Any) -> dict[str, str]:
     labels = model.names.features if model.names else [""] * (nn.inputs(model) or 0)
     inputs = [Value(0.0, label) for label in labels]
     classes = model.names.classes if model.names else ()
@@ -35,7 +36,7 @@ def project(model, rows, folder, **options):
     return files
 
 
-def run(command, folder):
+def run(command: list[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -44,7 +45,7 @@ def run(command, folder):
 @pytest.mark.parametrize(
     ("language", "real", "fixed"), list(itertools.product(LANGUAGES, ["double", "float"], [False, True]))
 )
-def test_a_model_passes_its_own_test(language, real, fixed, tmp_path: Path) -> None:
+def test_a_model_passes_its_own_test(language: str, real: str, fixed: bool, tmp_path: Path) -> None:
     """A model of more lines than one function has, so that functions leave numbers for each other in the workspace."""
     model, rows = classifier(hidden=(12, 10))
     files = project(model, rows, tmp_path, real=real, fixed=fixed)
@@ -61,7 +62,7 @@ def test_a_model_passes_its_own_test(language, real, fixed, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("language", "real", "fixed"), [("C", "float", True), ("C++", "double", False), ("C++", "float", True)]
 )
-def test_a_model_of_arrays_passes_its_own_test(language, real, fixed, tmp_path: Path) -> None:
+def test_a_model_of_arrays_passes_its_own_test(language: str, real: str, fixed: bool, tmp_path: Path) -> None:
     """Loops, in C++ too; arrays have places in the workspace, which they take in turn."""
     pytest.importorskip("numpy")
     model, rows = classifier(hidden=(24, 16))
@@ -96,7 +97,7 @@ int main(void)
 
 
 @pytest.mark.parametrize(("language", "real"), list(itertools.product(LANGUAGES, ["double", "float"])))
-def test_a_program_in_either_language_uses_the_header(language, real, tmp_path: Path) -> None:
+def test_a_program_in_either_language_uses_the_header(language: str, real: str, tmp_path: Path) -> None:
     """Compiled as C, linked into C or C++: the names are C's; sizes, classes and numbers are the model's."""
     model, rows = classifier()
     project(model, rows, tmp_path, real=real)
@@ -117,7 +118,7 @@ def test_a_program_in_either_language_uses_the_header(language, real, tmp_path: 
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language, tmp_path: Path) -> None:
+def test_every_row_of_any_number_of_operands_is_c_and_cplusplus(language: str, tmp_path: Path) -> None:
     x = [Value(float(k), f"x{k}") for k in range(1, 5)]
     outputs = [ops.hypot(*x), ops.fsum(*x), ops.sumprod(*x), ops.lgamma(x[1]), ops.ldexp(x[0], x[1])]
     weight = Value(1.5)

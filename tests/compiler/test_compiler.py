@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def eager(output: Value, inputs: list[Value], parameters: list[Value], row: list
 @pytest.mark.parametrize("piece", [emit.PIECE, 9])
 @pytest.mark.parametrize("optimised", [emit.OPTIMISED, 0])
 @pytest.mark.parametrize("seed", range(6))
-def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_programs_give_what_eager_gives(
+    seed: int, optimised: int, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(emit, "PIECE", piece)
     monkeypatch.setattr(emit, "OPTIMISED", optimised)
     output, inputs, parameters = random_program(seed, 60)
@@ -90,7 +93,7 @@ def test_random_programs_give_what_eager_gives(seed, optimised, piece, monkeypat
 
 @backends
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 63, 64, 65, 130])
-def test_a_batch_of_any_size(backend, count) -> None:
+def test_a_batch_of_any_size(backend: str, count: int) -> None:
     x, y, w, b = (Value(v) for v in (0.5, 1.0, 2.0, 0.25))
     kernel = mg.kernel((w * x + b - y) ** 2 + 0.1 * w * w, [x, y], [w, b])
     rows = np.random.default_rng(count).normal(size=(count, 2))
@@ -106,7 +109,7 @@ def test_a_batch_of_any_size(backend, count) -> None:
 
 
 @backends
-def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend) -> None:
+def test_parameters_are_read_at_each_call_and_gradients_left_in_grad(backend: str) -> None:
     x, w = Value(1.0), Value(3.0)
     kernel = mg.kernel((w * x) ** 2, [x], [w])
     assert kernel([2.0]) == 36.0
@@ -168,7 +171,7 @@ def test_kernels_are_safe_in_several_threads_at_a_time() -> None:
 # --- branches --------------------------------------------------------------------------------------------------------
 
 
-def collatz(x):
+def collatz(x: Any) -> Any:
     steps = 0
     while x > 1.5 and steps < 3:
         x = x / 2.0 if int(x) % 2 == 0 else 1.25 * x + 1.0
@@ -192,7 +195,7 @@ BRANCHES = [
 
 @backends
 @pytest.mark.parametrize("function", BRANCHES)
-def test_every_row_takes_its_own_branch(backend, function) -> None:
+def test_every_row_takes_its_own_branch(backend: str, function: Callable[..., Any]) -> None:
     rng = np.random.default_rng(0)
     x, y = (np.concatenate([np.round(rng.normal(size=60), 1), [0.0, 1.0, -1.0, 0.5]]) for _ in range(2))
     want = [function(Value(a), Value(b)) for a, b in zip(x.tolist(), y.tolist())]
@@ -220,7 +223,7 @@ def test_a_reading_that_is_no_comparison_holds_for_the_same_numbers_only() -> No
 
 
 def test_beyond_the_number_of_paths_rows_run_eagerly_and_one_warning_names_the_line() -> None:
-    def stairs(x):
+    def stairs(x: Any) -> Any:
         k = 0
         while k < x:
             k += 1
@@ -241,12 +244,12 @@ def test_beyond_the_number_of_paths_rows_run_eagerly_and_one_warning_names_the_l
 # --- functions -------------------------------------------------------------------------------------------------------
 
 
-def speed(x, y):
+def speed(x: Any, y: Any) -> Any:
     return mg.math.sin(x) * y + x / y
 
 
 @backends
-def test_jit_composes_with_every_transform(backend) -> None:
+def test_jit_composes_with_every_transform(backend: str) -> None:
     x, y = 0.5, 2.0
     assert mg.jit(mg.grad(speed, argnums=(0, 1)))(x, y) == pytest.approx(mg.grad(speed, argnums=(0, 1))(x, y))
     assert mg.grad(mg.jit(speed))(x, y) == mg.grad(speed)(x, y)
@@ -262,8 +265,8 @@ def test_jit_composes_with_every_transform(backend) -> None:
 
 
 @backends
-def test_a_batch_keeps_the_structure_of_results(backend) -> None:
-    def summary(p, scale):
+def test_a_batch_keeps_the_structure_of_results(backend: str) -> None:
+    def summary(p: Any, scale: Any) -> dict[str, Any]:
         return {"sum": p[0] + p[1] * scale, "both": (p[0], 3.0), "name": "n", "sign": p[0] > 0}
 
     f = mg.jit(mg.vmap(summary, in_axes=(0, None)))
@@ -282,7 +285,7 @@ def test_a_batch_keeps_the_structure_of_results(backend) -> None:
 
 
 @backends
-def test_an_array_is_the_whole_array(backend) -> None:
+def test_an_array_is_the_whole_array(backend: str) -> None:
     x = np.array([[1.0, 2.0], [3.0, 4.0]])
     for f in (lambda v: np.sum(v) ** 2, lambda v: v @ v, lambda v: v.T * 2.0, lambda v: (v[0], v.shape, v.max() > 3)):
         want, got = f(x), mg.jit(f)(x)
@@ -297,7 +300,7 @@ def test_an_array_is_the_whole_array(backend) -> None:
 
 
 @backends
-def test_what_is_not_finite_is_run_again_eagerly(backend) -> None:
+def test_what_is_not_finite_is_run_again_eagerly(backend: str) -> None:
     f = mg.jit(lambda x: 1.0 / x.exp() if isinstance(x, Value) else x)
     with pytest.raises(OverflowError, match=r"exp\(x=710\.0\)"):
         assert [f(x) for x in (1.0, 710.0)]
@@ -326,7 +329,7 @@ def test_rows_of_ones_own_compile_whether_their_forward_can_be_traced_or_must_be
             [mg.grad(lambda v: cut(v, 0.5) * softsign(v))(v) for v in x.tolist()]
         )
 
-    def fussy(v):
+    def fussy(v: Any) -> Any:
         if v > 1.0:
             raise RuntimeError("too large")
         return float(v)
@@ -407,7 +410,7 @@ def test_a_kernel_shows_its_program() -> None:
     assert kernel.constants == [1.0, 0.0]
     assert kernel.stats["recorded"] == 5
     assert kernel.stats["value: compiled, for each row"] == 2  # the product once, the sum; not * 1.0, not + 0.0
-    scope: dict = {}
+    scope: dict[str, Any] = {}
     exec(kernel.source(), scope)
     assert scope["value_and_grad"](3.0, 2.0) == (12.0, 6.0)
     assert "fmul" in kernel.source("llvm")
@@ -443,7 +446,7 @@ def test_a_long_chain_compiles() -> None:
 
 
 @pytest.mark.parametrize("missing", ["llvmlite", "numpy"])
-def test_without_llvmlite_or_numpy_programs_run_in_python_and_a_notice_says_what_to_install(missing) -> None:
+def test_without_llvmlite_or_numpy_programs_run_in_python_and_a_notice_says_what_to_install(missing: str) -> None:
     code = f"""
 import sys, warnings
 sys.modules[{missing!r}] = None

@@ -2,12 +2,14 @@
 
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 import micrograd_bp as mg
-from micrograd_bp import ops
+from micrograd_bp import Op, ops
 from micrograd_bp._engine.instructions import INSTRUCTIONS
 from micrograd_bp.compiler.machine import host
 
@@ -61,19 +63,19 @@ def graph(op: mg.Op, arity: int) -> tuple[mg.Value, list[mg.Value]]:
     raise AssertionError(op)
 
 
-def answer(function, row):
+def answer(function: Callable[..., Any], row: list[float]) -> Any:
     try:
         return float(function(*row))
     except (ArithmeticError, ValueError) as error:
         return type(error)
 
 
-def same(x, y) -> bool:
+def same(x: Any, y: Any) -> bool:
     return x == y and math.copysign(1.0, x) == math.copysign(1.0, y) if x == x else y != y
 
 
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
-def test_a_compiled_row_is_the_row(op) -> None:
+def test_a_compiled_row_is_the_row(op: Op) -> None:
     output, inputs = graph(op, op.arity or 4)
     points = sampled(op, 203, random.Random(op.name))
     answers = [answer(op.forward, row) for row in points.tolist()]
@@ -102,7 +104,7 @@ def test_logaddexp_near_its_zeros() -> None:
 
 
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
-def test_compiled_derivatives_are_the_eager_ones(op) -> None:
+def test_compiled_derivatives_are_the_eager_ones(op: Op) -> None:
     arity = op.arity or 4
     output, inputs = graph(op, arity)
     rng = random.Random(op.name)

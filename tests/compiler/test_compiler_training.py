@@ -40,7 +40,7 @@ def problem(name: str, rng: random.Random) -> tuple[Any, Any, list[Any], list[An
 @pytest.mark.parametrize(
     "name", ["mse", "huber", "hinge", "binary_cross_entropy", "cross_entropy", "branches", "classes"]
 )
-def test_the_history_is_the_same_over_a_hundred_epochs(name) -> None:
+def test_the_history_is_the_same_over_a_hundred_epochs(name: str) -> None:
     histories = []
     for jit in (False, True):
         model, loss, X, y = problem(name, random.Random(1))
@@ -77,7 +77,7 @@ def test_leaves_that_are_no_parameters_of_the_optimizer_get_their_gradient_too()
 
 
 def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    def history(jit):
+    def history(jit: bool) -> Any:
         model, loss, X, y = problem("mse", random.Random(1))
         optimizer = optim.Adam(model.parameters(), lr=0.01)
         return training.fit(model, loss, X, y, optimizer, epochs=3, batch_size=8, rng=random.Random(0), jit=jit)

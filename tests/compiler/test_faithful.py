@@ -20,6 +20,7 @@ import time
 import types
 import warnings
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ import micrograd_bp as mg
 from micrograd_bp import Value, losses, math, nn, optim, training
 
 
-def agrees(f, *calls, transform=lambda f: f):
+def agrees(f: Callable[..., Any], *calls: tuple[Any, ...], transform: Callable[..., Any] = lambda f: f) -> Any:
     """jit(f) gives what f gives, to the bit, in this order of calls and in the reverse, one at a time and at once."""
     eager = transform(f)
     for order in (calls, calls[::-1]):
@@ -41,27 +42,27 @@ def agrees(f, *calls, transform=lambda f: f):
     return compiled
 
 
-def outcome(f, args):
+def outcome(f: Any, args: tuple[Any, ...]) -> Any:
     try:
         return f(*args)
     except Exception as error:
         return type(error)
 
 
-def same(x, y):
+def same(x: Any, y: Any) -> bool:
     return repr(x) == repr(y)
 
 
 # --- equality and plain arguments ---------------------------------------------------------------------------------
 
 
-def gcd(a, b):
+def gcd(a: Any, b: Any) -> Any:
     while b != 0:
         a, b = b, a % b
     return a
 
 
-def matched(x, k):
+def matched(x: Any, k: Any) -> Any:
     match k:
         case 0:
             return x
@@ -104,7 +105,7 @@ def matched(x, k):
         (lambda d: d["a"] if d["k"] == 1 else d["b"], [({"a": 1.0, "b": 2.0, "k": k},) for k in (1, 2)]),
     ],
 )
-def test_branches_and_plain_arguments(f, calls) -> None:
+def test_branches_and_plain_arguments(f: Callable[..., Any], calls: list[tuple[Any, ...]]) -> None:
     agrees(f, *calls)
 
 
@@ -117,8 +118,8 @@ def test_the_derivative_by_an_int_is_taken_at_its_float() -> None:
 # --- exceptions ---------------------------------------------------------------------------------------------------
 
 
-def caught(operation, *errors):
-    def f(*args):
+def caught(operation: Any, *errors: Any) -> Any:
+    def f(*args: Any) -> Any:
         try:
             found = operation(*args)
         except errors:
@@ -147,7 +148,7 @@ CATCHING = {
 
 
 @pytest.mark.parametrize("name", CATCHING)
-def test_an_exception_that_is_caught_is_a_branch(name) -> None:
+def test_an_exception_that_is_caught_is_a_branch(name: str) -> None:
     f, count = CATCHING[name]
     calls = [(x,) for x in POINTS] if count == 1 else [(x, y) for x in POINTS[:8] for y in (0.0, 2.0, -1.0, 3.0)]
     agrees(f, *calls)
@@ -158,7 +159,7 @@ def test_an_exception_that_is_caught_is_a_branch(name) -> None:
 
 
 def test_a_checked_operation_whose_result_nobody_wants_is_still_checked() -> None:
-    def checked(x):
+    def checked(x: Any) -> Any:
         try:
             math.log(x)
         except ValueError:
@@ -167,7 +168,7 @@ def test_a_checked_operation_whose_result_nobody_wants_is_still_checked() -> Non
 
     agrees(checked, (2.0,), (-1.0,), (3.0,))
 
-    def validated(x):
+    def validated(x: Any) -> Any:
         math.sqrt(x - 1.0)
         return 3.0 * x
 
@@ -229,7 +230,7 @@ def test_a_value_made_before_keeps_its_data() -> None:
 def test_another_value_in_the_same_place_is_noticed() -> None:
     w = Value(2.0)
 
-    def f(t):
+    def f(t: Any) -> Any:
         return t * w
 
     compiled = mg.jit(f)
@@ -239,11 +240,11 @@ def test_another_value_in_the_same_place_is_noticed() -> None:
 
 
 class Scaled:
-    def __init__(self, w) -> None:
+    def __init__(self, w: Any) -> None:
         self.w = w
 
     @mg.jit
-    def times(self, x):
+    def times(self, x: Any) -> Any:
         return x * self.w
 
 
@@ -306,7 +307,7 @@ UNFAITHFUL = {
 
 
 @pytest.mark.parametrize("name", UNFAITHFUL)
-def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name) -> None:
+def test_a_read_that_no_guard_stands_for_runs_eagerly_after_one_warning(name: str) -> None:
     f = UNFAITHFUL[name]
     compiled = mg.jit(f)
     with pytest.warns(
@@ -571,51 +572,51 @@ def test_a_model_that_is_switched_to_training_is_recorded_anew() -> None:
 # --- what a function finds and changes ----------------------------------------------------------------------------
 
 
-def changing_cases():
+def changing_cases() -> Any:
     """Functions that are more than their result: makers of one, and calls."""
 
-    def nonlocal_total():
+    def nonlocal_total() -> Callable[..., Any]:
         total = 0.0
 
-        def add(x):
+        def add(x: Any) -> Any:
             nonlocal total
             total += x
             return total
 
         return add
 
-    def default_list():
-        def f(x, seen=[]):  # noqa: B006
+    def default_list() -> Callable[..., Any]:
+        def f(x: Any, seen: list[Any] = []) -> Any:  # noqa: B006
             seen.append(x)
             return sum(seen)
 
         return f
 
-    def log():
+    def log() -> Any:
         lines = []
 
-        def f(x):
+        def f(x: Any) -> Any:
             lines.append(1)
             return x * len(lines)
 
         return f
 
-    def toggled():
+    def toggled() -> Any:
         class Toggle:
             def __init__(self) -> None:
                 self.on, self.last = True, None
 
-            def __call__(self, x):
+            def __call__(self, x: Any) -> Any:
                 self.on = not self.on
                 self.last = x * 2
                 return x if self.on else -x
 
         return Toggle()
 
-    def counter():
+    def counter() -> Any:
         count = [0]
 
-        def f(x):
+        def f(x: Any) -> Any:
             count[0] += 1
             return x * count[0]
 
@@ -625,7 +626,7 @@ def changing_cases():
 
 
 @pytest.mark.parametrize("make", changing_cases(), ids=lambda make: make.__name__)
-def test_a_function_that_changes_something_runs_at_each_call(make) -> None:
+def test_a_function_that_changes_something_runs_at_each_call(make: Callable[..., Any]) -> None:
     plain, compiled = make(), mg.jit(make())
     with pytest.warns(RuntimeWarning, match="it changes .* while it runs; it runs eagerly") as warned:
         got = [compiled(x) for x in (1.0, 2.0, 3.0, 1.0)]
@@ -634,24 +635,25 @@ def test_a_function_that_changes_something_runs_at_each_call(make) -> None:
 
 
 def test_what_is_done_to_arguments_is_done() -> None:
-    def sorting(xs):
+    def sorting(xs: list[Any]) -> Any:
         xs.sort()
         xs.append(7.0)
         return xs[0]
 
-    def doubling(a):
+    def doubling(a: Any) -> Any:
         a *= 2.0
         return a.sum()
 
-    def noting(d):
+    def noting(d: dict[str, Any]) -> Any:
         d["n"] = d.get("n", 0.0) + d["x"]
         return d["n"]
 
-    for f, make in (
+    cases: list[tuple[Callable[..., Any], Callable[[], Any]]] = [
         (sorting, lambda: [3.0, 1.0]),
         (doubling, lambda: np.array([1.0, 2.0])),
         (noting, lambda: {"x": 2.0}),
-    ):
+    ]
+    for f, make in cases:
         mine, theirs = make(), make()
         compiled = mg.jit(f)
         with pytest.warns(RuntimeWarning, match="it changes"):
@@ -664,7 +666,7 @@ def test_what_is_done_to_arguments_is_done() -> None:
 def test_an_error_leaves_no_values_of_a_recording_behind() -> None:
     seen = []
 
-    def f(xs, pairs):
+    def f(xs: list[Any], pairs: list[tuple[Any, ...]]) -> Any:
         seen.append(xs[0] * 2.0)
         xs[0] = xs[0] + 1.0
         return math.log(xs[1]) + pairs[0][1]
@@ -680,7 +682,7 @@ def test_an_error_leaves_no_values_of_a_recording_behind() -> None:
 
 
 def test_arguments_that_are_one_stay_one() -> None:
-    def f(a, b):
+    def f(a: list[Any], b: list[Any]) -> Any:
         return 1.0 * a[0] if a is b else 2.0 * b[0]
 
     compiled, xs = mg.jit(f), [3.0, 4.0]
@@ -734,7 +736,7 @@ def test_functions_that_are_returned_hold_the_numbers_of_their_call() -> None:
 def test_backward_inside_a_function_happens_at_each_call() -> None:
     w = Value(2.0)
 
-    def step(x, t):
+    def step(x: Any, t: Any) -> Any:
         loss = (w * x - t) ** 2
         loss.backward()
         return loss
@@ -764,7 +766,7 @@ def test_leaves_that_a_function_makes_are_constants_however_it_runs() -> None:
 
 
 def test_branches_that_are_taken_in_a_pool() -> None:
-    def f(v):
+    def f(v: list[Any]) -> Any:
         with ThreadPoolExecutor(2) as pool:
             return sum(pool.map(lambda x: x if x > 0 else -x, v))
 
@@ -773,8 +775,8 @@ def test_branches_that_are_taken_in_a_pool() -> None:
 
 
 def test_two_recordings_at_a_time_lose_nothing() -> None:
-    def program(k):
-        def f(x):
+    def program(k: int) -> Callable[..., Any]:
+        def f(x: Any) -> Any:
             total = 0.0
             for i in range(20):
                 total = total + (x * i if x > i - k else -x)
@@ -782,7 +784,7 @@ def test_two_recordings_at_a_time_lose_nothing() -> None:
 
         return f
 
-    def work(k):
+    def work(k: int) -> bool:
         f, compiled = program(k), mg.jit(program(k), paths=60)
         points = [i / 2 + 0.25 for i in range(-30, 30)]
         return [compiled(x) for x in points] == [f(x) for x in points]
@@ -792,7 +794,7 @@ def test_two_recordings_at_a_time_lose_nothing() -> None:
 
 
 def test_the_first_calls_of_eight_threads_make_one_path() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         for _ in range(50):
             x = math.sin(x) + 0.5
         return x
@@ -810,13 +812,13 @@ def test_the_first_calls_of_eight_threads_make_one_path() -> None:
 def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path: Path) -> None:
     inside, done = tmp_path / "inside", tmp_path / "done"  # files: a lock of an event may be taken while this forks
 
-    def until(path) -> None:
+    def until(path: Path) -> None:
         for _ in range(2000):
             if path.exists():
                 return
             time.sleep(0.005)
 
-    def slow(x):
+    def slow(x: Any) -> Any:
         inside.touch()
         until(done)
         return x * 2.0
@@ -840,19 +842,19 @@ def test_a_forked_process_compiles_though_another_thread_was_recording(tmp_path:
 # --- training -----------------------------------------------------------------------------------------------------
 
 
-def hinge_or_square(p, t):
+def hinge_or_square(p: Any, t: int) -> Any:
     return mg.softplus(-p) if t == 1 else mg.softplus(p)
 
 
-def by_index(p, t):
+def by_index(p: Any, t: Any) -> Any:
     return (p - [0.5, -0.5, 2.0][t]) ** 2
 
 
-def by_type(p, t):
+def by_type(p: Any, t: Any) -> Any:
     return p * p if isinstance(t, int) else (p - t) ** 2
 
 
-def by_name(p, t):
+def by_name(p: Any, t: Any) -> Any:
     return (p - {"low": -1.0, "high": 1.0}[t]) ** 2
 
 
@@ -870,13 +872,14 @@ def by_name(p, t):
     ],
 )
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_fit_trains_the_same_compiled(loss, y, shuffle) -> None:
+def test_fit_trains_the_same_compiled(loss: Callable[..., Any], y: list[Any], shuffle: bool) -> None:
     X = [[-2.0], [-1], [1.0], [2.0]]
 
-    def train(jit):
+    def train(jit: bool) -> tuple[Any, ...]:
         model = nn.MLP(1, [2, 1], activation="tanh", rng=random.Random(0))
         optimizer = optim.Adam(model.parameters(), lr=0.1)
-        options = {"epochs": 5, "batch_size": 3, "shuffle": shuffle, "rng": random.Random(1), "progress": False}
+        options: dict[str, Any] = {"epochs": 5, "batch_size": 3, "shuffle": shuffle, "progress": False}
+        options["rng"] = random.Random(1)
         history = training.fit(model, loss, X, y, optimizer, jit=jit, **options)
         return [p.data for p in model.parameters()], history["loss"]
 
@@ -890,12 +893,12 @@ def test_a_model_that_tells_nan_from_numbers_trains_the_same_compiled() -> None:
         def __init__(self) -> None:
             self.w, self.b, self.missing = Value(0.5), Value(0.1), Value(0.0)
 
-        def __call__(self, x):
+        def __call__(self, x: Any) -> Any:
             return sum(self.w * (self.missing if v != v else v) for v in x) + self.b
 
     X = [[1.0, 2.0], [plain_math.nan, 1.0], [0.5, plain_math.nan], [3.0, -1.0]]
 
-    def train(jit):
+    def train(jit: bool) -> list[float]:
         model = Imputing()
         optimizer = optim.SGD(model.parameters(), lr=0.05)
         training.fit(model, losses.mse, X, [1.0, 2.0, 3.0, 4.0], optimizer, epochs=4, jit=jit, progress=False)
@@ -916,10 +919,11 @@ def test_nothing_is_warned_of_where_all_can_be_recorded() -> None:
 class Counting(nn.Module):
     """A model whose calls can be counted, with a running mean and dropout of its own."""
 
-    def __init__(self, rng) -> None:
-        self.w, self.b, self.mean, self.calls, self.rng, self.last = Value(0.5), Value(0.1), 0.0, 0, rng, None
+    def __init__(self, rng: Any) -> None:
+        self.w, self.b, self.mean, self.calls, self.rng = Value(0.5), Value(0.1), 0.0, 0, rng
+        self.last: Value | None = None
 
-    def __call__(self, x):
+    def __call__(self, x: list[float]) -> Any:
         self.calls += 1
         self.mean = 0.9 * self.mean + 0.1 * x[0]
         keep = 1.0 if self.rng is None or self.rng.random() > 0.5 else 0.0
@@ -929,10 +933,10 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("source", [None, random.Random, np.random.default_rng], ids=["state", "random", "NumPy's"])
 @pytest.mark.filterwarnings("ignore:.*it runs eagerly, not compiled:RuntimeWarning")
-def test_a_model_with_state_trains_the_same_with_jit(source) -> None:
+def test_a_model_with_state_trains_the_same_with_jit(source: Any) -> None:
     X, y = [[-2.0], [-1.0], [1.0], [2.0]], [0.5, 1.0, -1.0, 2.0]
 
-    def train(jit):
+    def train(jit: bool) -> list[float]:
         model = Counting(source and source(1))
         optimizer = optim.SGD(model.parameters(), lr=0.05)
         options: dict[str, Any] = {"epochs": 4, "batch_size": 3, "rng": random.Random(1), "progress": False}
@@ -943,7 +947,7 @@ def test_a_model_with_state_trains_the_same_with_jit(source) -> None:
 
 
 def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         return math.lgamma(x) if x > 0 else -x * 1.5
 
     x = [2.0, 0.0, 3.0, -1.0, 0.0]
@@ -955,7 +959,7 @@ def test_a_guarded_operation_without_native_code_leaves_rows_to_other_paths() ->
 
 
 def test_a_row_that_raises_takes_the_path_that_catches() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         try:
             return math.log(x)
         except ValueError:
@@ -978,14 +982,14 @@ def test_numbers_that_are_not_finite_make_no_paths() -> None:
 
 
 def test_results_and_arguments_of_classes_of_ones_own() -> None:
-    class Pair(tuple):
-        def __new__(cls, x, y):
+    class Pair(tuple[Any, ...]):
+        def __new__(cls, x: Any, y: Any) -> Any:
             return tuple.__new__(cls, (x, y))
 
     class Name(str):
         pass
 
-    def named(x):
+    def named(x: Any) -> Any:
         name: Any = Name("n")
         name.x = x
         return name
@@ -1024,7 +1028,7 @@ def test_small_things_of_arguments() -> None:
     for _ in range(3000):
         nested = (1.0, nested)
 
-    def total(node):
+    def total(node: tuple[Any, ...]) -> Any:
         found = 0.0
         while node:
             found, node = found + node[0], node[1]

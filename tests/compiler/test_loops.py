@@ -4,11 +4,13 @@ import functools
 import math
 import operator
 import random
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 import micrograd_bp as mg
+from micrograd_bp import Op, Value
 from micrograd_bp.compiler import functions, loops
 from micrograd_bp.compiler.program import flatten
 
@@ -18,7 +20,7 @@ pytest.importorskip("llvmlite")
 LOOPED = 200  # nodes; the code of a loop is shorter
 
 
-def total(numbers):
+def total(numbers: Iterable[Any]) -> Any:
     """The sum from left to right: that of floats by `sum` is compensated from Python 3.12 on."""
     return functools.reduce(operator.add, numbers)
 
@@ -29,14 +31,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "SMALL", 0)
 
 
-def pendulum(a, w, k):
+def pendulum(a: Any, w: Any, k: Any) -> tuple[Any, ...]:
     for _ in range(60):
         a, w = a + 0.01 * w, w - 0.01 * (k * mg.math.sin(a) + 0.1 * w)
     return a, w
 
 
-def runge_kutta(x, y, k):
-    def slope(x, y):
+def runge_kutta(x: Any, y: Any, k: Any) -> Any:
+    def slope(x: Any, y: Any) -> tuple[Any, ...]:
         return y, k * (1.0 - x * x) * y - x
 
     for _ in range(40):
@@ -46,20 +48,20 @@ def runge_kutta(x, y, k):
     return x * y
 
 
-def swapped(x, y, z):
+def swapped(x: Any, y: Any, z: Any) -> Any:
     for _ in range(50):
         x, y, z = y, z, 0.5 * x + 0.25
     return x, y, z
 
 
-def constants_carried(x, y, z):
+def constants_carried(x: Any, y: Any, z: Any) -> Any:
     u = 1.0
     for _ in range(80):
         x, u = x * 0.9 + u, y
     return x + u * z
 
 
-def prepared(x, y, z):
+def prepared(x: Any, y: Any, z: Any) -> Any:
     """What is computed before the loop is read in all turns, and after it."""
     c, d = mg.math.exp(-y * y), x * z
     for _ in range(70):
@@ -67,7 +69,7 @@ def prepared(x, y, z):
     return mg.math.tanh(x) + c * d
 
 
-def nested(x, y, z):
+def nested(x: Any, y: Any, z: Any) -> Any:
     for _ in range(30):
         for _ in range(3):
             x = x + 0.1 * mg.math.sin(x * y)
@@ -75,21 +77,21 @@ def nested(x, y, z):
     return z, x
 
 
-def newton(x, y, z):
+def newton(x: Any, y: Any, z: Any) -> Any:
     r = x * x + 1.0
     for _ in range(90):
         r = 0.5 * (r + (y * y + 2.0) / r)
     return r - z
 
 
-def two_back(x, y, z):
+def two_back(x: Any, y: Any, z: Any) -> Any:
     u, v = x, y
     for _ in range(100):
         u, v = v, 0.5 * u + 0.4 * v - 0.1 * mg.math.sin(u) * z
     return v
 
 
-def trajectory(x, y, z):
+def trajectory(x: Any, y: Any, z: Any) -> Any:
     """All turns are read after the loop: they are not a loop of this kind."""
     seen = []
     for _ in range(60):
@@ -98,14 +100,14 @@ def trajectory(x, y, z):
     return total(a * a for a in seen) * z
 
 
-def forced(x, y, z):
+def forced(x: Any, y: Any, z: Any) -> Any:
     """Every turn has a number of its own."""
     for k in range(60):
         x = 0.9 * x + 0.01 * k * y
     return x * z
 
 
-def watched(x, y, z):
+def watched(x: Any, y: Any, z: Any) -> Any:
     for _ in range(60):
         x = 0.9 * x + 0.1 * y if x > -100.0 else -x
         if z * x > 50.0:
@@ -113,7 +115,7 @@ def watched(x, y, z):
     return x
 
 
-def thermostat(x, y, z):
+def thermostat(x: Any, y: Any, z: Any) -> Any:
     heating = True
     for _ in range(100):
         x = x + 0.1 * (y if heating else 0.0) - 0.05 * x
@@ -121,7 +123,7 @@ def thermostat(x, y, z):
     return x + z
 
 
-def quiet(x, y, z):
+def quiet(x: Any, y: Any, z: Any) -> Any:
     """inf on the way, of which nothing is left."""
     for _ in range(60):
         x = mg.math.tanh(x * 1e200 * (1e200 * y)) + z
@@ -135,7 +137,7 @@ ROLLED = [pendulum, runge_kutta, prepared, nested, newton, watched, quiet]
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("exact", [False, True])
-def test_calls_and_batches_are_the_functions_own(f, exact) -> None:
+def test_calls_and_batches_are_the_functions_own(f: Callable[..., Any], exact: bool) -> None:
     rng = random.Random(0)
     X = np.array([[rng.uniform(-1.0, 1.0) for _ in range(3)] for _ in range(7)])
     one, many = mg.jit(f, exact=exact, paths=60), mg.jit(mg.vmap(f), exact=exact, paths=60)
@@ -150,7 +152,7 @@ def test_calls_and_batches_are_the_functions_own(f, exact) -> None:
 
 
 @pytest.mark.parametrize("f", [pendulum, prepared, newton], ids=lambda f: f.__name__)
-def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f) -> None:
+def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f: Callable[..., Any]) -> None:
     inputs, (k,) = [mg.Value(0.3), mg.Value(-0.2)], [mg.Value(0.7)]
     output = f(*inputs, k)
     output = output[0] * output[1] if isinstance(output, tuple) else output
@@ -161,10 +163,10 @@ def test_kernels_loop_and_their_gradient_is_that_of_the_graph(f) -> None:
     assert kernel.value_and_grad([[0.3, -0.2]])[1].tolist() == pytest.approx([k.grad], rel=1e-10)
 
 
-def product(f):
+def product(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function with one number, where it gives two."""
 
-    def single(*args):
+    def single(*args: Any) -> Any:
         out = f(*args)
         return (
             out[0] * out[1]
@@ -189,7 +191,7 @@ REVERSED = [*ROLLED, constants_carried, two_back]  # in the order of creation, t
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("exact", [False, True])
-def test_gradients_of_loops_are_those_of_the_function(f, exact, deferred) -> None:
+def test_gradients_of_loops_are_those_of_the_function(f: Callable[..., Any], exact: bool, deferred: None) -> None:
     rng = random.Random(1)
     X = np.array([[rng.uniform(-1.0, 1.0) for _ in range(3)] for _ in range(5)])
     want = [mg.value_and_grad(product(f), (0, 1, 2))(*row) for row in X.tolist()]
@@ -211,7 +213,7 @@ def test_gradients_of_loops_are_those_of_the_function(f, exact, deferred) -> Non
 
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
-def test_gradients_of_kernels_run_loops_in_reverse(f) -> None:
+def test_gradients_of_kernels_run_loops_in_reverse(f: Callable[..., Any]) -> None:
     rng = random.Random(2)
     x, *parameters = [mg.Value(rng.uniform(-1.0, 1.0)) for _ in range(3)]
     kernel = mg.kernel(product(f)(x, *parameters), [x], parameters)
@@ -227,20 +229,10 @@ def test_gradients_of_kernels_run_loops_in_reverse(f) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_gradients_of_random_loops(seed, monkeypatch: pytest.MonkeyPatch, deferred) -> None:
+def test_gradients_of_random_loops(seed: int, monkeypatch: pytest.MonkeyPatch, deferred: None) -> None:
     monkeypatch.setattr(loops, "TURNS", 3)
     rng = random.Random(1000 + seed)
-    states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
-    step = body(rng, states)
-    after = rng.random() < 0.5
-
-    def f(x, y, z):
-        fixed = [x * y, mg.math.cos(z)]
-        state = [x, y, z][:states]
-        for _ in range(turns):
-            state = step(state, fixed)
-        return total(state) * fixed[0] + x if after else state[0] * 1.0
-
+    f = random_loop(rng)
     X = [[rng.uniform(-1.5, 1.5) for _ in range(3)] for _ in range(3)]
     want = [mg.value_and_grad(f, (0, 1, 2))(*row) for row in X]
     for exact in (False, True):
@@ -253,11 +245,11 @@ def test_gradients_of_random_loops(seed, monkeypatch: pytest.MonkeyPatch, deferr
             assert [found, *derivatives] == pytest.approx([value, *slopes], rel=1e-10, abs=1e-12)
 
 
-def test_a_long_gradient_has_the_code_of_a_short_one(deferred) -> None:
+def test_a_long_gradient_has_the_code_of_a_short_one(deferred: None) -> None:
     sizes = []
     for turns in (300, 3000):
 
-        def f(x, y, turns=turns):
+        def f(x: Any, y: Any, turns: int = turns) -> Any:
             z = x
             for _ in range(turns):
                 z = z + 0.01 * (y - z) * mg.math.sin(z)
@@ -272,8 +264,8 @@ def test_a_long_gradient_has_the_code_of_a_short_one(deferred) -> None:
     assert sizes[0][0] < 60
 
 
-def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred) -> None:
-    def f(x, y):
+def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred: None) -> None:
+    def f(x: Any, y: Any) -> Any:
         for _ in range(40):
             x = mg.math.sqrt(x * x) * 0.5 + y
         return x
@@ -283,7 +275,7 @@ def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred) -> None:
     assert g(0.5, 0.25) == pytest.approx(mg.grad(f, (0, 1))(0.5, 0.25), rel=1e-13)
     assert repr(g(0.0, 0.0)) == repr(mg.grad(f, (0, 1))(0.0, 0.0))
 
-    def h(x):
+    def h(x: Any) -> Any:
         for _ in range(40):
             x = mg.math.log(x) + 1.5
         return x
@@ -295,7 +287,7 @@ def test_a_gradient_that_is_not_finite_is_the_eager_engines(deferred) -> None:
         k(-1.0)
 
 
-def logarithm_caught(x, y):
+def logarithm_caught(x: Any, y: Any) -> Any:
     for _ in range(40):
         x = 0.9 * x + 0.01 * y
     try:
@@ -304,14 +296,16 @@ def logarithm_caught(x, y):
         return x * y
 
 
-def root_of_no_weight(x, y):
+def root_of_no_weight(x: Any, y: Any) -> Any:
     for _ in range(40):
         y = 0.9 * y + 0.01 * x
     return mg.math.sqrt(x) * 0.0 + y * x
 
 
 @pytest.mark.parametrize("f", [logarithm_caught, root_of_no_weight])
-def test_a_function_that_raises_has_no_gradient_though_its_derivatives_are_numbers(f, deferred) -> None:
+def test_a_function_that_raises_has_no_gradient_though_its_derivatives_are_numbers(
+    f: Callable[..., Any], deferred: None
+) -> None:
     g = mg.jit(mg.grad(f, (0, 1)))
     g.pays = 0
     assert g(3.0, 0.5) == pytest.approx(mg.grad(f, (0, 1))(3.0, 0.5), rel=1e-12)
@@ -323,8 +317,8 @@ def test_a_function_that_raises_has_no_gradient_though_its_derivatives_are_numbe
 
 
 @pytest.mark.parametrize("op", [mg.ops.minimum, mg.ops.maximum])
-def test_a_reversed_loop_at_the_end_grows_when_it_is_lowered(op, deferred):
-    def f(x, z):
+def test_a_reversed_loop_at_the_end_grows_when_it_is_lowered(op: Op, deferred: None) -> None:
+    def f(x: Any, z: Any) -> Any:
         for _ in range(40):
             z = op(z, z)
         return z * x
@@ -337,7 +331,7 @@ def test_a_reversed_loop_at_the_end_grows_when_it_is_lowered(op, deferred):
 
 @pytest.mark.parametrize("op", ["sin", "cos", "tan"])
 @pytest.mark.parametrize("factor", [1.0, 1e200])
-def test_what_no_derivative_reads_raises_for_inf(op, factor) -> None:
+def test_what_no_derivative_reads_raises_for_inf(op: str, factor: float) -> None:
     g = mg.jit(mg.grad(lambda x, y: x * x + getattr(mg.math, op)(factor * y * y)))
     assert g(3.0, 0.5) == 6.0
     for y in (math.inf, 1e200):
@@ -346,8 +340,8 @@ def test_what_no_derivative_reads_raises_for_inf(op, factor) -> None:
                 g(3.0, y)
 
 
-def test_results_beside_a_gradient_and_values_from_elsewhere(deferred) -> None:
-    def f(x, y):
+def test_results_beside_a_gradient_and_values_from_elsewhere(deferred: None) -> None:
+    def f(x: Any, y: Any) -> tuple[Any, ...]:
         seen = x * y
         for _ in range(30):
             x = x + 0.1 * mg.math.sin(x * y)
@@ -365,7 +359,7 @@ def test_results_beside_a_gradient_and_values_from_elsewhere(deferred) -> None:
         assert {*map(type, (value, slope, aux["product"]))} == {float}
     w = mg.Value(0.5)
 
-    def linked(x):
+    def linked(x: Any) -> Any:
         for _ in range(30):
             x = x + 0.1 * mg.math.sin(x * w)
         return x
@@ -380,14 +374,14 @@ def test_results_beside_a_gradient_and_values_from_elsewhere(deferred) -> None:
     assert w.grad == pytest.approx(slope, rel=1e-10)
 
 
-def linked_by(x, v):
+def linked_by(x: Any, v: Any) -> Any:
     for _ in range(30):
         x = x + 0.1 * mg.math.sin(x * v)
     return x
 
 
 @pytest.mark.parametrize("derived", [False, True])
-def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_run_eagerly_are_each_their_own(derived: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(functions, "HEAVY", 100)  # so that nothing is compiled for so few rows
     f = mg.grad(product(pendulum), (0, 2)) if derived else pendulum
     X = np.array([[0.1 * k, 0.2, 1.0 + k] for k in range(5)])
@@ -398,7 +392,7 @@ def test_rows_that_run_eagerly_are_each_their_own(derived, monkeypatch: pytest.M
 def test_a_loop_over_parameters_alone() -> None:
     w = mg.Value(0.4)
 
-    def f(x):
+    def f(x: Any) -> Any:
         y = w * 1.0
         for _ in range(100):
             y = y + 0.01 * mg.math.sin(y)
@@ -411,7 +405,7 @@ def test_a_loop_over_parameters_alone() -> None:
 
 
 def test_the_first_turn_that_is_not_finite_is_seen() -> None:
-    def f(x, y, z):
+    def f(x: Any, y: Any, z: Any) -> Any:
         for _ in range(60):
             x = mg.math.tanh(mg.math.log(x + y)) + 1.0 + z
         return x
@@ -438,10 +432,10 @@ def test_a_long_loop_has_the_code_of_a_short_one() -> None:
     assert sizes[0] == sizes[1] < 40
 
 
-def body(rng, states):
+def body(rng: random.Random, states: int) -> Callable[..., Any]:
     """A random step from some states to as many, with numbers computed before the loop among what it reads."""
     unary = [mg.math.sin, mg.math.tanh, lambda x: 0.5 * x, lambda x: -x, mg.math.atan]
-    steps = []
+    steps: list[tuple[Callable[..., Any], list[int]]] = []
     for k in range(rng.randrange(2, 9)):
         width = states + 2 + k
         if rng.random() < 0.5:
@@ -457,7 +451,7 @@ def body(rng, states):
     if rng.random() < 0.4:
         new[0] = rng.randrange(states)
 
-    def step(state, fixed):
+    def step(state: list[Any], fixed: list[Any]) -> list[Value]:
         numbers = [*state, *fixed]
         for function, places in steps:
             numbers.append(function(*[numbers[i] for i in places]))
@@ -466,21 +460,27 @@ def body(rng, states):
     return step
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_random_loops_are_the_eager_engines_to_the_bit(seed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "TURNS", 3)
-    rng = random.Random(seed)
+def random_loop(rng: random.Random) -> Callable[..., Any]:
+    """A function of three numbers with a loop in it, at its end or followed by something else."""
     states, turns = rng.randrange(1, 4), rng.randrange(3, 40)
     step = body(rng, states)
     after = rng.random() < 0.5
 
-    def f(x, y, z):
+    def f(x: Any, y: Any, z: Any) -> Any:
         fixed = [x * y, mg.math.cos(z)]
         state = [x, y, z][:states]
         for _ in range(turns):
             state = step(state, fixed)
         return total(state) * fixed[0] + x if after else state[0]
 
+    return f
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_loops_are_the_eager_engines_to_the_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TURNS", 3)
+    rng = random.Random(seed)
+    f = random_loop(rng)
     X = np.array([[rng.uniform(-1.5, 1.5) for _ in range(3)] for _ in range(5)])
     g = mg.jit(mg.vmap(f), exact=True)
     assert np.array(g(*X.T)).tolist() == [f(*row) for row in X.tolist()]

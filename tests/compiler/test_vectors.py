@@ -17,44 +17,44 @@ np = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
 
 
-def leaves(count, seed=0):
+def leaves(count: int, seed: int = 0) -> list[Any]:
     rng = random.Random(seed)
     return [Value(rng.uniform(-1.0, 1.0)) for _ in range(count)]
 
 
-def product(rows, terms, transposed):
+def product(rows: int, terms: int, transposed: bool) -> tuple[Any, ...]:
     """A matrix of parameters, by rows or by columns, times inputs; then tanh, and the sum of squares."""
     w, b = leaves(rows * terms), leaves(rows, 1)
     at = (lambda i, k: w[k * rows + i]) if transposed else (lambda i, k: w[i * terms + k])
 
-    def f(x):
+    def f(x: list[Any]) -> Any:
         hidden = [sum((at(i, k) * x[k] for k in range(terms)), b[i]).tanh() for i in range(rows)]
         return sum(h * h for h in hidden)
 
     return f, terms, [*w, *b]
 
 
-def two_layers(first, second):
+def two_layers(first: int, second: int) -> tuple[Any, ...]:
     model = nn.MLP(first, [second, second, 1], activation="sigmoid", rng=random.Random(1))
     return lambda x: (model(list(x)) - 0.2) ** 2, first, model.parameters()
 
 
-def of_parameters():
+def of_parameters() -> Any:
     """Products of parameters by parameters, computed once a call, and by inputs."""
     w = leaves(12 * 12 + 12)
 
-    def f(x):
+    def f(x: Any) -> Any:
         v = [sum(w[12 * i + k] * w[144 + k] for k in range(12)).sin() for i in range(12)]
         return sum((sum(w[12 * i + k] * x[k] for k in range(12)) + v[i]).exp() * v[i] for i in range(12))
 
     return f, 12, w
 
 
-def long_sums():
+def long_sums() -> Any:
     """Sums of 40 terms and of 40 products, of what varies and of what does not."""
     w = leaves(40)
 
-    def f(x):
+    def f(x: Any) -> Any:
         y = [a.cos() for a in x]
         z = [a.sin() for a in w]
         return (
@@ -66,11 +66,11 @@ def long_sums():
     return f, 40, w
 
 
-def shared_filters():
+def shared_filters() -> Any:
     """Filters along a line, each of nine numbers, with strides."""
     w = leaves(27)
 
-    def f(x):
+    def f(x: Any) -> Any:
         out = [sum(w[9 * k + j] * x[2 * i + j] for j in range(9)).tanh() for k in range(3) for i in range(8)]
         return sum(a * a for a in out)
 
@@ -86,7 +86,7 @@ PROGRAMS = {
 }
 
 
-def made(name):
+def made(name: str) -> tuple[Any, ...]:
     f, count, parameters = PROGRAMS[name]()
     inputs = leaves(count, 5)
     program, _ = flatten([f(inputs)], inputs, parameters)
@@ -98,13 +98,13 @@ def made(name):
     return both, count, point
 
 
-def sums(found, X, point, weights=None):
+def sums(found: Any, X: Any, point: Any, weights: Any = None) -> Any:
     return found.totals(lambda a, b: X[a:b].T, len(X), point, len(point), None, weights)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("rows", [1, 2, 8, 63, 150])
-def test_machine_code_and_numpy_agree(name, rows) -> None:
+def test_machine_code_and_numpy_agree(name: str, rows: int) -> None:
     (native, oracle), count, point = made(name)
     X = np.random.default_rng(rows).normal(size=(rows, count))
     outs = [np.empty((1, rows)), np.empty((1, rows))]
@@ -140,7 +140,7 @@ def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatc
     X[1234] = math.nan
     asked = []
 
-    def again(start, stop):
+    def again(start: int, stop: int) -> Any:
         asked.append((start, stop))
         rows = [i for i in range(start, stop) if i != 1234]
         return sums(native, X[rows], point)

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from micrograd_bp import Value, ops
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
 
-def cube(x):
+def cube(x: Any) -> Any:
     return x * x * x
 
 
-def dot(x, y):
+def dot(x: Any, y: Any) -> Any:
     return sum(map(operator.mul, x, y))
 
 
-def same(found, right):
+def same(found: Any, right: Any) -> bool:
     """Trees of the same build, of arrays that are the same to the bit and have the same type of numbers."""
     if isinstance(found, np.ndarray):
         right = np.array(right)
@@ -65,7 +66,9 @@ ROWS = [  # function, in_axes, arguments, what it gives
 
 
 @pytest.mark.parametrize(("f", "in_axes", "args", "right"), ROWS)
-def test_each_row_is_what_the_function_gives_for_it(f, in_axes, args, right) -> None:
+def test_each_row_is_what_the_function_gives_for_it(
+    f: Callable[..., Any], in_axes: int | tuple[Any, ...], args: tuple[Any, ...], right: Any
+) -> None:
     assert same(mg.vmap(f, in_axes)(*args), right)
     assert same(mg.jit(mg.vmap(f, in_axes))(*args), right)
 
@@ -131,7 +134,7 @@ def test_what_it_is_of_can_be_read() -> None:
     assert (f.function, f.in_axes, f.__name__, f.__wrapped__) == (cube, (0,), "vmap(cube)", cube)
 
 
-def uneven(x):
+def uneven(x: Any) -> Any:
     return [x] if x > 1.0 else x
 
 
@@ -160,6 +163,6 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ERRORS)
-def test_errors_say_what_is_wrong(call, error, message) -> None:
+def test_errors_say_what_is_wrong(call: Callable[..., Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,20 +11,20 @@ from micrograd_bp import Value, gradients, losses, nn
 from micrograd_bp.value import topological_order
 
 
-def close(expected):
+def close(expected: Any) -> Any:
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def sigmoid(z):
+def sigmoid(z: Any) -> Any:
     return 1 / (1 + math.exp(-z))
 
 
-def softmax(z):
+def softmax(z: Any) -> Any:
     powers = [math.exp(zk) for zk in z]
     return [power / sum(powers) for power in powers]
 
 
-def prime(name):
+def prime(name: str | None) -> Callable[..., Any]:
     """The derivative of an activation, from its pre-activation."""
     return {
         "sigmoid": lambda z: sigmoid(z) * (1 - sigmoid(z)),
@@ -80,7 +81,9 @@ CASES = [  # units by layer, inputs first; examples; lambda
 ]
 
 
-def recursion(model, rows, targets, output_delta, decay):
+def recursion(
+    model: Any, rows: list[list[float]], targets: list[list[float]], output_delta: Callable[..., Any], decay: float
+) -> tuple[Any, ...]:
     """The classical algorithm on plain lists: the deltas of every example, and the D of every weight and bias."""
     weights = [[[w.data for w in neuron.w] for neuron in layer.neurons] for layer in model.layers]
     biases = [[neuron.b.data for neuron in layer.neurons] for layer in model.layers]
@@ -115,7 +118,7 @@ def recursion(model, rows, targets, output_delta, decay):
     return deltas_of, d_weights, [[total / m for total in layer] for layer in bias_sums]
 
 
-def pre_activations(model, x):
+def pre_activations(model: Any, x: list[float]) -> tuple[Any, ...]:
     """The nodes net_j of every layer, and the outputs."""
     nets, out = [], x
     for layer in model.layers:
@@ -127,7 +130,9 @@ def pre_activations(model, x):
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("hidden", ["sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize(("sizes", "m", "decay"), CASES, ids=str)
-def test_the_classical_recursion_is_what_backward_leaves_in_grad(sizes, m, decay, hidden, output) -> None:
+def test_the_classical_recursion_is_what_backward_leaves_in_grad(
+    sizes: list[int], m: int, decay: float, hidden: str, output: str
+) -> None:
     """Deltas at every unit of every example, and D = (Delta + lambda W)/m at every weight, Delta/m at every bias."""
     output_activation, cost, output_delta = OUTPUTS[output]
     rng = random.Random(f"{sizes} {m} {hidden} {output}")
@@ -190,7 +195,7 @@ def test_the_error_of_a_linear_neuron_is_a_parabola_and_a_paraboloid() -> None:
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", None])
-def test_the_gradient_of_a_weight_has_three_factors(name) -> None:
+def test_the_gradient_of_a_weight_has_three_factors(name: str | None) -> None:
     """dE/dw_ij = dE/do_j * do_j/dnet_j * dnet_j/dw_ij = delta_j o_i."""
     rng = random.Random(3)
     neuron = nn.Neuron(3, activation=name, rng=rng)

@@ -7,13 +7,15 @@ import itertools
 import math
 import random
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import micrograd_bp as mg
-from micrograd_bp import ops, testing
+from micrograd_bp import Op, ops, testing
 from micrograd_bp._engine.symbolic import derivatives
 
 ROWS = list(ops.TABLE.values())
@@ -26,17 +28,17 @@ VALUE_ULPS = {"gamma": 10.0, "lgamma": 30.0}
 VALUE_ULPS_OF_ONE = {"gelu", "lgamma", "logaddexp", "silu"}
 
 
-def bits(x):
+def bits(x: Any) -> bytes:
     return struct.pack("<d", math.nan if math.isnan(x) else x)
 
 
-def kinks_lie_apart(op, point):
+def kinks_lie_apart(op: Op, point: tuple[Any, ...]) -> bool:
     """x // y, x % y and their like jump between neighbouring floats where |x / y| is large."""
     sizes = [abs(x) for x in point if x]
     return op.smooth or len(sizes) < 2 or max(sizes) < 1e12 * min(sizes)
 
 
-def check(op, point):
+def check(op: Op, point: tuple[Any, ...]) -> bool:
     """Hold a row to 50 digits at a point, or its exception to there being no such float; whether it was proved."""
     if not kinks_lie_apart(op, point):
         return False
@@ -52,7 +54,7 @@ def check(op, point):
     return bool(partials)
 
 
-def has_no_value(op, point) -> bool:
+def has_no_value(op: Any, point: Any) -> bool:
     try:
         exact = abs(op(*map(testing.Precise, point)).number)
     except NO_VALUE:
@@ -60,18 +62,18 @@ def has_no_value(op, point) -> bool:
     return not exact < ops.MAX
 
 
-def negative_bases():
+def negative_bases() -> list[tuple[Any, ...]]:
     rng = random.Random("negative bases")
     return [(-(2.0 ** rng.uniform(-5, 5)), float(rng.randrange(-40, 41))) for _ in range(60)]
 
 
-def orders():
+def orders() -> list[tuple[Any, ...]]:
     rng = random.Random("orders")
     return [(float(n), rng.choice((1, -1)) * 2.0 ** rng.uniform(-8, 8)) for n in [*range(1, 20), 40, 100, 169, 170]]
 
 
 @every_row
-def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op) -> None:
+def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op: Op) -> None:
     points = list(testing.points(op, 120, random.Random(op.name)))
     points += itertools.product(*[dict.fromkeys(ends) for ends in testing.domains(op)])
     points += {"pow": negative_bases(), "polygamma": orders()}.get(op.native or op.name, [])
@@ -79,7 +81,7 @@ def test_values_and_derivatives_to_4_ulp_all_over_the_domain(op) -> None:
     assert proved >= 10
 
 
-def zeros(order):
+def zeros(order: int) -> Iterator[float]:
     """The zeros of polygamma as the floats next to them, found by halving."""
     brackets = [(1.0, 2.0)] if order == 0 else []
     for k in (*range(30), 100, 1000, 10**6):
@@ -92,14 +94,14 @@ def zeros(order):
 
 
 @pytest.mark.parametrize("order", [0, 2, 4])
-def test_values_of_polygamma_to_4_ulp_near_its_zeros(order) -> None:
+def test_values_of_polygamma_to_4_ulp_near_its_zeros(order: int) -> None:
     for x in zeros(order):
         assert testing.errors(ops.polygamma, float(order), x).value <= 4.0, x
         assert order or testing.errors(ops.digamma, x).value <= 4.0, x
 
 
 @pytest.mark.parametrize("point", [(100.0, -200.5), (170.0, -50.5), (40.0, -1000.5), (100.0, -200.25), (101.0, -200.5)])
-def test_values_of_polygamma_to_4_ulp_midway_between_poles(point) -> None:
+def test_values_of_polygamma_to_4_ulp_midway_between_poles(point: tuple[Any, ...]) -> None:
     """Where nearly all of the sum over the poles cancels: held to that sum, pole by pole, in 600 digits."""
     mp = testing.arithmetic()
     n, x = int(point[0]), mp.mpf(point[1])
@@ -111,7 +113,7 @@ def test_values_of_polygamma_to_4_ulp_midway_between_poles(point) -> None:
 
 
 @pytest.mark.parametrize("size", [5e-324, 1e-320, 1e-310, 2.0**-1022, 1e-300, 1e300])
-def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size) -> None:
+def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size: float) -> None:
     rng = random.Random(size)
     for _ in range(60):
         point = [rng.randrange(-99, 100) * size * rng.choice((1.0, 2.0**20)) + 0.0 for _ in range(2)]
@@ -121,12 +123,12 @@ def test_slopes_of_atan2_to_4_ulp_among_the_smallest_and_the_largest_floats(size
 @every_row
 @given(data=st.data())
 @settings(max_examples=20)
-def test_no_point_of_the_domain_is_a_counterexample(op, data) -> None:
+def test_no_point_of_the_domain_is_a_counterexample(op: Op, data: Any) -> None:
     check(op, data.draw(testing.arguments(op)))
 
 
 @pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
-def test_second_derivatives(op) -> None:
+def test_second_derivatives(op: Op) -> None:
     """Gradients of gradients: the rules themselves differentiated.
 
     An ulp is lost for each of a few roundings of each number in their graph, and nothing else.
@@ -153,7 +155,7 @@ def test_second_derivatives(op) -> None:
 
 
 @pytest.mark.parametrize("op", [op for op in ROWS if op.smooth], ids=lambda op: op.name)
-def test_a_second_derivative_is_a_number_only_where_there_is_one(op) -> None:
+def test_a_second_derivative_is_a_number_only_where_there_is_one(op: Op) -> None:
     """At 0, at 1, at the ends of the domain: the truth, inf or nan; and the order of differentiating is no matter."""
     looked_at = 0
     for point in itertools.product(*[nearby(*ends) for ends in testing.domains(op)]):
@@ -174,11 +176,11 @@ def test_a_second_derivative_is_a_number_only_where_there_is_one(op) -> None:
     assert looked_at
 
 
-def nearby(low, high):
+def nearby(low: float, high: float) -> list[float]:
     return [x for x in (low, high, 0.0, 1.0, -1.0, 2.0) if low <= x <= high and abs(x) <= 1000.0]
 
 
-def by_convention(op, point):
+def by_convention(op: Op, point: tuple[Any, ...]) -> bool:
     """0**y is constant but for its slope by the base; an angle is one on both sides of the cut; rules divide by 0."""
     if op is ops.ieee_div:
         return point[1] == 0.0
@@ -186,7 +188,7 @@ def by_convention(op, point):
 
 
 @pytest.mark.parametrize("x", [5e-324, -5e-324, 1e-310, 2.0**-1022, 1e-200])
-def test_the_second_derivative_of_cbrt_overflows_to_infinity(x) -> None:
+def test_the_second_derivative_of_cbrt_overflows_to_infinity(x: float) -> None:
     assert mg.hessian(mg.math.cbrt)(x) == math.copysign(math.inf, -x)
 
 
@@ -196,11 +198,11 @@ AWKWARD = [0.0, 5e-324, 1e-310, 2.0**-1022, 1e-20, 0.1, 0.5, 1.0, 1.5, 2.0, 3.0,
 AWKWARD += [-x for x in AWKWARD] + [math.inf, -math.inf, math.nan]
 
 
-def arity(op):
+def arity(op: Op) -> int:
     return 2 if op.arity is None else op.arity
 
 
-def awkward_points(op):
+def awkward_points(op: Op) -> Iterator[tuple[Any, ...]]:
     rng = random.Random(op.name)
     everything = list(itertools.product(AWKWARD, repeat=arity(op)))
     yield from rng.sample(everything, min(len(everything), 1300))
@@ -208,7 +210,7 @@ def awkward_points(op):
 
 
 @every_row
-def test_a_decomposition_equals_forward_bit_for_bit(op) -> None:
+def test_a_decomposition_equals_forward_bit_for_bit(op: Op) -> None:
     """Where the value is finite; elsewhere it may raise instead, which C's arithmetic does not."""
     if op.decomposition is None:
         assert op.native or op.name not in ("floordiv", "mod")  # which C has otherwise than Python
@@ -230,7 +232,7 @@ def test_a_decomposition_equals_forward_bit_for_bit(op) -> None:
 
 
 @every_row
-def test_a_value_is_the_float_whichever_way_it_is_recorded(op) -> None:
+def test_a_value_is_the_float_whichever_way_it_is_recorded(op: Op) -> None:
     """Through the row, the method, the operator: the same data and the same derivatives, to the last bit."""
     for point in awkward_points(op):
         try:
@@ -254,7 +256,7 @@ def test_a_value_is_the_float_whichever_way_it_is_recorded(op) -> None:
 
 
 @every_row
-def test_a_rule_is_generic(op) -> None:
+def test_a_rule_is_generic(op: Op) -> None:
     """Floats give floats, Values give Values (or plain floats, where a derivative is constant), names give formulas."""
     (point,) = itertools.islice((p for p in testing.points(op, 400, random.Random(7)) if defined(op, p)), 1)
     numeric = op.partials(op(*point), *point)
@@ -269,7 +271,7 @@ def test_a_rule_is_generic(op) -> None:
     assert all(isinstance(formula, str) and formula for formula in text)
 
 
-def defined(op, point):
+def defined(op: Op, point: tuple[Any, ...]) -> bool:
     try:
         return math.isfinite(op(*point))
     except NO_VALUE:

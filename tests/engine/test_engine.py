@@ -5,6 +5,7 @@ import gc
 import math
 import operator
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Never
 
@@ -173,7 +174,7 @@ def test_a_chain_of_a_million_operations() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
-def test_a_copy_cuts_no_derivative(duplicate) -> None:
+def test_a_copy_cuts_no_derivative(duplicate: Callable[..., Any]) -> None:
     x = Value(2.0, "x")
     y = x * x
     y.backward()
@@ -221,16 +222,16 @@ class Listener:
         self.heard: list[Any] = []
         self.nodes: list[Any] = []
 
-    def note(self, node) -> None:
+    def note(self, node: Any) -> None:
         self.nodes.append(node)
 
-    def read(self, how, operands, result) -> None:
+    def read(self, how: Any, operands: tuple[Any, ...], result: Any) -> None:
         self.heard.append((how.__name__, operands, result))
 
-    def raised(self, how, operands, error) -> None:
+    def raised(self, how: Any, operands: tuple[Any, ...], error: BaseException) -> None:
         self.heard.append((getattr(how, "name", how), operands, type(error)))
 
-    def noticed(self, what, node) -> None:
+    def noticed(self, what: str, node: Any) -> None:
         self.heard.append((what, (node,), None))
 
 
@@ -269,7 +270,7 @@ def test_a_recording_hears_other_threads_of_its_own_values_only() -> None:
     with watched(listener):
         y = x * x
 
-        def work():
+        def work() -> tuple[Any, ...]:
             return (y > 1.0, x > 1.0, y.data, (x * 3.0) > 5.0, y * 2.0 > 7.0)
 
         with ThreadPoolExecutor(1) as pool:
@@ -298,7 +299,7 @@ def test_an_operation_of_any_arity() -> None:
 
 
 def test_an_error_in_a_rule_of_ones_own_names_it_and_records_nothing() -> None:
-    def broken(out, x) -> Never:
+    def broken(out: Any, x: Any) -> Never:
         raise KeyError("no derivative")
 
     op = Op("op", "op", lambda x: x, broken)

@@ -5,6 +5,7 @@ import decimal
 import math
 import operator
 import pickle
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def state(out: Value) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def graph():
+def graph() -> Iterator[tuple[Any, ...]]:
     """A graph that must be, after whatever the test does to it, as it was, and still differentiable."""
     x, y, out = program()
     before = state(out)
@@ -55,7 +56,7 @@ def named(thing: Any) -> str:
 
 
 @pytest.mark.parametrize("thing", [*NO_NUMBERS, *ARRAYS, decimal.Decimal(1)], ids=named)
-def test_a_value_holds_real_numbers_only(thing) -> None:
+def test_a_value_holds_real_numbers_only(thing: Any) -> None:
     with pytest.raises(TypeError, match=rf"Value cannot hold .*\({named(thing)}\); pass a real number"):
         Value(thing)
 
@@ -66,7 +67,7 @@ def test_a_value_in_a_value_is_refused_with_advice() -> None:
         Value(value)
 
 
-def test_an_integer_beyond_all_floats_overflows_as_it_does_for_floats(graph) -> None:
+def test_an_integer_beyond_all_floats_overflows_as_it_does_for_floats(graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
     for call in (lambda: Value(10**400), lambda: x + 10**400, lambda: 10**400 * x, lambda: mg.maximum(x, 10**400)):
         with pytest.raises(OverflowError, match="int too large to convert to float"):
@@ -74,14 +75,16 @@ def test_an_integer_beyond_all_floats_overflows_as_it_does_for_floats(graph) -> 
 
 
 @pytest.mark.parametrize("label", [1, None, b"x", Value(1.0), 0.5], ids=named)
-def test_a_label_is_text(label) -> None:
+def test_a_label_is_text(label: Any) -> None:
     with pytest.raises(TypeError, match=rf"label is a str, not .*\({named(label)}\)"):
         Value(1.0, label)
 
 
 @pytest.mark.parametrize("thing", NO_NUMBERS, ids=named)
 @pytest.mark.parametrize("op", BINARY)
-def test_an_operator_says_which_operand_it_cannot_take(op, thing, graph) -> None:
+def test_an_operator_says_which_operand_it_cannot_take(
+    op: Callable[..., Any], thing: Any, graph: tuple[Any, ...]
+) -> None:
     x, _, out = graph
     message = rf"{op.__name__} cannot take .*\({named(thing)}\); pass a real number"
     calls = [lambda: op(x, thing), lambda: op(out, thing)]
@@ -92,7 +95,7 @@ def test_an_operator_says_which_operand_it_cannot_take(op, thing, graph) -> None
             call()
 
 
-def test_a_number_of_another_kind_is_refused_as_floats_refuse_it(graph) -> None:
+def test_a_number_of_another_kind_is_refused_as_floats_refuse_it(graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
     with pytest.raises(TypeError, match=r"unsupported operand type\(s\) for \+: 'Value' and 'decimal.Decimal'"):
         x + decimal.Decimal(1)
@@ -102,7 +105,7 @@ def test_a_number_of_another_kind_is_refused_as_floats_refuse_it(graph) -> None:
 
 
 @pytest.mark.parametrize("thing", [*NO_NUMBERS, *ARRAYS], ids=named)
-def test_a_row_says_which_argument_it_cannot_take(thing, graph) -> None:
+def test_a_row_says_which_argument_it_cannot_take(thing: Any, graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
     message = rf"cannot take .*\({named(thing)}\); pass a real number"
     for call in (lambda: mg.relu(thing), lambda: mg.maximum(x, thing), lambda: mg.where(thing, x, 1.0),
@@ -113,7 +116,7 @@ def test_a_row_says_which_argument_it_cannot_take(thing, graph) -> None:
 
 @pytest.mark.parametrize("thing", ["a", None, 1j, [1.0], (1.0,), {}], ids=named)
 @pytest.mark.parametrize("compare", [operator.lt, operator.le, operator.gt, operator.ge])
-def test_a_comparison_names_both_kinds(compare, thing, graph) -> None:
+def test_a_comparison_names_both_kinds(compare: Callable[..., Any], thing: Any, graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
     with pytest.raises(TypeError, match=rf"not supported between instances of 'Value' and '{named(thing)}'"):
         compare(x, thing)
@@ -125,8 +128,9 @@ def test_a_comparison_names_both_kinds(compare, thing, graph) -> None:
 
 
 @pytest.mark.parametrize("op", [op for op in ops.TABLE.values() if op.arity is not None], ids=lambda op: op.name)
-def test_a_row_counts_its_arguments(op, graph) -> None:
+def test_a_row_counts_its_arguments(op: Op, graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
+    assert op.arity is not None
     fewest = op.arity - len(op.defaults)
     for count in (0, fewest - 1, op.arity + 1):
         takes = rf"{op.name} takes {op.arity} arguments? \({', '.join(op.parameters)}\), not {count}"
@@ -138,7 +142,7 @@ def test_a_row_counts_its_arguments(op, graph) -> None:
         getattr(x, op.name)(*[x] * op.arity)  # one too many: the Value itself is the first
 
 
-def test_what_is_not_there_is_named(graph) -> None:
+def test_what_is_not_there_is_named(graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
     with pytest.raises(AttributeError, match="'Value' object has no attribute 'tahn'"):
         x.tahn()
@@ -172,7 +176,9 @@ def test_what_is_not_there_is_named(graph) -> None:
         (OverflowError, lambda x, y: x**1e6, r"pow\(x=2.0, 1000000.0\): Numerical result out of range"),
     ],
 )
-def test_an_error_of_arithmetic_names_the_operation_and_its_operands(error, call, message, graph) -> None:
+def test_an_error_of_arithmetic_names_the_operation_and_its_operands(
+    error: type[Exception], call: Callable[..., Any], message: str, graph: tuple[Any, ...]
+) -> None:
     x, y, _ = graph
     with pytest.raises(error, match=message):
         call(x, y)
@@ -181,7 +187,7 @@ def test_an_error_of_arithmetic_names_the_operation_and_its_operands(error, call
 # --- readings -----------------------------------------------------------------------------------------------------
 
 
-def test_float_refuses_and_says_what_to_do_instead(graph) -> None:
+def test_float_refuses_and_says_what_to_do_instead(graph: tuple[Any, ...]) -> None:
     x, _, out = graph
     advice = r"float\(\) of a Value would drop its gradient; take \.data, or functions of micrograd_bp\.math"
     for read in (float, complex, math.exp, math.isnan, lambda v: math.fsum([v]), lambda v: math.hypot(v, 1.0),
@@ -191,7 +197,7 @@ def test_float_refuses_and_says_what_to_do_instead(graph) -> None:
                 read(value)
 
 
-def test_a_value_is_no_index_no_sequence_and_no_function(graph) -> None:
+def test_a_value_is_no_index_no_sequence_and_no_function(graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
     for use in (lambda: [1, 2, 3][x], lambda: range(x), lambda: "a" * x, lambda: x[0], lambda: len(x), lambda: [*x],
                 lambda: x(), lambda: math.gcd(x, 2), lambda: mg.math.gcd(x, 2)):  # fmt: skip
@@ -199,7 +205,7 @@ def test_a_value_is_no_index_no_sequence_and_no_function(graph) -> None:
             use()
 
 
-def test_rounding_refuses_what_it_refuses_for_floats(graph) -> None:
+def test_rounding_refuses_what_it_refuses_for_floats(graph: tuple[Any, ...]) -> None:
     x, y, _ = graph
     digits: Any
     for digits in ("a", 1.5, y):
@@ -218,13 +224,13 @@ def test_rounding_refuses_what_it_refuses_for_floats(graph) -> None:
 
 
 @pytest.mark.parametrize("seed", ["a", None, 1j, [1.0], np.array([1.0]), Value(1.0)], ids=named)
-def test_a_seed_is_a_number(seed, graph) -> None:
+def test_a_seed_is_a_number(seed: Any, graph: tuple[Any, ...]) -> None:
     _, _, out = graph
     with pytest.raises(TypeError, match=rf"backward cannot take .*\({named(seed)}\); "):
         out.backward(seed)
 
 
-def test_gradients_are_of_values_by_values(graph) -> None:
+def test_gradients_are_of_values_by_values(graph: tuple[Any, ...]) -> None:
     x, _, out = graph
     for arguments in ((1.0, [x]), (out, x), (out, [x, 1.0]), ([out], [x]), (out, ["x"])):
         with pytest.raises(TypeError, match="gradients takes a Value and a sequence of Values, not "):
@@ -266,13 +272,19 @@ def test_a_graph_whose_data_was_changed_is_not_differentiated_wrongly() -> None:
         (lambda x: x, lambda out, x: (1 / 0,), ZeroDivisionError, r"mine\(x=2.0\): division by zero"),
     ],
 )
-def test_a_row_that_is_wrong_is_found_out_when_it_is_used(forward, rule, error, message, graph) -> None:
+def test_a_row_that_is_wrong_is_found_out_when_it_is_used(
+    forward: Callable[..., Any],
+    rule: Callable[..., Any],
+    error: type[Exception],
+    message: str,
+    graph: tuple[Any, ...],
+) -> None:
     x, _, _ = graph
     with pytest.raises(error, match=message):
         Op("mine", "mine", forward, rule)(x)
 
 
-def test_an_unforeseen_exception_passes_with_a_note(graph) -> None:
+def test_an_unforeseen_exception_passes_with_a_note(graph: tuple[Any, ...]) -> None:
     x, _, _ = graph
 
     class UnforeseenError(Exception):

@@ -3,12 +3,13 @@
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micrograd_bp import Value, ops
+from micrograd_bp import Op, Value, ops
 from micrograd_bp import math as mg_math
 from micrograd_bp.cli import main, parse
 from micrograd_bp.value import topological_order
@@ -32,7 +33,7 @@ texts = st.recursive(
 
 
 @given(texts)
-def test_an_expression_means_what_it_means_in_python(text) -> None:
+def test_an_expression_means_what_it_means_in_python(text: str) -> None:
     text = f"{text} + 0*a + 0*b"
     a, b = Value(0.7, "a"), Value(-1.3, "b")
     try:
@@ -49,12 +50,12 @@ def test_an_expression_means_what_it_means_in_python(text) -> None:
     assert (names["a"].grad, names["b"].grad) == (a.grad, b.grad)
 
 
-def _leaves(output):
+def _leaves(output: Any) -> list[Value]:
     return [node for node in topological_order(output) if node.op is None]
 
 
 @pytest.mark.parametrize("op", [op for op in ops.TABLE.values() if op.arity], ids=lambda op: op.name)
-def test_every_row_of_the_table_can_be_called(op) -> None:
+def test_every_row_of_the_table_can_be_called(op: Op) -> None:
     values = dict(zip("abc", [min(1.0, op.domain[0][1]), 0.5, 2.0][: op.arity]))
     assert parse.record(f"{op.name}({', '.join(values)})", values).data == op(*values.values())
 
@@ -114,7 +115,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "column", "message"), MISTAKES)
-def test_a_mistake_is_shown_with_a_caret_under_its_column(text, column, message) -> None:
+def test_a_mistake_is_shown_with_a_caret_under_its_column(text: str, column: int, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse.record(text, {"a": 2.0})
     *_, shown, marks = str(caught.value).splitlines()
@@ -148,7 +149,7 @@ def test_a_caret_stands_right_after_other_alphabets_and_in_long_text() -> None:
         ("1" * 5000, "Exceeds the limit"),
     ],
 )
-def test_hostile_sizes_end_at_once(text, message) -> None:
+def test_hostile_sizes_end_at_once(text: str, message: str | None) -> None:
     values = {"a": 1.0} if "a" in text and len(text) < 10_000 else {}
     if message is None:
         assert parse.record(text, values).data == 1.0
@@ -188,7 +189,9 @@ def test_an_expression_may_begin_with_a_minus_sign(capsys: pytest.CaptureFixture
         ("SVG", "<?xml"),
     ],
 )
-def test_the_suffix_says_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix, beginning) -> None:
+def test_the_suffix_says_what_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str, beginning: str
+) -> None:
     path = tmp_path / f"graph.{suffix}"
     assert main(["draw", "tanh(a*b + c)", "a=2", "b=-3", "c=10", "-o", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}\n"
@@ -213,7 +216,9 @@ def test_the_suffix_says_what_is_written(tmp_path: Path, capsys: pytest.CaptureF
         (["a", "a=1", "-o", "/dev/null/place/graph.html"], "/dev/null/place"),  # folders are made, but not there
     ],
 )
-def test_one_clear_message_and_exit_code_2(capsys: pytest.CaptureFixture[str], arguments, message) -> None:
+def test_one_clear_message_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
     assert main(["draw", *arguments]) == 2
     written = capsys.readouterr()
     assert written.out == ""
@@ -223,7 +228,7 @@ def test_one_clear_message_and_exit_code_2(capsys: pytest.CaptureFixture[str], a
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "a=1", "-o"], ["--help"]])
-def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str], arguments) -> None:
+def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str], arguments: list[Any]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["draw", *arguments])
     assert left.value.code == (0 if arguments == ["--help"] else 2)

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pytest
 
@@ -37,7 +38,7 @@ def number_in(path):
 """
 
 
-def script(code, folder, count, timeout=100):
+def script(code: str, folder: Path, count: int, timeout: int = 100) -> Any:
     program = SCRIPT + textwrap.dedent(code)
     return subprocess.run(
         [sys.executable, "-c", program, str(folder), str(count)],
@@ -48,7 +49,7 @@ def script(code, folder, count, timeout=100):
     )
 
 
-def weights(model):
+def weights(model: Any) -> set[float]:
     return {w.data for neuron in model.neurons for w in neuron.w}
 
 
@@ -60,7 +61,7 @@ def test_threads_that_save_to_one_path_each_write_whole(tmp_path: Path) -> None:
     models = [nn.Layer(5 + k, 2, init=lambda *_, k=k: float(k)) for k in range(6)]
     models[0].save(path)
 
-    def write(model) -> None:
+    def write(model: Any) -> None:
         try:
             for _ in range(40):
                 model.save(path)
@@ -159,7 +160,7 @@ def test_only_what_dead_writers_left_is_cleared_away(tmp_path: Path) -> None:
 def test_a_writer_whose_new_file_was_cleared_away_writes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, calls = tmp_path / "model.json", []
 
-    def lock(file, wait=True) -> bool:
+    def lock(file: Any, wait: bool = True) -> bool:
         calls.append(file.name)
         if len(calls) < 3:
             os.unlink(file.name)  # as another writer may between the file's making and its locking
@@ -180,7 +181,7 @@ REASONS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, err
 @pytest.mark.parametrize("reason", REASONS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_write_that_fails_names_the_path_and_leaves_the_old_file(
-    part, reason, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, reason: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk, a read-only folder, a broken one: at each step of a write, and after half of the bytes."""
     path = tmp_path / "model.json"
@@ -188,11 +189,11 @@ def test_a_write_that_fails_names_the_path_and_leaves_the_old_file(
     before = path.read_bytes()
     error = OSError(reason, os.strerror(reason))
 
-    def fail(*_) -> Never:
+    def fail(*_: str) -> Never:
         raise error
 
     class Full(io.FileIO):
-        def write(self, data):
+        def write(self, data: Any) -> Any:
             if self.tell() > 100:
                 raise error
             return super().write(data[: len(data) // 2])
@@ -243,7 +244,7 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 
 
 @pytest.mark.parametrize("name", [".", "missing/model.json", "model.json/model.json", "x" * 300])
-def test_a_path_that_cannot_be_is_named(name, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{}")
     path = str(tmp_path / name)
     for call in (nn.Neuron(1).save, nn.load, nn.Neuron(1).load):
@@ -253,7 +254,7 @@ def test_a_path_that_cannot_be_is_named(name, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 250, "é" * 127, "𝒳" * 60, "a b\n.json", "[a].*.json"])
-def test_any_name_that_the_system_takes_can_be_saved_to(name, tmp_path: Path) -> None:
+def test_any_name_that_the_system_takes_can_be_saved_to(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     (tmp_path / f".{name[:50]}.1.tmp").write_text("left")
     nn.Neuron(1).save(path)
@@ -273,7 +274,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 # --- damage -------------------------------------------------------------------------------------------------------
 
 
-def damaged(content, rng):
+def damaged(content: bytes, rng: random.Random) -> bytes:
     """The bytes cut short, or with one bit turned over, or with some bytes gone or doubled."""
     at = rng.randrange(len(content) - 1)
     kind = rng.randrange(4)
@@ -285,7 +286,7 @@ def damaged(content, rng):
     return content[:at] + content[at:end] * (0 if kind == 2 else 2) + content[end:]
 
 
-def run(path) -> None:
+def run(path: Path) -> None:
     X, y = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0.0, 1.0, 1.0]
     model = nn.MLP(2, [2, 1], activation="tanh", rng=random.Random(0))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
@@ -298,12 +299,12 @@ def run(path) -> None:
         raise
 
 
-def read(path) -> None:
+def read(path: Path) -> None:
     nn.load(path)
     nn.Sequential(nn.Standardize([1.0, 2.0], [1.0, 1.0]), nn.MLP(2, [2, 1])).load(path)
 
 
-def trials(path, take, count):
+def trials(path: Path, take: Callable[..., Any], count: int) -> int:
     """How many of so many damaged files are refused; whatever is raised is a ValueError that begins with the path."""
     content, rng, said = path.read_bytes(), random.Random(0), []
     for _ in range(count):
@@ -318,7 +319,7 @@ def trials(path, take, count):
 
 @pytest.mark.parametrize("count", [int(os.environ.get("MICROGRAD_BP_DAMAGES", "60"))])
 @pytest.mark.parametrize("what", ["model", "checkpoint"])
-def test_a_damaged_file_is_refused_by_name_or_whole(what, count, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_by_name_or_whole(what: str, count: int, tmp_path: Path) -> None:
     """A digit that turned into another is all that goes unnoticed."""
     path = tmp_path / f"{what}.json"
     if what == "model":
@@ -332,7 +333,7 @@ def test_a_damaged_file_is_refused_by_name_or_whole(what, count, tmp_path: Path)
 
 
 @pytest.mark.parametrize("levels", [100, 400, 900, 100_000])
-def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels, tmp_path: Path) -> None:
+def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels: int, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     nn.Neuron(1).save(path)
     content = json.loads(path.read_text())
@@ -345,7 +346,7 @@ def test_a_model_file_nested_too_deeply_is_refused_as_damaged(levels, tmp_path: 
 
 
 @pytest.mark.parametrize("levels", [20, 90, 110, 400])
-def test_what_is_saved_can_be_loaded_however_deep(levels, tmp_path: Path) -> None:
+def test_what_is_saved_can_be_loaded_however_deep(levels: int, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     model: nn.Module = nn.Neuron(1)
     for _ in range(levels):

@@ -9,6 +9,7 @@ import statistics
 import struct
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ COMPARISONS = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, 
 READINGS = [bool, int, round, math.floor, math.ceil, math.trunc]
 
 
-def outcome(f, *args):
+def outcome(f: Callable[..., Any], *args: Any) -> Any:
     """The bits of a float, another value with its type, or the type of exception."""
     try:
         result = f(*args)
@@ -53,7 +54,7 @@ def outcome(f, *args):
     return type(result), result
 
 
-def real(function, *args):
+def real(function: Callable[..., Any], *args: Any) -> Any:
     """What floats do, with ValueError where a power turns complex (or overflows on its way there)."""
     if function is operator.pow and -math.inf < float(args[0]) < 0.0 < float(args[1]) % 1.0:
         raise ValueError("a negative base with a fractional exponent")
@@ -61,7 +62,7 @@ def real(function, *args):
 
 
 @st.composite
-def float_programs(draw):
+def float_programs(draw: Callable[..., Any]) -> Program:
     """Straight-line arithmetic on awkward floats: a program that runs on floats as on Values."""
     point = draw(st.lists(floats, min_size=1, max_size=4))
     steps: list[Any] = []
@@ -75,7 +76,7 @@ def float_programs(draw):
 
 @given(float_programs())
 @settings(max_examples=600)
-def test_a_program_on_values_does_what_it_does_on_floats(program) -> None:
+def test_a_program_on_values_does_what_it_does_on_floats(program: Program) -> None:
     steps = tuple((lambda *args, f=function: real(f, *args), operands) for function, operands in program.steps)
     on_floats = outcome(Program(steps, program.point), *program.point)
     assert outcome(program, *map(mg.Value, program.point)) == on_floats
@@ -84,7 +85,7 @@ def test_a_program_on_values_does_what_it_does_on_floats(program) -> None:
 @pytest.mark.parametrize("operate", [*BINARY, divmod, *COMPARISONS], ids=lambda f: f.__name__)
 @given(x=floats, y=plain)
 @settings(max_examples=100)
-def test_any_real_number_beside_a_value(operate, x, y) -> None:
+def test_any_real_number_beside_a_value(operate: Callable[..., Any], x: float, y: Any) -> None:
     """Ints (too large for a float, as well), bools and fractions, on either side."""
     assert outcome(operate, mg.Value(x), y) == outcome(real, operate, x, y)
     assert outcome(operate, y, mg.Value(x)) == outcome(real, operate, y, x)
@@ -95,37 +96,37 @@ def test_any_real_number_beside_a_value(operate, x, y) -> None:
 @pytest.mark.parametrize("read", [*UNARY, *READINGS], ids=lambda f: f.__name__)
 @given(x=floats)
 @settings(max_examples=60)
-def test_signs_and_readings(read, x) -> None:
+def test_signs_and_readings(read: Any, x: float) -> None:
     assert outcome(read, mg.Value(x)) == outcome(read, x)
 
 
 @given(x=floats, digits=st.one_of(st.none(), st.integers(-400, 400)))
 @settings(max_examples=100)
-def test_rounding_to_digits(x, digits) -> None:
+def test_rounding_to_digits(x: float, digits: int | None) -> None:
     assert outcome(round, mg.Value(x), digits) == outcome(round, x, digits)
 
 
 @given(x=floats, spec=st.sampled_from([".3f", "+.2e", "10.4g", "%", "08.2f", "n", ",.1f", "d", "zz"]))
 @settings(max_examples=60)
-def test_formatting(x, spec) -> None:
+def test_formatting(x: float, spec: str) -> None:
     assert outcome(format, mg.Value(x), spec) == outcome(format, x, spec)
 
 
 @given(x=plain)
-def test_a_value_of_any_real_number_is_its_float(x) -> None:
+def test_a_value_of_any_real_number_is_its_float(x: Any) -> None:
     assert outcome(mg.Value, x) == outcome(float, x)
 
 
 @pytest.mark.parametrize("function", [min, max, lambda xs: sorted(xs)[0]], ids=["min", "max", "sorted"])
 @given(xs=st.lists(floats, min_size=1, max_size=5))
 @settings(max_examples=40)
-def test_what_only_compares(function, xs) -> None:
+def test_what_only_compares(function: Callable[..., Any], xs: list[float]) -> None:
     assert outcome(function, [mg.Value(x) for x in xs]) == outcome(function, xs)
 
 
 @given(xs=st.lists(floats, min_size=1, max_size=5), plain=st.integers(0, 4))
 @settings(max_examples=100)
-def test_a_sum_of_values_adds_from_left_to_right(xs, plain) -> None:
+def test_a_sum_of_values_adds_from_left_to_right(xs: list[float], plain: int) -> None:
     """On every version; so does that of floats before 3.12, plain numbers among the terms or not."""
     added = outcome(functools.reduce, operator.add, xs, 0)
     assert outcome(sum, [mg.Value(x) for x in xs]) == added
@@ -143,7 +144,7 @@ def test_a_sum_of_floats_is_compensated_from_3_12_on() -> None:
 
 
 @given(x=st.floats(max_value=-1e-300, allow_infinity=False), y=st.floats(0.01, 0.99))
-def test_the_one_exception(x, y) -> None:
+def test_the_one_exception(x: float, y: float) -> None:
     """A negative base with a fractional exponent: complex for floats, ValueError here."""
     assert isinstance(x**y, complex)
     with pytest.raises(ValueError, match="pow"):
@@ -154,7 +155,7 @@ def test_the_one_exception(x, y) -> None:
 
 @given(program=testing.programs(kinks=True, max_steps=4), wild=st.lists(floats, min_size=3, max_size=3))
 @settings(max_examples=100)
-def test_rows_do_on_values_what_they_do_on_floats(program, wild) -> None:
+def test_rows_do_on_values_what_they_do_on_floats(program: Program, wild: list[float]) -> None:
     point = wild[: len(program.point)]
     steps = tuple((lambda *args, f=function: f(*args), operands) for function, operands in program.steps)
     assert outcome(program, *map(mg.Value, point)) == outcome(Program(steps, program.point), *point)
@@ -163,7 +164,7 @@ def test_rows_do_on_values_what_they_do_on_floats(program, wild) -> None:
 @pytest.mark.parametrize("compare", COMPARISONS, ids=lambda f: f.__name__)
 @given(x=floats, y=st.one_of(st.decimals(), st.complex_numbers(), st.text(max_size=1), st.none()))
 @settings(max_examples=100)
-def test_comparisons_with_what_is_no_real_number(compare, x, y) -> None:
+def test_comparisons_with_what_is_no_real_number(compare: Callable[..., Any], x: float, y: Any) -> None:
     assert outcome(compare, mg.Value(x), y) == outcome(compare, x, y)
     assert outcome(compare, y, mg.Value(x)) == outcome(compare, y, x)
 
@@ -174,8 +175,8 @@ METHODS = ["is_integer", "hex", "conjugate", "real", "imag", "__trunc__", "__flo
 @pytest.mark.parametrize("name", METHODS)
 @given(x=floats)
 @settings(max_examples=60)
-def test_methods_of_floats(name, x) -> None:
-    def ask(x):
+def test_methods_of_floats(name: str, x: float) -> None:
+    def ask(x: Any) -> bool:
         found = getattr(x, name)
         return found() if callable(found) else found
 
@@ -184,7 +185,7 @@ def test_methods_of_floats(name, x) -> None:
 
 @given(x=floats)
 @settings(max_examples=60)
-def test_a_ratio_of_integers_is_that_of_the_float_and_says_that_it_has_no_derivative(x) -> None:
+def test_a_ratio_of_integers_is_that_of_the_float_and_says_that_it_has_no_derivative(x: float) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert outcome(lambda y: y.as_integer_ratio(), mg.Value(x)) == outcome(float.as_integer_ratio, x)
@@ -206,7 +207,7 @@ def test_a_value_is_registered_as_a_real_number() -> None:
     assert issubclass(mg.Value, numbers.Number)
 
 
-def branchy(x, y):
+def branchy(x: Any, y: Any) -> tuple[Any, ...]:
     """Branches by equality, in all the ways that Python asks for it."""
     found: list[Any] = []
     match x:
@@ -226,12 +227,12 @@ def branchy(x, y):
 
 @given(x=floats, y=floats)
 @settings(max_examples=300)
-def test_equality_takes_the_branch_that_floats_take(x, y) -> None:
-    def run(x, y):
+def test_equality_takes_the_branch_that_floats_take(x: float, y: float) -> None:
+    def run(x: Any, y: Any) -> tuple[Any, ...]:
         result = branchy(x, y)
         return (*map(plain_bits, result[:2]), *result[2:])
 
-    def plain_bits(x):
+    def plain_bits(x: Any) -> bytes | str:
         return outcome(lambda: x)
 
     assert outcome(lambda: run(mg.Value(x), mg.Value(y))) == outcome(lambda: run(x * 1.0, y * 1.0))

@@ -75,7 +75,7 @@ loose: Any = mg_math  # takes what its types refuse
 
 
 @pytest.mark.parametrize("name", sorted({*PUBLIC, "cbrt", "exp2", "fma", "sumprod"}))
-def test_the_names_are_those_of_this_python(name) -> None:
+def test_the_names_are_those_of_this_python(name: str) -> None:
     assert hasattr(mg_math, name) == hasattr(math, name)
     if isinstance(getattr(math, name, None), float):
         assert repr(getattr(mg_math, name)) == repr(getattr(math, name))
@@ -88,7 +88,7 @@ def test_a_star_import_gives_the_names_of_math_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_are_documented_and_pickled_by_name(name) -> None:
+def test_functions_are_documented_and_pickled_by_name(name: str) -> None:
     function = getattr(mg_math, name)
     assert function.__name__ == name
     assert function.__doc__
@@ -97,7 +97,7 @@ def test_functions_are_documented_and_pickled_by_name(name) -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_plain_numbers_give_what_math_gives(name) -> None:
+def test_plain_numbers_give_what_math_gives(name: str) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     arguments = [*FLOATS, *OTHERS, *SEQUENCES]
     for args in itertools.chain([()], itertools.product(arguments), itertools.product(arguments, repeat=2)):
@@ -124,7 +124,7 @@ def test_generators_and_options_give_what_math_gives() -> None:
 
 
 @pytest.mark.parametrize("name", [*SMOOTH, *sorted(SPLIT)])
-def test_a_value_gives_what_a_float_gives(name) -> None:
+def test_a_value_gives_what_a_float_gives(name: str) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     second = range(-1080, 1080, 135) if name == "ldexp" else FLOATS
     for n in arities(name) or [2]:
@@ -142,7 +142,7 @@ def test_a_value_gives_what_a_float_gives(name) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FLAT))
-def test_a_flat_function_of_a_value_is_plain(name) -> None:
+def test_a_flat_function_of_a_value_is_plain(name: str) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     for n in arities(name):
         for args in itertools.product(FLOATS, repeat=n):
@@ -159,7 +159,7 @@ def test_flat_functions_take_their_options_with_values() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SEQUENTIAL))
-def test_values_in_sequences_give_what_floats_give(name) -> None:
+def test_values_in_sequences_give_what_floats_give(name: str) -> None:
     ours, theirs = getattr(mg_math, name), getattr(math, name)
     points = [[float(x) for x in s if isinstance(x, (int, float)) and x < 10**309] for s in SEQUENCES if s != 3.0]
     for p, q in itertools.product(points, points):
@@ -257,7 +257,7 @@ DIFFERENTIABLE = sorted({*SMOOTH, *SEQUENTIAL, *SPLIT})
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
-def test_derivatives_are_those_of_mathematics(name) -> None:
+def test_derivatives_are_those_of_mathematics(name: str) -> None:
     f = MP.get(name) or getattr(mp, name)
 
     @settings(deadline=None, max_examples=50)
@@ -345,7 +345,7 @@ X = Value(2.0, "x")
         (lambda: loose.ldexp(1.0, X), r"ldexp takes an integer as its second argument, not Value\("),
     ],
 )
-def test_a_type_error_says_what_was_given_and_what_to_do(call, message) -> None:
+def test_a_type_error_says_what_was_given_and_what_to_do(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         call()
 
@@ -363,6 +363,8 @@ def test_a_type_error_says_what_was_given_and_what_to_do(call, message) -> None:
         (ValueError, lambda: mg_math.asin(X), r"asin\(x=2.0\): math domain error"),
     ],
 )
-def test_an_error_names_the_function_and_its_arguments(error, call, message) -> None:
+def test_an_error_names_the_function_and_its_arguments(
+    error: type[Exception], call: Callable[..., Any], message: str
+) -> None:
     with pytest.raises(error, match=message):
         call()

@@ -121,7 +121,7 @@ def run(program: str, ours: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("program", [OPERATORS, SHARING, LEARNING, TRACING])
-def test_only_the_import_changes(program) -> None:
+def test_only_the_import_changes(program: str) -> None:
     theirs, ours = (run(program, ours)["results"] for ours in (False, True))
     assert all(type(value) is Value for value in ours)
     assert [value.data for value in ours] == pytest.approx([value.data for value in theirs], rel=1e-12)
@@ -280,7 +280,7 @@ results = [x, y, z, out]
 
 
 @pytest.mark.parametrize("program", [STEPPING, OWN_WALK, OWN_OPERATION, ATTRIBUTES, CONSTRUCTING])
-def test_programs_that_step_through_nodes_by_hand(program) -> None:
+def test_programs_that_step_through_nodes_by_hand(program: str) -> None:
     theirs, ours = (run(program, ours)["results"] for ours in (False, True))
     assert [value.data for value in ours] == pytest.approx([value.data for value in theirs], rel=1e-12)
     assert [value.grad for value in ours] == pytest.approx([value.grad for value in theirs], rel=1e-12, abs=1e-15)
@@ -337,7 +337,7 @@ def test_attributes_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("children", [3, 0.5, "ab", [["x"]]], ids=repr)
-def test_children_are_numbers_of_a_graph(children) -> None:
+def test_children_are_numbers_of_a_graph(children: Any) -> None:
     if isinstance(children, str):
         assert Value(1.0, children).label == "ab"
     else:

@@ -40,7 +40,7 @@ def slopes(f: Callable[..., Any], xs: Any) -> Any:
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
 @pytest.mark.parametrize("op", OPERATORS)
-def test_a_numpy_number_on_either_side_is_a_float(op, scalar) -> None:
+def test_a_numpy_number_on_either_side_is_a_float(op: Callable[..., Any], scalar: Any) -> None:
     for ours, floats, i in (
         (lambda x: op(x, scalar), lambda x: op(x, float(scalar)), 0),
         (lambda x: op(scalar, x), lambda x: op(float(scalar), x), 1),
@@ -55,7 +55,7 @@ def test_a_numpy_number_on_either_side_is_a_float(op, scalar) -> None:
 
 @pytest.mark.parametrize("scalar", SCALARS[:-1], ids=lambda scalar: type(scalar).__name__)
 @pytest.mark.parametrize("op", COMPARISONS)
-def test_a_comparison_with_a_numpy_number_is_a_plain_bool(op, scalar) -> None:
+def test_a_comparison_with_a_numpy_number_is_a_plain_bool(op: Callable[..., Any], scalar: Any) -> None:
     x = Value(2.25)
     assert op(x, scalar) is op(2.25, float(scalar))
     assert op(scalar, x) is op(float(scalar), 2.25) or scalar.dtype == np.longdouble  # compares as NumPy pleases
@@ -74,7 +74,7 @@ def test_a_value_made_from_a_numpy_number_holds_a_float() -> None:
 
 @pytest.mark.parametrize("op", [*OPERATORS, *COMPARISONS])
 @pytest.mark.parametrize("array", [np.array([0.5, 2.0, 3.0]), np.array([[1, 2], [3, 4]]), np.array([True, True])])
-def test_an_array_beside_a_value_works_element_by_element(op, array) -> None:
+def test_an_array_beside_a_value_works_element_by_element(op: Callable[..., Any], array: Any) -> None:
     for ours, floats in ((op(array, Value(1.5)), op(array, 1.5)), (op(Value(1.5), array), op(1.5, array))):
         assert isinstance(ours, np.ndarray)
         assert ours.dtype == (bool if op in COMPARISONS else object)
@@ -114,7 +114,7 @@ UFUNCS = [
 
 
 @pytest.mark.parametrize("ufunc", dict.fromkeys(UFUNCS), ids=lambda ufunc: ufunc.__name__)
-def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc) -> None:
+def test_a_function_of_numpy_does_to_values_what_it_does_to_floats(ufunc: Any) -> None:
     points = np.array(POINTS) + (1.0 if ufunc is np.arccosh else 0.0)
     others = [np.array([1.25, 1.5, 2.75])] * (ufunc.nin - 1)
     try:
@@ -193,7 +193,7 @@ W = np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75], [1.0, 2.0, 0.5]])
         lambda a: np.sort(a)[::-1][0] / np.sort(a)[0],
     ],
 )
-def test_programs_of_numpy_are_differentiable(f) -> None:
+def test_programs_of_numpy_are_differentiable(f: Callable[..., Any]) -> None:
     a = values(*POINTS)
     out = f(a)
     out.backward()
@@ -245,7 +245,7 @@ REFUSED = {  # by NumPy, for objects of any kind: an array, then whatever else
 
 
 @pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__name__)
-def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f) -> None:
+def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f: Any) -> None:
     with pytest.raises(TypeError):
         REFUSED[f](f, values(*POINTS))
 
@@ -258,7 +258,7 @@ def test_what_numpy_cannot_do_with_objects_is_an_error_and_no_number(f) -> None:
         (np.frompyfunc(lambda x, _: mg.step(x), 2, 1), np.heaviside),
     ],
 )
-def test_a_row_is_a_function_of_arrays_by_frompyfunc(f, reference) -> None:
+def test_a_row_is_a_function_of_arrays_by_frompyfunc(f: Callable[..., Any], reference: Callable[..., Any]) -> None:
     a, other = values(*POINTS), np.array([0.5, -1.0, 2.0])
     out = f(a, other)
     np.testing.assert_allclose(plain(out), reference(np.array(POINTS), other), rtol=1e-15)
@@ -278,7 +278,7 @@ def test_a_nan_is_left_out_where_numpy_leaves_it_out() -> None:
 
 @pytest.mark.parametrize("exponent", [0, 0.0, 0.5, 1, 2, 2.0, 3, 5.5, Value(2.0), Value(0.5)], ids=str)
 @pytest.mark.parametrize("base", [0.0, -0.0])
-def test_a_power_of_zero_warns_of_nothing(base, exponent) -> None:
+def test_a_power_of_zero_warns_of_nothing(base: float, exponent: Any) -> None:
     """Warnings are errors here: where the value is a number, a derivative that is infinite is no concern of NumPy's."""
     x = exponent.data if isinstance(exponent, Value) else exponent
     assert (values(base) ** exponent)[0].data == base**x
@@ -287,7 +287,7 @@ def test_a_power_of_zero_warns_of_nothing(base, exponent) -> None:
 
 
 @pytest.mark.parametrize("f", [np.linalg.norm, lambda v: np.sqrt((v * v).sum()), lambda v: (v @ v) ** 0.5])
-def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f) -> None:
+def test_the_norm_at_zero_has_one_derivative_whichever_way_it_is_taken(f: Any) -> None:
     zero, tangent = np.zeros(2), np.ones(2)
     gradient = mg.grad(f)(zero)
     assert mg.jvp(f, (zero,), (tangent,))[1] == gradient @ tangent == 0.0
@@ -306,7 +306,7 @@ def test_a_condition_of_numpy_chooses() -> None:
 
 
 @pytest.mark.parametrize("name", ["sin", "lgamma", "atan2", "copysign"])
-def test_functions_of_math_go_through_arrays_element_by_element(name) -> None:
+def test_functions_of_math_go_through_arrays_element_by_element(name: str) -> None:
     function, op = getattr(mg.math, name), mg.ops.TABLE[name]
     x, y = np.array([[0.5, 1.5], [2.5, 3.0]]), np.array([2.0, -1.0])
     args = (x, y)[: op.arity]

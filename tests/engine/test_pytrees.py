@@ -40,7 +40,7 @@ class Derived:
     offset: float
     both: float = dataclasses.field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.slope < 0.0:
             raise ValueError("down")
         self.both = self.slope + self.offset
@@ -49,7 +49,7 @@ class Derived:
 class Registered:
     """A class without equality, known by two functions."""
 
-    def __init__(self, slope, offset, kind="kind") -> None:
+    def __init__(self, slope: Any, offset: Any, kind: str = "kind") -> None:
         self.slope, self.offset, self.kind = slope, offset, kind
 
 
@@ -66,16 +66,16 @@ mg.register_pytree_node(
 KINDS = [Pair, Line, Frozen, Derived, Registered]
 
 
-def f(line, x):
+def f(line: Any, x: Any) -> Any:
     return line.slope * x**2 + line.offset * mg.math.sin(line.slope)
 
 
-def numbers(line):
+def numbers(line: Any) -> tuple[Any, ...]:
     return line.slope, line.offset
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_derivatives_come_in_the_same_class(kind) -> None:
+def test_derivatives_come_in_the_same_class(kind: type[Any]) -> None:
     line, x = kind(2.0, 3.0), 1.5
     expected = mg.grad(lambda p: f(Pair(*p), x))([2.0, 3.0])
     slopes = mg.grad(f)(line, x)
@@ -95,8 +95,8 @@ def test_derivatives_come_in_the_same_class(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_returned_from_functions_too(kind) -> None:
-    def g(x):
+def test_it_is_returned_from_functions_too(kind: type[Any]) -> None:
+    def g(x: Any) -> Any:
         return kind(x * x, mg.math.exp(x))
 
     jacobian = mg.jacobian(g)(0.5)
@@ -110,7 +110,7 @@ def test_it_is_returned_from_functions_too(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_compiled_function_takes_it_as_it_takes_a_list(kind) -> None:
+def test_a_compiled_function_takes_it_as_it_takes_a_list(kind: type[Any]) -> None:
     compiled: Any = mg.jit(f)
     slopes: Any = mg.jit(mg.grad(f))
     for a in (2.0, 2.5, 3.0):
@@ -120,7 +120,7 @@ def test_a_compiled_function_takes_it_as_it_takes_a_list(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Derived])  # whose constructor compares
-def test_rows_of_it_are_mapped_over(kind) -> None:
+def test_rows_of_it_are_mapped_over(kind: type[Any]) -> None:
     xs = np.array([1.0, 2.0, 3.0])
     lines, rows = kind(xs, xs + 1), [kind(x, x + 1) for x in xs.tolist()]
     expected = np.array([f(row, row.slope) for row in rows])
@@ -134,12 +134,12 @@ def test_rows_of_it_are_mapped_over(kind) -> None:
     assert squares.offset.tolist() == [1.0, 4.0, 9.0]
 
 
-def error(line, row):
+def error(line: Any, row: Any) -> Any:
     return (line.slope * row[0] + line.offset - row[1]) ** 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_goes_to_workers(kind) -> None:
+def test_it_goes_to_workers(kind: type[Any]) -> None:
     with ProcessPoolExecutor(1) as pool:
         value, slopes = mg.parallel_value_and_grad(error, kind(2.0, 0.0), [(1.0, 3.0), (2.0, 5.0)], executor=pool)
     assert type(slopes) is kind
@@ -147,7 +147,7 @@ def test_it_goes_to_workers(kind) -> None:
 
 
 def test_what_is_static_belongs_to_the_path() -> None:
-    def g(line):
+    def g(line: Any) -> Any:
         return line.slope * (2.0 if line.name == "double" else 1.0)
 
     compiled = mg.jit(g)
@@ -161,7 +161,7 @@ def test_what_is_static_belongs_to_the_path() -> None:
 def test_they_nest_in_lists_and_in_each_other() -> None:
     tree = {"a": [Line(1.0, 2.0)], "b": Frozen(Line(3.0, 4.0), 5.0)}
 
-    def g(p):
+    def g(p: dict[str, Any]) -> Any:
         return p["a"][0].slope * p["b"].slope.offset + p["b"].offset * p["a"][0].offset
 
     for gradient in (mg.grad(g), mg.jit(mg.grad(g))):
@@ -175,7 +175,7 @@ def test_a_class_takes_after_its_base() -> None:
 
 
 def test_what_a_compiled_function_does_to_an_argument_is_done() -> None:
-    def g(line):
+    def g(line: Any) -> Any:
         line.offset = line.slope * 2.0
         return line.offset
 
@@ -213,7 +213,7 @@ def test_a_dataclass_with_more_than_its_fields_is_an_object_to_a_compiled_functi
     class Cached:
         a: float
 
-        def __post_init__(self):
+        def __post_init__(self) -> None:
             self.double = 2.0 * self.a
 
     compiled = mg.jit(lambda p, x: p.double * x)

@@ -5,6 +5,8 @@ sides and to second order, and what raises.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -140,17 +142,19 @@ RAISING = [  # expression, point, what floats raise there
 ]
 
 
-def evaluate(expression, *point):
+def evaluate(expression: str, *point: Any) -> tuple[Any, list[mg.Value]]:
     inputs = [mg.Value(x, name) for x, name in zip(point, "xyz")]
     return eval(expression, dict(ops.TABLE), {x.label: x for x in inputs}), inputs
 
 
-def same(x, y):
+def same(x: Any, y: Any) -> bool:
     return x == y or (math.isnan(x) and math.isnan(y))
 
 
 @pytest.mark.parametrize(("expression", "point", "value", "derivatives"), SPECIAL_POINTS)
-def test_values_and_derivatives(expression, point, value, derivatives) -> None:
+def test_values_and_derivatives(
+    expression: str, point: tuple[Any, ...], value: float, derivatives: tuple[Any, ...]
+) -> None:
     output, inputs = evaluate(expression, *point)
     output.backward()
     graphs = mg.gradients(output, inputs)
@@ -160,7 +164,7 @@ def test_values_and_derivatives(expression, point, value, derivatives) -> None:
 
 
 @pytest.mark.parametrize(("expression", "x", "curvature"), SECOND_DERIVATIVES)
-def test_second_derivatives(expression, x, curvature) -> None:
+def test_second_derivatives(expression: str, x: float, curvature: float) -> None:
     output, inputs = evaluate(expression, x)
     (slope,) = mg.gradients(output, inputs)
     assert same(mg.gradients(slope, inputs)[0].data, curvature)
@@ -169,13 +173,13 @@ def test_second_derivatives(expression, x, curvature) -> None:
 
 
 @pytest.mark.parametrize(("expression", "x", "error"), RAISING)
-def test_where_floats_raise_so_do_values_and_say_where(expression, x, error) -> None:
+def test_where_floats_raise_so_do_values_and_say_where(expression: str, x: float, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"\w+\(.*x=" + repr(x).replace("-", r"\-")):
         evaluate(expression, x, 0.5)
 
 
 @pytest.mark.parametrize("f", [lambda v: mg.math.hypot(*v), lambda v: mg.math.dist([1.0, *v], [1.0, 0.0, 0.0])])
-def test_the_hessian_of_a_distance_is_no_number_where_it_is_0(f) -> None:
+def test_the_hessian_of_a_distance_is_no_number_where_it_is_0(f: Callable[..., Any]) -> None:
     assert mg.grad(f)([0.0, 0.0]) == [0.0, 0.0]
     for hessian in (mg.hessian(f), mg.jit(mg.hessian(f))):
         assert all(math.isnan(entry) for row in hessian([0.0, 0.0]) for entry in row)

@@ -5,6 +5,8 @@ partial is 0 or infinite.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ POINTS = [  # function, point, derivative
 ]
 
 
-def ways(f, x):
+def ways(f: Callable[..., Any], x: Any) -> Iterator[Any]:
     """The derivative, one way after another."""
     v = mg.Value(x)
     y = f(v)
@@ -53,12 +55,12 @@ def ways(f, x):
 
 
 @pytest.mark.parametrize(("f", "x", "slope"), POINTS)
-def test_every_way_gives_the_same_number(f, x, slope) -> None:
+def test_every_way_gives_the_same_number(f: Callable[..., Any], x: float, slope: float) -> None:
     assert set(ways(f, x)) == {slope}
 
 
 @pytest.mark.parametrize("other", [0.0, 1.0, math.inf, -math.inf, math.nan])
-def test_the_product_is_0_whichever_factor_is(other) -> None:
+def test_the_product_is_0_whichever_factor_is(other: float) -> None:
     assert ops.chain(0.0, other) == ops.chain(other, 0.0) == 0.0
     for factors in ((0.0, other), (other, 0.0)):
         product = ops.chain(*map(mg.Value, factors))

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ COMPILED = {"jit", "jit-gradient", "jit-vmap"}  # a program takes 0.2 s and more
 
 
 @pytest.mark.parametrize("name", statements.STATEMENTS)
-def test_a_statement_holds_of_random_programs(name) -> None:
+def test_a_statement_holds_of_random_programs(name: str) -> None:
     if name == "engines" and not statements.both_engines():
         pytest.skip("the accelerated engine is not built")
     count = PROGRAMS // 5 if name in COMPILED else PROGRAMS
@@ -47,7 +48,7 @@ FOUND = [  # what the fuzzer has found, to stay mended: a statement, a program t
 
 
 @pytest.mark.parametrize(("name", "body", "rows"), FOUND)
-def test_what_was_found_stays_mended(name, body, rows) -> None:
+def test_what_was_found_stays_mended(name: str, body: str, rows: list[tuple[float, ...]]) -> None:
     assert statements.hold([name], program(body, *rows)) is None
 
 
@@ -56,11 +57,11 @@ def test_what_was_found_stays_mended(name, body, rows) -> None:
 off = Op("off", "off", math.sin, lambda out, x: (1.001 * ops.cos(x),), native="sin")  # a slope wrong by a thousandth
 
 
-def forgetful(function, exact):
+def forgetful(function: Callable[..., Any], exact: bool) -> Callable[..., Any]:
     """A `jit` that takes the first call's ints for constants."""
     kept: list[Any] = []
 
-    def compiled(*row):
+    def compiled(*row: Any) -> Any:
         kept[:] = kept or [[x for x in row if isinstance(x, int)]]
         return function(*statements.values([x for x in row if isinstance(x, float)]), *kept[0])
 
@@ -79,7 +80,9 @@ def forgetful(function, exact):
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_a_planted_fault_is_found(name, module, attribute, fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_fault_is_found(
+    name: str, module: Any, attribute: str, fault: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if name == "engines" and not statements.both_engines():
         pytest.skip("the accelerated engine is not built")
     monkeypatch.setattr(module, attribute, fault)
@@ -110,7 +113,7 @@ def test_programs_have_everything_in_them() -> None:
         @seed(turn)  # without it every turn is the same where Hypothesis derandomizes, as it does in CI
         @settings(max_examples=400, database=None)
         @given(programs())
-        def look(program) -> None:
+        def look(program: FuzzProgram) -> None:
             missing.difference_update([construct for construct in missing if construct in repr(program)])
 
         look()
@@ -119,7 +122,7 @@ def test_programs_have_everything_in_them() -> None:
     assert not missing
 
 
-def program(body, *rows):
+def program(body: str, *rows: tuple[float, ...]) -> FuzzProgram:
     return FuzzProgram(f"def f({', '.join(f'x{i}' for i in range(len(rows[0])))}):\n    {body}", rows)
 
 
@@ -143,7 +146,7 @@ def test_the_reference_knows_derivatives() -> None:
         ("return x0 if x0 == 1.0 else 2.0", (1.0,)),
     ],
 )
-def test_the_reference_refuses_kinks_jumps_and_ends(body, row) -> None:
+def test_the_reference_refuses_kinks_jumps_and_ends(body: str, row: tuple[float, ...]) -> None:
     with pytest.raises(NoReferenceError):
         derivative(program(body, row), row, 0)
 

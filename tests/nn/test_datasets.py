@@ -5,6 +5,9 @@ import math
 import random
 import re
 import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,7 +31,7 @@ def test_iris_is_fishers_table() -> None:
 
 
 @given(st.integers(4, 60), st.integers(0, 2**32))
-def test_moons_and_spirals_lie_on_their_curves(n, seed) -> None:
+def test_moons_and_spirals_lie_on_their_curves(n: int, seed: int) -> None:
     moons = datasets.moons(n, 0.0, random.Random(seed))
     for (x, y), k in zip(moons.X, moons.y, strict=True):
         assert math.hypot(x - k, y - 0.5 * k) == pytest.approx(1.0)
@@ -45,7 +48,7 @@ def test_moons_and_spirals_lie_on_their_curves(n, seed) -> None:
 
 
 @pytest.mark.parametrize("make", [datasets.moons, datasets.spirals])
-def test_noise_comes_from_the_seed_and_has_its_size(make) -> None:
+def test_noise_comes_from_the_seed_and_has_its_size(make: Callable[..., Any]) -> None:
     assert make(40, rng=random.Random(1)) == make(40, rng=random.Random(1)) != make(40, rng=random.Random(2))
     assert make(40) == make(40, rng=random.Random(0))
     exact, noisy = make(1000, noise=0.0), make(1000, noise=0.3, rng=random.Random(3))
@@ -55,7 +58,7 @@ def test_noise_comes_from_the_seed_and_has_its_size(make) -> None:
 
 
 @given(st.floats(0.1, 0.9), st.integers(0, 2**32))
-def test_a_split_holds_out_the_same_share_of_every_class(share, seed) -> None:
+def test_a_split_holds_out_the_same_share_of_every_class(share: float, seed: int) -> None:
     data = datasets.iris()
     train, test = data.split(share, random.Random(seed))
     rows = sorted(zip(train.X + test.X, train.y + test.y, strict=True))
@@ -74,7 +77,7 @@ def test_a_split_has_two_sides() -> None:
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=2, max_size=20))
-def test_standardised_columns_have_mean_0_and_deviation_1(rows) -> None:
+def test_standardised_columns_have_mean_0_and_deviation_1(rows: list[list[float]]) -> None:
     train, other = datasets.standardize(rows, rows[:1])
     assert other == train[:1]
     for before, column in zip(zip(*rows, strict=True), zip(*train, strict=True), strict=True):
@@ -96,14 +99,14 @@ def test_a_mean_takes_rows() -> None:
 # --- tables of one's own ------------------------------------------------------------------------------------------
 
 
-def table(folder, content):
+def table(folder: Path, content: bytes | str) -> Path:
     path = folder / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
 @given(st.binary(max_size=60) | st.text('a,;\t"\n\r0.x', max_size=60))
-def test_whatever_stands_in_a_file_it_is_a_table_or_says_why_not(folder, content) -> None:
+def test_whatever_stands_in_a_file_it_is_a_table_or_says_why_not(folder: Path, content: bytes | str) -> None:
     path = table(folder, content)
     try:
         data = datasets.read_csv(path)
@@ -115,5 +118,5 @@ def test_whatever_stands_in_a_file_it_is_a_table_or_says_why_not(folder, content
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")

@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {"hidden": (3,), "epochs": 4, "lr": 0.05, "batch_size": 
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's, of data that its checks make up
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_scikit_learn_accepts_the_estimator(kind) -> None:
+def test_scikit_learn_accepts_the_estimator(kind: type[Any]) -> None:
     results = check_estimator(kind(hidden=(8,), epochs=100), on_skip=None)
     assert sum(result["status"] == "passed" for result in results) >= 50
     assert {result["status"] for result in results} <= {"passed", "skipped"}  # for lack of the array API, say
@@ -55,7 +55,7 @@ def test_training_is_that_of_fit_and_adamw() -> None:
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_a_weight_is_a_repetition(kind) -> None:
+def test_a_weight_is_a_repetition(kind: type[Any]) -> None:
     rng = np.random.RandomState(0)
     X, y, weights = rng.normal(size=(20, 3)), np.arange(20) % 2, np.arange(20) % 4
     options = SMALL | {"batch_size": None}
@@ -67,7 +67,7 @@ def test_a_weight_is_a_repetition(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_early_stopping_keeps_the_best(kind) -> None:
+def test_early_stopping_keeps_the_best(kind: type[Any]) -> None:
     rng = np.random.RandomState(1)
     X, y = rng.normal(size=(60, 5)), rng.randint(2, size=60)  # noise: the loss held out soon rises
     options = {"hidden": (16,), "epochs": 200, "lr": 0.05, "weight_decay": 0.0, "random_state": 0}
@@ -99,7 +99,7 @@ def test_partial_fit_goes_on_and_knows_its_classes() -> None:
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_a_warm_start_goes_on(kind) -> None:
+def test_a_warm_start_goes_on(kind: type[Any]) -> None:
     flowers = datasets.iris()
     model = kind(**SMALL, warm_start=True).fit(flowers.X, flowers.y)
     first = model.history_["loss"][:]
@@ -152,7 +152,7 @@ def test_frames_are_taken_by_column_name() -> None:
         ({"patience": 1.5}, ValueError, "patience is a whole number, 1 or more, not 1.5"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(settings, kind, message) -> None:
+def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any], kind: type[Exception], message: str) -> None:
     for model in (MLPClassifier(**settings), MLPRegressor(**settings)):
         with pytest.raises(kind, match=message):
             model.fit([[0.0], [1.0], [2.0]], [0, 1, 1])

@@ -32,11 +32,11 @@ MAKE = {
 }
 
 
-def flat(tree):
+def flat(tree: Any) -> list[float]:
     return [x for part in tree for x in flat(part)] if isinstance(tree, list) else [tree]
 
 
-def made(name):
+def made(name: str) -> tuple[Any, ...]:
     """The layer with PyTorch's parameters: their names are PyTorch's, followed by indices."""
     layer, known = MAKE[name](), TORCH["layers"][name]
     state: dict[str, Any] = {}
@@ -50,12 +50,12 @@ def made(name):
     return layer, known
 
 
-def near(x):
+def near(x: list[float]) -> Any:
     return pytest.approx(x, rel=1e-12, abs=1e-14)
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_values_and_gradients_are_pytorchs(name) -> None:
+def test_values_and_gradients_are_pytorchs(name: str) -> None:
     layer, known = made(name)
     x = [Value(number) for number in known["x"]]
     out = layer.forward(x)
@@ -67,7 +67,7 @@ def test_values_and_gradients_are_pytorchs(name) -> None:
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_frozen_compiled_saved_and_exported_it_is_the_same(name, tmp_path: Path) -> None:
+def test_frozen_compiled_saved_and_exported_it_is_the_same(name: str, tmp_path: Path) -> None:
     layer, known = made(name)
     frozen = layer.freeze().forward(known["x"])
     assert frozen == near(known["out"])
@@ -119,7 +119,7 @@ def test_words_are_learnt_compiled_as_eager() -> None:
     """Which of three words comes first, by an embedding that starts at random: eager and compiled histories agree."""
     X, y = [[a, b] for a in range(3) for b in range(3)], [a for a in range(3) for _ in range(3)]
 
-    def run(jit):
+    def run(jit: bool) -> Any:
         rng = random.Random(1)
         model = nn.Sequential(nn.Embedding(3, 2, rng=rng), nn.Flatten(), nn.Linear(4, 3, rng=rng))
         optimizer = optim.Adam(model.parameters(), lr=0.1)
@@ -131,7 +131,7 @@ def test_words_are_learnt_compiled_as_eager() -> None:
 
 
 @pytest.mark.parametrize("name", TORCH["functions"])
-def test_softmax_and_its_logarithm_are_pytorchs(name) -> None:
+def test_softmax_and_its_logarithm_are_pytorchs(name: str) -> None:
     known = TORCH["functions"][name]
     function = getattr(nn, name.split(",")[0])
     x = [Value(number) for number in known["x"]]
@@ -162,7 +162,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
             nn.Dropout(wrong)
 
 
-def dropping(rng):
+def dropping(rng: random.Random) -> Any:
     return nn.Sequential(nn.Linear(2, 8, rng=rng), nn.Dropout(0.5, rng=rng), nn.Linear(8, 1, rng=rng))
 
 
@@ -181,14 +181,14 @@ def test_train_and_eval_reach_every_part() -> None:
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_it_was(mode) -> None:
+def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_it_was(mode: bool) -> None:
     seen = []
 
     class Spy(nn.Module):
         def __init__(self) -> None:
             self.w = Value(1.0)
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             seen.append(self.training)
             return self.w * x[0]
 
@@ -212,7 +212,7 @@ def test_fit_trains_in_training_measures_in_evaluation_and_leaves_the_model_as_i
 def test_a_resumed_run_drops_as_the_whole_one_where_the_randomness_is_one(tmp_path: Path) -> None:
     X, y = [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.2]], [1.0, -1.0, 0.0, 0.5]
 
-    def run(epochs, **options):
+    def run(epochs: Any, **options: Any) -> dict[str, float]:
         rng = random.Random(3)
         model = dropping(rng)
         training.fit(
@@ -252,7 +252,7 @@ def test_a_model_may_call_something_else_eval_and_modules() -> None:
             self.modules = [nn.Linear(1, 1)]
             self.eval = 3
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             return self.modules[0](x)
 
     model = Odd()
@@ -263,7 +263,7 @@ def test_a_model_may_call_something_else_eval_and_modules() -> None:
 
 
 def test_stop_gradient_is_a_constant_to_every_derivative() -> None:
-    def f(x, y):
+    def f(x: Any, y: Any) -> Any:
         return x * mg.stop_gradient(x * y) + mg.stop_gradient({"a": [y, 2.0]})["a"][0]
 
     assert f(3.0, 2.0) == 20.0
@@ -303,7 +303,7 @@ def test_no_grad_takes_a_model() -> None:
 
 
 def test_a_function_may_return_more_than_what_is_differentiated() -> None:
-    def f(x, y):
+    def f(x: Any, y: Any) -> tuple[Any, ...]:
         return x * y, {"sum": x + y, "list": [x, 1], "name": "f"}
 
     aux = {"sum": 5.0, "list": [2.0, 1], "name": "f"}
@@ -326,7 +326,7 @@ def test_lbfgs_ends_where_pytorchs_does() -> None:
     known = TORCH["lbfgs"]
     w = [Value(0.0) for _ in range(3)]
 
-    def loss():
+    def loss() -> Any:
         errors = [
             sum(wi * xi for wi, xi in zip(w, row, strict=True)) - t
             for row, t in zip(known["X"], known["y"], strict=True)
@@ -347,7 +347,7 @@ def test_lbfgs_leaves_the_parameters_where_it_failed_before_it_began() -> None:
         optim.lbfgs(lambda: x * math.nan, [x])
     calls = []
 
-    def breaks():
+    def breaks() -> Any:
         calls.append(x.data)
         if len(calls) == 3:
             raise KeyError("here")
@@ -380,11 +380,11 @@ def test_a_summary_counts_every_parameter_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["run.csv", "run.jsonl"])
-def test_a_log_has_a_line_for_each_epoch(name, tmp_path: Path) -> None:
+def test_a_log_has_a_line_for_each_epoch(name: str, tmp_path: Path) -> None:
     X, y = [[0.0], [1.0]], [0.0, 1.0]
     path = tmp_path / name
 
-    def run(epochs, lr=0.1):
+    def run(epochs: Any, lr: Any = 0.1) -> Any:
         model = nn.Linear(1, 1, rng=random.Random(0))
         log = training.Log(path)
         options: dict[str, Any] = {"validation": (X, y), "metrics": {"r2": training.r2}}

@@ -3,6 +3,7 @@
 import functools
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -27,17 +28,17 @@ TARGETS = {losses.hinge: st.sampled_from([-1, 1]), losses.binary_cross_entropy: 
 everywhere = pytest.mark.parametrize("loss", ELEMENTWISE, ids=lambda loss: loss.__name__)
 
 
-def close(expected):
+def close(expected: float | list[float]) -> Any:
     return pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def data(x):
+def data(x: Any) -> Any:
     return [data(part) for part in x] if isinstance(x, list) else x.data if isinstance(x, Value) else x
 
 
 @everywhere
 @given(st.data())
-def test_a_loss_is_its_formula_reduced(loss, draw) -> None:
+def test_a_loss_is_its_formula_reduced(loss: Callable[..., Any], draw: Any) -> None:
     y = draw.draw(st.lists(numbers, min_size=1, max_size=4))
     t = draw.draw(st.lists(TARGETS.get(loss, numbers), min_size=len(y), max_size=len(y)))
     terms = [ELEMENTWISE[loss](yi, ti) for yi, ti in zip(y, t, strict=True)]
@@ -55,7 +56,7 @@ def test_a_loss_is_its_formula_reduced(loss, draw) -> None:
 
 @everywhere
 @given(st.data())
-def test_a_gradient_is_the_limit_of_differences(loss, draw) -> None:
+def test_a_gradient_is_the_limit_of_differences(loss: Callable[..., Any], draw: Any) -> None:
     y = draw.draw(st.floats(-5, 5))
     t = draw.draw(TARGETS.get(loss, st.floats(-5, 5)))
     if min(abs(abs(y - t) - 1), abs(1 - t * y)) < 1e-3:  # beside the kinks of Huber and hinge
@@ -67,7 +68,7 @@ def test_a_gradient_is_the_limit_of_differences(loss, draw) -> None:
 
 
 @given(st.lists(numbers, min_size=2, max_size=5), st.data())
-def test_cross_entropy_is_minus_the_log_of_a_probability(z, draw) -> None:
+def test_cross_entropy_is_minus_the_log_of_a_probability(z: list[float], draw: Any) -> None:
     with mpmath.workdps(40):
         powers = [mpmath.exp(zi) for zi in z]
         probabilities = [power / sum(powers) for power in powers]
@@ -95,7 +96,7 @@ def test_cross_entropy_is_minus_the_log_of_a_probability(z, draw) -> None:
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=4))
-def test_half_the_sum_of_squares_has_the_difference_for_its_derivative(pairs) -> None:
+def test_half_the_sum_of_squares_has_the_difference_for_its_derivative(pairs: list[tuple[Any, ...]]) -> None:
     y, t = [list(side) for side in zip(*pairs, strict=True)]
     halves = [(yi - ti) ** 2 / 2 for yi, ti in pairs]
     values = [Value(yi) for yi in y]
@@ -114,7 +115,7 @@ def test_half_the_sum_of_squares_has_the_difference_for_its_derivative(pairs) ->
 
 @pytest.mark.parametrize("z", [1000.0, -1000.0, 1e6, -1e6])
 @pytest.mark.parametrize("t", [0, 1])
-def test_huge_logits_do_no_harm(z, t) -> None:
+def test_huge_logits_do_no_harm(z: float, t: int) -> None:
     for loss, prediction, target in (
         (losses.binary_cross_entropy, Value(z), t),
         (losses.cross_entropy, [Value(0.0), Value(z)], t),
@@ -141,7 +142,7 @@ def test_a_small_loss_keeps_its_digits() -> None:
 @pytest.mark.parametrize(
     ("y", "curvature"), [(0.0, 1.0), (-0.0, 1.0), (0.5, 1.0), (-0.5, 1.0), (3.0, 0.0), (-3.0, 0.0)]
 )
-def test_the_second_derivative_of_huber(y, curvature) -> None:
+def test_the_second_derivative_of_huber(y: float, curvature: float) -> None:
     assert mg.hessian(lambda y: losses.huber(y, 0.0))(y) == curvature
 
 
@@ -154,7 +155,7 @@ def test_huber_is_smooth_where_its_pieces_meet() -> None:
 
 
 @given(st.lists(numbers.filter(lambda w: abs(w) > 1e-100), min_size=1, max_size=5), st.floats(0.01, 10))
-def test_penalties_pull_weights_to_zero(w, strength) -> None:
+def test_penalties_pull_weights_to_zero(w: list[float], strength: float) -> None:
     for penalty, value, slope in (
         (losses.l1_penalty, lambda x: abs(x), lambda x: math.copysign(1.0, x)),
         (losses.l2_penalty, lambda x: x * x / 2, lambda x: x),
@@ -170,7 +171,7 @@ def test_penalties_pull_weights_to_zero(w, strength) -> None:
 def test_no_node_is_made_without_need() -> None:
     """The graph of a loss holds its subtractions, products and sums, and nothing else."""
 
-    def size(output):
+    def size(output: Any) -> Any:
         nodes, todo = set(), [output]
         while todo:
             node = todo.pop()
@@ -216,7 +217,7 @@ def test_no_node_is_made_without_need() -> None:
         (lambda: losses.one_hot(3, 3), "0 to 2, not 3"),
     ],
 )
-def test_errors_say_what_is_wrong(call, message) -> None:
+def test_errors_say_what_is_wrong(call: Callable[..., Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         call()
 

@@ -3,6 +3,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,26 +105,30 @@ OPTIONS = [
 ]
 
 
-def written(folder, content):
+def written(folder: Path, content: Any) -> Path:
     path = folder / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
 
 
 @pytest.mark.parametrize(("content", "options", "expected"), [x[1:] for x in READ], ids=[x[0] for x in READ])
-def test_a_table_is_read(content, options, expected, tmp_path: Path) -> None:
+def test_a_table_is_read(
+    content: bytes | str, options: dict[Any, Any], expected: tuple[Any, ...], tmp_path: Path
+) -> None:
     assert datasets.read_csv(written(tmp_path, content), **options) == datasets.Dataset(*expected)
 
 
 @pytest.mark.parametrize(("content", "options", "message"), REFUSED, ids=[x[2][2:50] for x in REFUSED])
-def test_a_table_that_is_refused_is_named_with_place_and_remedy(content, options, message, tmp_path: Path) -> None:
+def test_a_table_that_is_refused_is_named_with_place_and_remedy(
+    content: bytes | str, options: dict[Any, Any], message: str, tmp_path: Path
+) -> None:
     path = written(tmp_path, content)
     with pytest.raises(ValueError, match=re.escape(f"{path}{message}") + "$"):
         datasets.read_csv(path, **options)
 
 
 @pytest.mark.parametrize(("options", "message"), OPTIONS)
-def test_an_option_that_there_is_not(options, message, tmp_path: Path) -> None:
+def test_an_option_that_there_is_not(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         datasets.read_csv(written(tmp_path, READ[0][1]), **options)
 

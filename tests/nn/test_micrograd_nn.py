@@ -2,6 +2,7 @@
 
 import importlib
 import random
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ report(*[p.data for p in model.parameters()])
 """
 
 
-def run(program, package):
+def run(program: str, package: str) -> list[Any]:
     reports = []
     names = {
         name: getattr(importlib.import_module(f"{package}.nn"), name) for name in ("Module", "Neuron", "Layer", "MLP")
@@ -82,17 +83,17 @@ def run(program, package):
     return reports
 
 
-def is_data(x):
+def is_data(x: Any) -> bool:
     return isinstance(x, int | float) or (isinstance(x, list) and all(map(is_data, x)))
 
 
 @pytest.mark.parametrize("program", [PARAMETERS, OUTPUTS], ids=["parameters", "outputs"])
-def test_the_same_to_the_last_bit(program) -> None:
+def test_the_same_to_the_last_bit(program: str) -> None:
     assert run(program, "micrograd_bp") == run(program, "micrograd")
 
 
 @pytest.mark.parametrize("program", [SUBCLASS, TRAINING], ids=["subclass", "training"])
-def test_the_same_but_for_the_order_of_sums(program) -> None:
+def test_the_same_but_for_the_order_of_sums(program: str) -> None:
     """micrograd sums gradients in the order of a set, which differs from run to run."""
     ours, theirs = run(program, "micrograd_bp"), run(program, "micrograd")
     assert len(ours) == len(theirs) > 1

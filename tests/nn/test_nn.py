@@ -11,7 +11,7 @@ import random
 import statistics
 import types
 from collections import OrderedDict, UserDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Never
 
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from micrograd_bp import Value, gradients, losses, nn, ops, optim
 
 
-def models():
+def models() -> Any:
     rng = random.Random(0)
     return [
         nn.Neuron(2, activation="sigmoid", rng=rng),
@@ -42,13 +42,13 @@ def models():
 every_model = pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
 
 
-def plain(out):
+def plain(out: Any) -> Any:
     return (
         [plain(part) for part in out] if isinstance(out, list | tuple) else out.data if isinstance(out, Value) else out
     )
 
 
-def leaves(out):
+def leaves(out: float) -> list[float]:
     return [leaf for part in out for leaf in leaves(part)] if isinstance(out, list | tuple) else [out]
 
 
@@ -56,7 +56,7 @@ def leaves(out):
 
 
 @every_model
-def test_parameters_have_names_in_order_and_carry_them(model) -> None:
+def test_parameters_have_names_in_order_and_carry_them(model: Any) -> None:
     named = model.named_parameters()
     assert [parameter for _, parameter in named] == model.parameters()
     assert [name for name, _ in named] == [parameter.label for parameter in model.parameters()]
@@ -104,28 +104,28 @@ class Pair:
 class Slotted:
     __slots__ = ("__hidden", "shown", "unset")
 
-    def __init__(self, shown, hidden) -> None:
+    def __init__(self, shown: Any, hidden: Any) -> None:
         self.shown, self.__hidden = shown, hidden
 
-    def total(self, x):
+    def total(self, x: Any) -> Any:
         return self.shown * x + self.__hidden
 
 
-class Stack(list):
+class Stack(list[Any]):
     scale = 1.0
 
 
 class Holder(nn.Module):
     """A model that keeps whatever it is given."""
 
-    def __init__(self, kept) -> None:
+    def __init__(self, kept: Any) -> None:
         self.kept = kept
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         return sum((w * x for w in values_in(self.kept)), start=0.0)
 
 
-def values_in(kept):
+def values_in(kept: Any) -> list[Any]:
     """The numbers of a Holder, whatever it holds them in."""
     if isinstance(kept, Value | float):
         return [kept]
@@ -138,7 +138,7 @@ def values_in(kept):
     return [x for part in vars_of(kept) for x in values_in(part)]
 
 
-def vars_of(x):
+def vars_of(x: Any) -> Any:
     if isinstance(x, functools.partial):
         return [*x.args, *x.keywords.values()]
     if isinstance(x, types.MethodType):
@@ -148,7 +148,7 @@ def vars_of(x):
     return list(getattr(x, "__dict__", {}).values())
 
 
-def stacked(a, b):
+def stacked(a: Any, b: Any) -> Any:
     stack = Stack([a])
     stack.scale = b
     return stack
@@ -176,7 +176,7 @@ HOLDERS = {
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
-def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path: Path) -> None:
+def test_parameters_are_found_wherever_they_are_kept(holder: str, tmp_path: Path) -> None:
     keep, paths = HOLDERS[holder]
     a, b = Value(2.0), Value(3.0)
     model, other = Holder(keep(a, b)), Holder(keep(Value(0.0), Value(0.0)))
@@ -207,7 +207,7 @@ def test_parameters_are_found_wherever_they_are_kept(holder, tmp_path: Path) -> 
     assert [x.grad for x in twin.parameters()] == [1.0, 1.0]
 
 
-def closing_over(x):
+def closing_over(x: Any) -> Any:
     return lambda y: x * y
 
 
@@ -224,7 +224,7 @@ def closing_over(x):
         (lambda a: np.array([(a, 1.0)], dtype=[("w", object), ("x", float)]), "kept: a ndarray holds"),
     ],
 )
-def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep, message) -> None:
+def test_a_parameter_that_has_no_place_is_refused_and_not_missed(keep: Callable[..., Any], message: str) -> None:
     a = Value(2.0)
     model: Any = Holder(keep(a))
     for read in (model.parameters, model.named_parameters, model.state_dict, model.zero_grad, model.freeze):
@@ -280,7 +280,7 @@ def test_parameters_nested_without_end_are_found() -> None:
 
 
 @every_model
-def test_gradients_start_anew(model) -> None:
+def test_gradients_start_anew(model: Any) -> None:
     for parameter in model.parameters():
         parameter.grad = 3.0
     model.zero_grad()
@@ -288,7 +288,7 @@ def test_gradients_start_anew(model) -> None:
 
 
 @every_model
-def test_a_wrong_state_changes_nothing(model) -> None:
+def test_a_wrong_state_changes_nothing(model: Any) -> None:
     before = model.state_dict()
     name = next(iter(before))
     for state, error in (
@@ -320,7 +320,7 @@ SPREADS = {  # the standard deviation for 50 inputs and 20 units
 
 
 @pytest.mark.parametrize("init", nn.INITS)
-def test_initial_weights_have_the_spread_of_their_name(init) -> None:
+def test_initial_weights_have_the_spread_of_their_name(init: str) -> None:
     layer = nn.Layer(50, 20, init=init, rng=random.Random(0))
     weights = [w.data for neuron in layer.neurons for w in neuron.w]
     assert statistics.fmean(weights) == pytest.approx(0.0, abs=0.1 * SPREADS[init])
@@ -331,7 +331,7 @@ def test_initial_weights_have_the_spread_of_their_name(init) -> None:
 
 
 def test_randomness_is_an_argument() -> None:
-    def build(rng):
+    def build(rng: random.Random) -> list[dict[str, float]]:
         return [nn.MLP(2, [3, 1], rng=rng).state_dict(), nn.LSTMCell(2, 2, rng=rng).state_dict()]
 
     assert build(random.Random(5)) == build(random.Random(5)) != build(random.Random(6))
@@ -358,7 +358,7 @@ def test_equal_weights_stay_equal_and_random_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize("activation", nn.ACTIVATIONS)
-def test_every_row_of_one_number_is_an_activation(activation) -> None:
+def test_every_row_of_one_number_is_an_activation(activation: str) -> None:
     neuron = nn.Neuron(1, activation=activation, init=lambda *_: 0.5)
     row = ops.TABLE[activation]
     x = max(0.625, row.domain[0][0])
@@ -427,7 +427,7 @@ loose: Any = nn  # takes what nn's types refuse
         (lambda: nn.Feedforward()([1.0]), NotImplementedError, "define forward"),
     ],
 )
-def test_errors_say_what_is_wrong(call, error, message) -> None:
+def test_errors_say_what_is_wrong(call: Callable[..., Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
 
@@ -437,7 +437,7 @@ def test_errors_say_what_is_wrong(call, error, message) -> None:
 
 @every_model
 @given(x=st.lists(st.floats(-100, 100), min_size=2, max_size=2))
-def test_a_frozen_copy_gives_the_same_floats_without_a_graph(model, x) -> None:
+def test_a_frozen_copy_gives_the_same_floats_without_a_graph(model: Any, x: list[float]) -> None:
     frozen = model.freeze()
     assert type(frozen) is type(model)
     assert frozen.parameters() == []
@@ -447,7 +447,7 @@ def test_a_frozen_copy_gives_the_same_floats_without_a_graph(model, x) -> None:
 
 
 @every_model
-def test_copies_and_pickles_are_models(model) -> None:
+def test_copies_and_pickles_are_models(model: Any) -> None:
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert again.state_dict() == model.state_dict()
         assert not set(again.parameters()) & set(model.parameters())
@@ -458,11 +458,11 @@ def test_copies_and_pickles_are_models(model) -> None:
 # --- recurrent cells ----------------------------------------------------------------------------------------------
 
 
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     return 1 / (1 + math.exp(-x))
 
 
-def affine(layer, x):
+def affine(layer: Any, x: list[float]) -> list[float]:
     return [sum(w.data * xi for w, xi in zip(n.w, x, strict=True)) + n.b.data for n in layer.neurons]
 
 
@@ -489,17 +489,17 @@ def test_cells_compute_their_equations() -> None:
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_the_first_state_is_zero(kind) -> None:
+def test_the_first_state_is_zero(kind: type[Any]) -> None:
     cell = kind(2, 3, rng=random.Random(0))
     zero = [0.0, 0.0, 0.0]
     assert plain(cell([1.0, 2.0])) == plain(cell([1.0, 2.0], (zero, zero) if kind is nn.LSTMCell else zero))
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_gradients_through_time_are_limits_of_differences(kind) -> None:
+def test_gradients_through_time_are_limits_of_differences(kind: type[Any]) -> None:
     cell = kind(1, 2, rng=random.Random(2))
 
-    def last(cell):
+    def last(cell: Any) -> Any:
         state: Any = None
         for x in (1.0, -0.5, 2.0, 0.25):
             state = cell([x], state)
@@ -527,11 +527,11 @@ def test_gradients_vanish_or_explode_with_length() -> None:
 
 
 class Parity(nn.Module):
-    def __init__(self, rng) -> None:
+    def __init__(self, rng: random.Random) -> None:
         self.cell = nn.GRUCell(1, 4, rng=rng)
         self.odd = nn.Layer(4, 1, nonlin=False, init="xavier_uniform", rng=rng)
 
-    def __call__(self, bits):
+    def __call__(self, bits: Sequence[float]) -> Any:
         state: Any = None
         for bit in bits:
             state = self.cell([bit], state)
@@ -562,7 +562,7 @@ def test_a_recurrent_cell_learns_parity() -> None:
 
 
 @every_model
-def test_a_saved_model_comes_back_to_the_last_bit(model, tmp_path: Path) -> None:
+def test_a_saved_model_comes_back_to_the_last_bit(model: Any, tmp_path: Path) -> None:
     for parameter, data in zip(model.parameters(), [math.inf, -math.inf, math.nan, 5e-324, -0.0, 0.1], strict=False):
         parameter.data = data
     path = tmp_path / "model.json"
@@ -608,7 +608,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     nn.Neuron(2).save(path)
     before = path.read_bytes()
 
-    def fail(*_) -> Never:
+    def fail(*_: int | str) -> Never:
         raise OSError("the disk is full")
 
     for broken in ("os.replace", "os.fsync"):
@@ -633,7 +633,7 @@ SAVED: dict[str, Any] = {
 }
 
 
-def changed(part, **changes):
+def changed(part: str, **changes: Any) -> dict[str, Any]:
     return SAVED | {part: SAVED[part] | changes}
 
 
@@ -683,7 +683,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_file_changes_nothing(content, message, tmp_path: Path) -> None:
+def test_a_wrong_file_changes_nothing(content: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(ValueError, match=message) as error:
@@ -725,12 +725,12 @@ json_values = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
 @given(st.sampled_from(["architecture", "parameters"]), st.sampled_from(NAMES), json_values)
-def test_whatever_stands_in_a_file_it_loads_or_says_why_not(folder, part, name, value) -> None:
+def test_whatever_stands_in_a_file_it_loads_or_says_why_not(folder: Path, part: str, name: str, value: Any) -> None:
     path = folder / "model.json"
     path.write_text(json.dumps(changed(part, **{name: value})))
     try:

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,11 +23,11 @@ CHOICES: dict[Any, dict[str, Any]] = {
 }
 
 
-def close(found, expected):
+def close(found: list[float], expected: list[float]) -> bool:
     return found == pytest.approx(expected, rel=1e-13, abs=1e-15)
 
 
-def follow(optimizer, gradients):
+def follow(optimizer: optim.Optimizer, gradients: list[list[float]]) -> list[float]:
     for gradient in gradients:
         for parameter, grad in zip(optimizer.parameters, gradient, strict=True):
             parameter.grad = grad
@@ -35,7 +36,7 @@ def follow(optimizer, gradients):
 
 
 @pytest.mark.parametrize(("name", "arguments", "points"), FIGURES["runs"], ids=str)
-def test_every_update_is_pytorchs(name, arguments, points) -> None:
+def test_every_update_is_pytorchs(name: str, arguments: dict[str, Any], points: list[list[float]]) -> None:
     parameters = [Value(data) for data in FIGURES["start"]]
     optimizer = getattr(optim, name)(parameters, **arguments)
     for gradient, point in zip(FIGURES["gradients"], points, strict=True):
@@ -43,26 +44,26 @@ def test_every_update_is_pytorchs(name, arguments, points) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments", "rates"), FIGURES["schedules"], ids=str)
-def test_every_schedule_is_pytorchs(name, arguments, rates) -> None:
+def test_every_schedule_is_pytorchs(name: str, arguments: dict[str, float], rates: list[float]) -> None:
     schedule = getattr(optim, name)(**arguments)
     assert close([schedule(step) for step in range(len(rates))], rates)
 
 
 @pytest.mark.parametrize(("arguments", "figures"), FIGURES["clip_grad_norm"], ids=str)
-def test_clipping_by_norm_is_pytorchs(arguments, figures) -> None:
+def test_clipping_by_norm_is_pytorchs(arguments: dict[str, Any], figures: dict[str, Any]) -> None:
     parameters = with_gradient(FIGURES["gradients"][0])
     norm = optim.clip_grad_norm(parameters, arguments["max_norm"], float(arguments["norm_type"]))
     assert close([norm, *[p.grad for p in parameters]], [figures["norm"], *figures["gradient"]])
 
 
 @pytest.mark.parametrize(("arguments", "figures"), FIGURES["clip_grad_value"], ids=str)
-def test_clipping_by_value_is_pytorchs(arguments, figures) -> None:
+def test_clipping_by_value_is_pytorchs(arguments: dict[str, float], figures: dict[str, Any]) -> None:
     parameters = with_gradient(FIGURES["gradients"][0])
     optim.clip_grad_value(parameters, **arguments)
     assert close([p.grad for p in parameters], figures["gradient"])
 
 
-def with_gradient(gradient):
+def with_gradient(gradient: list[float]) -> list[Value]:
     parameters = [Value(0.0) for _ in gradient]
     for parameter, grad in zip(parameters, gradient, strict=True):
         parameter.grad = grad
@@ -70,7 +71,7 @@ def with_gradient(gradient):
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_state_continues_to_the_last_bit(kind) -> None:
+def test_state_continues_to_the_last_bit(kind: type[Any]) -> None:
     whole = kind([Value(data) for data in FIGURES["start"]], lr=0.1, **CHOICES[kind])
     first = kind([Value(data) for data in FIGURES["start"]], lr=0.1, **CHOICES[kind])
     end = follow(whole, FIGURES["gradients"])
@@ -84,7 +85,7 @@ def test_state_continues_to_the_last_bit(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_a_schedule_drives_the_rate_and_stays_out_of_the_state(kind) -> None:
+def test_a_schedule_drives_the_rate_and_stays_out_of_the_state(kind: type[Any]) -> None:
     schedule = optim.cosine_decay(0.2, steps=8, warmup=2)
     scheduled = kind([Value(data) for data in FIGURES["start"]], lr=schedule)
     by_hand = kind([Value(data) for data in FIGURES["start"]], lr=0.0)
@@ -101,7 +102,7 @@ def test_a_schedule_drives_the_rate_and_stays_out_of_the_state(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", OPTIMISERS)
-def test_a_wrong_state_changes_nothing(kind) -> None:
+def test_a_wrong_state_changes_nothing(kind: type[Any]) -> None:
     optimizer = kind([Value(1.0), Value(2.0)], lr=0.1, **CHOICES[kind])
     follow(optimizer, [[0.5, -0.5]])
     good = json.loads(json.dumps(optimizer.state_dict()))
@@ -130,7 +131,7 @@ def test_a_wrong_state_changes_nothing(kind) -> None:
 
 
 @pytest.mark.parametrize("name", ["lr", "momentum", "dampening", "weight_decay", "eps", "alpha", "betas", "centered"])
-def test_every_number_is_checked(name) -> None:
+def test_every_number_is_checked(name: str) -> None:
     wrong = {"betas": (1.0, 0.9), "dampening": math.nan, "centered": 1}.get(name, -0.5)
     takers = [kind for kind in OPTIMISERS if name in inspect.signature(kind).parameters]
     assert takers
@@ -173,7 +174,7 @@ def test_the_first_step_of_adam_has_the_length_of_the_rate_whatever_the_gradient
 
 
 @pytest.mark.parametrize("shape", [optim.linear_decay, optim.cosine_decay])
-def test_warm_up_rises_evenly_and_decay_never_rises(shape) -> None:
+def test_warm_up_rises_evenly_and_decay_never_rises(shape: Callable[..., Any]) -> None:
     schedule = shape(1.0, steps=50, warmup=10, end=0.25)
     rates = [schedule(step) for step in range(60)]
     assert rates[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])

@@ -29,7 +29,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "compiler.machine compiler.program compiler.emit compiler.executable compiler.python",
     "compiler.arrays compiler.evaluation compiler.matrices compiler.vector_loops",
     "compiler.vector_sweeps compiler.vectors",
-    "compiler.array_parts compiler.array_text compiler.array_c",
+    "compiler.array_parts compiler.array_text compiler.array_c compiler.loop_text compiler.loop_c",
     "compiler.c99 compiler.c_project compiler.loops compiler.reverse compiler.kernels",
     "compiler.tracing compiler.surroundings compiler.recording compiler.functions compiler",
     "see.array_plan see.parts see.opened see.trace see.typesetting see.paths see.formula see.backward_pass",
@@ -77,7 +77,7 @@ def test_every_module_has_its_place() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_run_downwards(module) -> None:
+def test_imports_run_downwards(module: str) -> None:
     order = " ".join(LAYERS).split()
     assert imports(MODULES[module]) <= {*order[: order.index(module)]}
 

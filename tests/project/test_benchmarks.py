@@ -29,7 +29,7 @@ COMMANDS = {  # the module after "python -m", and what stands in the tables that
 
 @pytest.mark.skipif(mg.engine_name() == "pure", reason="they load both engines")
 @pytest.mark.parametrize("module", COMMANDS)
-def test_it_runs_small(module) -> None:
+def test_it_runs_small(module: str) -> None:
     package = Path(mg.__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-m", module, "--small"],

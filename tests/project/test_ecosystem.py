@@ -17,10 +17,10 @@ HERE = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def shown():
+def shown() -> dict[str, Any]:
     """The functions that docs/ecosystem.md defines."""
     page = HERE.parent / "docs" / "ecosystem.md"
-    names = {"mg": mg, "math": math}
+    names: dict[str, Any] = {"mg": mg, "math": math}
     for example in doctest.DocTestParser().get_examples(page.read_text(encoding="utf-8")):
         if example.source.startswith("def "):
             exec(example.source, names)
@@ -33,7 +33,7 @@ def shown():
 @pytest.mark.parametrize(
     "method", ["BFGS", "L-BFGS-B", "CG", "TNC", "SLSQP", "trust-exact", "trust-krylov", "Newton-CG"]
 )
-def test_every_gradient_method_of_scipy_finds_the_minimum(shown, method) -> None:
+def test_every_gradient_method_of_scipy_finds_the_minimum(shown: dict[str, Any], method: str) -> None:
     """Rosenbrock's valley in six dimensions, from its usual start; Hessians where the method takes one."""
     start = np.array([-1.2, 1.0] * 3)
     f = shown["rosenbrock"]
@@ -46,7 +46,7 @@ def test_every_gradient_method_of_scipy_finds_the_minimum(shown, method) -> None
     assert near or other, found
 
 
-def test_gradient_and_jacobian_are_what_scipy_finds_by_differences(shown) -> None:
+def test_gradient_and_jacobian_are_what_scipy_finds_by_differences(shown: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(5):
         x = rng.normal(size=4)
@@ -54,7 +54,7 @@ def test_gradient_and_jacobian_are_what_scipy_finds_by_differences(shown) -> Non
         assert optimize.check_grad(f, mg.grad(f), x) < 1e-4 * (1.0 + np.abs(mg.grad(f)(x)).max())
 
 
-def decay(t, p):
+def decay(t: Any, p: Any) -> Any:
     return p[0] * math.exp(-p[1] * t) + p[2]
 
 
@@ -64,7 +64,7 @@ def test_least_squares_steps_are_gauss_newton() -> None:
     truth = [3.0, 1.3, 0.5]
     data = [decay(t, truth) for t in times]
 
-    def residuals(p):
+    def residuals(p: Any) -> Any:
         return [decay(t, p) - y for t, y in zip(times, data, strict=True)]
 
     for method in ("lm", "trf", "dogbox"):
@@ -94,7 +94,7 @@ def test_curve_fit_takes_a_jacobian() -> None:
 # --- propagation of errors --------------------------------------------------------------------------------------------
 
 
-def test_errors_of_products_of_powers_add_in_squares_of_relative_errors(shown) -> None:
+def test_errors_of_products_of_powers_add_in_squares_of_relative_errors(shown: dict[str, Any]) -> None:
     """For x^a y^b: (s/f)^2 = (a s_x / x)^2 + (b s_y / y)^2."""
     rng = random.Random(0)
     for _ in range(20):
@@ -106,7 +106,7 @@ def test_errors_of_products_of_powers_add_in_squares_of_relative_errors(shown) -
         assert sum(shares.values()) == pytest.approx(1.0)
 
 
-def test_errors_are_those_of_drawn_samples(shown) -> None:
+def test_errors_are_those_of_drawn_samples(shown: dict[str, Any]) -> None:
     """To the first order: for small errors a sample's deviation is the propagated one."""
     rng = np.random.default_rng(1)
     value, error, _ = shown["propagated"](
@@ -120,7 +120,7 @@ def test_errors_are_those_of_drawn_samples(shown) -> None:
 # --- PyTorch ----------------------------------------------------------------------------------------------------------
 
 
-def test_parameters_come_from_pytorch_and_go_back(shown) -> None:
+def test_parameters_come_from_pytorch_and_go_back(shown: dict[str, Any]) -> None:
     """PyTorch's own numbers: its outputs, its loss, its gradients by its names and in its order."""
     frozen = json.loads((HERE / "fixtures" / "torch_network.json").read_text(encoding="utf-8"))
     model = nn.MLP(3, [4, 5, 2], activation="tanh")
@@ -138,7 +138,7 @@ def test_parameters_come_from_pytorch_and_go_back(shown) -> None:
         assert np.array(gradients[name]) == pytest.approx(np.array(numbers), rel=1e-10, abs=1e-15), name
 
 
-def test_a_state_dict_of_another_shape_is_refused(shown) -> None:
+def test_a_state_dict_of_another_shape_is_refused(shown: dict[str, Any]) -> None:
     frozen = json.loads((HERE / "fixtures" / "torch_network.json").read_text(encoding="utf-8"))
     for sizes in ([4, 5], [4, 4, 2], [4, 5, 2, 1]):
         with pytest.raises(ValueError, match="argument"):

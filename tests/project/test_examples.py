@@ -18,7 +18,7 @@ EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_it_prints_what_it_says(path, tmp_path: Path) -> None:
+def test_it_prints_what_it_says(path: Path, tmp_path: Path) -> None:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert text
     said = text.split("Prints:\n", 1)[1]

@@ -2,18 +2,21 @@
 
 import inspect
 import re
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import micrograd_bp as mg
+from micrograd_bp import Op
 from micrograd_bp.compiler.kernels import Kernel
 
 SECTIONS = ("Args", "Returns", "Raises", "Source", "Example")
 MODULES = (mg, mg.nn, mg.losses, mg.optim, mg.training, mg.datasets, mg.testing, mg.math)
 
 
-def shown(module):
+def shown(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """The functions, classes and ops that a module shows: by its `__all__`, or those that are defined in it."""
     for name in getattr(module, "__all__", vars(module)):
         x = getattr(module, name)
@@ -24,7 +27,7 @@ def shown(module):
             yield f"{home}.{name}", x
 
 
-def methods(name, cls):
+def methods(name: str, cls: Any) -> Iterator[tuple[str, Any]]:
     """The public methods that a class defines; of Value, those that floats do not have and the table does not give."""
     for member in vars(cls) if isinstance(cls, type) else ():
         given = cls is mg.Value and (member in mg.ops.TABLE or hasattr(float, member))
@@ -38,13 +41,13 @@ NAMES = dict(entry for module in MODULES for entry in shown(module)) | {"microgr
 METHODS = dict(entry for top in NAMES.items() for entry in methods(*top))
 
 
-def sections(x):
+def sections(x: Any) -> dict[str, str]:
     """The sections of a docstring by name; the first, without a name, is the text before them."""
     text = re.split(rf"^({'|'.join(SECTIONS)}):$", inspect.getdoc(x) or "", flags=re.MULTILINE)
     return dict(zip(["", *text[1::2]], text[::2]))
 
 
-def signature(x):
+def signature(x: Any) -> tuple[dict[str, inspect.Parameter], Any] | None:
     """The parameters but self, by name, and the annotation of the result; None where C has no signature."""
     try:
         found = inspect.signature(x)
@@ -56,7 +59,7 @@ def signature(x):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name) -> None:
+def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name: str) -> None:
     x = NAMES[name]
     text, found = sections(x), signature(x)
     assert re.fullmatch(r"\S.*\.", text[""].split("\n\n")[0].strip())  # one line
@@ -70,14 +73,14 @@ def test_a_public_name_says_what_it_does_in_sections_and_shows_it(name) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_public_method_says_what_it_does_and_names_every_parameter(name) -> None:
+def test_a_public_method_says_what_it_does_and_names_every_parameter(name: str) -> None:
     text, found = inspect.getdoc(METHODS[name]) or "", signature(METHODS[name])
     assert re.fullmatch(r"\S.*\.", text.split("\n\n")[0])
     assert not found or all(re.search(rf"(?<!\w){re.escape(parameter)}(?!\w)", text) for parameter in found[0])
 
 
 @pytest.mark.parametrize("name", NAMES | METHODS)
-def test_every_parameter_and_result_is_annotated(name) -> None:
+def test_every_parameter_and_result_is_annotated(name: str) -> None:
     x = (NAMES | METHODS)[name]
     found = signature(x)
     if found is not None and not inspect.isbuiltin(x):
@@ -87,18 +90,21 @@ def test_every_parameter_and_result_is_annotated(name) -> None:
 
 
 @pytest.mark.parametrize("op", mg.ops.PUBLIC, ids=lambda op: op.name)
-def test_the_method_of_an_op_has_the_parameters_of_the_row_and_says_where_to_read_on(op) -> None:
+def test_the_method_of_an_op_has_the_parameters_of_the_row_and_says_where_to_read_on(op: Op) -> None:
     method = getattr(mg.Value, op.name)
-    parameters, result = signature(method)
-    expected, _ = signature(op)
+    shown, row = signature(method), signature(op)
+    assert shown is not None
+    assert row is not None
+    (parameters, result), (expected, _) = shown, row
     assert list(parameters) == (list(expected)[1:] if op.arity is not None else ["*args"])
     assert result == "Value"
     assert f"help(micrograd_bp.ops.{op.name})" in method.__doc__
 
 
 def test_the_constructor_of_a_value_shows_its_parameters() -> None:
-    parameters, _ = signature(mg.Value)
-    assert list(parameters) == ["data", "_children", "_op", "label"]
+    shown = signature(mg.Value)
+    assert shown is not None
+    assert list(shown[0]) == ["data", "_children", "_op", "label"]
 
 
 def test_help_of_a_users_op_calls_none_of_its_functions() -> None:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|usr|var|work|Users)/")
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
-def shown(cell) -> str:
+def shown(cell: Any) -> str:
     """The text that a cell shows: what is printed, results, words in drawings; without addresses in memory.
 
     A kernel under load sends in two pieces what it sends in one otherwise: pieces of one stream are joined.
@@ -51,10 +52,10 @@ def close(x: str, y: str) -> bool:
 
 
 def test_the_pieces_of_a_stream_are_one_text() -> None:
-    def stream(text, name="stdout"):
+    def stream(text: str, name: str = "stdout") -> Any:
         return nbformat.v4.new_output("stream", name=name, text=text)
 
-    def cell(*outputs):
+    def cell(*outputs: Any) -> Any:
         return nbformat.v4.new_code_cell(outputs=list(outputs))
 
     result = nbformat.v4.new_output("display_data", data={"text/plain": "3"})
@@ -64,7 +65,7 @@ def test_the_pieces_of_a_stream_are_one_text() -> None:
 
 
 @notebooks
-def test_outputs_are_what_a_run_gives(path) -> None:
+def test_outputs_are_what_a_run_gives(path: Path) -> None:
     committed = nbformat.read(path, as_version=4)
     fresh = nbformat.read(path, as_version=4)
     here = {"metadata": {"path": str(FOLDER)}}
@@ -79,7 +80,7 @@ def test_outputs_are_what_a_run_gives(path) -> None:
 
 
 @notebooks
-def test_committed_as_run_once_from_the_top(path) -> None:
+def test_committed_as_run_once_from_the_top(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -98,7 +99,7 @@ def test_the_index_shows_every_notebook() -> None:
 
 
 @notebooks
-def test_the_index_shows_a_picture_as_its_notebook_has_it(path) -> None:
+def test_the_index_shows_a_picture_as_its_notebook_has_it(path: Path) -> None:
     pictures = [
         base64.b64decode(output.data["image/png"])
         for cell in nbformat.read(path, as_version=4).cells

@@ -72,7 +72,7 @@ print("checked")
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory):
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package in which the line is added, with the accelerated engine built anew if this one has it."""
     root = tmp_path_factory.mktemp("copy")
     left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.pxi", "*.pyi")
@@ -96,11 +96,11 @@ def run(root: Path, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_an_operation_added_in_one_line_works_everywhere(copy) -> None:
+def test_an_operation_added_in_one_line_works_everywhere(copy: Path) -> None:
     assert run(copy, "-W", "error", "-c", CHECKS, mg.engine_name()).strip() == "checked"
 
 
-def test_a_random_program_with_it_is_differentiated_as_floats_are(copy) -> None:
+def test_a_random_program_with_it_is_differentiated_as_floats_are(copy: Path) -> None:
     """Beside other ops, in graphs: the gradient against central differences in 50 digits."""
     seed = random.Random(3).randrange(1000)
     program = f"""

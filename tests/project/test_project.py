@@ -4,6 +4,7 @@ import importlib.util
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,7 +18,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(path for path in ROOT.glob("*/*.md") if no
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_what_a_page_links_to_is_there(page) -> None:
+def test_what_a_page_links_to_is_there(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing
@@ -45,7 +46,7 @@ def test_the_workflow_and_the_guide_run_what_there_is() -> None:
     assert all((ROOT / name).exists() for name in named)
 
 
-def release():
+def release() -> ModuleType:
     """The script that names a version."""
     spec = importlib.util.spec_from_file_location("version", ROOT / ".ci" / "version.py")
     assert spec is not None
@@ -56,7 +57,7 @@ def release():
 
 
 @pytest.fixture
-def copy(tmp_path: Path):
+def copy(tmp_path: Path) -> Path:
     """The three files that hold the version, with something under Unreleased."""
     for name in ("micrograd_bp/_version.py", "CITATION.cff", "CHANGELOG.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -67,7 +68,7 @@ def copy(tmp_path: Path):
     return tmp_path
 
 
-def test_a_version_is_named_in_one_place(copy) -> None:
+def test_a_version_is_named_in_one_place(copy: Path) -> None:
     release().stamp(copy, "7.8.9", "2030-01-02")
     assert (copy / "micrograd_bp/_version.py").read_text("utf-8") == '__version__ = "7.8.9"\n'
     assert "version: 7.8.9\ndate-released: 2030-01-02\n" in (copy / "CITATION.cff").read_text("utf-8")
@@ -80,7 +81,7 @@ def test_a_version_is_named_in_one_place(copy) -> None:
 
 
 @pytest.mark.parametrize(("version", "message"), [("1.0", "a version is such as"), ("9.9.9", "stands there 0 times")])
-def test_a_version_that_cannot_be_named_changes_nothing(copy, version, message) -> None:
+def test_a_version_that_cannot_be_named_changes_nothing(copy: Path, version: str, message: str) -> None:
     if version == "9.9.9":
         path = copy / "CITATION.cff"
         path.write_text(path.read_text("utf-8").replace("version:", "number:"), "utf-8")

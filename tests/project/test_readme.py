@@ -37,7 +37,7 @@ def test_the_table_of_operations_is_the_table_in_the_code() -> None:
 
 
 @pytest.mark.parametrize(("expression", "point", "value", "derivatives", "second"), special_points())
-def test_special_point(expression, point, value, derivatives, second) -> None:
+def test_special_point(expression: str, point: str, value: str, derivatives: str, second: str) -> None:
     """The second derivatives are by xx, or by xx, xy and yy; xy and yx are the same."""
     inputs = {name: mg.Value(float(number)) for name, number in re.findall(r"(\w)=([-\w.]+)", point)}
     output = eval(expression, dict(ops.TABLE), dict(inputs))
@@ -63,7 +63,7 @@ def anchors(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_lead_to_headings_and_the_readme_to_every_page(path) -> None:
+def test_links_lead_to_headings_and_the_readme_to_every_page(path: Path) -> None:
     page = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)]*\.md)(?:#([^)]*))?\)", page)
     for target, heading in links:

@@ -4,6 +4,7 @@
 import math
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,14 @@ class Nothing(nn.Module):
         self.w = nn.Value(1.0)
 
 
-def fit(rows=X, targets=Y, model=None, loss=losses.binary_cross_entropy, optimizer=None, **options):
+def fit(
+    rows: Any = X,
+    targets: Any = Y,
+    model: Any = None,
+    loss: Any = losses.binary_cross_entropy,
+    optimizer: Any = None,
+    **options: Any,
+) -> training.History:
     model = nn.MLP(2, [3, 1], rng=random.Random(0)) if model is None else model
     optimizer = optim.SGD(model.parameters(), lr=0.1) if optimizer is None else optimizer
     return training.fit(model, loss, rows, targets, optimizer, epochs=2, progress=False, **options)
@@ -79,19 +87,19 @@ SAID = [  # (what was given, the kind of error, what is said)
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), [x[1:] for x in SAID], ids=[x[0] for x in SAID])
-def test_what_is_said(call, kind, message) -> None:
+def test_what_is_said(call: Callable[..., Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=re.escape(message)):
         call()
 
 
-def results(rows=X, targets=Y, **options):
+def results(rows: Any = X, targets: Any = Y, **options: Any) -> Any:
     model = nn.MLP(2, [3, 1], rng=random.Random(0))
     fit(rows, targets, model=model, **options)
     return list(model.state_dict().values())
 
 
 @pytest.mark.parametrize("kind", [pandas.DataFrame, polars.DataFrame])
-def test_a_frame_is_taken_as_it_is_by_column_name(kind) -> None:
+def test_a_frame_is_taken_as_it_is_by_column_name(kind: type[Any]) -> None:
     frame, expected = kind(FRAME), results()
     assert results(frame[["a", "b"]], frame["kind"]) == expected
     assert results(frame[["a", "b"]], frame[["kind"]]) == expected
@@ -104,7 +112,7 @@ def test_a_frame_is_taken_as_it_is_by_column_name(kind) -> None:
 
 
 @pytest.mark.parametrize("kind", [pandas.DataFrame, polars.DataFrame])
-def test_a_frame_is_a_dataset(kind) -> None:
+def test_a_frame_is_a_dataset(kind: type[Any]) -> None:
     frame = kind({"a": [1.5, None, 2.5], "hue": ["red", "blue", "red"], "kind": ["x", "y", "y"]})
     expected = datasets.Dataset(
         [[1.5, 0.0, 1.0], [2.0, 1.0, 0.0], [2.5, 0.0, 1.0]], [0, 1, 1], ["a", "hue=blue", "hue=red"], ["x", "y"]
@@ -121,7 +129,7 @@ def test_a_module_that_has_a_forward_can_be_called() -> None:
         def __init__(self) -> None:
             self.slope, self.offset = nn.Value(0.5), nn.Value(0.0)
 
-        def forward(self, x):
+        def forward(self, x: Any) -> Any:
             return self.slope * x[0] + self.offset
 
     line = Line()

@@ -18,7 +18,7 @@ HOME = Path(mg.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the program and nothing else."""
     place = tmp_path_factory.mktemp("program")
     shutil.copy(PROGRAM, place / "program.py")
@@ -26,20 +26,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def around():
+def around() -> list[str]:
     """The package's own folder, for checkers to look into, where the package is not installed; else nothing."""
     look = "import micrograd_bp, os; print(os.path.dirname(os.path.dirname(os.path.abspath(micrograd_bp.__file__))))"
     found = subprocess.run([sys.executable, "-I", "-c", look], capture_output=True, text=True, check=False)
     return [] if found.stdout.strip() == str(HOME) else [str(HOME)]
 
 
-def mistakes(place):
+def mistakes(place: Path) -> set[int]:
     """The numbers of the lines that are wrong."""
     lines = (place / "program.py").read_text(encoding="utf-8").splitlines()
     return {number for number, line in enumerate(lines, 1) if line.endswith("# mistake")}
 
 
-def test_mypy_finds_the_mistakes_and_nothing_else(folder, around) -> None:
+def test_mypy_finds_the_mistakes_and_nothing_else(folder: Path, around: list[str]) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(folder / "cache")]
     command += ["--follow-imports", "silent"] * len(around)  # without its own errors where it is no installed package
     environment = {**os.environ, "MYPYPATH": os.pathsep.join(around)}
@@ -51,7 +51,7 @@ def test_mypy_finds_the_mistakes_and_nothing_else(folder, around) -> None:
     assert len(found) == len(done.stdout.splitlines()) == 5, done.stdout
 
 
-def test_pyright_finds_the_mistakes_and_nothing_else(folder, around) -> None:
+def test_pyright_finds_the_mistakes_and_nothing_else(folder: Path, around: list[str]) -> None:
     (folder / "pyrightconfig.json").write_text(json.dumps({"include": ["program.py"], "extraPaths": around}))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

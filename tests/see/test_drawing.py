@@ -51,20 +51,20 @@ HOSTILE = [
 ]
 
 
-def parts(dot):
+def parts(dot: str) -> tuple[Any, ...]:
     """The boxes of a DOT text by their names, and its edges in order, with their labels."""
     boxes = dict(re.findall(r"^\s*(\w+) \[label=(.*)\]$", dot, re.MULTILINE))
     edges = re.findall(r"^\s*(\w+) -> (\w+)(?: \[(?:label=(\S+))?.*\])?$", dot, re.MULTILINE)
     return boxes, [(source, target, label.strip('"')) for source, target, label in edges]
 
 
-def shown(label):
+def shown(label: str) -> list[str]:
     """The text in an HTML-like label, cell by cell."""
     cells = re.findall(r"<td[^>]*>(.*?)</td>", label)
     return [html.unescape(re.sub(r"<[^>]*>", "", cell)).replace("\\\\", "\\") for cell in cells]
 
 
-def texts(svg):
+def texts(svg: str) -> list[str]:
     """All text in an SVG picture."""
     return ["".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if "text" in element.tag]
 
@@ -76,7 +76,7 @@ def bundled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, bundled) -> None:
+def bare(monkeypatch: pytest.MonkeyPatch, bundled: None) -> None:
     """A machine without any Graphviz."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
@@ -91,7 +91,7 @@ def test_the_text_of_a_picture() -> None:
     frame = 'style="rounded" cellborder="0" cellspacing="0" cellpadding="4"'
     row = '<tr><td align="left"><font color="#57606a" point-size="10">{}</font></td><td align="right">{}</td></tr>'
 
-    def box(border, color, fill, title, data, grad) -> str:
+    def box(border: Any, color: str, fill: str, title: str, data: Any, grad: Any) -> str:
         table = f'<table border="{border}" color="{color}" bgcolor="{fill}" {frame}>'
         head = f'<tr><td colspan="2" align="left">{title}</td></tr>'
         return f"<{table}{head}{row.format('data', data)}{row.format('grad', grad)}</table>>"
@@ -116,7 +116,7 @@ def test_the_text_of_a_picture() -> None:
 
 
 @given(st.integers(0, 10**9))
-def test_every_node_is_a_box_and_every_use_of_an_operand_an_edge(seed) -> None:
+def test_every_node_is_a_box_and_every_use_of_an_operand_an_edge(seed: int) -> None:
     rng = random.Random(seed)
     nodes = [Value(rng.uniform(0.1, 1.0)) for _ in range(3)]
     for _ in range(15):
@@ -186,7 +186,7 @@ def test_directions() -> None:
         mg.draw(x, direction="up")
 
 
-def shades(grads, **options):
+def shades(grads: list[float], **options: Any) -> tuple[Any, ...]:
     """The fill of each node, by the grads that the nodes are given, and the picture's text."""
     nodes = [Value(1.0, chr(ord("a") + k)) for k in range(len(grads))]
     output: Any = sum(nodes)
@@ -210,7 +210,7 @@ def test_shades_go_by_the_order_of_magnitude_of_grad() -> None:
 
 
 @given(st.lists(st.floats(), min_size=2, max_size=6))
-def test_a_larger_grad_is_never_a_paler_one(grads) -> None:
+def test_a_larger_grad_is_never_a_paler_one(grads: list[float]) -> None:
     fills, _ = shades(grads)
     depth = {"#ffffff": 1000}
     by_size = sorted(zip([abs(g) for g in grads], fills), key=lambda pair: (pair[0] == pair[0], pair[0]))
@@ -227,7 +227,7 @@ def test_drawing_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("thing", [3.0, "x", None, [], [Value(1.0), 2.0]])
-def test_only_values_are_drawn(thing) -> None:
+def test_only_values_are_drawn(thing: Any) -> None:
     with pytest.raises(TypeError, match=r"draw takes a Value, not|output holds 2.0 \(float\); pass a Value"):
         mg.draw(thing)
 
@@ -244,14 +244,14 @@ def test_several_outputs_stand_in_one_picture() -> None:
 
 
 @pytest.mark.parametrize("title", HOSTILE)
-def test_a_title_stands_over_the_picture_as_it_is(bundled, title) -> None:
+def test_a_title_stands_over_the_picture_as_it_is(bundled: None, title: str) -> None:
     svg = mg.draw(Value(1.0, "x") * 2.0, title=title, shade=True).pipe(encoding="utf-8")
     cut = title if len(title) <= 120 else f"{title[:117]}..."
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
     assert plain in texts(svg) or not plain
 
 
-def test_the_resolution_is_that_of_the_png(bundled) -> None:
+def test_the_resolution_is_that_of_the_png(bundled: None) -> None:
     picture = mg.draw(Value(1.0) * 2.0), mg.draw(Value(1.0) * 2.0, dpi=288.0)
     widths = [int.from_bytes(each.pipe("png")[16:20], "big") for each in picture]
     assert abs(widths[1] - 3 * widths[0]) <= 3
@@ -265,7 +265,7 @@ MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-"}
 
 
 @pytest.mark.parametrize("kind", MAGIC)
-def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path: Path, kind) -> None:
+def test_a_picture_renders_without_a_system_graphviz(bundled: None, tmp_path: Path, kind: str) -> None:
     x = Value(0.5, "x")
     path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
     assert path == str(tmp_path / f"graph.{kind}")
@@ -275,7 +275,7 @@ def test_a_picture_renders_without_a_system_graphviz(bundled, tmp_path: Path, ki
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="no dot on this machine")
 @pytest.mark.parametrize("kind", MAGIC)
-def test_a_picture_renders_with_dot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind) -> None:
+def test_a_picture_renders_with_dot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     x = Value(0.5, "x")
     path = mg.draw(x.tanh() * x).render(outfile=tmp_path / f"graph.{kind}", cleanup=True)
@@ -290,7 +290,7 @@ def test_dot_is_used_where_it_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert mg.draw(Value(1.0) * 2.0).pipe("svg", encoding="utf-8") == "drawn by dot\n"
 
 
-def test_an_svg_picture_shows_every_box_and_edge(bundled) -> None:
+def test_an_svg_picture_shows_every_box_and_edge(bundled: None) -> None:
     x, y = Value(0.5, "x"), Value(2.0, "y")
     svg = mg.draw((x * y + x).tanh(), derivatives=True).pipe(encoding="utf-8")
     assert svg.count('class="node"') == 5
@@ -299,7 +299,7 @@ def test_an_svg_picture_shows_every_box_and_edge(bundled) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_any_part_is_framed_and_named_as_it_is(bundled, name) -> None:
+def test_any_part_is_framed_and_named_as_it_is(bundled: None, name: str) -> None:
     w, v, x = Value(1.0), Value(3.0), Value(2.0, "x")
     output = (w * x + v).tanh()
     cut = name if len(name) <= 40 else f"{name[:37]}..."
@@ -312,7 +312,9 @@ def test_any_part_is_framed_and_named_as_it_is(bundled, name) -> None:
 
 @pytest.mark.parametrize("direction", ["LR", "TB", "RL", "BT"])
 @pytest.mark.parametrize("depth", [None, 0, 1, 2])
-def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(bundled, depth, direction) -> None:
+def test_the_parts_of_a_layer_stand_in_their_order_and_frames_beside_each_other(
+    bundled: None, depth: int | None, direction: str
+) -> None:
     network = nn.MLP(2, [4, 3, 1], activation="tanh", rng=random.Random(0))
     loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
     picture = mg.draw(loss, model=network, depth=depth, direction=direction)
@@ -362,14 +364,14 @@ def test_parts_with_one_path_are_frames_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("label", [label for label in HOSTILE if label])
-def test_any_label_is_shown_as_it_is(bundled, label) -> None:
+def test_any_label_is_shown_as_it_is(bundled: None, label: str) -> None:
     svg = mg.draw(Value(1.0, label) * Value(2.0, "w"), derivatives=True).pipe(encoding="utf-8")
     cut = label if len(label) <= 40 else f"{label[:37]}..."
     plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
     assert plain in texts(svg)
 
 
-def test_a_notebook_shows_svg(bundled) -> None:
+def test_a_notebook_shows_svg(bundled: None) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     assert isinstance(picture, graphviz.Digraph)
     assert picture._repr_mimebundle_()["image/svg+xml"].startswith("<?xml")
@@ -377,14 +379,14 @@ def test_a_notebook_shows_svg(bundled) -> None:
     assert set(picture._repr_mimebundle_(include=["image/svg+xml", "text/plain"])) == {"image/svg+xml"}
 
 
-def test_without_a_renderer_a_notebook_shows_the_text_and_what_to_install(bare) -> None:
+def test_without_a_renderer_a_notebook_shows_the_text_and_what_to_install(bare: None) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     line, _, *source = picture._repr_mimebundle_()["text/plain"].splitlines()
     assert "pip install 'micrograd-bp[draw]'" in line
     assert source == picture.source.splitlines()
 
 
-def test_without_a_renderer_nothing_is_written(bare, tmp_path: Path) -> None:
+def test_without_a_renderer_nothing_is_written(bare: None, tmp_path: Path) -> None:
     (tmp_path / "graph.svg").write_text("as it was")
     with pytest.raises(ImportError, match=r"pip install 'micrograd-bp\[draw\]'"):
         mg.draw(Value(1.0) * 2.0).render(outfile=tmp_path / "graph.svg")
@@ -392,7 +394,7 @@ def test_without_a_renderer_nothing_is_written(bare, tmp_path: Path) -> None:
     assert (tmp_path / "graph.svg").read_text() == "as it was"
 
 
-def test_files_are_named_as_graphviz_names_them(bundled, tmp_path: Path) -> None:
+def test_files_are_named_as_graphviz_names_them(bundled: None, tmp_path: Path) -> None:
     picture = mg.draw(Value(1.0) * 2.0)
     assert picture.render("graph", tmp_path, format="png") == str(tmp_path / "graph.png")
     assert (tmp_path / "graph").read_text() == picture.source
@@ -401,13 +403,13 @@ def test_files_are_named_as_graphviz_names_them(bundled, tmp_path: Path) -> None
     assert sorted(os.listdir(tmp_path / "new")) == ["picture.gv", "picture.svg"]
 
 
-def test_a_copy_of_a_picture_renders_as_well(bundled) -> None:
+def test_a_copy_of_a_picture_renders_as_well(bundled: None) -> None:
     picture = mg.draw(Value(1.0) * 2.0).copy()
     picture.attr(label="a caption")
     assert "a caption" in texts(picture.pipe(encoding="utf-8"))
 
 
-def test_what_graphviz_cannot_do_is_an_error(bundled) -> None:
+def test_what_graphviz_cannot_do_is_an_error(bundled: None) -> None:
     with pytest.raises((ValueError, RuntimeError)):
         mg.draw(Value(1.0) * 2.0).pipe("nonsense")
     with pytest.raises(RuntimeError, match="Graphviz could not make svg of this graph"):
@@ -417,7 +419,7 @@ def test_what_graphviz_cannot_do_is_an_error(bundled) -> None:
 # --- large graphs -------------------------------------------------------------------------------------------------
 
 
-def chain(length):
+def chain(length: int) -> Any:
     node = Value(1.0, "x")
     for _ in range(length):
         node = node * 1.001
@@ -442,7 +444,7 @@ def test_a_hundred_thousand_nodes_are_refused_without_a_limit_and_drawn_with_one
     assert "99,901 more nodes" in mg.draw(output, max_nodes=100).source
 
 
-def test_a_tangle_is_drawn_with_straight_edges(bundled) -> None:
+def test_a_tangle_is_drawn_with_straight_edges(bundled: None) -> None:
     rng = random.Random(0)
     pool = [Value(1.0) for _ in range(5)]
     for _ in range(100):
@@ -454,7 +456,7 @@ def test_a_tangle_is_drawn_with_straight_edges(bundled) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_is_a_count(limit) -> None:
+def test_a_limit_is_a_count(limit: int) -> None:
     with pytest.raises(ValueError, match="max_nodes is a count"):
         mg.draw(Value(1.0), max_nodes=limit)
 
@@ -465,39 +467,39 @@ def test_a_limit_is_a_count(limit) -> None:
 class Neuron:
     """As in micrograd: a list of weights, a bias, a nonlinearity."""
 
-    def __init__(self, inputs, rng, activation) -> None:
+    def __init__(self, inputs: int, rng: random.Random, activation: Any) -> None:
         self.w = [Value(rng.uniform(-1, 1)) for _ in range(inputs)]
         self.b = Value(0.0)
         self.activation = activation
 
-    def __call__(self, x):
+    def __call__(self, x: list[Any]) -> Any:
         return self.activation(sum((wi * xi for wi, xi in zip(self.w, x)), self.b))
 
-    def parameters(self):
+    def parameters(self) -> list[Value]:
         return [*self.w, self.b]
 
 
 class Layer:
-    def __init__(self, inputs, outputs, rng, activation) -> None:
+    def __init__(self, inputs: int, outputs: int, rng: random.Random, activation: Any) -> None:
         self.neurons = [Neuron(inputs, rng, activation) for _ in range(outputs)]
 
-    def __call__(self, x):
+    def __call__(self, x: list[Any]) -> list[Value]:
         return [neuron(x) for neuron in self.neurons]
 
-    def parameters(self):
+    def parameters(self) -> list[Value]:
         return [p for neuron in self.neurons for p in neuron.parameters()]
 
 
 class Network:
-    def __init__(self, sizes, rng, activation=Value.tanh) -> None:
+    def __init__(self, sizes: list[int], rng: random.Random, activation: Any = Value.tanh) -> None:
         self.layers = [Layer(*pair, rng, activation) for pair in itertools.pairwise(sizes)]
 
-    def __call__(self, x):
+    def __call__(self, x: list[Any]) -> list[Any]:
         for layer in self.layers:
             x = layer(x)
         return x
 
-    def parameters(self):
+    def parameters(self) -> list[Value]:
         return [p for layer in self.layers for p in layer.parameters()]
 
 
@@ -510,7 +512,7 @@ ACTIVATIONS = {
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(activation) -> None:
+def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(activation: str) -> None:
     network = Network([2, 3, 1], random.Random(0), ACTIVATIONS[activation])
     (out,) = network([0.5, -1.0])
     loss = (out - 1.0) ** 2
@@ -532,7 +534,7 @@ def test_a_neuron_is_what_is_computed_with_its_parameters_and_its_activation(act
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
-def test_the_library_s_own_networks_have_their_layers_and_neurons(activation) -> None:
+def test_the_library_s_own_networks_have_their_layers_and_neurons(activation: str) -> None:
     network = nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))
     output = network([0.5, -1.0])
     boxes, edges = parts(mg.draw((output - 1.0) ** 2, model=network, depth=1).source)
@@ -601,7 +603,7 @@ def test_an_unrolled_recurrent_network_stays_in_its_cell() -> None:
 
 
 @pytest.mark.parametrize("options", [{"depth": 1}, {"depth": 2}, {}])
-def test_a_network_with_two_layers_of_sixteen_draws_collapsed_and_whole(bundled, options) -> None:
+def test_a_network_with_two_layers_of_sixteen_draws_collapsed_and_whole(bundled: None, options: dict[Any, Any]) -> None:
     network = nn.MLP(2, [16, 16, 1], rng=random.Random(0))
     loss = (network([Value(1.0, "x1"), Value(-2.0, "x2")]) - 1.0) ** 2
     svg = mg.draw(loss, model=network, max_nodes=None, **options).pipe(encoding="utf-8")
@@ -634,7 +636,7 @@ def test_a_model_that_refers_to_itself_and_one_with_slots() -> None:
         def __init__(self) -> None:
             self.w, self.me = Value(2.0), self
 
-        def parameters(self):
+        def parameters(self) -> list[Value]:
             return [self.w]
 
     class Hidden(Slotted):
@@ -655,7 +657,7 @@ def test_a_model_that_refers_to_itself_and_one_with_slots() -> None:
 # --- arrays -----------------------------------------------------------------------------------------------------------
 
 
-def array_boxes(picture):
+def array_boxes(picture: Any) -> tuple[Any, ...]:
     """The text of each box, and each edge as (from, to, label)."""
     boxes = {
         name: re.sub("<[^>]*>", " ", text) for name, text in re.findall(r"\t(a\d+) \[label=<(.*)>\]", picture.source)

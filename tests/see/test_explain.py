@@ -3,6 +3,7 @@
 import math
 import random
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ ROWS = {name: op for name, op in ops.TABLE.items() if name != "polygamma"}  # it
 softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - ops.abs(out)) ** 2,))
 
 
-def point(op, rng):
+def point(op: Op, rng: random.Random) -> list[float]:
     """Arguments inside the domain of a row, of moderate size."""
     count = op.arity or 4
     bounds = [op.domain[min(i, len(op.domain) - 1)] for i in range(count)]
@@ -29,7 +30,7 @@ def point(op, rng):
     return [args[0], float(round(args[1]))] if op is ops.ldexp else args
 
 
-def program(rng, size=12):
+def program(rng: random.Random, size: int = 12) -> tuple[Any, ...]:
     """A random graph: shared nodes, repeated operands, constants; and its leaves."""
     leaves = [Value(rng.uniform(0.5, 2.0), label) for label in ("a", "b", "a b", "", "v3")]
     nodes = list(leaves)
@@ -48,7 +49,7 @@ def program(rng, size=12):
 programs = st.integers(0, 10**9).map(lambda seed: program(random.Random(seed)))
 
 
-def gradient(output, leaves):
+def gradient(output: Any, leaves: list[Any]) -> list[float]:
     """What backward() leaves in the leaves' grad."""
     for leaf in leaves:
         leaf.grad = 0.0
@@ -56,11 +57,11 @@ def gradient(output, leaves):
     return [leaf.grad for leaf in leaves]
 
 
-def same(x, y):
+def same(x: Any, y: Any) -> bool:
     return x == y or (x != x and y != y)
 
 
-def bits(x):
+def bits(x: Any) -> str:
     return math.nan.hex() if x != x else x.hex()
 
 
@@ -68,7 +69,7 @@ def bits(x):
 
 
 @pytest.mark.parametrize("op", ROWS.values(), ids=ROWS)
-def test_source_of_every_row_and_its_gradient_gives_the_recorded_bits(op) -> None:
+def test_source_of_every_row_and_its_gradient_gives_the_recorded_bits(op: Op) -> None:
     rng = random.Random(op.name)
     for _ in range(5):
         leaves = [Value(x) for x in point(op, rng)]
@@ -79,7 +80,7 @@ def test_source_of_every_row_and_its_gradient_gives_the_recorded_bits(op) -> Non
 
 
 @given(programs)
-def test_source_of_random_programs_and_their_gradients_gives_the_recorded_bits(made) -> None:
+def test_source_of_random_programs_and_their_gradients_gives_the_recorded_bits(made: tuple[Any, ...]) -> None:
     output, leaves = made
     wanted = [output, *gradients(output, leaves)]
     given = python_source(wanted, leaves).function()(*[leaf.data for leaf in leaves])
@@ -102,7 +103,7 @@ def test_source_is_straight_line_python_with_labels_where_they_are_names() -> No
 
 
 @pytest.mark.parametrize("label", ["lambda", "2x", "x y", "tanh", "__debug__", "inf", "import os", "ﬁ", "f(", "\n", ""])
-def test_a_label_that_is_no_name_is_not_used_as_one(label) -> None:
+def test_a_label_that_is_no_name_is_not_used_as_one(label: str) -> None:
     x = Value(0.5, label)
     source = python_source([x.tanh()], [x])
     assert source.startswith("def f(x1):")
@@ -154,7 +155,7 @@ def test_source_of_a_hundred_thousand_nodes() -> None:
 
 
 @pytest.mark.parametrize("op", ROWS.values(), ids=ROWS)
-def test_backward_source_of_every_row_gives_the_numbers_of_backward(op) -> None:
+def test_backward_source_of_every_row_gives_the_numbers_of_backward(op: Op) -> None:
     rng = random.Random(op.name)
     for _ in range(5):
         leaves = [Value(x) for x in point(op, rng)]
@@ -165,7 +166,7 @@ def test_backward_source_of_every_row_gives_the_numbers_of_backward(op) -> None:
 
 
 @given(programs)
-def test_backward_source_of_random_programs_gives_the_numbers_of_backward(made) -> None:
+def test_backward_source_of_random_programs_gives_the_numbers_of_backward(made: tuple[Any, ...]) -> None:
     output, leaves = made
     value, given = mg.backward_source(output, leaves).function()(*[leaf.data for leaf in leaves])
     assert value == output.data
@@ -182,7 +183,7 @@ def test_backward_source_of_random_programs_gives_the_numbers_of_backward(made) 
         lambda x: ops.pow(x, x + 1.0) * 0.0,
     ],
 )
-def test_backward_source_at_kinks_and_infinite_slopes(build) -> None:
+def test_backward_source_at_kinks_and_infinite_slopes(build: Callable[..., Any]) -> None:
     x = Value(0.0, "x")
     output = build(x)
     value, given = mg.backward_source(output, [x]).function()(0.0)
@@ -234,7 +235,7 @@ def test_backward_source_and_tables_take_rules_that_do_not_run_on_names() -> Non
 
 
 @given(programs)
-def test_the_traces_hold_the_data_and_the_gradients(made) -> None:
+def test_the_traces_hold_the_data_and_the_gradients(made: tuple[Any, ...]) -> None:
     output, leaves = made
     gradient(output, leaves)
     table = mg.trace_table(output)
@@ -301,17 +302,17 @@ def test_an_operand_used_very_often_has_an_abridged_sum() -> None:
 
 
 @pytest.mark.parametrize("label", ["x", "w[0]", "layer1.b", "w0_3", "σ", "weights[3][i].v"])
-def test_labels_that_read_like_names_are_used_in_formulas(label) -> None:
+def test_labels_that_read_like_names_are_used_in_formulas(label: str) -> None:
     assert readable(label)
 
 
 @pytest.mark.parametrize("label", ["", "a b", "a'", "x1*w1", "1x", "a\n", "`", "|", "<b>", "x" * 25])
-def test_other_labels_are_not(label) -> None:
+def test_other_labels_are_not(label: str) -> None:
     assert not readable(label)
 
 
 @given(st.lists(st.sampled_from(["a", "v1", "x1", "x2", "v1_", "", "v2"]), min_size=3, max_size=6))
-def test_no_two_nodes_have_one_name(labels) -> None:
+def test_no_two_nodes_have_one_name(labels: list[str]) -> None:
     leaves = [Value(1.0, label) for label in labels]
     output: Any = sum(leaves)
     names = node_names(topological_order(output), leaves, readable)
@@ -321,7 +322,7 @@ def test_no_two_nodes_have_one_name(labels) -> None:
 # --- paths --------------------------------------------------------------------------------------------------------
 
 
-def brute_force(node, x):
+def brute_force(node: Any, x: Any) -> list[float]:
     """The products along all paths, by recursion."""
     if node is x:
         return [1.0]
@@ -330,7 +331,7 @@ def brute_force(node, x):
 
 
 @given(st.integers(0, 10**9))
-def test_the_products_of_all_paths_sum_to_the_gradient(seed) -> None:
+def test_the_products_of_all_paths_sum_to_the_gradient(seed: int) -> None:
     rng = random.Random(seed)
     x, nodes = Value(rng.uniform(-1, 1), "x"), []
     nodes.append(x)
@@ -397,7 +398,7 @@ def test_paths_from_a_node_to_itself_and_to_a_stranger() -> None:
         ("python_source: inputs", lambda thing: python_source([Value(1.0)], [thing])),
     ],
 )
-def test_what_is_no_value_is_named_together_with_its_taker(taker, call, thing) -> None:
+def test_what_is_no_value_is_named_together_with_its_taker(taker: str, call: Callable[..., Any], thing: Any) -> None:
     with pytest.raises(TypeError, match=rf"^{taker}\b.*\b{type(thing).__name__}\)"):
         call(thing)
 
@@ -419,7 +420,7 @@ def test_paths_to_a_node_within_the_graph() -> None:
 
 
 @given(programs)
-def test_a_formula_evaluates_to_the_data(made) -> None:
+def test_a_formula_evaluates_to_the_data(made: tuple[Any, ...]) -> None:
     output, leaves = made
     names = Trace(output).names
     text = mg.formula(output, limit=10**6)
@@ -427,7 +428,7 @@ def test_a_formula_evaluates_to_the_data(made) -> None:
 
 
 @given(programs)
-def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made) -> None:
+def test_a_formula_with_lines_for_shared_nodes_evaluates_to_the_data(made: tuple[Any, ...]) -> None:
     output, leaves = made
     names = Trace(output).names
     known = {names[x]: x.data for x in leaves if x in names}

@@ -11,13 +11,14 @@ import shutil
 import sys
 import tempfile
 import webbrowser
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import micrograd_bp as mg
-from micrograd_bp import Value, nn, ops
+from micrograd_bp import Op, Value, nn, ops
 from micrograd_bp._engine.labels import Listing
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,25 +31,25 @@ SWITCHES = (
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
 
-def shared():
+def shared() -> Value:
     """A node used three times, one operand used twice, and a constant."""
     a = Value(3.0, "a")
     b = a + a
     return (b * b).sin() * a - 0.5
 
 
-def neuron():
+def neuron() -> Value:
     x, w = [Value(2.0, "x1"), Value(0.5, "x2")], [Value(-3.0, "w1"), Value(1.0, "w2")]
     return ((x[0] * w[0] + x[1] * w[1] + Value(6.7, "b")).tanh() - 0.5) ** 2
 
 
-def network():
+def network() -> Value:
     loss = (nn.MLP(2, [3, 1], activation="relu", rng=random.Random(1))([1.0, -2.0]) - 1.0) ** 2
     loss.label = "loss"
     return loss
 
 
-def special():
+def special() -> Any:
     """A gradient that is inf, one that is nan, and a node that passes nothing on."""
     x, y, z = Value(0.0, "x"), Value(math.inf, "y"), Value(2.0, "z")
     return x.sqrt() + (y - y) * z + (z * 3.0) * (z - z).relu()
@@ -58,7 +59,7 @@ GRAPHS = {"shared": shared, "neuron": neuron, "network": network, "special": spe
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory):
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -73,12 +74,12 @@ def browser(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def page(browser, tmp_path: Path):
+def page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens the page of a graph; at the end, no error was logged and no request has left the page."""
 
     from selenium.webdriver.support.ui import WebDriverWait
 
-    def open_page(output, size=DESKTOP, dark=False, motion=False):
+    def open_page(output: Any, size: tuple[Any, ...] = DESKTOP, dark: bool = False, motion: bool = False) -> Any:
         media = {
             "prefers-color-scheme": "dark" if dark else "light",
             "prefers-reduced-motion": "no-preference" if motion else "reduce",
@@ -107,13 +108,13 @@ def page(browser, tmp_path: Path):
     assert any(url.startswith("file:") for url in urls)
 
 
-def press(browser, *keys) -> None:
+def press(browser: Any, *keys: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     ActionChains(browser).send_keys(*keys).perform()
 
 
-def key(name):
+def key(name: str) -> str:
     from selenium.webdriver.common.keys import Keys
 
     return getattr(Keys, name)
@@ -132,7 +133,7 @@ return JSON.stringify([...document.body.children].filter((e) => e.tagName !== "S
 """
 
 
-def numbers(browser):
+def numbers(browser: Any) -> dict[str, tuple[Any, ...]]:
     """What the page says of every node, in the list and in both pictures: its data and its grad."""
     found: dict[str, Any] = {}
     for node, data, grad in browser.execute_script(STATE):
@@ -140,11 +141,11 @@ def numbers(browser):
     return found
 
 
-def text(browser, selector):
+def text(browser: Any, selector: str) -> str:
     return browser.execute_script("return document.querySelector(arguments[0]).innerText", selector)
 
 
-def steps(browser):
+def steps(browser: Any) -> int:
     return int(browser.execute_script("return document.getElementById('slider').max")) + 1
 
 
@@ -153,7 +154,7 @@ def steps(browser):
 
 @in_a_browser
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_stepping_to_the_end_leaves_the_gradients_of_backward(page, graph) -> None:
+def test_stepping_to_the_end_leaves_the_gradients_of_backward(page: Callable[..., Any], graph: str) -> None:
     output = GRAPHS[graph]()
     browser = page(output)
     listing = Listing(output)
@@ -168,7 +169,7 @@ def test_stepping_to_the_end_leaves_the_gradients_of_backward(page, graph) -> No
 
 
 @in_a_browser
-def test_going_back_and_forth_shows_the_same_at_every_step(page) -> None:
+def test_going_back_and_forth_shows_the_same_at_every_step(page: Callable[..., Any]) -> None:
     browser = page(shared())
     count = steps(browser)
     forwards = []
@@ -183,7 +184,7 @@ def test_going_back_and_forth_shows_the_same_at_every_step(page) -> None:
     assert len(set(forwards)) == count
 
 
-def said(browser):
+def said(browser: Any) -> list[str]:
     """What the panel says at every step, line by line."""
     seen = []
     for _ in range(steps(browser)):
@@ -193,7 +194,7 @@ def said(browser):
 
 
 @in_a_browser
-def test_every_step_says_what_it_does_and_why(page) -> None:
+def test_every_step_says_what_it_does_and_why(page: Callable[..., Any]) -> None:
     a, b = Value(2.0, "a"), Value(-3.0, "b")
     assert said(page(a * b * a - b)) == [
         "Start | The leaves hold their data. Everything else is computed from them, in topological order: each node "
@@ -219,7 +220,7 @@ def test_every_step_says_what_it_does_and_why(page) -> None:
 
 
 @in_a_browser
-def test_the_reader_chooses_how_much_is_explained(page) -> None:
+def test_the_reader_chooses_how_much_is_explained(page: Callable[..., Any]) -> None:
     x = Value(0.5, "x")
     browser = page(x.tanh() ** 2)
     choose = "const s = document.getElementById('level'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))"
@@ -237,7 +238,7 @@ def test_the_reader_chooses_how_much_is_explained(page) -> None:
 
 
 @in_a_browser
-def test_a_node_that_passes_nothing_on_says_so(page) -> None:
+def test_a_node_that_passes_nothing_on_says_so(page: Callable[..., Any]) -> None:
     browser = page(Value(2.0, "x").relu() * 0.0)
     press(browser, key("END"), key("ARROW_LEFT"))
     assert "v1.grad is 0, so it passes nothing on." in text(browser, "#now")
@@ -245,7 +246,7 @@ def test_a_node_that_passes_nothing_on_says_so(page) -> None:
 
 @in_a_browser
 @pytest.mark.parametrize("number_format", [".4g", "+.3f", ".2e", "g", ".0f", ".17g", "+.1g"])
-def test_numbers_are_written_as_python_writes_them(page, number_format) -> None:
+def test_numbers_are_written_as_python_writes_them(page: Callable[..., Any], number_format: str) -> None:
     rng = random.Random(0)
     xs = [
         0.0,
@@ -277,7 +278,7 @@ def test_numbers_are_written_as_python_writes_them(page, number_format) -> None:
 # --- other numbers ------------------------------------------------------------------------------------------------
 
 
-def record(program, point):
+def record(program: list[tuple[Any, ...]], point: list[float]) -> list[Value]:
     """The graph of a program: leaves at the point, then rows on what was computed before and on constants."""
     nodes = [Value(x, f"x{place}") for place, x in enumerate(point)]
     for op, operands in program:
@@ -285,7 +286,7 @@ def record(program, point):
     return nodes
 
 
-def tame(program, point):
+def tame(program: list[tuple[Any, ...]], point: list[float]) -> bool:
     """Whether the program has moderate numbers and slopes there, so that rounding is not amplified a thousandfold."""
     try:
         nodes = record(program, point)
@@ -297,7 +298,7 @@ def tame(program, point):
     return all(abs(x) < 100.0 for node in nodes for x in (node.data, node.grad)) and all(abs(p) < 100.0 for p in slopes)
 
 
-def random_program(rng, first):
+def random_program(rng: random.Random, first: Op) -> tuple[Any, ...]:
     """Some rows on random operands, the given one among them, where they can be evaluated at two points."""
     names = [name for name in ops.TABLE if name not in ("polygamma", "digamma", "gamma", "lgamma", "true_gamma")]
     while True:
@@ -322,7 +323,7 @@ def random_program(rng, first):
 
 
 @in_a_browser
-def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_row(page) -> None:
+def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_row(page: Callable[..., Any]) -> None:
     rng, rows = random.Random(0), list(ops.TABLE.values())
     graphs, wanted, sent = [], [], []
     for k in range(1000):
@@ -358,7 +359,7 @@ def test_the_page_computes_what_backward_computes_on_a_thousand_graphs_of_every_
             assert abs(grad - true_grad) <= 1e-12 * max(1.0, abs(true_grad)), program
 
 
-def type_number(browser, place, number) -> None:
+def type_number(browser: Any, place: int, number: str) -> None:
     field = browser.find_element("css selector", f"tr[data-node='{place}'] input.data")
     browser.execute_script("arguments[0].focus(); arguments[0].select()", field)
     press(browser, number, key("ENTER"))
@@ -367,7 +368,9 @@ def type_number(browser, place, number) -> None:
 
 @in_a_browser
 @pytest.mark.parametrize("graph", ["shared", "neuron", "network"])
-def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(page, graph) -> None:
+def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(
+    page: Callable[..., Any], graph: str
+) -> None:
     output = GRAPHS[graph]()
     browser = page(output)
     leaf = Listing(output).leaves[0]
@@ -391,12 +394,12 @@ def test_a_number_typed_for_a_leaf_is_evaluated_and_differentiated_in_the_page(p
 
 
 @in_a_browser
-def test_a_leaf_is_dragged_in_the_list_and_in_the_graph_and_nudged_by_keys(page) -> None:
+def test_a_leaf_is_dragged_in_the_list_and_in_the_graph_and_nudged_by_keys(page: Callable[..., Any]) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     browser = page(neuron())
 
-    def now(place=0):
+    def now(place: Any = 0) -> Any:
         return float(browser.execute_script("return numbers[arguments[0]]", place))
 
     field = browser.find_element("css selector", "tr[data-node='0'] input.data")
@@ -413,7 +416,7 @@ def test_a_leaf_is_dragged_in_the_list_and_in_the_graph_and_nudged_by_keys(page)
 
 
 @in_a_browser
-def test_what_is_no_number_is_marked_and_changes_nothing(page) -> None:
+def test_what_is_no_number_is_marked_and_changes_nothing(page: Callable[..., Any]) -> None:
     browser = page(neuron())
     field = browser.find_element("css selector", "tr[data-node='0'] input.data")
     browser.execute_script("arguments[0].focus(); arguments[0].select()", field)
@@ -424,7 +427,7 @@ def test_what_is_no_number_is_marked_and_changes_nothing(page) -> None:
 
 
 @in_a_browser
-def test_where_python_would_raise_the_page_says_so(page) -> None:
+def test_where_python_would_raise_the_page_says_so(page: Callable[..., Any]) -> None:
     browser = page(Value(2.0, "x").log() + 1.0)
     press(browser, key("ARROW_RIGHT"))
     type_number(browser, 0, "-1")
@@ -435,7 +438,7 @@ def test_where_python_would_raise_the_page_says_so(page) -> None:
 
 
 @in_a_browser
-def test_a_row_of_one_s_own_is_computed_unless_it_takes_branches(page) -> None:
+def test_a_row_of_one_s_own_is_computed_unless_it_takes_branches(page: Callable[..., Any]) -> None:
     softsign = mg.Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: ((1 - abs(out)) ** 2,))
     browser = page(softsign(Value(1.0, "x")))
     press(browser, key("END"))
@@ -452,7 +455,7 @@ def test_a_row_of_one_s_own_is_computed_unless_it_takes_branches(page) -> None:
 # --- descent, examples, outputs -----------------------------------------------------------------------------------
 
 
-def rows_of_a_line():
+def rows_of_a_line() -> tuple[Any, ...]:
     x, t, w, b = Value(0.0, "x"), Value(0.0, "t"), Value(0.3, "w"), Value(-0.1, "b")
     loss = (w * x + b - t) ** 2
     loss.label = "loss"
@@ -460,7 +463,7 @@ def rows_of_a_line():
 
 
 @in_a_browser
-def test_descent_takes_the_steps_of_gradient_descent_on_the_mean_over_the_examples(page) -> None:
+def test_descent_takes_the_steps_of_gradient_descent_on_the_mean_over_the_examples(page: Callable[..., Any]) -> None:
     loss, (x, t, w, b), examples = rows_of_a_line()
     browser = page(mg.explore(loss, path=None, examples=examples))
     for _ in range(5):
@@ -484,7 +487,7 @@ def test_descent_takes_the_steps_of_gradient_descent_on_the_mean_over_the_exampl
 
 
 @in_a_browser
-def test_what_is_not_ticked_does_not_move_and_a_step_too_far_is_not_taken(page) -> None:
+def test_what_is_not_ticked_does_not_move_and_a_step_too_far_is_not_taken(page: Callable[..., Any]) -> None:
     a, c = Value(1.0, "a"), Value(2.0, "c")
     browser = page((a * c).exp())
     browser.execute_script("document.querySelector(\"tr[data-node='1'] .moves\").click()")
@@ -497,7 +500,7 @@ def test_what_is_not_ticked_does_not_move_and_a_step_too_far_is_not_taken(page) 
 
 
 @in_a_browser
-def test_the_reader_chooses_the_example_and_the_output(page) -> None:
+def test_the_reader_chooses_the_example_and_the_output(page: Callable[..., Any]) -> None:
     loss, (_, _, w, b), examples = rows_of_a_line()
     browser = page(mg.explore([loss, w * b], path=None, examples=examples))
     choose = (
@@ -517,7 +520,7 @@ def test_the_reader_chooses_the_example_and_the_output(page) -> None:
 # --- large graphs -------------------------------------------------------------------------------------------------
 
 
-def perceptron():
+def perceptron() -> tuple[Any, ...]:
     model = nn.MLP(3, [4, 4, 1], activation="tanh", rng=random.Random(1))
     loss = (model([Value(2.0, "x1"), Value(3.0, "x2"), Value(-1.0, "x3")]) - Value(1.0, "target")) ** 2
     loss.label = "loss"
@@ -534,7 +537,9 @@ return b.left >= pane.left - 1 && b.right <= pane.right + 1 && b.top >= pane.top
 @in_a_browser
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 @pytest.mark.parametrize("opened", [False, True])
-def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(page, size, opened) -> None:
+def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(
+    page: Callable[..., Any], size: tuple[Any, ...], opened: bool
+) -> None:
     loss, model = perceptron()
     browser = page(mg.explore(loss, path=None, model=model, expand=True), size)
     assert steps(browser) == 151
@@ -557,7 +562,7 @@ def test_a_perceptron_is_followed_step_by_step_folded_and_unfolded(page, size, o
 
 
 @in_a_browser
-def test_a_part_folds_and_unfolds_by_mouse_and_keyboard(page) -> None:
+def test_a_part_folds_and_unfolds_by_mouse_and_keyboard(page: Callable[..., Any]) -> None:
     loss, model = perceptron()
     browser = page(mg.explore(loss, path=None, model=model))
     browser.execute_script("centred(whole(), {x: 0, y: 0})")
@@ -572,14 +577,14 @@ def test_a_part_folds_and_unfolds_by_mouse_and_keyboard(page) -> None:
 
 
 @in_a_browser
-def test_the_graph_is_zoomed_and_moved(page) -> None:
+def test_the_graph_is_zoomed_and_moved(page: Callable[..., Any]) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
     loss, model = perceptron()
     browser = page(mg.explore(loss, path=None, model=model))
 
-    def view():
+    def view() -> list[float]:
         return browser.execute_script("return [view.k, view.x, view.y]")
 
     start = view()
@@ -613,14 +618,14 @@ def test_the_graph_is_zoomed_and_moved(page) -> None:
 
 
 @in_a_browser
-def test_keys_buttons_slider_and_list_all_lead_to_the_same_steps(page) -> None:
+def test_keys_buttons_slider_and_list_all_lead_to_the_same_steps(page: Callable[..., Any]) -> None:
     browser = page(neuron())
     last = steps(browser) - 1
 
-    def now():
+    def now() -> Any:
         return int(browser.execute_script("return Number(document.getElementById('slider').value)"))
 
-    def click(selector) -> None:
+    def click(selector: str) -> None:
         event = "new MouseEvent('click', {bubbles: true})"
         browser.execute_script(f"document.querySelector(arguments[0]).dispatchEvent({event})", selector)
 
@@ -647,7 +652,7 @@ def test_keys_buttons_slider_and_list_all_lead_to_the_same_steps(page) -> None:
 
 
 @in_a_browser
-def test_space_plays_and_pauses(page) -> None:
+def test_space_plays_and_pauses(page: Callable[..., Any]) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     browser = page(neuron())
@@ -662,7 +667,7 @@ def test_space_plays_and_pauses(page) -> None:
 
 
 @in_a_browser
-def test_the_active_node_and_its_edges_are_lit(page) -> None:
+def test_the_active_node_and_its_edges_are_lit(page: Callable[..., Any]) -> None:
     browser = page(shared())
     look = """
     const view = document.getElementById("scene");
@@ -676,7 +681,7 @@ def test_the_active_node_and_its_edges_are_lit(page) -> None:
 
 
 @in_a_browser
-def test_a_screen_reader_finds_names_positions_and_the_current_step(page) -> None:
+def test_a_screen_reader_finds_names_positions_and_the_current_step(page: Callable[..., Any]) -> None:
     browser = page(neuron())
     press(browser, key("ARROW_RIGHT"))
     names = browser.execute_script(
@@ -728,7 +733,9 @@ return found.sort((x, y) => x[0] - y[0])[0];
 @in_a_browser
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
-def test_the_page_is_readable_on_every_screen_in_light_and_dark(page, size, dark) -> None:
+def test_the_page_is_readable_on_every_screen_in_light_and_dark(
+    page: Callable[..., Any], size: tuple[Any, ...], dark: bool
+) -> None:
     browser = page(network(), size, dark)
     for k in (0, 5, steps(browser) // 2 + 2, steps(browser) - 1):
         browser.execute_script("go(arguments[0])", k)
@@ -747,7 +754,7 @@ def test_the_page_is_readable_on_every_screen_in_light_and_dark(page, size, dark
 
 
 @in_a_browser
-def test_buttons_are_large_enough_for_a_thumb(page) -> None:
+def test_buttons_are_large_enough_for_a_thumb(page: Callable[..., Any]) -> None:
     browser = page(neuron(), PHONE)
     buttons = browser.find_elements("css selector", "#controls button, td button")
     sizes = [button.size["height"] for button in buttons]
@@ -756,7 +763,7 @@ def test_buttons_are_large_enough_for_a_thumb(page) -> None:
 
 @in_a_browser
 @pytest.mark.parametrize("motion", [True, False])
-def test_nothing_moves_where_that_is_not_wanted(page, motion) -> None:
+def test_nothing_moves_where_that_is_not_wanted(page: Callable[..., Any], motion: bool) -> None:
     browser = page(neuron(), motion=motion)
     press(browser, key("ARROW_RIGHT"))
     name = "return getComputedStyle(document.querySelector('.edge.forward path')).animationName"
@@ -764,7 +771,7 @@ def test_nothing_moves_where_that_is_not_wanted(page, motion) -> None:
 
 
 @in_a_browser
-def test_labels_do_no_harm(page, tmp_path: Path) -> None:
+def test_labels_do_no_harm(page: Callable[..., Any], tmp_path: Path) -> None:
     labels = ["<script>document.title='harmed'</script>", "{{program}}", "</script><b>", '"&\\', "\u2028", "$&", "'"]
     output = sum((Value(1.0, label) for label in labels), Value(0.0, "x"))
     output.label = "<img src=x onerror=document.title='harmed'>"
@@ -778,7 +785,7 @@ def test_labels_do_no_harm(page, tmp_path: Path) -> None:
 
 
 @in_a_browser
-def test_a_notebook_embeds_the_page(page, tmp_path: Path) -> None:
+def test_a_notebook_embeds_the_page(page: Callable[..., Any], tmp_path: Path) -> None:
     made = mg.explore(neuron(), path=None)
     (tmp_path / "notebook.html").write_text(f"<!doctype html><p>{made._repr_html_()}", encoding="utf-8")
     browser = page(tmp_path / "notebook.html")
@@ -848,7 +855,7 @@ def test_a_page_opens_in_a_browser_from_a_file_of_its_own(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("label", ["\ud800", "a\udfffb", "\x00", "\\", "</script><b>", "{{program}}", "→ 𝒳"])
-def test_a_page_with_any_label_is_text_that_can_be_written(label, tmp_path: Path) -> None:
+def test_a_page_with_any_label_is_text_that_can_be_written(label: str, tmp_path: Path) -> None:
     page = mg.explore(Value(1.0, label) * 2.0, tmp_path / "page.html", title=label)
     assert (tmp_path / "page.html").read_text("utf-8") == page.html.replace("\r", "\n")
     plain = label.encode("utf-8", "backslashreplace").decode()

@@ -17,19 +17,19 @@ from micrograd_bp import Value, losses, nn
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def elements(picture, tag):
+def elements(picture: Any, tag: str) -> list[Any]:
     return list(ElementTree.fromstring(picture.svg).iter(f"{SVG}{tag}"))
 
 
-def texts(picture):
+def texts(picture: Any) -> list[str]:
     return [element.text or "" for element in elements(picture, "text")]
 
 
-def weights(model):
+def weights(model: Any) -> list[float]:
     return [w.data for layer in model.layers for neuron in layer.neurons for w in neuron.w]
 
 
-def network(*sizes, seed=0):
+def network(*sizes: Any, seed: int = 0) -> Any:
     return nn.MLP(sizes[0], list(sizes[1:]), activation="tanh", rng=random.Random(seed))
 
 
@@ -94,14 +94,14 @@ def test_what_is_no_network_is_refused() -> None:
         mg.draw_network(network(2, 1), max_units=1)
 
 
-def heights(picture):
+def heights(picture: Any) -> list[list[float]]:
     """The heights of the points of each line, from below."""
     lines = elements(picture, "polyline")
     return [[-float(point.split(",")[1]) for point in line.get("points").split()] for line in lines]
 
 
 @given(st.lists(st.floats(1e-300, 1e300), min_size=2, max_size=50))
-def test_a_curve_rises_and_falls_with_its_numbers_on_either_scale(numbers) -> None:
+def test_a_curve_rises_and_falls_with_its_numbers_on_either_scale(numbers: list[float]) -> None:
     for log in (True, False, None):
         (line,) = heights(mg.draw_curve(numbers, log=log))
         assert len(line) == len(numbers)
@@ -144,7 +144,7 @@ def test_a_curve_of_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("title", ["<script>", "a & b", "\ud800", "\x00", "]]>"])
-def test_any_title_is_shown_and_written(title, tmp_path: Path) -> None:
+def test_any_title_is_shown_and_written(title: str, tmp_path: Path) -> None:
     for picture in (mg.draw_network(network(2, 1), title=title), mg.draw_curve([1.0, 2.0], title=title)):
         picture.save(tmp_path / "new" / "picture.svg")
         assert (tmp_path / "new" / "picture.svg").read_text("utf-8") == picture.svg == picture._repr_svg_()

@@ -12,7 +12,7 @@ NAMES = {"accuracy": "accuracy_score", "precision": "precision_score", "recall":
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("classes", [2, 3, 5])
-def test_of_several_classes_they_are_scikit_learns(name, classes) -> None:
+def test_of_several_classes_they_are_scikit_learns(name: str, classes: int) -> None:
     rng = random.Random(classes)
     for n in (1, 3, 40):
         outputs = [[rng.gauss(0, 1) for _ in range(classes)] for _ in range(n)]
@@ -30,7 +30,7 @@ def test_of_several_classes_they_are_scikit_learns(name, classes) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
-def test_of_one_output_they_are_those_of_the_second_class(name, threshold) -> None:
+def test_of_one_output_they_are_those_of_the_second_class(name: str, threshold: float) -> None:
     rng = random.Random(7)
     for n, shift in ((1, -5.0), (1, 5.0), (30, 0.0), (30, -9.0), (30, 9.0)):
         scores, targets = [rng.gauss(shift, 1) for _ in range(n)], [rng.randrange(2) for _ in range(n)]

@@ -7,6 +7,7 @@ import pickle
 import random
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -27,13 +28,13 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture(scope="module")
-def processes():
+def processes() -> Iterator[Any]:
     with ProcessPoolExecutor(2, SPAWN) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
-def dask():
+def dask() -> Iterator[Any]:
     """An executor on a Dask cluster of two worker processes."""
     import dask
     from distributed import Client, LocalCluster
@@ -49,13 +50,13 @@ def dask():
         yield client.get_executor()
 
 
-def small(n=12):
+def small(n: int = 12) -> tuple[Any, ...]:
     rng = random.Random(0)
     data = datasets.moons(n, 0.1, rng)
     return nn.MLP(2, [3, 1], activation="tanh", rng=rng), data.X, data.y
 
 
-def trained(loss=losses.binary_cross_entropy, epochs=3, **options):
+def trained(loss: Callable[..., Any] = losses.binary_cross_entropy, epochs: int = 3, **options: Any) -> tuple[Any, ...]:
     """The history and the parameters of one and the same training."""
     model, X, y = small()
     optimizer = optim.Adam(model.parameters(), lr=0.05)
@@ -69,7 +70,7 @@ def test_one_shard_gives_the_bits_of_the_plain_loop() -> None:
         assert trained(executor=pool, shards=1) == trained()
 
 
-def test_bits_depend_on_the_number_of_shards_and_not_on_the_workers(processes) -> None:
+def test_bits_depend_on_the_number_of_shards_and_not_on_the_workers(processes: Any) -> None:
     """Threads and processes, one worker and three; the plain loop is the same to rounding."""
     found = [trained(executor=processes, shards=3)]
     for workers in (1, 3):
@@ -82,7 +83,7 @@ def test_bits_depend_on_the_number_of_shards_and_not_on_the_workers(processes) -
     assert parameters == pytest.approx(plain_parameters, rel=1e-9)
 
 
-def test_dask_gives_the_same_bits(dask) -> None:
+def test_dask_gives_the_same_bits(dask: Any) -> None:
     with ThreadPoolExecutor(2) as pool:
         assert trained(executor=dask, shards=4) == trained(executor=pool, shards=4)
 
@@ -90,7 +91,7 @@ def test_dask_gives_the_same_bits(dask) -> None:
 # --- gradients of functions -------------------------------------------------------------------------------------------
 
 
-def waves(p, row):
+def waves(p: Any, row: Any) -> Any:
     return (mg.math.sin(p["rate"] * row[0]) + p["line"][0] * row[0] + p["line"][1] - row[1]) ** 2
 
 
@@ -104,7 +105,9 @@ numbers = st.floats(-3.0, 3.0)
     st.integers(1, 15),
     st.sampled_from(["mean", "sum"]),
 )
-def test_the_gradient_is_that_of_the_sum_over_the_rows(params, data, shards, reduction) -> None:
+def test_the_gradient_is_that_of_the_sum_over_the_rows(
+    params: dict[str, Any], data: list[tuple[Any, ...]], shards: int, reduction: str
+) -> None:
     scale = 1.0 / len(data) if reduction == "mean" else 1.0
     value, slopes = mg.value_and_grad(lambda p: sum(waves(p, row) for row in data) * scale)(params)
     with ThreadPoolExecutor(2) as pool:
@@ -114,11 +117,11 @@ def test_the_gradient_is_that_of_the_sum_over_the_rows(params, data, shards, red
     assert found[1]["line"] == pytest.approx(slopes["line"], rel=1e-9, abs=1e-12)
 
 
-def squared_error(w, row):
+def squared_error(w: Any, row: Any) -> Any:
     return (w[0] * row[0] + w[1] * row[1] - row[2]) ** 2
 
 
-def test_arrays_and_values_as_parameters(processes) -> None:
+def test_arrays_and_values_as_parameters(processes: Any) -> None:
     """An array gives an array; Values give numbers and keep their own grad."""
     import numpy as np
 
@@ -146,7 +149,7 @@ def test_a_row_without_parameters_has_gradient_zero() -> None:
 # --- death ------------------------------------------------------------------------------------------------------------
 
 
-def deadly(flag, deaths, prediction, target):
+def deadly(flag: Any, deaths: Any, prediction: Any, target: Any) -> Any:
     """Kills its process in the middle of the work, so many times."""
     died = len(os.listdir(flag))
     if died < deaths and multiprocessing.parent_process() is not None:
@@ -190,7 +193,7 @@ def test_rows_that_kill_every_worker_are_given_up(tmp_path: Path, monkeypatch: p
     assert model.state_dict() == before
 
 
-def test_a_dask_worker_that_is_killed_costs_a_retry(dask, tmp_path: Path) -> None:
+def test_a_dask_worker_that_is_killed_costs_a_retry(dask: Any, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         expected = trained(executor=pool, shards=3)
     assert trained(functools.partial(deadly, str(tmp_path), 1), executor=dask, shards=3) == expected
@@ -200,25 +203,25 @@ def test_a_dask_worker_that_is_killed_costs_a_retry(dask, tmp_path: Path) -> Non
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-def logarithm(w, row):
+def logarithm(w: Any, row: Any) -> Any:
     return (w * row).log()
 
 
 class PickyError(Exception):
     """An exception that cannot be unpickled."""
 
-    def __init__(self, one, two) -> None:
+    def __init__(self, one: Any, two: Any) -> None:
         super().__init__(f"{one} and {two}")
 
 
-def raises_picky(w, row):
+def raises_picky(w: Any, row: Any) -> Any:
     if row == 4.0:
         raise PickyError("one", "two")
     return w * row
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes", "dask"])
-def test_an_error_names_its_row(kind, request: pytest.FixtureRequest) -> None:
+def test_an_error_names_its_row(kind: str, request: pytest.FixtureRequest) -> None:
     """The first row of those that fail; the same type of exception as without workers, the pool as good as before."""
     executor = ThreadPoolExecutor(2) if kind == "threads" else request.getfixturevalue(kind)
     data = [1.0, 2.0, 3.0, -4.0, 5.0, -6.0]
@@ -231,12 +234,12 @@ def test_an_error_names_its_row(kind, request: pytest.FixtureRequest) -> None:
     assert mg.parallel_value_and_grad(raises_picky, 2.0, [1.0], executor=executor) == (2.0, 1.0)
 
 
-def broken(prediction, target):
+def broken(prediction: Any, target: int) -> Any:
     return losses.binary_cross_entropy(prediction, 3)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_fit_names_the_row_and_leaves_nothing_half_done(workers) -> None:
+def test_fit_names_the_row_and_leaves_nothing_half_done(workers: int) -> None:
     model, X, y = small()
     before = model.state_dict()
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="a target is a probability") as caught:
@@ -263,7 +266,7 @@ def test_what_does_not_pickle_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         assert trained(executor=pool, shards=1) == trained()  # what pickles needs no cloudpickle
 
 
-def test_what_a_worker_cannot_import_is_named(processes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_worker_cannot_import_is_named(processes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
     monkeypatch.setitem(sys.modules, "only_here", sys.modules[__name__])
     monkeypatch.setattr(waves, "__module__", "only_here")
@@ -296,7 +299,7 @@ def test_bad_arguments() -> None:
 
 
 @pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop])
-def test_a_pickled_pair_of_model_and_optimiser_goes_on_as_the_original(make) -> None:
+def test_a_pickled_pair_of_model_and_optimiser_goes_on_as_the_original(make: type[Any]) -> None:
     """Parameters of the copy are the copy's, and training goes on to the same bits."""
     model, X, y = small()
     optimizer = make(model.parameters(), lr=optim.cosine_decay(0.05, 40))
@@ -309,7 +312,7 @@ def test_a_pickled_pair_of_model_and_optimiser_goes_on_as_the_original(make) -> 
 
 
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_recurrent_cells_pickle(kind) -> None:
+def test_recurrent_cells_pickle(kind: type[Any]) -> None:
     cell = kind(1, 2, rng=random.Random(0))
     copy = pickle.loads(pickle.dumps(cell))
     assert copy.state_dict() == cell.state_dict()
@@ -324,7 +327,7 @@ def test_kernels_pickle() -> None:
 
 
 @mg.jit
-def cubed(x):
+def cubed(x: Any) -> Any:
     return x**3
 
 
@@ -334,11 +337,11 @@ def test_compiled_functions_pickle() -> None:
     assert pickle.loads(pickle.dumps(mg.jit(mg.math.sin)))(0.5) == mg.math.sin(0.5)
 
 
-def kernel_error(kernel, w, row):
+def kernel_error(kernel: Any, w: Any, row: Any) -> Any:
     return w * kernel([row])
 
 
-def test_a_kernel_travels_to_workers(processes) -> None:
+def test_a_kernel_travels_to_workers(processes: Any) -> None:
     x = Value(1.0)
     work = functools.partial(kernel_error, mg.kernel(x * x, [x]))
     assert mg.parallel_value_and_grad(work, 2.0, [1.0, 3.0], executor=processes) == (10.0, 5.0)
@@ -347,7 +350,7 @@ def test_a_kernel_travels_to_workers(processes) -> None:
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_with_workers_continues_from_its_checkpoint_to_the_same_bits(tmp_path: Path, processes) -> None:
+def test_a_run_with_workers_continues_from_its_checkpoint_to_the_same_bits(tmp_path: Path, processes: Any) -> None:
     path = tmp_path / "run.json"
     with ThreadPoolExecutor(2) as pool:
         trained(epochs=2, executor=pool, shards=3, checkpoint=path)

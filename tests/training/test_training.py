@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,13 +21,15 @@ from micrograd_bp.training import compiled
 ACCURACY = {"accuracy": training.accuracy}
 
 
-def small(seed=0, n=12):
+def small(seed: int = 0, n: int = 12) -> tuple[Any, ...]:
     rng = random.Random(seed)
     data = datasets.moons(n, 0.1, rng)
     return nn.MLP(2, [3, 1], activation="tanh", rng=rng), data.X, data.y
 
 
-def fit(model, rows, targets, optimizer=None, **options):
+def fit(
+    model: Any, rows: list[list[float]], targets: list[int], optimizer: optim.Optimizer | None = None, **options: Any
+) -> Any:
     optimizer = optimizer or optim.Adam(model.parameters(), lr=0.05)
     loss = options.pop("loss", losses.binary_cross_entropy)
     return training.fit(model, loss, rows, targets, optimizer, **{"epochs": 4, "batch_size": 5} | options)
@@ -61,7 +65,7 @@ def test_an_epoch_is_a_step_for_every_batch_of_shuffled_rows() -> None:
 
 
 def test_the_order_of_rows_comes_from_the_seed() -> None:
-    def run(**options):
+    def run(**options: Any) -> tuple[Any, ...]:
         model, X, y = small()
         return fit(model, X, y, **options), model.state_dict()
 
@@ -76,7 +80,7 @@ def test_penalty_and_clipping_come_before_the_step() -> None:
     weights, seen = model.parameters(), []
     before = [w.data for w in weights]
 
-    def clip(parameters) -> None:
+    def clip(parameters: list[Any]) -> None:
         seen.append(optim.clip_grad_norm(parameters, 0.25))
 
     penalty = functools.partial(losses.l2_penalty, weights, 1e6)
@@ -132,7 +136,7 @@ def test_a_callback_sees_every_epoch_and_can_end_the_training() -> None:
     model, X, y = small()
     seen = []
 
-    def callback(epoch, history):
+    def callback(epoch: Any, history: Any) -> bool:
         seen.append((epoch, len(history["loss"])))
         return epoch == 3
 
@@ -149,12 +153,12 @@ def test_schedules_run_through_the_updates() -> None:
 
 
 @pytest.mark.parametrize("real", [True, False], ids=["Ctrl-C", "error"])
-def test_a_broken_off_epoch_leaves_no_trace(real, tmp_path: Path) -> None:
+def test_a_broken_off_epoch_leaves_no_trace(real: bool, tmp_path: Path) -> None:
     """The model, the optimiser, the seed and the history are those of the last whole epoch."""
     (model, X, y), (other, _, _) = small(), small()
     optimizer, rng, calls = optim.Adam(model.parameters(), lr=0.05), random.Random(5), []
 
-    def loss(prediction, target):
+    def loss(prediction: Any, target: Any) -> Any:
         calls.append(target)
         if len(calls) == 2 * 12 + 8:  # in the second batch of the third epoch
             if real:
@@ -231,12 +235,12 @@ with open(os.path.join(folder, "result.json"), "w") as file:
         ("optim.AdamW(model.parameters(), lr=0.1)", 2),
     ],
 )
-def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer: str, every: int, tmp_path: Path) -> None:
     """Killed in its third epoch and again later, three processes end with the very bits that one ends with."""
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(PROGRAM).format(optimizer=optimizer, every=every))
 
-    def run(name, killer):
+    def run(name: str, killer: Any) -> Any:
         (tmp_path / name).mkdir(exist_ok=True)
         root = os.path.dirname(os.path.dirname(os.path.dirname(training.__file__)))
         return subprocess.run(
@@ -258,9 +262,10 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(optimizer, every, tmp_pa
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == ["checkpoint.json", "result.json"]
 
 
-def checkpointed(path, **options):
+def checkpointed(path: Path, **options: Any) -> tuple[Any, ...]:
     model, X, y = small()
-    return fit(model, X, y, **{"checkpoint": path, "patience": 2, "epochs": 2} | options), model.state_dict()
+    given: dict[str, Any] = {"checkpoint": path, "patience": 2, "epochs": 2}
+    return fit(model, X, y, **given | options), model.state_dict()
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
@@ -308,11 +313,13 @@ def test_metrics_come_and_go_between_resumptions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["tanh", lambda x: x if x > 0 else 0.1 * x, lambda x: x * x + 0.5 * x])
-def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tmp_path: Path) -> None:
+def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(
+    activation: Callable[..., Any] | str, tmp_path: Path
+) -> None:
     """Also where the ways through the model's branches are met in another order than in the whole run."""
     pytest.importorskip("llvmlite")
 
-    def run(path, epochs):
+    def run(path: Path, epochs: Any) -> tuple[Any, ...]:
         rng = random.Random(0)
         data = datasets.moons(60, 0.2, rng)
         model = nn.MLP(2, [4, 1], activation=activation, rng=rng)
@@ -323,14 +330,14 @@ def test_a_compiled_run_that_is_resumed_has_the_bits_of_the_whole(activation, tm
 
 
 class Wrapped(nn.Module):
-    def __init__(self, activation) -> None:
+    def __init__(self, activation: str) -> None:
         self.inner = [nn.MLP(2, [3, 1], activation=activation, rng=random.Random(0))]
 
-    def __call__(self, x):
+    def __call__(self, x: list[float]) -> Any:
         return self.inner[0](x)
 
 
-def square(x):
+def square(x: Any) -> Any:
     return x * x
 
 
@@ -346,10 +353,10 @@ def square(x):
         ({"weight_decay": 0.1}, "optimizer weight_decay 0.0, not 0.1"),
     ],
 )
-def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_path: Path) -> None:
+def test_another_model_or_learning_rate_is_another_run(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
 
-    def run(lr=0.05, betas=(0.9, 0.999), weight_decay=0.0, **options):
+    def run(lr: Any = 0.05, betas: tuple[Any, ...] = (0.9, 0.999), weight_decay: Any = 0.0, **options: Any) -> Any:
         _, X, y = small()
         model = nn.MLP(2, [3, 1], rng=random.Random(0), **{"activation": "tanh"} | options)
         before = model.state_dict()
@@ -372,7 +379,9 @@ def test_another_model_or_learning_rate_is_another_run(changes, message, tmp_pat
 @pytest.mark.parametrize(
     ("one", "other"), [("tanh", "relu"), (square, abs), (square, lambda x: x * x * x), (nn.Neuron(1), math.sin)]
 )
-def test_the_activation_of_a_model_of_ones_own_counts_too(one, other, tmp_path: Path) -> None:
+def test_the_activation_of_a_model_of_ones_own_counts_too(
+    one: Any, other: Callable[..., Any] | str, tmp_path: Path
+) -> None:
     _, X, y = small()
     path = tmp_path / "checkpoint.json"
     for activation, alike in ((one, True), (one, True), (other, False)):
@@ -394,11 +403,12 @@ def test_a_function_is_known_by_its_values_and_not_by_its_name(tmp_path: Path) -
 
 
 def test_a_rate_that_a_callback_changes_is_that_of_the_same_run(tmp_path: Path) -> None:
-    def run(path, epochs, model=None, optimizer=None):
+    def run(path: Path, epochs: Any, model: Any = None, optimizer: optim.Optimizer | None = None) -> tuple[Any, ...]:
         _, X, y = small()
         model = model or small()[0]
         optimizer = optimizer or optim.SGD(model.parameters(), lr=0.1)
-        callbacks = [lambda *_: setattr(optimizer, "lr", 0.5 * optimizer.lr)]
+        chosen: Any = optimizer
+        callbacks = [lambda *_: setattr(chosen, "lr", 0.5 * chosen.lr)]
         fit(model, X, y, optimizer, epochs=epochs, checkpoint=path, callbacks=callbacks)
         return model, optimizer
 
@@ -442,7 +452,7 @@ def test_a_checkpoint_of_the_first_version_that_says_less_is_taken(tmp_path: Pat
         (lambda s: s.update(run=None), "run: null is no object"),
     ],
 )
-def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_changes_nothing(change: Callable[..., Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.json"
     checkpointed(path)
     state = json.loads(path.read_text())
@@ -472,7 +482,7 @@ def test_a_damaged_checkpoint_changes_nothing(change, message, tmp_path: Path) -
         ({"loss": lambda prediction, target: 0.5}, TypeError, "0.5, which has no gradient; is the model frozen"),
     ],
 )
-def test_errors_say_what_is_wrong(options, error, message) -> None:
+def test_errors_say_what_is_wrong(options: dict[str, Any], error: type[Exception], message: str) -> None:
     model, X, y = small()
     with pytest.raises(error, match=message):
         fit(model, X, y, **options)
@@ -494,7 +504,7 @@ class Mended(nn.Module):
     def __init__(self) -> None:
         self.net = nn.MLP(4, [3, 1], activation="tanh", rng=random.Random(0))
 
-    def __call__(self, x):
+    def __call__(self, x: list[float]) -> Any:
         missing = [xi != xi for xi in x]
         return self.net(
             [0.5 if gone else xi for xi, gone in zip(x, missing)] + [1.0 if gone else 0.0 for gone in missing]
@@ -502,7 +512,7 @@ class Mended(nn.Module):
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_with_nan_train_a_model_that_tells_them(jit: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1.0))
     if jit:
         pytest.importorskip("llvmlite")
@@ -513,7 +523,7 @@ def test_rows_with_nan_train_a_model_that_tells_them(jit, monkeypatch: pytest.Mo
     assert 3 < sum(xi != xi for x in X for xi in x) < 30
     model, other = Mended(), Mended()
     history = fit(model, X, y, jit=jit, metrics=ACCURACY, validation=(X, y))
-    expected = fit(other.net, mended, y, metrics=ACCURACY, validation=(mended, y))
+    expected = fit(other.net, mended, y, jit=False, metrics=ACCURACY, validation=(mended, y))
     assert history.keys() == expected.keys()
     for name, numbers in expected.items():
         assert history[name] == (pytest.approx(numbers, rel=1e-9) if jit else numbers)
@@ -573,7 +583,7 @@ def test_a_bar_without_tqdm_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("count", [1, 2, 59, 60, 61, 1000])
-def test_a_curve_has_its_width_and_height(count) -> None:
+def test_a_curve_has_its_width_and_height(count: int) -> None:
     lines = training.curve([1.0 / (k + 1) for k in range(count)]).splitlines()
     assert len(lines) == 12
     assert lines[-1].split() == (["1"] if count == 1 else ["1", str(count)])
@@ -592,7 +602,7 @@ def test_a_curve_passes_over_what_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_iris_is_learnt(seed) -> None:
+def test_iris_is_learnt(seed: int) -> None:
     rng = random.Random(seed)
     train, test = datasets.iris().split(0.3, rng)
     network = nn.MLP(4, [8, 3], activation="tanh", init="xavier_uniform", rng=rng)

@@ -6,6 +6,7 @@ import functools
 import gc
 import math
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from micrograd_bp import math as m
 from micrograd_bp.checkpointing import recomputations, schedule
 
 
-def loop(step, n):
-    def run(state, *params):
+def loop(step: Callable[..., Any], n: int) -> Callable[..., Any]:
+    def run(state: Any, *params: Any) -> Any:
         for _ in range(n):
             state = step(state, *params)
         return state
@@ -28,14 +29,14 @@ def loop(step, n):
     return run
 
 
-def pendulum(state, k):
+def pendulum(state: list[Any], k: Any) -> list[Any]:
     """Semi-implicit Euler."""
     angle, speed = state
     speed = speed - 0.01 * k * m.sin(angle)
     return [angle + 0.01 * speed, speed]
 
 
-def lorenz(s, rho):
+def lorenz(s: Any, rho: Any) -> Any:
     x, y, z = s["x"], s["y"], s["z"]
     return {
         "x": x + 0.01 * 10.0 * (y - x),
@@ -44,7 +45,7 @@ def lorenz(s, rho):
     }
 
 
-def logistic(x, r):
+def logistic(x: Any, r: Any) -> Any:
     return r * x * (1.0 - x)
 
 
@@ -66,7 +67,7 @@ def optimum(n: int, s: int) -> int:
 
 
 @given(st.integers(1, 90), st.integers(1, 9))
-def test_the_schedule_is_optimal_and_keeps_no_more_states_than_it_may(n, snapshots) -> None:
+def test_the_schedule_is_optimal_and_keeps_no_more_states_than_it_may(n: int, snapshots: int) -> None:
     kept, most, reversed_, again = [0], 1, [], 0
     for what, start, count in schedule(n, snapshots):
         if what == "advance":
@@ -92,7 +93,9 @@ def test_ten_million_steps_in_96_states_are_computed_six_times() -> None:
 
 
 @pytest.mark.parametrize(("step", "state", "k", "loss"), LOOPS)
-def test_the_gradient_is_the_plain_sweeps_to_the_last_bit(step, state, k, loss) -> None:
+def test_the_gradient_is_the_plain_sweeps_to_the_last_bit(
+    step: Callable[..., Any], state: Any, k: float, loss: Callable[..., Any]
+) -> None:
     """That of all states kept, whatever is kept; and that of the loop as it is recorded, but for a sum's order."""
     f = lambda run: lambda state, k: loss(run(state, k))  # noqa: E731
     for n in (0, 1, 2, 7, 40):
@@ -108,7 +111,7 @@ def test_the_gradient_is_the_plain_sweeps_to_the_last_bit(step, state, k, loss) 
 def test_the_steps_that_are_computed_are_those_of_the_schedule() -> None:
     count = 0
 
-    def counted(x, r):
+    def counted(x: Any, r: Any) -> Any:
         nonlocal count
         count += 1
         return logistic(x, r)
@@ -121,7 +124,7 @@ def test_the_steps_that_are_computed_are_those_of_the_schedule() -> None:
 
 
 @pytest.mark.parametrize(("step", "state", "k", "loss"), LOOPS)
-def test_other_derivatives(step, state, k, loss) -> None:
+def test_other_derivatives(step: Callable[..., Any], state: Any, k: float, loss: Callable[..., Any]) -> None:
     plain = lambda state, k: loss(loop(step, 6)(state, k))  # noqa: E731
     kept = lambda state, k: loss(mg.checkpoint(step, 6)(state, k))  # noqa: E731
     second = [mg.grad(mg.grad(f, 1), 1)(state, k) for f in (plain, kept)]
@@ -164,7 +167,7 @@ def test_arrays_and_nested_loops() -> None:
 def test_memory_is_that_of_a_few_states() -> None:
     """Of a recorded loop every step costs some hundred bytes; here 3,000 further steps cost next to nothing."""
 
-    def most(n, run):
+    def most(n: int, run: Callable[..., Any]) -> Any:
         x, r = Value(0.3), Value(3.7)
         gc.collect()
         tracemalloc.start()
@@ -182,7 +185,7 @@ def test_memory_is_that_of_a_few_states() -> None:
 # --- remat --------------------------------------------------------------------------------------------------------
 
 
-def wave(x, y):
+def wave(x: Any, y: tuple[Any, ...]) -> dict[str, Any]:
     total = 0.0
     for k in range(1, 50):
         total = total + m.sin(k * x) * y[0] / k
@@ -237,7 +240,7 @@ def test_errors() -> None:
 
 
 def test_partials_are_the_derivatives_and_computed_when_read() -> None:
-    def f(x, y):
+    def f(x: Any, y: Any) -> Any:
         return m.sin(x) * y + x * x
 
     x, y = Value(0.5, "x"), Value(-1.25, "y")

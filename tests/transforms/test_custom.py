@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from micrograd_bp import math as m
 reals = st.floats(0.25, 2.0)
 
 
-def opaque(x, y):
+def opaque(x: Any, y: Any) -> list[float]:
     assert type(x) is type(y) is float  # never a Value
     return [math.sin(x) * y, math.hypot(x, y)]
 
@@ -26,16 +27,16 @@ def opaque(x, y):
 sines = mg.custom_derivative(opaque, lambda out, x, y: [(m.cos(x) * y, m.sin(x)), (x / out[1], y / out[1])])
 
 
-def open_(x, y):
+def open_(x: Any, y: Any) -> list[Any]:
     return [m.sin(x) * y, m.hypot(x, y)]
 
 
-def mixed(f):
+def mixed(f: Any) -> Callable[..., Any]:
     return lambda x, y: f(x * y, x + y)[0] * f(x, y)[1]
 
 
 @given(reals, reals)
-def test_it_is_the_function_that_can_be_recorded(x, y) -> None:
+def test_it_is_the_function_that_can_be_recorded(x: float, y: float) -> None:
     f, g = mixed(sines), mixed(open_)
     assert f(x, y) == g(x, y)
     assert mg.grad(f, (0, 1))(x, y) == pytest.approx(mg.grad(g, (0, 1))(x, y), rel=1e-13, abs=1e-13)
@@ -80,13 +81,15 @@ def test_it_is_compiled() -> None:
 
 def test_trees_arrays_and_what_is_no_float() -> None:
     @mg.custom_derivative
-    def f(w, x, power, name="", scale=1.0):
+    def f(w: dict[str, float], x: Any, power: Any, name: str = "", scale: Any = 1.0) -> dict[str, Any]:
         assert type(power) is int
         assert name == "n"
         return {"y": scale * w["a"] * x**power}
 
     @f.partials  # type: ignore[no-redef]
-    def f(out, w, x, power, name="", scale=1.0):
+    def f(
+        out: dict[str, Any], w: dict[str, Any], x: Any, power: Any, name: str = "", scale: Any = 1.0
+    ) -> dict[str, tuple[Any, ...]]:
         slopes = np.diag(scale * w["a"] * power * x ** (power - 1))
         return {"y": ({"a": scale * x**power}, slopes, None)}
 
@@ -106,11 +109,11 @@ def test_a_method_and_a_second_rule() -> None:
         factor = 3.0
 
         @mg.custom_derivative
-        def times(self, x):
+        def times(self, x: Any) -> Any:
             return self.factor * x
 
         @times.partials  # type: ignore[no-redef]
-        def times(out, self, x):  # noqa: N805
+        def times(out: Any, self, x: Any) -> tuple[Any, ...]:  # noqa: N805
             return None, self.factor
 
     assert mg.grad(Gain().times)(2.0) == 3.0
@@ -134,7 +137,7 @@ def test_a_method_and_a_second_rule() -> None:
         (lambda out, x, y: None, "None is no tuple"),
     ],
 )
-def test_a_rule_that_is_built_otherwise_is_named(rule, words) -> None:
+def test_a_rule_that_is_built_otherwise_is_named(rule: Callable[..., Any], words: str) -> None:
     f = mg.custom_derivative(lambda x, y: x * y, rule)
     with pytest.raises(TypeError, match=f"the rule <lambda> of <lambda> gave .*{words}"):
         f(Value(2.0), Value(3.0))
@@ -156,8 +159,8 @@ def test_errors() -> None:
         mg.custom_derivative(lambda x: 1.0 / x, lambda out, x: (out,))(Value(0.0))
 
 
-def _named_f():
-    def f(x):
+def _named_f() -> Any:
+    def f(x: Any) -> Any:
         return x
 
     return mg.custom_derivative(f)

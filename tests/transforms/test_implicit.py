@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +22,14 @@ from micrograd_bp.testing import arithmetic
 reals = st.floats(-1.0, 1.0)
 
 
-def price(sigma, strike=110.0, years=0.5, of=m):
+def price(sigma: Any, strike: float = 110.0, years: float = 0.5, of: ModuleType = m) -> Any:
     """Of a call, by Black and Scholes."""
     d = (of.log(100.0 / strike) + sigma * sigma * years / 2.0) / (sigma * of.sqrt(years))
     cdf = lambda x: of.erfc(-x / math.sqrt(2.0)) / 2.0  # noqa: E731
     return 100.0 * cdf(d) - strike * cdf(d - sigma * of.sqrt(years))
 
 
-def implied(p):
+def implied(p: Any) -> Any:
     return mg.root(lambda sigma, p: price(sigma) - p, 0.3, p)
 
 
@@ -49,7 +52,7 @@ def test_a_root_to_50_digits() -> None:
     assert [f(0.75), mg.grad(f)(0.75), mg.hessian(f)(0.75)] == pytest.approx(exact, rel=1e-12)
 
 
-def reaction(c, k):
+def reaction(c: dict[str, Any], k: dict[str, Any]) -> dict[str, Any]:
     """A feeds B feeds C with a way back; balances of the three."""
     return {
         "a": 1.0 - k["ab"] * c["a"] ** 2 + k["ba"] * c["b"],
@@ -64,7 +67,7 @@ def test_a_steady_state_agrees_with_differentiation_of_newtons_method_and_with_d
     state = lambda k: mg.root(reaction, start, k)  # noqa: E731
     found = mg.jacobian(state)(k)
 
-    def newton(k):  # recorded, step by step
+    def newton(k: dict[str, Any]) -> dict[str, Any]:  # recorded, step by step
         x = [1.0, 1.0, 1.0]
         for _ in range(12):
             residual = lambda x: list(reaction(dict(zip("abc", x)), k).values())  # noqa: E731
@@ -90,7 +93,7 @@ def test_a_steady_state_agrees_with_differentiation_of_newtons_method_and_with_d
 
 
 @given(st.lists(reals, min_size=9, max_size=9), st.lists(reals, min_size=3, max_size=3))
-def test_a_linear_system_has_the_inverse_for_its_jacobian(entries, b) -> None:
+def test_a_linear_system_has_the_inverse_for_its_jacobian(entries: list[float], b: list[float]) -> None:
     a = np.array(entries).reshape(3, 3) + 4.0 * np.eye(3)
     solve = lambda b: mg.root(lambda x, b: a @ x - b, np.zeros(3), b)  # noqa: E731
     assert np.allclose(solve(np.array(b)), np.linalg.solve(a, b), rtol=1e-12, atol=1e-13)
@@ -101,13 +104,13 @@ def test_the_penalty_of_a_ridge_regression_by_hyper_gradient() -> None:
     rng = np.random.default_rng(0)
     X, y, test, target = rng.normal(size=(20, 4)), rng.normal(size=20), rng.normal(size=(10, 4)), rng.normal(size=10)
 
-    def loss(w, penalty):
+    def loss(w: Any, penalty: Any) -> Any:
         return ((X @ w - y) ** 2).sum() + penalty * (w * w).sum()
 
-    def validation(penalty):
+    def validation(penalty: Any) -> Any:
         return ((test @ mg.argmin(loss, np.zeros(4), penalty) - target) ** 2).sum()
 
-    def closed(penalty):
+    def closed(penalty: Any) -> Any:
         return ((test @ np.linalg.solve(X.T @ X + penalty * np.eye(4), X.T @ y) - target) ** 2).sum()
 
     h = 1e-5
@@ -129,7 +132,7 @@ def test_a_fixed_point_need_not_attract() -> None:
 def test_a_solver_of_ones_own() -> None:
     calls = []
 
-    def bisection(g, x0):
+    def bisection(g: Callable[..., Any], x0: Any) -> Any:
         calls.append(x0)
         low, high = 0.0, 4.0
         while high - low > 1e-15:
@@ -183,7 +186,7 @@ def test_an_import_within_a_compiled_function_draws_no_random_numbers(
     (tmp_path / "drawing_module.py").write_text("import random\nseed = random.random()\n")
     monkeypatch.syspath_prepend(tmp_path)
 
-    def f(x):
+    def f(x: Any) -> Any:
         import drawing_module  # type: ignore[import-not-found]
 
         return x * x + 0.0 * drawing_module.seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,19 @@ ROWS = [op for op in ops.TABLE.values() if op.name != "polygamma"]  # whose orde
 softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: (1 / (1 + ops.abs(x)) ** 2,))
 
 
-def exact(f, order: int, x: float = 0.0) -> list[float]:
+def exact(f: Callable[..., Any], order: int, x: float = 0.0) -> list[float]:
     """The coefficients by differences in 50-digit arithmetic and more."""
     mp = arithmetic()
     return [float(c) for c in mp.taylor(lambda t: Precise(f(Precise(t))).number, mp.mpf(x), order)]
 
 
-def close(found, expected, tolerance=1e-13) -> bool:
+def close(found: list[float], expected: list[float], tolerance: float = 1e-13) -> bool:
     scale = max(map(abs, expected))
     return all(abs(a - b) <= tolerance * scale for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("op", [*ROWS, softsign], ids=lambda op: op.name)
-def test_every_row_along_a_line(op) -> None:
+def test_every_row_along_a_line(op: Op) -> None:
     """Its rule in the table is enough."""
     rng = random.Random(op.name)
     domains = [op.domain[min(i, len(op.domain) - 1)] for i in range(op.arity or 4)]
@@ -54,7 +55,7 @@ def test_every_row_along_a_line(op) -> None:
         softsign,
     ],
 )
-def test_order_20_is_right_to_the_last_digits(f) -> None:
+def test_order_20_is_right_to_the_last_digits(f: Callable[..., Any]) -> None:
     found, expected = mg.taylor(f, 0.7, 20, digits=30), exact(f, 20, 0.7)
     assert all(math.isclose(a, b, rel_tol=1e-12) for a, b in zip(found, expected, strict=True))
     assert close(mg.taylor(f, 0.7, 20), expected, 1e-8)
@@ -69,7 +70,7 @@ def test_it_is_repeated_differentiation() -> None:
 
 
 @given(st.lists(small, min_size=1, max_size=6), small)
-def test_a_polynomial_about_another_point_is_exact(coefficients, x) -> None:
+def test_a_polynomial_about_another_point_is_exact(coefficients: list[float], x: float) -> None:
     f = lambda t: sum(c * t**k for k, c in enumerate(coefficients))  # noqa: E731
     n = len(coefficients)
     expected = [sum(math.comb(j, k) * coefficients[j] * x ** (j - k) for j in range(k, n)) for k in range(n + 2)]
@@ -77,7 +78,9 @@ def test_a_polynomial_about_another_point_is_exact(coefficients, x) -> None:
 
 
 @given(*[st.lists(small, min_size=3, max_size=3)] * 4)
-def test_a_product_along_a_curve_is_the_product_of_the_curves(x, v, w, u) -> None:
+def test_a_product_along_a_curve_is_the_product_of_the_curves(
+    x: list[float], v: list[float], w: list[float], u: list[float]
+) -> None:
     found = mg.taylor(lambda p: [p[0] * p[1], p[2]], x, 6, v, w, u)
     curves = [np.array([x[i], v[i], w[i], u[i]]) for i in range(3)]
     assert [row[0] for row in found] == np.convolve(curves[0], curves[1]).tolist()
@@ -85,7 +88,7 @@ def test_a_product_along_a_curve_is_the_product_of_the_curves(x, v, w, u) -> Non
 
 
 @given(small, small)
-def test_the_series_of_a_composition_is_the_composition_of_the_series(x, v) -> None:
+def test_the_series_of_a_composition_is_the_composition_of_the_series(x: float, v: float) -> None:
     inner, outer = (lambda t: t**3 - 2.0 * t), (lambda y: y * y + y)
     direct = mg.taylor(lambda t: outer(inner(t)), x, 8)
     c = mg.taylor(inner, x, 8)
@@ -118,7 +121,7 @@ def test_a_branch_not_taken_does_not_count() -> None:
 
 
 def test_a_long_chain_needs_no_recursion() -> None:
-    def f(x):
+    def f(x: Any) -> Any:
         for _ in range(20_000):
             x = x * 0.5 + 1.0
         return x
@@ -143,7 +146,7 @@ def test_coefficients_are_differentiated_and_compiled() -> None:
 def test_a_taylor_integrator_keeps_the_energy_of_a_pendulum() -> None:
     """Order 20 with steps of a half, over 100 periods."""
 
-    def step(state, h, order=20):
+    def step(state: Any, h: Any, order: Any = 20) -> list[float]:
         series = [state]
         for k in range(order):
             slopes = mg.taylor(lambda s: [s[1], -m.sin(s[0])], state, k, *series[1:])[k] if k else [
@@ -174,34 +177,34 @@ loose: Any = mg  # takes what its types refuse
         (ZeroDivisionError, "truediv", lambda: mg.taylor(lambda x: 1.0 / x, 0.0, 1)),
     ],
 )
-def test_errors(error, words, call) -> None:
+def test_errors(error: type[Exception], words: str, call: Callable[..., Any]) -> None:
     with pytest.raises(error, match=words):
         call()
 
 
-def kepler(mean):
+def kepler(mean: Any) -> Any:
     return mg.root(lambda e, mean: e - 0.3 * m.sin(e) - mean, 0.5, mean)
 
 
-def ridge(penalty):
+def ridge(penalty: Any) -> Any:
     return mg.argmin(lambda w, penalty: (3.0 * w[0] - 6.0) ** 2 + penalty * w[0] ** 4, [0.5], penalty)[0]
 
 
-def swing(state, gravity):
+def swing(state: Any, gravity: Any) -> Any:
     angle, speed = state
     if angle < 5.0:  # a branch: it is taken by the number, as in any recording
         speed = speed - 0.05 * gravity * m.sin(angle)
     return [angle + 0.05 * speed, speed]
 
 
-def loop(x):
+def loop(x: Any) -> Any:
     state = [x, 0.0]
     for _ in range(8):
         state = swing(state, x * x)
     return state[0] * state[1]
 
 
-def checkpointed(x):
+def checkpointed(x: Any) -> Any:
     state = mg.checkpoint(swing, 8, 2)([x, 0.0], x * x)
     return state[0] * state[1]
 
@@ -218,7 +221,9 @@ OPAQUE = [
 
 
 @pytest.mark.parametrize(("f", "plain"), OPAQUE)
-def test_through_what_is_solved_and_what_is_computed_again(f, plain) -> None:
+def test_through_what_is_solved_and_what_is_computed_again(
+    f: Callable[..., Any], plain: Callable[..., Any] | None
+) -> None:
     found = mg.taylor(f, 0.8, 6)
     derivatives = [f]
     for _ in range(2):

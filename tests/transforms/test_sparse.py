@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
 from micrograd_bp import math as m
 from micrograd_bp import sparse as module
-from micrograd_bp.testing import programs
+from micrograd_bp.testing import Program, programs
 
 optimize = pytest.importorskip("scipy.optimize", reason="needs pip install 'micrograd-bp[test]'")
 from scipy.sparse import csr_array  # noqa: E402
@@ -21,17 +22,17 @@ from scipy.sparse import csr_array  # noqa: E402
 softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: (1 / (1 + ops.abs(x)) ** 2,))
 
 
-def rosenbrock(x):
+def rosenbrock(x: Any) -> Any:
     return sum(100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2 for i in range(len(x) - 1))
 
 
-def residuals(x):
+def residuals(x: Any) -> list[Value]:
     return [10.0 * (x[i + 1] - x[i] ** 2) * m.exp(x[i]) for i in range(len(x) - 1)]
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(programs([*(op for op in ops.TABLE.values() if op.smooth), softsign], max_steps=10))
-def test_of_random_programs_they_are_the_dense_ones(program) -> None:
+def test_of_random_programs_they_are_the_dense_ones(program: Program) -> None:
     f = lambda x: program(*x)  # noqa: E731
     dense = np.array(mg.hessian(f)(list(program.point)))
     found = mg.hessian(f, sparse=True)(list(program.point)).toarray()
@@ -69,7 +70,7 @@ def test_a_rule_that_chooses_is_read_at_the_point_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("n", [2, 30, 400])
-def test_rosenbrocks_hessian_is_the_known_one_and_tridiagonal(n) -> None:
+def test_rosenbrocks_hessian_is_the_known_one_and_tridiagonal(n: int) -> None:
     x = np.linspace(-1.0, 1.5, n)
     found = mg.hessian(rosenbrock, sparse=True)(x)
     assert isinstance(found, csr_array)
@@ -137,14 +138,14 @@ def test_they_are_differentiated_and_compiled() -> None:
         assert compiled.stats["paths"] == 1
 
 
-def control(n):
+def control(n: int) -> tuple[Any, ...]:
     """Swinging a pendulum up in three units of time, with the least effort: effort, constraints, a first guess."""
     h = 3.0 / n
 
-    def effort(z):
+    def effort(z: Any) -> Any:
         return h * sum(u * u for u in z[2 * n + 2 :])
 
-    def gaps(z):
+    def gaps(z: Any) -> list[Any]:
         angle, speed, torque = z[: n + 1], z[n + 1 : 2 * n + 2], z[2 * n + 2 :]
         turn = [u - m.sin(a) for a, u in zip(angle, torque)]
         rows = [angle[0], speed[0], angle[n] - math.pi, speed[n]]
@@ -185,19 +186,19 @@ def test_ipopt_solves_it_too() -> None:
         objective = staticmethod(effort)
         gradient = staticmethod(mg.grad(effort))
 
-        def constraints(self, z):
+        def constraints(self, z: Any) -> Any:
             return np.array(gaps(z))
 
-        def jacobian(self, z):
+        def jacobian(self, z: Any) -> Any:
             return slopes(z).data
 
-        def jacobianstructure(self):
+        def jacobianstructure(self) -> Any:
             return pattern.row, pattern.col
 
-        def hessian(self, z, v, s):
+        def hessian(self, z: Any, v: Any, s: Any) -> Any:
             return lagrangian(z, v.tolist(), float(s)).data[lower]
 
-        def hessianstructure(self):
+        def hessianstructure(self) -> Any:
             return curved.row[lower], curved.col[lower]
 
     zeros = np.zeros(count)
@@ -218,7 +219,7 @@ def test_without_scipy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 def test_a_compiled_pattern_is_the_callers_own() -> None:
     n = 900  # so large that arrays are compiled
 
-    def chained(x):
+    def chained(x: Any) -> Any:
         return sum(100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2 for i in range(n - 1))
 
     hessian = mg.hessian(chained, sparse=True)
@@ -246,6 +247,6 @@ def test_a_compiled_pattern_is_the_callers_own() -> None:
         lambda x: 2.0 * x * x + (x - 1.0) ** 4,
     ],
 )
-def test_curvature_of_powers_with_whole_exponents(f, x) -> None:
+def test_curvature_of_powers_with_whole_exponents(f: Callable[..., Any], x: float) -> None:
     found = mg.hessian(lambda v: f(v[0]), sparse=True)([x]).toarray()
     assert np.allclose(found, [[mg.grad(mg.grad(f))(x)]], rtol=1e-14)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import micrograd_bp as mg
 from micrograd_bp import Op, Value, ops
 from micrograd_bp import math as m
-from micrograd_bp.testing import Precise, arithmetic, programs
+from micrograd_bp.testing import Precise, Program, arithmetic, programs
 
 softsign = Op("softsign", "softsign", lambda x: x / (1 + abs(x)), lambda out, x: (1 / (1 + ops.abs(x)) ** 2,))
 reals = st.floats(-3.0, 3.0)
@@ -31,7 +33,7 @@ def test_on_a_thousand_random_programs_the_bound_holds_and_the_estimate_is_near(
 
     @settings(max_examples=1000, suppress_health_check=list(HealthCheck))
     @given(programs([*(op for op in ops.TABLE.values() if op.smooth), softsign]))
-    def run(program) -> None:
+    def run(program: Program) -> None:
         output = program(*map(Value, program.point))
         error = float(abs(arithmetic().mpf(output.data) - Precise(program(*map(Precise, program.point))).number))
         found = mg.rounding_error(output)
@@ -44,7 +46,7 @@ def test_on_a_thousand_random_programs_the_bound_holds_and_the_estimate_is_near(
 
 
 @given(st.lists(st.integers(-1000, 1000).map(float), min_size=2, max_size=5))
-def test_whole_numbers_are_not_rounded(numbers) -> None:
+def test_whole_numbers_are_not_rounded(numbers: list[float]) -> None:
     values = [Value(x) for x in numbers]
     found = mg.rounding_error(sum(values[1:], values[0]) * values[0] - values[-1] ** 3)
     assert found.bound == found.estimate == 0.0
@@ -103,9 +105,10 @@ def test_it_is_drawn_and_explored() -> None:
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=3, max_size=3), st.lists(reals, min_size=3, max_size=3))
-def test_the_elasticities_of_a_product_of_powers_are_its_exponents(x, powers) -> None:
+def test_the_elasticities_of_a_product_of_powers_are_its_exponents(x: list[float], powers: list[float]) -> None:
     values = [Value(a, f"x{i}") for i, a in enumerate(x)]
-    found = mg.sensitivities(math.prod(v**p for v, p in zip(values, powers)))
+    product: Any = math.prod(v**p for v, p in zip(values, powers))
+    found = mg.sensitivities(product)
     assert [abs(row.elasticity) for row in found] == sorted((abs(row.elasticity) for row in found), reverse=True)
     for row in found:
         assert row.elasticity == pytest.approx(powers[int(row.name[1])], abs=1e-12)
@@ -134,7 +137,7 @@ def covariance(n: int, seed: int = 0) -> list[list[float]]:
     return (root @ root.T).tolist()
 
 
-def outputs(x, of=m):
+def outputs(x: Any, of: ModuleType = m) -> list[Any]:
     return [of.sin(x[0]) * x[1] + x[2], of.exp(x[2] - x[0]), x[0] / x[1]]
 
 
@@ -149,7 +152,7 @@ def test_it_is_what_uncertainties_gives() -> None:
 
 
 @given(st.lists(st.lists(reals, min_size=3, max_size=3), min_size=2, max_size=2))
-def test_of_a_linear_map_it_is_exact(rows) -> None:
+def test_of_a_linear_map_it_is_exact(rows: list[list[float]]) -> None:
     c = np.array(covariance(3))
     matrix = np.array(rows)
     found = mg.propagate(lambda x: matrix @ x, np.array([1.0, 2.0, 3.0]), c).covariance
@@ -183,12 +186,12 @@ def test_one_number_shapes_and_derivatives() -> None:
         (r"covariance\[1\]\[0\] is 0.5", [[1.0, 0.4], [0.5, 1.0]]),
     ],
 )
-def test_what_is_no_covariance(words, matrix) -> None:
+def test_what_is_no_covariance(words: str, matrix: Any) -> None:
     with pytest.raises(ValueError, match=words):
         mg.propagate(lambda x: x[0] * x[1], [1.0, 2.0], matrix)
 
 
 @pytest.mark.parametrize("function", [mg.rounding_error, mg.sensitivities])
-def test_they_take_a_value(function) -> None:
+def test_they_take_a_value(function: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"takes a Value, not 1.0 \(float\)"):
         function(1.0)
