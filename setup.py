@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -20,7 +21,10 @@ engine = Extension(
     include_dirs=["micrograd_bp/_engine"],
     define_macros=[("CYTHON_USE_TYPE_SPECS", "1")],  # so that Value can be given attributes, as any class of Python's
     extra_compile_args=[] if os.name == "nt" else ["-O3", "-g0", "-ffp-contract=off"],  # no fused operations
-    depends=[f"micrograd_bp/_engine/{name}" for name in ("rules.pxi", "node_memory.h", "block_sweeps.h")],
+    depends=[
+        *map(str, Path("micrograd_bp/_engine").glob("*.pxi")),
+        *map(str, Path("micrograd_bp/_engine").glob("*.h")),
+    ],
     optional=True,
 )
 engine.cython_c_in_temp = True

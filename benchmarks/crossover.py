@@ -1,13 +1,16 @@
 """`python -m benchmarks.crossover`: where the scalar way stops paying against tensors, by the width of a network.
 
 Value and gradient of the mean squared error of a network with w inputs, w tanh units and one output, by each engine, by
-a compiled kernel, by PyTorch and by jax.jit: whole Python calls, double precision, one thread, processor time, the same
-numbers (checked). The engines take a batch row by row, so that theirs is timed for one row and multiplied.
+a compiled kernel, by PyTorch and by jax.jit: whole Python calls, double precision, the same numbers (checked). With one
+core, processor time of one thread; with more (`--cores 2`), wall-clock time, and each rival may use them all. The
+engines take a batch row by row, so that theirs is timed for one row and multiplied. The first result is timed from
+lists of numbers to value and gradient, with making the model, recording and compiling, without imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib
 import math
@@ -25,6 +28,12 @@ WIDTHS = (4, 8, 16, 32, 64, 128, 256, 512)
 SCALAR = ("pure", "accelerated", "compiled")
 
 
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
 def numbers(width: int, rows: int) -> tuple[list[float], list[list[float]], list[float]]:
     """Parameters, rows and targets."""
     rng = random.Random(width)
@@ -38,7 +47,7 @@ def numbers(width: int, rows: int) -> tuple[list[float], list[list[float]], list
 
 def loaded(mg: Any, width: int, parameters: list[float]) -> Any:
     """The network with these parameters."""
-    model = mg.nn.MLP(width, [width, 1], activation="tanh", rng=random.Random(0))
+    model = mg.nn.MLP(width, [width, 1], activation="tanh", init=lambda *_: 0.0)
     for parameter, x in zip(model.parameters(), parameters, strict=True):
         parameter.data = x
     return model
@@ -74,9 +83,9 @@ def compiled(width: int, rows: int) -> Step:
 
 
 def pytorch(width: int, rows: int) -> Step:
-    """Eager PyTorch on one thread."""
+    """Eager PyTorch."""
     torch = importlib.import_module("torch")
-    torch.set_num_threads(1)
+    torch.set_num_threads(cores())
     parameters, X, t = (torch.tensor(part, dtype=torch.float64) for part in numbers(width, rows))
     layers = [torch.nn.Linear(width, width), torch.nn.Linear(width, 1)]
     model = torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1]).to(torch.float64)
@@ -96,8 +105,9 @@ def pytorch(width: int, rows: int) -> Step:
 
 
 def jax(width: int, rows: int) -> Step:
-    """jax.jit(value_and_grad) on one thread."""
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    """jax.jit(value_and_grad)."""
+    if cores() == 1:
+        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     module = importlib.import_module("jax")
     module.config.update("jax_enable_x64", True)
     jnp = module.numpy
@@ -147,35 +157,46 @@ def check(found: dict[str, tuple[float, Any]]) -> None:
 def main() -> None:
     """Print a table for each size of batch: times as multiples of the faster tensor library's.
 
-    Where none is installed, of the accelerated engine's.
+    Where none is there, of the fastest.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crossover", description=__doc__)
     parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64, 256])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--cores", type=int, default=1, help="that all may use")
     parser.add_argument("--small", action="store_true", help="the narrowest network, one round")
     options = parser.parse_args()
     if options.small:
         options.widths, options.batches, options.rounds = [2], [1, 4], 1
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    clock = time.process_time if options.cores == 1 else time.perf_counter
+    rivals = {name: RIVALS[name] for name in options.rivals}
+    for make in rivals.values():  # imports, and what the first program of all has to build
+        with contextlib.suppress(ImportError):
+            make(2 if options.small else 24, 2)()
     for rows in options.batches:
-        print(f"\n**A batch of {rows}**\n\n| width | parameters | {' | '.join(RIVALS)} | faster tensors | compiling |")
-        print("|" + "---:|" * (len(RIVALS) + 4))
+        print(f"\n**A batch of {rows}**\n\n| width | parameters | {' | '.join(rivals)} | 1 is | first results |")
+        print("|" + "---:|" * (len(rivals) + 4))
         for width in options.widths:
+            numbers.cache_clear()
+            numbers(width, rows)
             steps, first = {}, {}
-            for name, make in RIVALS.items():
-                start = time.process_time()
+            for name, make in rivals.items():
+                start = clock()
                 try:
                     steps[name] = make(width, rows)
                     steps[name]()
                 except ImportError:
                     continue
-                first[name] = time.process_time() - start
+                first[name] = clock() - start
             check({name: step() for name, step in steps.items() if rows == 1 or name not in ("pure", "accelerated")})
-            timings = race(steps, rounds=options.rounds, clock=time.process_time)
+            timings = race(steps, rounds=options.rounds, clock=clock)
             best = {name: x.best * (rows if name in ("pure", "accelerated") else 1) for name, x in timings.items()}
-            base = min([best[name] for name in best if name not in SCALAR] or [best["accelerated"]])
-            ratios = [f"{best[name] / base:.3g}" if name in best else "" for name in RIVALS]
-            compiling = f"compiled {unit(first['compiled'])}" if "compiled" in first else ""
+            base = min([best[name] for name in best if name not in SCALAR] or [min(best.values())])
+            ratios = [f"{best[name] / base:.3g}" if name in best else "" for name in rivals]
+            compiling = ", ".join(f"{name} {unit(first[name])}" for name in ("compiled", "jax.jit") if name in first)
             print(
                 f"| {width} | {width * (width + 2) + 1} | {' | '.join(ratios)} | {unit(base)} | {compiling} |",
                 flush=True,

@@ -19,14 +19,14 @@ from typing import Any
 
 from benchmarks.timing import race, unit
 from micrograd_bp import Value, engine_name, losses, nn
-from micrograd_bp.training import loop, parallel
+from micrograd_bp.training import compiled, loop, parallel
 
 WORKERS = 2
 
 
 def step(sweep_rows: Any, model: Any, rows: list[Any]) -> None:
     """The gradient of the mean loss of the rows."""
-    measure = functools.partial(loop._row_loss, model, losses.mse)
+    measure = functools.partial(compiled.row_loss, model, losses.mse)
     sweep_rows(measure, model.parameters(), rows, 1.0 / len(rows))
 
 
@@ -55,7 +55,7 @@ def main() -> None:
             model = nn.MLP(width, [width, width, 1], activation="tanh", rng=random.Random(0))
             parameters = model.parameters()
             rng = random.Random(1)
-            measure = functools.partial(loop._row_loss, model, losses.mse)
+            measure = functools.partial(compiled.row_loss, model, losses.mse)
             packed = len(parallel._packed(measure, parameters)) + 8 * len(parameters)
             for batch in options.batches:
                 rows = [([rng.gauss(0, 1) for _ in range(width)], rng.gauss(0, 1)) for _ in range(batch)]

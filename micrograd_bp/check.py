@@ -20,7 +20,7 @@ Vector: TypeAlias = list[float]
 Matrix: TypeAlias = list[Vector]  # a row for every output, a column for every input
 VectorFunction: TypeAlias = Callable[[Any], Any]  # from a Vector to a Vector, and from Values to Values
 
-LEVELS = 24  # steps, each half the one before; four times as many are tried before a derivative is called wrong
+LEVELS = 24  # step sizes, each half the one before; four times as many are tried before a derivative is called wrong
 COLUMNS = 6  # of the extrapolation table; further columns add noise and no digits
 SAFETY = 4.0  # tolerance over estimated error; measured over all ops, the error is at most 0.31 of its estimate
 ROUNDING = 1e-12  # error of rules and sweeps, relative to the sum of the absolute products along all paths
@@ -44,7 +44,7 @@ class Limit(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A derivative, its jump from left to right, and the size it would have if the function changed by its own size."""
+    """A derivative with its jump from left to right, and its scale: that of a function that changes by its own size."""
 
     slope: Limit
     jump: Limit
@@ -54,11 +54,11 @@ class Estimate(NamedTuple):
 def gradcheck(
     f: Callable[..., Any], *args: Any, order: int = 2, rng: random.Random | None = None, **kwargs: Any
 ) -> bool:
-    """Hold the derivatives of f(*args, **kwargs), by the rules, against finite differences of f.
+    """Compare the derivatives of f(*args, **kwargs), computed by the rules, with finite differences of f.
 
     The differences are central and extrapolated to step 0. The tolerance follows from their own error, as the
     extrapolations and the noise in f show it: ten digits or so, and fewer only where f itself has lost them. Then
-    forward accumulation is held against reverse, by the inner product of a random tangent and cotangent.
+    forward accumulation is compared with reverse, by the inner product of a random tangent and cotangent.
 
     Args:
         f: A function that returns numbers: one, an array, or lists, tuples and dicts of them.

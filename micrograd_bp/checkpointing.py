@@ -99,9 +99,9 @@ def checkpoint(step: Callable[..., Any], n: int, snapshots: int | None = None) -
 
 
 def remat(f: Callable[P, R]) -> Callable[P, R]:
-    """The same function, whose graph is not kept: a reverse sweep records it again and differentiates it at once.
+    """The same function, but its graph is not kept: the reverse sweep records it again, and differentiates it at once.
 
-    Memory for all that f computes on the way is needed by one call at a time, for one more evaluation of f.
+    So only one call's graph is in memory at a time, at the price of one more evaluation of f.
 
     Args:
         f: A function of numbers, arrays, lists, tuples and dicts of them, that gives such a tree. What it is to be
@@ -153,7 +153,7 @@ def remat(f: Callable[P, R]) -> Callable[P, R]:
 
 
 def recomputations(n: int, snapshots: int) -> int:
-    """How many steps of n are computed again to reverse them all with so many states kept: the least that is possible.
+    """The least number of steps that must be computed again to reverse n steps with so many states kept.
 
     It is r n - C(s + r, s + 1), with the least r for which n <= C(s + r, s).
 
@@ -175,12 +175,12 @@ def recomputations(n: int, snapshots: int) -> int:
 
 
 def schedule(n: int, snapshots: int) -> Iterator[tuple[str, int, int]]:
-    """What to do to reverse n steps: ("advance", i, k) from state i by k steps, ("reverse", i, 1) step i.
+    """The actions that reverse n steps: ("advance", i, k), k steps on from state i, and ("reverse", i, 1), step i.
 
     An advance keeps the state that it begins at until the steps from there on are reversed.
     """
     kept = [0]
-    ends = [n]  # of the steps that are reversed from the state kept there
+    ends = [n]  # for each kept state, the end of the steps that are reversed from it
     while kept:
         start, end, free = kept[-1], ends[-1], snapshots - len(kept)
         if end - start == 1:

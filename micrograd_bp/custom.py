@@ -28,11 +28,11 @@ from micrograd_bp._engine import trees
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import numbers_only
 
-KEPT = 64  # kinds of arguments whose rows are kept
+KEPT = 64  # structures of arguments whose operations are kept
 
 
 def custom_derivative(function: Callable[..., Any], partials: Callable[..., Any] | None = None) -> CustomDerivative:
-    """A Python function with a derivative of one's own, of any number of inputs and outputs, and of any order.
+    """A Python function with a derivative of your own, of any number of inputs and outputs, and of any order.
 
     Args:
         function: Of floats, arrays, lists, tuples and dicts of them, to such a tree of numbers. It is always called
@@ -84,7 +84,7 @@ class CustomDerivative:
         self._known = _memory()
 
     def partials(self, rule: Callable[..., Any]) -> CustomDerivative:
-        """Give the function its rule; a decorator."""
+        """Set the function's rule; a decorator."""
         if not callable(rule):
             raise TypeError(f"{self.name}.partials takes a function, not {reprlib.repr(rule)} ({type(rule).__name__})")
         self.rule = rule
@@ -155,7 +155,7 @@ def _memory() -> Callable[[], dict[Any, OutputOps]]:
 
 
 class OutputOps:
-    """A function of arguments that are built in one way as operations, one for each of its outputs.
+    """A function, for arguments of one structure, as operations: one for each of its outputs.
 
     run: the function, of plain numbers. slopes: from its result and its arguments, floats or Values, to the
     derivatives of each output by all operands: the floats and Values among the arguments, and the entries of arrays.
@@ -180,7 +180,7 @@ class OutputOps:
         self._partials: tuple[bytes, Sequence[Sequence[Any]]] = b"", []
 
     def __call__(self, operands: Sequence[Any]) -> Any:
-        """The function's result for these operands, each of its numbers an operation on them."""
+        """The function's result for these operands, with an operation on them for each of its numbers."""
         self.evaluate([getattr(x, "_data", x) for x in operands])
         return self.build([op(*operands) for op in self.ops])
 
@@ -298,7 +298,7 @@ def _operands(leaf: Any) -> list[Any]:
 
 
 def operands_of(leaves: list[Any]) -> list[Any]:
-    """The numbers among the leaves that are differentiated by, as floats and Values."""
+    """The floats and Values among the leaves by which derivatives are taken."""
     return [x if _recorded(x) else number(x, "custom_derivative") for leaf in leaves for x in _operands(leaf)]
 
 

@@ -1,4 +1,4 @@
-"""Small data to learn from: iris, exclusive or, moons and spirals, and tables of one's own.
+"""Small data sets to learn from: iris, exclusive or, moons and spirals, and your own tables.
 
 >>> flowers = iris()
 >>> len(flowers.X), flowers.classes
@@ -163,7 +163,7 @@ def read_csv(
     decimal: str = ".",
     progress: bool | None = None,
 ) -> Dataset:
-    r"""A table of one's own: a line of column names, then rows of numbers with a label in one of the columns.
+    r"""A table in a CSV file: a line of column names, then rows of numbers with a label in one of the columns.
 
     Cells are divided by commas, semicolons, tabs or bars, whichever the first line has most of.
 
@@ -272,7 +272,7 @@ def statistics(X: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
 
 
 def standardize(train: Sequence[Sequence[float]], *others: Sequence[Sequence[float]]) -> list[list[list[float]]]:
-    """The rows with mean 0 and deviation 1 in every column, and others moved and scaled by the same numbers.
+    """The rows shifted and scaled to mean 0 and deviation 1 in every column, and other rows by the same numbers.
 
     Args:
         train: Rows of numbers, whose means and deviations are taken.
@@ -302,7 +302,7 @@ def _source(rng: random.Random | None) -> random.Random:
 def _curves(
     point: Callable[[int, float], tuple[float, float]], classes: list[str], n: int, noise: float, rng: random.Random
 ) -> Dataset:
-    """n points, evenly along one curve for each class, with noise."""
+    """n points, spaced evenly along one curve for each class, with noise."""
     X, y = [], []
     for k in range(len(classes)):
         count = len(range(k, n, len(classes)))

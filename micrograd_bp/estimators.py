@@ -1,6 +1,6 @@
 """scikit-learn's interface: a classifier and a regressor for pipelines, grid search and cross-validation.
 
-This room needs scikit-learn (`pip install 'micrograd-bp[sklearn]'`) and is imported by name, `micrograd_bp.estimators`.
+It needs scikit-learn (`pip install 'micrograd-bp[sklearn]'`) and is imported by its name, `micrograd_bp.estimators`.
 
 >>> from micrograd_bp import datasets
 >>> flowers = datasets.iris()
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-STEPS, LEAST = 600, 20  # of training, where nothing is said: steps at least, and epochs at least
+STEPS, LEAST = 600, 20  # with epochs="auto": steps of training at least, and epochs at least
 
 
 class _MLP(BaseEstimator):  # type: ignore[misc, unused-ignore]  # scikit-learn is not typed
-    """What both estimators share: settings, the network with its inputs standardised, and how it is trained."""
+    """The base of both estimators: settings, a network with standardised inputs, and its training."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc, unused-ignore]  # scikit-learn 
     def _train(
         self, rows: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any] | None, epochs: Any, labels: Any = None
     ) -> None:
-        """So many passes of AdamW over the batches, its rate along half a wave; of one pass alone it is constant."""
+        """`epochs` passes of AdamW over the batches, its rate decaying along half a cosine; of one pass, constant."""
         batch = pairs = np.hstack([self._scaled(rows), targets])
         held = None
         if self.early_stopping and epochs != 1:
@@ -160,7 +160,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc, unused-ignore]  # scikit-learn 
         return scaled
 
     def _outputs(self, rows: ArrayLike) -> NDArray[Any]:
-        """What the network gives for the rows, a column an output."""
+        """The network's outputs for the rows, a column for each."""
         check_is_fitted(self)
         found: NDArray[Any] = self._values(self._scaled(validate_data(self, rows, reset=False, dtype=float)))
         return found
@@ -173,7 +173,7 @@ class _MLP(BaseEstimator):  # type: ignore[misc, unused-ignore]  # scikit-learn 
 
     @property
     def _continues(self) -> bool:
-        """Whether there is a network to go on with."""
+        """Whether training continues with an existing network."""
         return hasattr(self, "_network")
 
 
@@ -265,12 +265,12 @@ class MLPClassifier(ClassifierMixin, _MLP):  # type: ignore[misc, unused-ignore]
         self.model_.names = self._names
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """The logits of each row, a column a class; of two classes the difference, positive for the second."""
+        """The logits of each row, a column for each class; of two classes their difference, positive for the second."""
         logits = self._outputs(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """The probability of each class, a column a class, in the order of `classes_`."""
+        """The probability of each class, a column for each, in the order of `classes_`."""
         logits = self._outputs(X)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         shares: NDArray[Any] = powers / powers.sum(axis=1, keepdims=True)

@@ -268,7 +268,7 @@ def softmax(logits: Sequence[float]) -> list[float]: ...
 def softmax(logits: Sequence[Scalar]) -> list[Any]:
     """The probabilities exp(z_k) / sum_j exp(z_j) of a list of logits z, without overflow.
 
-    Without a branch on the largest logit, too, which a compiled program would keep.
+    It does not branch on the largest logit: a compiled program would keep the branch.
 
     Args:
         logits: The logits of one sample, one for each class.
@@ -321,7 +321,7 @@ def log_softmax(logits: Sequence[Scalar]) -> list[Any]:
 
 
 def one_hot(target: int, classes: int) -> list[float]:
-    """A class as a probability for every class: 1 for itself, 0 for the others.
+    """A class as a list of probabilities, one for every class: 1 for its own, 0 for the others.
 
     Args:
         target: The number of the class, from 0.
@@ -388,8 +388,8 @@ def _categorical(logits: Sequence[Any], target: Any) -> Any:
 def _surprise(logits: Sequence[Any], index: int) -> Any:
     """-log of the class's probability, as log(1 + sum_j exp(z_j - z_index)), pair by pair.
 
-    No overflow; no cancellation where the probability is nearly 1; and no branch on the largest logit, which a compiled
-    program would keep.
+    It neither overflows nor cancels where the probability is nearly 1, and does not branch on the largest logit, as a
+    compiled program would keep the branch.
     """
     rest = [z - logits[index] for k, z in enumerate(logits) if k != index]
     return functools.reduce(ops.logaddexp, rest, 0.0)
@@ -409,12 +409,12 @@ def _class(target: Any, classes: int) -> int:
 
 
 def _call(op: ops.Op, x: Any) -> Any:
-    """op(x), on a Value by its method, which is quicker."""
+    """op(x); for a Value by its method, which is quicker."""
     return getattr(x, op.name)() if isinstance(x, Value) else op(x)
 
 
 def _largest(logits: Sequence[Any]) -> Any:
-    """The largest of the logits; a node where there are Values, for a compiled program would keep a branch."""
+    """The largest of the logits, as a node if there are Values: a compiled program would keep a branch."""
     if not len(logits):
         raise ValueError("softmax takes a list of logits, one a class; it is empty")
     if any(isinstance(z, Value) for z in logits):

@@ -1,8 +1,8 @@
 """Python's `math`, differentiable: import it in place of `math`, and a numeric program takes Values.
 
 Every name of `math` is here. A function with a derivative takes and gives Values, and goes through NumPy arrays element
-by element; one that is flat reads the data and gives a plain result, and one about integers wants integers, as with
-floats. Plain numbers get what `math` gives.
+by element. A function whose derivative is 0 everywhere reads the data and gives a plain result, and one of integers
+refuses Values as it refuses floats. Plain numbers give what `math` gives.
 
 >>> from micrograd_bp import Value, math
 >>> x = Value(2.0)
@@ -44,7 +44,7 @@ def _recorded(*args: Any) -> bool:
 
 
 def _is_array(x: Any) -> bool:
-    """Whether it is a NumPy array with axes; does not import NumPy."""
+    """Whether x is a NumPy array with axes; does not import NumPy."""
     ndarray = getattr(sys.modules.get("numpy"), "ndarray", None)  # missing while another thread imports NumPy
     return ndarray is not None and isinstance(x, ndarray) and x.ndim > 0
 
@@ -68,7 +68,7 @@ def _row(op: Op, plain: Any = None) -> Any:
     """The function for an op: `math`'s own function on plain numbers, else the op."""
     plain = plain or getattr(math, op.name)
     method = getattr(Value, op.name)
-    told = engine_name() == "accelerated"  # methods tell a recording by themselves
+    told = engine_name() == "accelerated"  # its methods report to a recording themselves
 
     def unary(x: Any, /) -> Any:
         if type(x) is Value:  # the method takes a third of the time of calling the op

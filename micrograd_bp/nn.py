@@ -128,6 +128,13 @@ class Neuron(Module):
         rng: random.Random | None = None,
         fan_out: int = 1,
     ) -> None:
+        self._set_up(nin, nonlin, activation, init, rng, fan_out)
+        self._label()
+
+    def _set_up(
+        self, nin: int, nonlin: bool, activation: Activation, init: Init, rng: random.Random | None, fan_out: int
+    ) -> None:
+        """All of the constructor but the labels, which come from the outermost module only."""
         self.nin = count(nin, "inputs")
         draw = init if callable(init) else named(INITS, init, "init")
         source = random if rng is None else checked_rng(rng)
@@ -135,7 +142,6 @@ class Neuron(Module):
         self.b: Value = Value(0.0)
         self.nonlin = bool(nonlin)
         self.activation = activation_of(activation)
-        self._label()
 
     if TYPE_CHECKING:
 
@@ -187,12 +193,18 @@ class Layer(Feedforward):
         init: Init = "micrograd",
         rng: random.Random | None = None,
     ) -> None:
+        self._set_up(nin, nout, nonlin, activation, init, rng)
+        self._label()
+
+    def _set_up(
+        self, nin: int, nout: int, nonlin: bool, activation: Activation, init: Init, rng: random.Random | None
+    ) -> None:
+        """All of the constructor but the labels, which come from the outermost module only."""
         self.nin, self.nout = count(nin, "inputs"), count(nout, "neurons")
         self.nonlin, self.activation = bool(nonlin), activation_of(activation)
-        self.neurons: list[Neuron] = [
-            Neuron(nin, nonlin, activation=activation, init=init, rng=rng, fan_out=nout) for _ in range(nout)
-        ]
-        self._label()
+        self.neurons: list[Neuron] = [Neuron.__new__(Neuron) for _ in range(nout)]
+        for neuron in self.neurons:
+            neuron._set_up(nin, nonlin, activation, init, rng, nout)
 
     def forward(self, x: Row) -> list[Value]:
         """The outputs of the neurons, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
@@ -243,10 +255,9 @@ class MLP(Feedforward):
         self.activation, self.output_activation = activation_of(activation), activation_of(output_activation)
         sizes = [self.nin, *self.nouts]
         activations = [activation] * (len(nouts) - 1) + [output_activation]
-        self.layers: list[Layer] = [
-            Layer(fan_in, fan_out, phi is not None, activation=phi, init=init, rng=rng)
-            for fan_in, fan_out, phi in zip(sizes, sizes[1:], activations)
-        ]
+        self.layers: list[Layer] = [Layer.__new__(Layer) for _ in nouts]
+        for layer, fan_in, fan_out, phi in zip(self.layers, sizes, sizes[1:], activations):
+            layer._set_up(fan_in, fan_out, phi is not None, phi, init, rng)
         self._label()
 
     def forward(self, x: Row) -> list[Value]:

@@ -84,7 +84,7 @@ acos: Op = Op("acos", "acos", math.acos, lambda out, x: (-1.0 / sqrt((1.0 - x) *
 atan: Op = Op("atan", "atan", math.atan, lambda out, x: (1.0 / (1.0 + x * x),), native="atan")
 atan2: Op = Op("atan2", "atan2", math.atan2, lambda out, y, x: (x / (x * x + y * y), -y / (x * x + y * y)), TWO,
                native="atan2", degree=0)
-hypot: Op = Op("hypot", "hypot", math.hypot, lambda out, *args: over(args, hypot(*args)), TWO,
+hypot: Op = Op("hypot", "hypot", math.hypot, lambda out, *args: special.over(args, hypot(*args)), TWO,
                native="hypot", exact=False, degree=1)
 degrees: Op = Op("degrees", "degrees", lambda x: x * (180.0 / math.pi), lambda out, x: (180.0 / math.pi,))
 radians: Op = Op("radians", "radians", lambda x: x * (math.pi / 180.0), lambda out, x: (math.pi / 180.0,))
@@ -207,11 +207,6 @@ def power_growth(out: Any, x: Any, y: Any) -> Any:
     """out * log(x), and 0 of 0**0."""
     growing = choose(x, lambda out: out, lambda out: where(step(y), out, -x), out, usual=True)
     return chain(growing, ieee_log(x))
-
-
-def over(numerators: Any, denominator: Any) -> Any:
-    """Each of the numerators by the denominator."""
-    return tuple([x / denominator for x in numerators])
 
 
 def newton(root: Any, x: Any) -> Any:

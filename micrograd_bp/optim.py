@@ -42,9 +42,9 @@ __all__ = [
 
 
 class Optimizer:
-    """What optimisers share: the parameters, the learning rate, the count of updates, and lists of floats as memory.
+    """The base class of optimisers: parameters, learning rate, the count of updates, and lists of floats as memory.
 
-    An optimiser of one's own names its hyperparameters and memories, and defines `_update(rate)`.
+    Your own optimiser names its hyperparameters and memories, and defines `_update(rate)`.
 
     Args:
         parameters: The Values to update, leaves all.
@@ -126,7 +126,7 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} does not say how it updates: define _update(rate)")
 
     def state_dict(self) -> dict[str, Any]:
-        """Hyperparameters, count of updates and memory, as JSON has them.
+        """Hyperparameters, count of updates and memory, in types that JSON can hold.
 
         Returns:
             A dict for `load_state_dict`; under "lr" it has None where that is a schedule.
@@ -415,7 +415,7 @@ class RMSprop(Optimizer):
 
 
 def _decayed(parameter: Value, decay: float) -> float:
-    """The gradient of the loss with decay / 2 * w^2 added; without decay, infinite weights do no harm."""
+    """The gradient of the loss plus decay / 2 * w^2; decay 0 adds nothing, even for an infinite weight."""
     return parameter.grad + decay * parameter.data if decay else parameter.grad
 
 
@@ -430,10 +430,10 @@ def lbfgs(
     tolerance: float = 1e-9,
     memory: int = 10,
 ) -> list[float]:
-    """Minimise a loss by L-BFGS, SciPy's: for small data and few parameters.
+    """Minimise a loss by SciPy's L-BFGS, which suits small data and few parameters.
 
-    Each step looks along a direction made from the last gradients; there is no learning rate. The loss must be the same
-    function at every call: of all rows, without dropout.
+    Each step is a line search along a direction made from the last gradients; there is no learning rate. The loss must
+    be the same function at every call: of all rows, without dropout.
 
     Args:
         loss: A function without arguments that gives the loss as a Value, computed from the parameters' data.

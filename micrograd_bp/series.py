@@ -125,9 +125,9 @@ class _Walk:
         return x if isinstance(x, Series) else Series(self, None, (), [Precise(x) if self.digits else x])
 
     def follow(self, outputs: list[Value], inputs: list[Value], given: bool) -> list[Series]:
-        """The series of what the outputs are made of, operands first, from those of the inputs.
+        """Compute the series of all nodes that the outputs depend on, operands first, from those of the inputs.
 
-        given: the nodes are their 0th coefficients.
+        given: the data of the nodes are their 0th coefficients.
         """
         found: list[Series] = []
         for node in ordered(outputs, inputs):
@@ -138,7 +138,7 @@ class _Walk:
             if recorded is None:
                 self.known[node] = Series(self, node.op, args, [self.number(node)] if given else [])
                 found.append(self.known[node])
-            else:  # `checkpoint` and `remat`: what they stand for
+            else:  # `checkpoint` and `remat`: the operations that they stand for
                 results, inputs, k = recorded(node.operands)
                 self.known.update({x: self.given(y) for x, y in zip(inputs, args)})
                 found += self.follow(results, inputs, given=False)
@@ -161,7 +161,7 @@ class Series:
     def __init__(self, walk: _Walk, op: Op | None, args: tuple[Any, ...], coefficients: list[Number]) -> None:
         self.walk, self.op, self.args, self.coefficients = walk, op, args, coefficients
         self.rule: list[tuple[Any, Any]] | None = None  # (argument, partial) for each argument that is a series
-        self.rule_steps: list[Series] = []  # what the partials are made of, where their rule was run on Values
+        self.rule_steps: list[Series] = []  # the operations of a rule that ran on Values
 
     @staticmethod
     def _record(op: Op, args: tuple[Any, ...]) -> Series:
@@ -212,7 +212,7 @@ class Series:
         return total
 
     def _through_values(self, op: Op) -> tuple[Any, ...]:
-        """The partials by a rule that only runs on Values, as the implicit function theorem: what it records is run."""
+        """The partials by a rule that runs on Values only, such as that of `root`: the graph that it records is run."""
         args = [x._free() if isinstance(x, Series) else Value(x) for x in self.args]
         out = self._free()
         partials = recording(args, op.partials, out, *args)
@@ -224,7 +224,7 @@ class Series:
         return tuple([walk.of(p) if isinstance(p, Value) else p for p in partials])
 
     def _free(self) -> Value:
-        """A Value of its own with the 0th coefficient; where a graph is recorded, one whose comparisons are noticed."""
+        """A new Value with the 0th coefficient; while a graph is recorded, one whose comparisons become guards."""
         return self.at(0) * 1.0 if self.walk.graph else Value(self._data)
 
     @property

@@ -1,4 +1,4 @@
-"""Sparse Jacobians and Hessians, read off the graph: what `jacobian` and `hessian` give with sparse=True.
+"""Sparse Jacobians and Hessians, computed along the graph: `jacobian` and `hessian` with sparse=True.
 
 The graph of scalars gives the sparsity pattern, so no colouring is needed: only entries with a path are computed.
 A Jacobian is accumulated row by row along the graph, in the cheaper direction. A Hessian comes from one reverse sweep
@@ -88,7 +88,7 @@ def jacobian_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape)
 
 
 def _reverse_rows(outputs: Sequence[Value], inputs: Sequence[Value], tape: Tape) -> list[SparseRow]:
-    """The same by a reverse sweep for each output, over the nodes that it depends on and no others."""
+    """The same by a reverse sweep for each output, over only the nodes that it depends on."""
     places = {node: k for k, (node, _, _) in enumerate(tape)}
     columns = {x: j for j, x in enumerate(inputs)}
     rows = []
@@ -176,7 +176,7 @@ def _curvature(op: Op, operands: Sequence[Any], graph: bool) -> list[Curvature]:
         with contextlib.suppress(ValueError):  # of polygamma's order, which is not any number
             run = _recorded(op, tuple([None if isinstance(x, Value) else x for x in operands]))
             return [] if run is None else run([x if graph else x._data for x in operands if isinstance(x, Value)])
-    # Another rule may choose its formula by comparing, so it is read at the operands, each as if it were free.
+    # Another rule may choose its formula by comparing, so it is run at these operands, each taken as a variable.
     free = [(x * 1.0 if graph else Value(x._data)) if isinstance(x, Value) else x for x in operands]
     return [(i, j, x if graph else x._data) for i, j, x in _second(op, free)]
 
@@ -191,7 +191,7 @@ def _second(op: Op, args: Sequence[Any]) -> list[tuple[int, int, Value]]:
             for j, x in zip(inputs, gradients(partials[i], list(inputs.values()))):
                 if x.op is not None or x.data != 0.0:
                     found[i, j] = x
-                    found.setdefault((j, i), x)  # a rule may have it on one side alone: the other partial is a number
+                    found.setdefault((j, i), x)  # one of the two partials may be a plain number
     return [(i, j, x) for (i, j), x in found.items()]
 
 

@@ -1,6 +1,6 @@
-"""How far a number can be trusted, and what drives it: `rounding_error`, `sensitivities`, `propagate`.
+"""The error of a result, and the inputs that it depends on most: `rounding_error`, `sensitivities`, `propagate`.
 
-All three are the chain rule at work: an error of e in a node changes the output by its adjoint times e, to first order.
+All three are the chain rule: an error of e in a node changes the output by its adjoint times e, to first order.
 
 >>> x = Value(1e-9, "x")
 >>> rounding_error((1.0 + x) - 1.0)
@@ -32,7 +32,7 @@ UNITS = {"gamma": 10.0, "lgamma": 30.0}
 UNITS_OF_ONE = {"gelu", "lgamma", "logaddexp", "silu"}
 TYPICAL = 12.0**-0.5  # the standard deviation of one rounding, in units in the last place
 CANCELS = 3.0  # a step that loses at least so many digits is listed as a cancellation
-SLACK = 1.0 + 2.0**-20  # for the rounding of the bound itself, and for what is not linear in errors so small
+SLACK = 1.0 + 2.0**-20  # for the rounding of the bound itself, and for the terms of second order in the errors
 
 
 # --- rounding -----------------------------------------------------------------------------------------------------
@@ -51,11 +51,11 @@ class Contribution(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class RoundingError:
-    """What rounding may have done to a number, to first order, and where it comes from."""
+    """The effect of rounding on a number, to first order, and the operations that it comes from."""
 
     value: float
-    bound: float  # no error is larger
-    estimate: float  # as large as the error is likely to be
+    bound: float  # the error is at most this
+    estimate: float  # the likely size of the error
     rows: list[Contribution]  # one for each operation, the largest contribution first
     cancellations: list[
         Contribution
@@ -88,14 +88,14 @@ class RoundingError:
 
 
 def rounding_error(output: Value) -> RoundingError:
-    """What rounding has done to a number, at most and probably, and which operations did it.
+    """The error that rounding has caused in a number, at most and probably, and the operations that caused it.
 
-    The numbers in the leaves are taken as exact. An operation that can be repeated on fractions (+, -, *, /, whole
-    powers, a user's ops made of these) is, so that its rounding error is known; any other is assumed to be right to 4
-    units in the last place, the bound that the tests of the table hold ops to. `bound` sums |adjoint * error| over
-    the nodes (Iri, Simultaneous computation of functions, partial derivatives and estimates of rounding errors, 1984);
-    `estimate` sums what is known with its sign (Langlois, Automatic linear correction of rounding errors, 2001) and
-    adds the others as independent. A jump (floor, a comparison) that is crossed by an error is not first order.
+    The numbers in the leaves are taken as exact. The operations +, -, *, /, whole powers, and a user's ops made of them
+    are repeated on fractions, so that their rounding errors are known; any other is assumed to be right to 4 units in
+    the last place, which the tests of the table make sure of. `bound` sums |adjoint * error| over the nodes (Iri,
+    Simultaneous computation of functions, partial derivatives and estimates of rounding errors, 1984); `estimate` sums
+    the known errors with their signs (Langlois, Automatic linear correction of rounding errors, 2001) and adds the
+    others as independent ones. An error that crosses a jump (of floor, of a comparison) is not of first order.
 
     Args:
         output: The number in question, a Value.
@@ -155,13 +155,13 @@ def _local_error(node: Value, op: Op) -> tuple[float | None, float]:
         if isinstance(exact, Fraction):
             error = float(Fraction(out) - exact)
             return error, abs(error)
-    elif abs(out) in (0.0, 1.0, *map(abs, numbers)) or out % 1.0 == 0.0:  # one of the operands, chosen; a whole number
+    elif abs(out) in (0.0, 1.0, *map(abs, numbers)) or out % 1.0 == 0.0:  # a chosen operand, or a whole number
         return 0.0, 0.0
     return None, UNITS.get(op.name, 4.0) * math.ulp(max(abs(out), 1.0) if op.name in UNITS_OF_ONE else out)
 
 
 def _lost_digits(listing: Listing, local: dict[Value, float]) -> dict[Value, tuple[float, float]]:
-    """How many digits each step loses, and how large an error it has with those of its operands, all in one walk."""
+    """How many digits each step loses: its error, with those of its operands passed on, found in one walk."""
     total: dict[Value, float] = {}
     found = {}
     for node in listing.interior:
@@ -192,7 +192,7 @@ class Sensitivity(NamedTuple):
 
 
 class Sensitivities(list[Sensitivity]):
-    """The leaves of a graph, the most influential first; prints itself as a table."""
+    """The leaves of a graph, the most influential first; its text is a table."""
 
     def __str__(self) -> str:
         cells = [("", "value", "derivative", "elasticity")]

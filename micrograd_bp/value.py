@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from micrograd_bp import ops
@@ -22,7 +22,7 @@ from micrograd_bp._engine.methods import give_methods
 from micrograd_bp._engine.operators import checked, comparison, operators, sign_operator, text
 from micrograd_bp._engine.recordings import RECORDINGS
 from micrograd_bp._engine.signatures import Arithmetic
-from micrograd_bp._engine.sweeps import Step, count_uses, graph_partials, pull
+from micrograd_bp._engine.sweeps import accumulate, count_uses, graph_partials, product
 from micrograd_bp.ops import Op, number
 
 __all__ = ["Value", "engine_name", "gradients", "topological_order"]
@@ -201,13 +201,11 @@ def gradients(output: Value, inputs: Sequence[Value]) -> list[Value]:
         if not relevant.isdisjoint(node.operands):
             relevant.add(node)
     adjoints: dict[Value, Any] = {output: 1.0}
-
-    def steps() -> Iterator[Step]:
-        for node in reversed(order):
-            if node in adjoints and node in relevant and node.op is not None:  # whose adjoint is complete by now
-                yield node, node.operands, graph_partials(node, node.op)
-
-    pull(steps(), adjoints, relevant)
+    for node in reversed(order):  # the adjoint of each is complete when its turn comes
+        if node in adjoints and node in relevant and node.op is not None:
+            for operand, partial in zip(node.operands, graph_partials(node, node.op)):
+                if operand in relevant:
+                    accumulate(adjoints, operand, product(adjoints[node], partial))
     return [x if isinstance(x, Value) else Value(x) for x in (adjoints.get(x, 0.0) for x in inputs)]
 
 

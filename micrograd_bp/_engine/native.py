@@ -249,7 +249,7 @@ cpdef enum Code:  # the ops of one argument, then those of two, by their names i
 {codes}
 
 cdef enum:
-    ROW_COUNT = {count}
+    OP_COUNT = {count}
 """
 
 

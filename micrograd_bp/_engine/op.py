@@ -129,12 +129,9 @@ class Op:
         return self.forward(*args) if node is None else node._record(self, args)
 
     def linearize(self, data: Sequence[float], operands: tuple[Any, ...]) -> tuple[float, tuple[float, ...]]:
-        """The value and the local derivatives at the data of the operands: what a node of the graph records.
+        """The value and the derivative by each operand, at these data: what a node of the graph records.
 
-        Raises:
-            ArithmeticError, ValueError: There is no value; or whatever else `forward` or the rule raises. The message
-                names the operation and its operands.
-            TypeError: The rule gives something else than a tuple of numbers, one for each operand.
+        An error, of the operation at a point where it has no value, say, names the operation and the operands.
         """
         try:
             out = self.forward(*data)

@@ -61,12 +61,12 @@ class Held(NamedTuple):
 
         ValueError: two leaves have the same exact path, too.
         """
-        prefixes: dict[int, str] = {}  # of the names of a place's members, by the place's id
-        plain = []
+        plain: list[str] = []
+        last: Any = self
+        prefix = ""  # of the names of a place's members
         for place, key in self.leaves.values():
-            prefix = prefixes.get(id(place))
-            if prefix is None:
-                prefix = prefixes[id(place)] = "".join(f"{step}." for step, _ in _steps(place))
+            if place is not last:
+                last, prefix = place, "".join(f"{step}." for step, _ in _steps(place))
             plain.append(f"{prefix}{key}")
         named = dict(zip(plain, self.leaves))
         if len(named) < len(plain):
@@ -132,10 +132,14 @@ def search(root: Any, owners: tuple[type, ...] = (), places: bool = True) -> Hel
                 parts.append((place, key, member))  # keeps the member alive, so that no other object gets its id
                 if not plain:
                     enter(member, place, key)
-                elif places or not all_leaves(member):
+                elif not all_leaves(member):
                     stack.append((enumerate(member), (place, key, True)))
-                else:
-                    leaves.update(dict.fromkeys(member, NOWHERE))  # a list of weights, at once
+                else:  # a list of weights, at once
+                    within: Parent = (place, key, True)
+                    for k, leaf in enumerate(member) if places else ():
+                        found(leaf, (within, k))
+                    if not places:
+                        leaves.update(dict.fromkeys(member, NOWHERE))
                     continue
                 break
         else:

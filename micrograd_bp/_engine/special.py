@@ -3,8 +3,10 @@
 import functools
 import math
 import sys
+from collections.abc import Iterable
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, getcontext, localcontext
 from fractions import Fraction
+from typing import Any
 
 
 def ieee_div(x: float, y: float) -> float:
@@ -24,6 +26,11 @@ def ieee_pow(x: float, y: float) -> float:
         return -math.inf if x < 0.0 and y % 2.0 == 1.0 else math.inf
     except ValueError:
         return math.nan
+
+
+def over(numerators: Iterable[Any], denominator: Any) -> tuple[Any, ...]:
+    """Each of the numerators divided by the denominator."""
+    return tuple([x / denominator for x in numerators])
 
 
 def real_pow(x: float, y: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp._engine.by_hand import ByHand, partials_at_reading
@@ -232,32 +232,29 @@ def add_to_grads(values: Sequence[Value], slopes: Sequence[float]) -> None:
 # --- graphs -------------------------------------------------------------------------------------------------------
 
 
-def pull(steps: Iterable[Step], found: dict[Any, Number], within: Container[Any] | None = None) -> None:
-    """Reverse accumulation: add the adjoints of all operands to those in `found`, as graphs that can be differentiated.
+def pull(steps: Iterable[Step], adjoints: dict[Any, Number]) -> None:
+    """Reverse accumulation: add to the adjoints of all operands what comes from the nodes, from the last to the first.
 
-    steps: from the last node to the first. within: the operands whose adjoints are wanted; None: all of them.
+    As graphs that can be differentiated; `gradients` does the same on the way.
     """
     for node, operands, partials in steps:
-        if node in found:
-            adjoint = found[node]
+        if node in adjoints:
             for operand, partial in zip(operands, partials):
-                if within is None or operand in within:
-                    term = product(adjoint, partial)
-                    if type(term) is not float or term:
-                        found[operand] = found[operand] + term if operand in found else term
+                accumulate(adjoints, operand, product(adjoints[node], partial))
 
 
-def push(steps: Iterable[Step], known: dict[Any, Number]) -> None:
-    """Forward accumulation: add the tangents of all nodes to those in `known`, as graphs that can be differentiated.
-
-    steps: from the first node to the last.
-    """
+def push(steps: Iterable[Step], tangents: dict[Any, Number]) -> None:
+    """Forward accumulation: add to the tangents of the nodes, from the first to the last, what comes from operands."""
     for node, operands, partials in steps:
         for operand, partial in zip(operands, partials):
-            if operand in known:
-                term = product(known[operand], partial)
-                if type(term) is not float or term:
-                    known[node] = known[node] + term if node in known else term
+            if operand in tangents:
+                accumulate(tangents, node, product(tangents[operand], partial))
+
+
+def accumulate(derivatives: dict[Any, Number], node: Any, term: Number) -> None:
+    """Add a term to the node's adjoint or tangent; a plain 0 makes no node."""
+    if type(term) is not float or term:
+        derivatives[node] = derivatives[node] + term if node in derivatives else term
 
 
 def product(adjoint: Number, partial: Number) -> Number:

@@ -18,7 +18,7 @@ from micrograd_bp._engine import files
 from micrograd_bp.cli.predict import feedforward
 from micrograd_bp.value import Value
 
-ROWS = 16  # of inputs, in the test
+ROWS = 16  # rows of inputs in the C file's own test
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _rows(model: Any, count: int) -> list[list[float]]:
-    """Inputs for the test: about where the model's were, as far as it says."""
+    """Rows of inputs for the test: around the means of the training data, if the model has them."""
     rng = random.Random(0)
     first = model.parts[0] if isinstance(model, nn.Sequential) else None
     means, scales = (first.means, first.scales) if isinstance(first, nn.Standardize) else ([0.0] * count, [1.0] * count)
@@ -68,7 +68,7 @@ def _rows(model: Any, count: int) -> list[list[float]]:
 
 
 def _measured(path: pathlib.Path, name: str) -> str:
-    """The size of the code, and what its own test prints, as far as there is a compiler."""
+    """The size of the compiled code, and what its test prints; or a line that says why neither is known."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return "size and precision: not measured, for want of a C compiler (cc)"

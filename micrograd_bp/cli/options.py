@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-REMEDIES = (  # what a reader's message says in Python, as an option
+REMEDIES = (  # how a reader's message names the remedy in Python; the option to name instead
     (r'\b(missing|task|encoding|decimal)="([^"]*)"', r"--\1 \2"),
     (r"\bignore=\[('[^']*')\]", r"--ignore \1"),
     (r"\bcategories=True", "--categories"),
@@ -32,7 +32,7 @@ def reader_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def as_options(message: str) -> str:
-    """A message whose remedies are options of the command, not arguments of a function."""
+    """The message with options of the command in place of the arguments of functions that it recommends."""
     for python, option in REMEDIES:
         message = re.sub(python, option, message)
     return message

@@ -1,4 +1,4 @@
-"""Expressions typed on a command line: parsed, held against the table of operations, recorded; never run as code."""
+"""Expressions typed on a command line: parsed, looked up in the table of operations, recorded; never run as code."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _evaluate(text: str, node: ast.AST, function: Callable[..., Any], *args: Any
     except (ArithmeticError, ValueError, TypeError) as error:
         said: Exception = error
         if isinstance(function, ops.Op) and not any(isinstance(arg, Value) for arg in args):
-            said = function.failure(type(error)(error.args[-1]), args)  # as recording words it
+            said = function.failure(type(error)(error.args[-1]), args)  # in the words of a recorded operation
         raise _mistake(text, node, str(said)) from error
 
 

@@ -1,4 +1,4 @@
-"""`micrograd-bp predict`: what a saved model says of the rows of a table."""
+"""`micrograd-bp predict`: the predictions of a saved model for the rows of a table."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def feedforward(path: pathlib.Path, command: str) -> Any:
-    """The model in a file, where it is a function of a row of numbers."""
+    """Load a model; ValueError: it is no function of a row of numbers."""
     model = nn.load(path)
     if not isinstance(model, nn.Neuron | nn.Feedforward):
         raise ValueError(f"{path}: {model!r} is no function of a row of numbers; {command} takes those only")
@@ -66,7 +66,7 @@ def feedforward(path: pathlib.Path, command: str) -> Any:
 
 
 def _by_order(table: tables.Table, model: nn.Module) -> nn.Names:
-    """The names of the table's columns, for a model that knows none: as many as it takes."""
+    """The names of the columns for a model that has no names of inputs: as many of the table's as it takes."""
     columns, count = list(table.columns), nn.inputs(model)
     if count is not None and len(columns) != count:
         raise ValueError(

@@ -42,7 +42,7 @@ micrograd-bp predict model.json --csv new.csv predicts with a saved model: see m
 micrograd-bp export model.json -o model.c writes a saved model as C: see micrograd-bp export --help
 micrograd-bp draw "tanh(a*b + c)" a=2 b=-3 c=10 -o graph.svg draws an expression: see micrograd-bp draw --help"""
 
-HELD_OUT = 0.2  # of the rows to learn from, where --patience watches their loss
+HELD_OUT = 0.2  # share of the training rows whose loss --patience watches
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -169,7 +169,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> tuple[datasets.Dataset, str]:
-    """The table, and what its target is called."""
+    """The data set, and the name of its target."""
     if arguments.csv is None:
         only: dict[str, Any] = {
             "target": None,
@@ -225,7 +225,7 @@ def demonstration() -> str:
 
 
 def _picture(neuron: nn.Neuron, inputs: list[Value], stem: pathlib.Path) -> str:
-    """Draw half the squared distance of a neuron's output from 1; where the picture went, or why there is none."""
+    """Draw half the squared distance of a neuron's output from 1; returns a line that says where, or why not."""
     for parameter, (name, _) in zip(neuron.parameters(), neuron.named_parameters()):
         parameter.grad, parameter.label = 0.0, name
     loss = losses.sum_of_squares(neuron(inputs), 1.0)

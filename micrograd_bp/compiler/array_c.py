@@ -1,7 +1,7 @@
-"""Array programs as C99: loops over the members of arrays, with constant tables where places are no progression.
+"""Array programs as C99: loops over the members of arrays, with tables of indices where these are not evenly spaced.
 
-Arrays of one size that are read member by member share a loop, in which they are local numbers; what is read otherwise
-is kept in a workspace. The backward sweep goes through the loops from last to first.
+Arrays of one size that are read member by member share a loop, in which a member is a local variable; an array that is
+read otherwise is stored in a workspace. The backward sweep goes through the loops from last to first.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CHAIN = """static double chain(double slope, double partial)
 }
 """
 LINE = 108
-MANY, PIECE = 60, 300  # arrays of one function; lines of each function, where there are more: gcc's time grows faster
+MANY, PIECE = 60, 300  # with more arrays, functions have PIECE lines: gcc's time grows faster than a function
 
 
 @dataclass
@@ -66,7 +66,7 @@ def spelled(name: str, op: Op, operands: list[Expr], call: Callable[[str, Op, li
 
 
 class ArrayWriter:
-    """Writes the functions of a file; `above` are the tables and rules that they use."""
+    """Writes the functions of a file; `above` collects the tables and the functions of rules that they use."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ArrayWriter:
         self.gradient = 0
 
     def is_number(self, k: int) -> bool:
-        """Whether an array is a number in a function: it has one member, and there are no further functions."""
+        """Whether an array is a local variable: it has one member, and the code is a single function."""
         return self.sizes[k] == 1 and len(self.steps) <= MANY
 
     # --- texts ------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class ArrayWriter:
         return operands[0] if name == "number" else spelled(name, op, operands, self.native_call)
 
     def rule(self, op: Op, part: str, lowered: Any, key: Any, names: list[Expr]) -> Rule:
-        """A rule on operands that are names: in place, or as a call of a function where it names what it makes."""
+        """A rule applied to names: written in place, or as a call of a function if it has intermediate results."""
         found = self.rules.read(lowered, names)
         if not found.lines:
             return found
@@ -130,7 +130,7 @@ class ArrayWriter:
         return [(int(self.program.array[i]), int(self.program.member[i])) for i in nodes]
 
     def index(self, places: Places, i: str) -> str:
-        """The places as an expression of a counter."""
+        """The places as an expression in a loop's counter."""
         first = int(places[0])
         if is_single(places):
             return str(first)
@@ -151,7 +151,7 @@ class ArrayWriter:
         return self.names[key]
 
     def index2(self, places: Places, i: str, j: str) -> str:
-        """The places [member, term] as an expression of two counters."""
+        """The places [member, term] as an expression in two counters."""
         rows, terms = places.shape
         if terms == 1:
             return self.index(places[:, 0], i)
@@ -174,7 +174,7 @@ class ArrayWriter:
         return f"h{k}" if self.is_number(k) else f"h{k}[{index}]"
 
     def constants(self, places: Places, index: str) -> Expr:
-        """Constants, read at places: a number, or from a table in the order in which they are read."""
+        """The constants at these places: a literal, or an entry of a table that has them in the order of reading."""
         values = [self.program.constants[i] for i in places.ravel().tolist()]
         if is_single(places):
             return self.rules.literal(values[0])
@@ -186,7 +186,7 @@ class ArrayWriter:
         return Expr(f"{self.names[key]}[{index}]")
 
     def read(self, k: int, places: Places, loop: FusedLoop) -> Expr:
-        """What is read for member i, and term k of it; going forward, a loop's own arrays are local numbers."""
+        """The operand of member i (and of term k); in the forward pass, arrays of the same loop are local variables."""
         if k == CONSTANTS:
             counter = "i" if places.ndim == 1 or places.shape[1] == 1 else f"{places.shape[1]} * i + k"
             return self.constants(places, "k" if len(places) == 1 else counter)
@@ -202,7 +202,7 @@ class ArrayWriter:
     # --- loops ------------------------------------------------------------------------------------------------------
 
     def fused(self) -> tuple[list[FusedLoop], dict[int, int]]:
-        """Arrays in loops: each in that of the last array that it reads, where it reads that member by member."""
+        """Group arrays into loops: an array joins the loop of the last array that it reads, if member by member."""
         loops: list[FusedLoop] = []
         of = dict.fromkeys(range(LEAVES), -1)
         for k, step in self.steps.items():
@@ -222,9 +222,9 @@ class ArrayWriter:
         return loops, of
 
     def function(self, gradient: int | None, several: bool) -> tuple[list[list[str]], int]:
-        """The lines of functions to be called in turn, the last of which gives the results; the size of workspace v.
+        """The lines of functions to be called in turn, of which the last gives the results; the size of workspace v.
 
-        gradient: the first so many parameters, whose slopes go to `gradient`; None: the values alone are wanted.
+        gradient: how many parameters, the first ones, the derivatives are taken by; None: only values are computed.
         """
         self.gradient = gradient or 0
         stored = {k for k, _ in self.outputs}
@@ -256,7 +256,7 @@ class ArrayWriter:
         return self.rules.literal(self.program.constants[i]).text
 
     def forward(self, loop: FusedLoop, stored: set[int]) -> list[str]:
-        """The loop that computes its arrays."""
+        """The lines of a loop that computes its arrays."""
         lines: list[str] = []
         for k in loop.steps:
             step, name = self.steps[k], self.own(k, loop).text
@@ -273,7 +273,7 @@ class ArrayWriter:
         return lines if self.is_number(loop.steps[0]) else counted("i", loop.size, lines)
 
     def sum(self, name: str, step: Sum, loop: FusedLoop) -> list[str]:
-        """The lines that add up a sum: first what is one term, then loops over terms."""
+        """The lines that compute a sum: single terms first, then loops over terms."""
         first, loops = [], []
         for part in step.parts:
             if isinstance(part, Terms):
@@ -302,7 +302,7 @@ class ArrayWriter:
     # --- backward ---------------------------------------------------------------------------------------------------
 
     def wanted(self, k: int, places: Places) -> bool:
-        """Whether the adjoints of what is read are asked for."""
+        """Whether the adjoints of the members that are read are needed."""
         return bool(places.min() < self.gradient) if k == PARAMETERS else k in self.needed
 
     def backward(self, stored: set[int], several: bool) -> list[list[str]]:
@@ -332,7 +332,7 @@ class ArrayWriter:
         return self.cleared(blocks, zero)
 
     def cleared(self, blocks: list[list[str]], zero: str) -> list[list[str]]:
-        """The blocks, with adjoints set to zero before the first that adds to them."""
+        """The blocks, with lines that clear an array of adjoints before the first block that adds to it."""
         done: set[str] = set()
         found: list[list[str]] = []
         for block in blocks:
@@ -353,7 +353,7 @@ class ArrayWriter:
         return f"d{k}" if self.is_number(k) else f"d{k}[{index}]"
 
     def give(self, k: int, places: Places, text: str, loop: FusedLoop) -> list[str]:
-        """The line that adds to the adjoint of what was read."""
+        """The line that adds to the adjoint of the member that was read."""
         if k in loop.steps:
             return [f"g{k} += {text};"]
         index = self.index(places, "i") if places.ndim == 1 else self.index2(places, "i", "k")
@@ -363,7 +363,7 @@ class ArrayWriter:
         return [line]
 
     def back_map(self, k: int, step: Map, loop: FusedLoop) -> list[str]:
-        """The lines that give the adjoints of a map's operands."""
+        """The lines that add to the adjoints of a map's operands."""
         known = constants_read(self.program, step)
         names = [self.own(k, loop), *[self.read(j, places, loop) for j, places in step.reads]]
         lines: list[str] = []
@@ -387,7 +387,7 @@ class ArrayWriter:
         return lines
 
     def back_sum(self, k: int, step: Sum, loop: FusedLoop) -> list[str]:
-        """The lines that give the adjoints of terms and factors."""
+        """The lines that add to the adjoints of a sum's terms and factors."""
         lines: list[str] = []
         for part in step.parts:
             sides = _sides(part)
@@ -402,7 +402,7 @@ class ArrayWriter:
 
 
 def _sides(part: Terms | Products) -> list[tuple[int, Places, tuple[int, Places] | None]]:
-    """Terms; or the factors of products, each with the other one."""
+    """The operands of a part of a sum, each with its factor: of a term none, of a product the other operand."""
     if isinstance(part, Terms):
         return [(part.source, part.places, None)]
     left, right = (part.left, part.left_places), (part.right, part.right_places)
@@ -422,15 +422,15 @@ def counted(counter: str, count: int, lines: list[str], down: bool = False) -> l
 
 
 def table(head: str, numbers: Iterable[str]) -> str:
-    """A table of constants."""
+    """The definition of a table of constants."""
     inside = textwrap.fill(", ".join(numbers), LINE, initial_indent="    ", subsequent_indent="    ")
     return f"{head} = {{\n{inside}\n}};\n"
 
 
 def _placed(blocks: list[list[str]], sizes: Sequence[int]) -> tuple[dict[str, str], int]:
-    """The lines that say where each array is in the workspace, and its size.
+    """The lines that place each array in the workspace, and the size of the workspace.
 
-    What is read for the last time in a block leaves its place to what is written first in a later one.
+    An array that a block reads for the last time leaves its place to one that a later block writes first.
     """
     spans: dict[str, tuple[int, int]] = {}
     for number, block in enumerate(blocks):

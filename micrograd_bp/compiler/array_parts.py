@@ -1,4 +1,4 @@
-"""What texts of array programs have in common: rules as expressions, tables of places, and how arrays are read."""
+"""What array programs written as C and as Python share: rules as expressions, tables of places, how arrays are read."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program, 
 from micrograd_bp.compiler.program import FlatProgram, InstructionFor, lower
 from micrograd_bp.ops import Op
 
-# A program of fewer nodes is read node by node; an array of a text has so many members at least, on the average.
+# A program of fewer nodes is written node by node; the arrays of a text have so many members on average, at least.
 SMALL, MEMBERS = 1_000, 16
-GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # never infinite but by overflow
-LEVELS = 4  # of a table that is written as a sum of ranges
+GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # infinite only by overflow
+LEVELS = 4  # dimensions of a table that is written as a sum of ranges, at most
 
 
 def find_for_text(program: FlatProgram, exact: bool) -> ArrayProgram | None:
-    """The arrays of a program that is to be read; None where its nodes are to be read one by one."""
+    """The arrays of a program that is to be written as text; None: it is written node by node."""
     return find(program, exact, SMALL, MEMBERS)
 
 
 def levels(places: Places) -> tuple[int, list[tuple[int, int]]] | None:
-    """Places as a first one and nested ranges, (count, step), the outermost first; None: they are no such thing."""
+    """Places as a first one and nested ranges (count, step), the outermost first; None: they have no such form."""
     flat = places.ravel().astype(int)
     found: list[tuple[int, int]] = []
     while len(flat) > 1:
@@ -42,7 +42,7 @@ def levels(places: Places) -> tuple[int, list[tuple[int, int]]] | None:
 
 
 def is_single(places: Places) -> bool:
-    """Whether one member is read throughout."""
+    """Whether all places are the same."""
     return bool((places == places.flat[0]).all())
 
 
@@ -59,7 +59,7 @@ def spacing(places: Places) -> tuple[int, int, int] | None:
 
 
 def layout(places: Places, size: int, table: Callable[[Places], str]) -> tuple[str, bool]:
-    """How NumPy reads places of a flat array as a vector or matrix, what follows its name; and whether transposed."""
+    """What follows a flat array's name in NumPy to read places as a vector or matrix, and whether it is transposed."""
     if places.ndim == 1:
         found = spacing(places[None])
         if found is None or (len(places) > 1 and found[2] < 1):
@@ -72,7 +72,7 @@ def layout(places: Places, size: int, table: Callable[[Places], str]) -> tuple[s
         (rows, columns), turned = places.shape, down < across
         if turned:
             rows, columns, down, across = columns, rows, across, down
-        before = max(0, first + rows * down - size)  # numbers of a row of the array that stand before the matrix's
+        before = max(0, first + rows * down - size)  # numbers that a row of the array has before those of the matrix
         width = across * (columns - 1) + 1
         if before <= first and before + width <= down:
             text = f"[{first - before}:{first - before + rows * down}].reshape({rows}, {down})"
@@ -92,7 +92,7 @@ def distinct_rows(places: Places) -> tuple[Places, Places]:
 
 
 def grid_order(rows: int, of_row: Places, columns: int, of_column: Places) -> Places | None:
-    """Where in a grid each member is; None: they do not fill it."""
+    """The place of each member in a grid of rows and columns; None: the members do not fill the grid."""
     import numpy as np
 
     place: Places = of_row * columns + of_column
@@ -100,7 +100,7 @@ def grid_order(rows: int, of_row: Places, columns: int, of_column: Places) -> Pl
 
 
 def needing(program: ArrayProgram) -> list[bool]:
-    """Which arrays depend on parameters."""
+    """For each array, whether it depends on parameters."""
     needs = [k == PARAMETERS for k in range(len(program.sizes))]
     for k, step in enumerate(program.steps, LEAVES):
         needs[k] = any(needs[j] for j in sources(step))
@@ -108,7 +108,7 @@ def needing(program: ArrayProgram) -> list[bool]:
 
 
 def constants_read(program: ArrayProgram, step: Map) -> list[float | None]:
-    """The operands of a map that are one number."""
+    """For each operand of a map, its number if it is a constant, else None."""
     return [
         program.constants[int(places[0])] if k == CONSTANTS and is_single(places) else None for k, places in step.reads
     ]
@@ -121,12 +121,12 @@ class Rule:
     lines: list[tuple[str, str]]
     result: Expr
     count: int
-    constant: float | None  # the result, where it is that
+    constant: float | None  # the result, if it is a number
     tame: bool  # the result is finite, but for overflow, if the operands are
 
 
 class Rules:
-    """The values and partials of rows as text in a language: `spell` writes an instruction."""
+    """The values and partials of ops as text in a language, whose instructions `spell` writes."""
 
     def __init__(
         self, native: InstructionFor, spell: Callable[[str, Op, list[Expr]], Expr], literal: Callable[[float], Expr]
@@ -134,15 +134,15 @@ class Rules:
         self.native, self.spell, self.literal = native, spell, literal
 
     def value(self, op: Op, known: Sequence[float | None], exact: bool) -> tuple[FlatProgram, bool]:
-        """The value of a row, lowered."""
+        """The value of an op, lowered; and whether exactly."""
         return lower(value_program(op, known), self.native, exact), exact
 
     def slope(self, op: Op, known: Sequence[float | None], k: int) -> tuple[FlatProgram, bool]:
-        """The partial of a row by operand k, lowered; its inputs are the result and the operands."""
+        """The partial of an op by operand k, lowered; its inputs are the result and the operands."""
         return lower(partials_program(op, known, [k]), self.native, False), False
 
     def read(self, lowered: tuple[FlatProgram, bool], names: Sequence[Expr]) -> Rule:
-        """The rule on operands with these names."""
+        """The rule applied to operands with these names."""
         program, exact = lowered
         output = program.outputs[0]
         needed, uses, numbers = [False] * len(program), [0] * len(program), [False] * len(program)

@@ -31,8 +31,8 @@ from micrograd_bp.compiler.evaluation import UnsuitableError, numpy_instruction
 from micrograd_bp.compiler.python import Source
 from micrograd_bp.ops import Op
 
-WIDTH = 88  # of an expression that is put into another
-INLINE = 4  # instructions of a rule that is written where it is used
+WIDTH = 88  # characters of an expression that is put into another, at most
+INLINE = 4  # instructions of a rule that is written in place, at most
 OPERATORS = {"fadd": ("+", 1), "fsub": ("-", 1), "fmul": ("*", 2), "fdiv": ("/", 2)}
 OPERATORS |= {"fcmp olt": ("<", 0), "fcmp ole": ("<=", 0)}
 CHAIN = """def chain(slope, partial):
@@ -109,7 +109,7 @@ class _NumPyWriter:
     # --- names ------------------------------------------------------------------------------------------------------
 
     def fresh(self, name: str) -> str:
-        """The name, with a number, or the next one, if it is taken."""
+        """The name, with the first number that is free if it is taken."""
         count, made = 1, name
         while made in self.taken:
             count += 1
@@ -118,13 +118,13 @@ class _NumPyWriter:
         return made
 
     def array(self, k: int) -> Expr:
-        """An array by its name, or by what is put in its place."""
+        """An array's name, or the expression that is written in its place."""
         if self.forward and k in self.inlined:
             return self.inlined[k]
         return Expr("x" if k == INPUTS else "w" if k == PARAMETERS else f"h{k - LEAVES + 1}")
 
     def adjoint(self, k: int) -> str:
-        """The name of an array's adjoint, or of the one that it is."""
+        """The name of an array's adjoint, or of the other adjoint that it equals."""
         return self.same.get(k, f"d{self.array(k).text}")
 
     def table(self, places: Places) -> str:
@@ -155,7 +155,7 @@ class _NumPyWriter:
     # --- reading ----------------------------------------------------------------------------------------------------
 
     def one(self, k: int, place: int) -> Expr:
-        """A member: a vector, or a number."""
+        """A member of an array: a vector, or a number."""
         if k == CONSTANTS:
             return _literal(self.program.constants[place])
         if k == PARAMETERS:
@@ -165,7 +165,7 @@ class _NumPyWriter:
         return Expr(f"{self.array(k).text}[{place}, 0]" if self.uniform[k] else f"{self.array(k).text}[{place}]")
 
     def index(self, k: int, places: Places) -> str:
-        """Members of an array in brackets; "" for the whole."""
+        """The index that selects these members, in brackets; "" for the whole array."""
         count, first = len(places), int(places[0])
         steps = places[1:] - places[:-1]
         step = int(steps[0]) if count > 1 else 1
@@ -180,7 +180,7 @@ class _NumPyWriter:
         return self.table(places)
 
     def read(self, k: int, places: Places) -> Expr:
-        """Members as a matrix with a column for each row; where it is always the same one, as a vector or number."""
+        """Members as a matrix with a column for each row of the batch; always the same member as a vector or number."""
         if is_single(places):
             return self.one(k, int(places[0]))
         if k == CONSTANTS:
@@ -229,7 +229,7 @@ class _NumPyWriter:
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def rule(self, op: Op, lowered: Any, key: Any, title: str, names: Sequence[Expr]) -> Rule:
-        """A rule on operands: written here where it is short, else as a call of a function."""
+        """A rule applied to operands: written in place if it is short, else as a call of a function."""
         found = self.rules.read(lowered, names)
         uses = self.rules.reads(lowered)
         simple = all(re.fullmatch(r"-?[\w.]+(\[[\w:, ]+\])?", x.text) or n < 2 for x, n in zip(names, uses))
@@ -238,7 +238,7 @@ class _NumPyWriter:
         if key not in self.functions:
             name = self.functions[key] = self.fresh(title if usable(title) else "rule")
             letters = ["x", "y", "z"] if len(names) <= 3 else [f"x{k + 1}" for k in range(len(names))]
-            if title != op.name:  # of a partial: the result comes first
+            if title != op.name:  # a partial takes the op's result as its first argument
                 letters = ["out", *(["x", "y", "z"] if len(names) <= 4 else [f"x{k + 1}" for k in range(len(names))])]
             inside = self.rules.read(lowered, [Expr(x) for x in letters])
             arguments = ", ".join(x for x, used in zip(letters, uses) if used)
@@ -250,7 +250,7 @@ class _NumPyWriter:
         return found
 
     def map(self, k: int, step: Map) -> Expr:
-        """The members of a map."""
+        """The expression for the members of a map."""
         known = constants_read(self.program, step)
         names = [self.read(*read) for read in step.reads]
         key = (step.op, tuple(map(repr, known)), step.precise)
@@ -269,7 +269,7 @@ class _NumPyWriter:
         return "1" if self.uniform[k] else "rows"
 
     def sum(self, k: int, step: Sum) -> Expr:
-        """The members of an array of sums: products first."""
+        """The expression for an array of sums: products first."""
         parts = sorted(step.parts, key=lambda part: isinstance(part, Terms))
         texts = [self.terms(part) if isinstance(part, Terms) else self.products(part) for part in parts]
         texts = [x for x in texts if not re.fullmatch(r"([\d.]+ \* )?0\.0", x[0].text)] or texts[:1]
@@ -279,7 +279,7 @@ class _NumPyWriter:
         return self.full(k, text, any(members for _, members in texts))
 
     def terms(self, part: Terms) -> tuple[Expr, bool]:
-        """Members added up, and whether there is an axis of members."""
+        """A sum of members, and whether it has an axis of members."""
         count, length = part.places.shape
         if is_single(part.places):
             return _times(length, self.one(part.source, int(part.places[0, 0]))), False
@@ -291,7 +291,7 @@ class _NumPyWriter:
         return Expr(f"{self.block(part.source, part.places)._inside(5)}.sum(axis=1)"), True
 
     def products(self, part: Any) -> tuple[Expr, bool]:
-        """Products added up, and whether there is an axis of members."""
+        """A sum of products, and whether it has an axis of members."""
         (count, length), left, right = part.left_places.shape, part.left, part.right
         grid = self.grid(part)
         if grid is not None:
@@ -319,7 +319,7 @@ class _NumPyWriter:
         return Expr(f"({_product(a, b).text}).sum({axis})"), count > 1
 
     def axis(self, count: int, arrays: Sequence[int]) -> str:
-        """The axis of the terms of a sum, in its call."""
+        """The argument `axis` of np.sum for the terms of a sum."""
         return "axis=1" if count > 1 else "" if all(self.uniform[k] for k in arrays) else "axis=0"
 
     def operands(self, part: Any) -> list[Expr]:
@@ -331,9 +331,9 @@ class _NumPyWriter:
         return made
 
     def grid(self, part: Any) -> Any:
-        """Products as those of a matrix, the same for all rows, with vectors: both, and the members' places if need be.
+        """Products as those of a matrix, the same for all rows, with vectors; and the members' order, if it differs.
 
-        None: they are no such thing.
+        None: they are not products of a matrix.
         """
         import numpy as np
 
@@ -351,7 +351,7 @@ class _NumPyWriter:
     # --- backward ---------------------------------------------------------------------------------------------------
 
     def give(self, k: int, places: Places, delta: Expr, varying: bool, members: bool = True) -> None:
-        """Note what is added to the adjoints of members that were read.
+        """Record what is to be added to the adjoints of members that were read.
 
         varying: whether delta has a column for each row; members: whether it has an axis of members, which it has not
         where there is one.
@@ -389,7 +389,7 @@ class _NumPyWriter:
         return f"{target}[{index}] += {text}"
 
     def give_matrix(self, k: int, places: Places, delta: Expr) -> None:
-        """Note what is added to the adjoints of a matrix, [row, term], or of its one row."""
+        """Record what is to be added to the adjoints of a matrix, [row, term], or of its one row."""
         if k == PARAMETERS:
             if len(places) == 1:
                 places = places[0]
@@ -548,7 +548,7 @@ class _NumPyWriter:
         return [tables] * bool(tables) + [x for x in above if x.startswith("def ")]
 
     def steps_forward(self, rest: str) -> list[str]:
-        """The lines that compute the arrays; one that is read once and whole is put in its place."""
+        """The lines that compute the arrays; an array that is read once, and whole, is written into its reader."""
         named = set(re.findall(r"\w+", rest))
         uses = [0] * len(self.sizes)
         whole = [True] * len(self.sizes)
@@ -625,7 +625,7 @@ class _NumPyWriter:
         return f"return {value}, dw" + ("" if parameters == self.sizes[PARAMETERS] else f"[:{parameters}]")
 
     def adjoint_lines(self, k: int) -> list[str]:
-        """The lines that make an adjoint of what was noted for it."""
+        """The lines that add up the recorded contributions to an adjoint."""
         name = self.adjoint(k)
         if len(self.contributions[k]) == 1 and re.fullmatch(r"\w+", self.contributions[k][0][1]):
             index, text = self.contributions[k][0]
@@ -642,7 +642,7 @@ class _NumPyWriter:
 
 
 def _broken(line: str) -> str:
-    """A line, in several where it is long."""
+    """A line, broken into several if it is long."""
     found = re.fullmatch(r"(\w+(?:\[.*\])? \+?=|return) (.*)", line)
     if len(line) <= 112 or found is None:
         return line
@@ -651,7 +651,7 @@ def _broken(line: str) -> str:
 
 
 def _reads(step: Sum) -> list[tuple[int, Places]]:
-    """The arrays that a sum reads; what is read as a table counts twice, since it is not put in its place."""
+    """The arrays that a sum reads; one read through a table counts twice, so that it is not written in place."""
     found = []
     for part in step.parts:
         if isinstance(part, Terms):
@@ -663,7 +663,7 @@ def _reads(step: Sum) -> list[tuple[int, Places]]:
 
 
 def _range(places: Places) -> str:
-    """A table of places: as a sum of ranges, or number by number."""
+    """The expression of a table of places: a sum of ranges, or a list of numbers."""
     found = levels(places)
     shape = "" if places.ndim == 1 else f".reshape{places.shape}"
     if found is None or len(found[1]) < 1:

@@ -12,7 +12,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp.compiler.program import FlatProgram, live
+from micrograd_bp.compiler.program import FlatProgram, live, table
 from micrograd_bp.ops import Op, add, mul
 
 if TYPE_CHECKING:
@@ -101,13 +101,9 @@ def find(
     import numpy as np
 
     n = len(program)
-    ops: list[Any] = list(dict.fromkeys(program.ops))
+    ops, code, counts, child = table(program)
     codes = {op: k for k, op in enumerate(ops)}
-    code = np.fromiter(map(codes.__getitem__, program.ops), np.int32, n)
     is_node = code != codes.get(None, -1)
-    counts = np.fromiter(map(len, program.operands), np.int32, n)
-    edges = int(counts.sum())
-    child = np.fromiter(itertools.chain.from_iterable(program.operands), np.int32, edges)
     owner = np.repeat(np.arange(n, dtype=np.int32), counts)
     roots = np.array([*program.outputs, *program.guards, *program.checks], np.int32)
     uses = np.bincount(child, minlength=n)

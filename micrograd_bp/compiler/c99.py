@@ -20,17 +20,17 @@ from micrograd_bp.compiler.loop_c import KEYWORDS, LoopsInC
 from micrograd_bp.compiler.program import FlatProgram, live, lower
 from micrograd_bp.ops import Op
 
-PIECE = 400  # lines of a function: gcc -O1 took 112 s for 16,000 in one
-STACK = 1 << 15  # numbers at most that a function keeps on the stack, 256 kB; more are static
-FEW = 100  # parameters without labels that have lines of their own
+PIECE = 400  # lines of a function: gcc -O1 takes 112 s for a function of 16,000
+STACK = 1 << 15  # numbers that a function keeps on the stack, 256 kB at most; a larger array is static
+FEW = 100  # as many parameters without labels are listed one per line
 
 
 @dataclass
 class Graph:
-    """What there is to write: the values of a graph, and, where it has parameters, value and gradient."""
+    """What a file is written from: the program of a graph's values, and, if it has parameters, that of its gradient."""
 
     value: FlatProgram
-    arrays: ArrayProgram | None  # of `value`, where loops are written
+    arrays: ArrayProgram | None  # those of `value`, if loops over arrays are to be written
     gradient: Callable[[], FlatProgram]  # outputs: those of `value`, then the slopes; last inputs: the cotangents
     labels: Sequence[str]  # of the inputs, then of all other leaves
     leaves: Sequence[float]  # the numbers of all leaves that are no inputs
@@ -97,18 +97,18 @@ class _CWriter:
 
     def __init__(self, name: str, single: bool, fixed: bool = False, exact: bool = True) -> None:
         self.name, self.single, self.fixed, self.exact = name, single, fixed, exact
-        self.workspace = 0  # how many numbers pieces leave for each other, at most
-        self.used: set[str] = set()  # the names among C_FUNCTIONS
+        self.workspace = 0  # the most numbers that one piece of a function leaves for others
+        self.used: set[str] = set()  # the functions of C_FUNCTIONS that the file needs
 
     def place(self, size: int) -> str:
-        """The line that gives a function so many numbers as a workspace: a large one has no place on the stack."""
+        """The line that declares a function's workspace of so many numbers; a large one is static, not on the stack."""
         self.workspace = max(self.workspace, size)
         if self.fixed:
             return f"double *const v = {self.name}_workspace;"
         return f"{'static ' * (size > STACK)}double v[{size}];"
 
     def literal(self, x: float) -> str:
-        """The number as C has it; a float is written with all the digits that it has."""
+        """The number as a literal of C, with the digits that make it exact."""
         if self.single:
             try:
                 x = struct.unpack("f", struct.pack("f", x))[0]
@@ -122,10 +122,10 @@ class _CWriter:
     def function(
         self, source: FlatProgram, suffix: str, inputs: list[str], results: list[str], written: list[str]
     ) -> str:
-        """A function of one row x and the parameters w; the first result is returned, or all go where they say.
+        """A function of one row x and the parameters w. It returns the first result, or assigns all results.
 
-        A long program is cut into functions of PIECE lines each, since the time that a C compiler takes for a function
-        grows with more than its length. They leave numbers for each other in an array v, whose places are used again.
+        A long program is cut into functions of PIECE lines each, since a C compiler's time grows faster than their
+        length. They pass numbers on in an array v, whose places are reused.
         """
         program = lower(source, self.native, self.exact)
         needed = live(program, program.outputs)
@@ -193,7 +193,7 @@ class _CWriter:
         return [*above, *functions]
 
     def definition(self, title: str, several: bool, arguments: list[str], lines: list[str], size: int) -> str:
-        """A function with its workspace."""
+        """The text of a function, with the declaration of its workspace."""
         if size:
             lines = [self.place(size), *lines]
         return _definition("void" if several else "double", f"{self.name}_{title}", arguments, lines)
@@ -242,9 +242,9 @@ class _CWriter:
         return f"{op.name}_op" if op.name in C_FUNCTIONS else ""
 
     def products(self, program: FlatProgram) -> dict[int, int]:
-        """Nodes `where(g, ..., 0)` of a product g * p whose p is finite, by the product, which they equal.
+        """The nodes that equal a product g * p because p is finite, each with the node of the product.
 
-        The chain rule's product is `where(g, where(p, g * p, 0), 0)`: either choice, or both, may go.
+        The chain rule's product is `where(g, where(p, g * p, 0), 0)`; with a finite p one choice, or both, can go.
         """
         tame = [False] * len(program)
         found: dict[int, int] = {}
@@ -287,9 +287,9 @@ class _CWriter:
 
 
 def _slots(pieces: list[list[int]], operands: dict[int, list[int]], outputs: list[int]) -> tuple[dict[int, int], int]:
-    """Places for the numbers that one piece leaves for another, and how many there are; free after the last use.
+    """The place in v of each number that a later piece reads, and how many places there are.
 
-    A number born in a piece takes no place that the same piece still reads.
+    A place is free after the last piece that reads it; a number computed in that piece does not take it yet.
     """
     born = {i: number for number, piece in enumerate(pieces) for i in piece}
     last = {i: number for number, piece in enumerate(pieces) for j in piece for i in operands[j] if i in born}
@@ -309,7 +309,7 @@ def _slots(pieces: list[list[int]], operands: dict[int, list[int]], outputs: lis
 
 
 def _unused(lines: list[str], arrays: list[str]) -> list[str]:
-    """The lines, and before them those that keep a compiler from warning of an array that is not read."""
+    """The lines, preceded by `(void)x;` for each array that they do not read, which would make compilers warn."""
     text = "\n".join(lines)
     return [f"(void){array};" for array in arrays if f"{array}[" not in text] + lines
 
@@ -320,7 +320,7 @@ def _definition(kind: str, name: str, arguments: list[str], lines: list[str]) ->
 
 
 def _single(text: str) -> str:
-    """The file in single precision: types, literals, and math.h's functions."""
+    """The text in single precision: its types, its literals, and the functions of math.h."""
     head, hash_include, code = text.partition("#include <math.h>")
     code = re.sub(r"\bdouble\b", "float", code)
     code = re.sub(r"(?<![\w.])(\d+\.\d*(?:e[-+]?\d+)?|\d+e[-+]?\d+)(?![\w.])", r"\1f", code)
@@ -334,7 +334,7 @@ def _suffixed(match: re.Match[str]) -> str:
 
 
 def _comment(graph: Graph, name: str, several: bool, static: bool) -> str:
-    """Which graph the file is of, and how it is called; static: a function has a workspace that is not on the stack."""
+    """The comment at the top: what the graph is, and how to call the functions; static: whether v is a static array."""
     program = graph.value
     counts = collections.Counter(op.name for op in program.ops if op is not None)
     made = ", ".join(f"{count} {name}" for name, count in counts.most_common())
@@ -385,6 +385,6 @@ def _formulas(program: FlatProgram) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A label or title, unable to end the comment that it stands in."""
+    """A label or title for a comment, which it must not end."""
     plain = re.sub(r"[^\w .,:;()\[\]=+-]", "_", text, flags=re.ASCII)
     return plain if len(plain) <= 110 else f"{plain[:107]}..."

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, row_status, vector_function
 from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above, live
+from micrograd_bp.compiler.vector_math import FUNCTIONS
 from micrograd_bp.ops import Op
 
 FUSED = ("fmul", "fadd")
@@ -192,6 +193,8 @@ class LLVMWriter:
     def call(self, op: Op, native: str, values: list[str], precise: bool) -> str:
         """Call the op's function: that of libmvec for each register of lanes, or else a scalar one for each lane."""
         plan = self.plan
+        if native in FUNCTIONS and plan.host.fma and not precise:
+            return FUNCTIONS[native](self, *values)
         lanes = plan.host.lanes
         vectorised = native and not precise and self.width % lanes == 0
         function = vector_function(plan.host, op, len(values)) if vectorised else ""

@@ -1,9 +1,9 @@
 """Array programs run by NumPy: values row by row, or sums over a batch with their gradient.
 
 An array is a matrix [member, row of the batch]; one that is the same for all rows has one column, and is computed once
-a call. Maps are short programs in NumPy's functions, lowered from the ops of the table, the partials of an op from its
-rule; products of matrices go to BLAS. The backward sweep goes through the arrays from last to first, so no graph of
-derivatives is made. Rows are worked off in blocks, so that the memory does not grow with the batch.
+a call. A map is a short program of NumPy's functions, lowered from the op's formula in the table; its partials are
+lowered from the op's rule. Products of matrices go to BLAS. The backward sweep goes through the arrays from last to
+first, without a graph of derivatives. Rows are computed in blocks, so that the memory does not grow with the batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Members = Any  # an array of NumPy: [member, row]
 
-# Numbers that a block of rows keeps: 2 MB stay in the cache, and products of matrices want ROWS rows at least.
+# Numbers that a block of rows keeps: 2 MB stay in the cache; and for products of matrices at least ROWS rows.
 KEPT, MOST, ROWS = 1 << 18, 1 << 24, 64
 
 
@@ -52,10 +52,10 @@ def numpy_instruction(op: Op, count: int, exact: bool) -> str:
 
 
 class RuleCode:
-    """A rule as a short program in NumPy's functions, or in other instructions, to be made into code.
+    """A rule as a short program of NumPy's functions, or of other instructions from which code is made.
 
-    passes: the operands that are seen not to be finite where the results are; makes: whether finite operands may give
-    a result that is not finite.
+    passes: for each operand, whether a number in it that is not finite makes a result not finite. makes: whether finite
+    operands may give a result that is not finite.
     """
 
     def __init__(self, source: FlatProgram, exact: bool, choose: InstructionFor = numpy_instruction) -> None:
@@ -77,7 +77,7 @@ class RuleCode:
         self.passes = [seen[i] for i in self.inputs]
 
     def __call__(self, operands: Sequence[Members], bad: list[Members]) -> list[Any]:
-        """The results; what must be finite beside them is added up in `bad`."""
+        """The results; intermediate numbers that must be finite as well are added up in `bad`."""
         values = self.values.copy()
         for i, x in zip(self.inputs, operands):
             values[i] = x
@@ -89,10 +89,10 @@ class RuleCode:
 
 
 def unseen(program: FlatProgram, natives: list[str]) -> tuple[list[int], list[bool], set[int]]:
-    """Nodes that must be looked at, where a number that is not finite would show in no output.
+    """The nodes to test, since a number in them that is not finite might make no output inf or nan.
 
-    Returns them; what is seen then, by itself or because an output or one of them shows it; and what may be not finite
-    though its operands are.
+    Returns these nodes; for each node, whether inf or nan in it makes an output or a tested node inf or nan; and the
+    nodes that may be inf or nan although their operands are finite.
     """
     seen = [False] * len(program)
     for i in (*program.outputs, *program.checks):
@@ -115,7 +115,7 @@ def unseen(program: FlatProgram, natives: list[str]) -> tuple[list[int], list[bo
 
 
 def _in_numpy(program: FlatProgram, natives: list[str], exact: bool) -> list[tuple[Any, tuple[int, ...], int]]:
-    """NumPy's functions for the nodes of a program, with the nodes that they take and give."""
+    """NumPy's functions for the nodes of a program, with the nodes of their arguments and results."""
     import numpy as np
 
     numbers = {k for i, name in enumerate(natives) if name != "select" for k in program.operands[i]}
@@ -139,7 +139,7 @@ def _as_number(compare: Any) -> Callable[[Any, Any], Members]:
 
 
 def value_program(op: Op, known: Sequence[float | None]) -> FlatProgram:
-    """The value of an op as a program; known: operands that are constant."""
+    """The value of an op as a program of its operands; known: the numbers of constant operands, else None."""
     program = FlatProgram()
     program.inputs = [program.leaf() for _ in known]
     operands = [i if x is None else program.constant(x) for i, x in zip(program.inputs, known)]
@@ -166,8 +166,8 @@ def partials_program(op: Op, known: Sequence[float | None], wanted: Sequence[int
 
 
 def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> FlatProgram:
-    """The partials as a program, where their rule must be run on Values: it asks whether an operand is constant."""
-    if TABLE.get(op.name) is not op:  # one of a user's, which may take a branch by the number that it gets
+    """The partials as a program, from a rule that must run on Values, since it asks whether an operand is constant."""
+    if TABLE.get(op.name) is not op:  # a user's rule may branch on the number that it gets
         raise UnsuitableError
     for point in sample_points(op, known):
         try:
@@ -183,19 +183,19 @@ def _recorded(op: Op, known: Sequence[float | None], wanted: Sequence[int]) -> F
 
 @dataclass(slots=True)
 class Read:
-    """Members of an array, in order: as a slice where they are evenly spaced, else by their places."""
+    """Members of an array in a given order: a slice if they are evenly spaced, else a table of places."""
 
     source: int
     index: Any
     size: int
     whole: bool = False
     once: bool = True  # no member is read twice
-    order: Any = None  # of places that are read more than once: sorted, where each begins, and which they are
+    order: Any = None  # if it is: what sorts the places, where each begins in that, and the places
     starts: Any = None
     distinct: Any = None
 
     def of(self, values: Sequence[Members]) -> Members:
-        """What is read."""
+        """The members that are read."""
         return values[self.source] if self.whole else values[self.source][self.index]
 
 
@@ -221,17 +221,17 @@ def read_of(source: int, places: np.ndarray[Any, Any], size: int) -> Read:
 
 
 class Adjoints:
-    """The adjoints of one backward sweep; those of the parameters go to an array that is given, of zeros."""
+    """The adjoints of one backward sweep; those of the parameters are added to the array `slopes`, of zeros."""
 
     def __init__(self, owner: Arrays, rows: int, slopes: Members) -> None:
         self.owner, self.rows = owner, rows
         self.adjoints: list[Any] = [None] * len(owner.sizes)
-        self.fresh = [False] * len(owner.sizes)  # the array is nobody else's, and may be added to
+        self.fresh = [False] * len(owner.sizes)  # nothing else refers to the array, so that it may be added to in place
         self.adjoints[PARAMETERS] = slopes
         self.fresh[PARAMETERS] = True
 
     def whole(self, source: int) -> Members:
-        """The adjoint of an array, to be added to."""
+        """The adjoint of an array, as an array that may be added to in place."""
         import numpy as np
 
         found = self.adjoints[source]
@@ -244,7 +244,7 @@ class Adjoints:
         return found
 
     def add(self, read: Read, delta: Members, fresh: bool) -> None:
-        """Add to the adjoints of what was read; fresh: delta is nobody else's."""
+        """Add to the adjoints of the members that were read; fresh: nothing else refers to delta."""
         import numpy as np
 
         source = read.source
@@ -283,11 +283,11 @@ class MapStep:
         self.watched = self.value.makes
 
     def kept(self) -> int:
-        """How many numbers it keeps for a row."""
+        """How many numbers it keeps per row."""
         return self.size
 
     def work(self) -> int:
-        """About how many operations it takes for a row."""
+        """The approximate number of operations per row."""
         return 16 * self.size
 
     def sees(self, seen: list[np.ndarray[Any, Any]], mine: np.ndarray[Any, Any]) -> None:
@@ -329,7 +329,7 @@ class MapStep:
 
 
 class TermsPart:
-    """Members of an array added up."""
+    """Part of a sum: members of an array."""
 
     def __init__(self, owner: Arrays, part: Terms) -> None:
         size = owner.program.sizes[part.source]
@@ -338,7 +338,7 @@ class TermsPart:
         self.read = read_of(part.source, part.places.ravel(), size)
 
     def kept(self) -> int:
-        """How many numbers it keeps for a row."""
+        """How many numbers it keeps per row."""
         return 0
 
     def prepare(self, needs: list[bool]) -> None:
@@ -379,13 +379,13 @@ def _rows_of(matrix: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.nda
     mark = (matrix.astype(np.uint64) * factors).sum(axis=1)
     _, example, group = np.unique(mark, return_index=True, return_inverse=True)
     distinct = matrix[example]
-    if not (distinct[group] == matrix).all():  # two rows with one mark
+    if not (distinct[group] == matrix).all():  # two different rows with one hash
         distinct, group = np.unique(matrix, axis=0, return_inverse=True)
     return distinct, group.ravel()
 
 
 def _affine(places: np.ndarray[Any, Any]) -> tuple[int, int, int] | None:
-    """First place, stride over rows, stride over columns of a grid of places; None: it is not evenly spaced."""
+    """The first place of a grid, and its strides over rows and over columns; None: it is not evenly spaced."""
     import numpy as np
 
     rows, columns = places.shape
@@ -399,7 +399,7 @@ def _affine(places: np.ndarray[Any, Any]) -> tuple[int, int, int] | None:
 
 
 class LeftMatrix:
-    """The left operands of a matrix product, [row, term], of an array that is the same for all rows of the batch."""
+    """The left factor of a matrix product, [row, term]: members of an array that is the same for the whole batch."""
 
     def __init__(self, source: int, places: np.ndarray[Any, Any], size: int) -> None:
         self.source, self.shape, self.grid = source, places.shape, _affine(places)
@@ -437,7 +437,7 @@ class LeftMatrix:
 
 
 class MatrixPart:
-    """Sums of products that are a matrix, the same for all rows of the batch, times vectors."""
+    """Part of a sum: products that are those of a matrix, the same for all rows of the batch, with vectors."""
 
     def __init__(self, owner: Arrays, part: Products, left: Any, right: Any, grid: Any) -> None:
         sizes = owner.program.sizes
@@ -452,7 +452,7 @@ class MatrixPart:
             self.order, self.inverse = grid
 
     def kept(self) -> int:
-        """How many numbers it keeps for a row."""
+        """How many numbers it keeps per row."""
         return 0 if isinstance(self.read.index, slice) else self.read.size
 
     def prepare(self, needs: list[bool]) -> None:
@@ -487,7 +487,7 @@ class MatrixPart:
 
 
 class ProductsPart:
-    """Sums of products, term by term."""
+    """Part of a sum: products, computed term by term."""
 
     def __init__(self, owner: Arrays, part: Products) -> None:
         sizes = owner.program.sizes
@@ -497,7 +497,7 @@ class ProductsPart:
         self.places = [(part.left, part.left_places), (part.right, part.right_places)]
 
     def kept(self) -> int:
-        """How many numbers it keeps for a row."""
+        """How many numbers it keeps per row."""
         return 2 * int(self.count) * int(self.length)
 
     def prepare(self, needs: list[bool]) -> None:
@@ -528,7 +528,7 @@ class ProductsPart:
 
 
 def _grid(rows: int, of_row: Any, vectors: int, of_vector: Any) -> Any:
-    """Where in a grid of rows and vectors each member is, and the inverse; None: they do not fill it."""
+    """The place of each member in a grid of rows and vectors, and the inverse; None: they do not fill the grid."""
     import numpy as np
 
     place = of_row * vectors + of_vector
@@ -540,7 +540,7 @@ def _grid(rows: int, of_row: Any, vectors: int, of_vector: Any) -> Any:
 
 
 def _products(owner: Arrays, part: Products) -> Any:
-    """The way to take sums of products: as a matrix product where the operands are a grid."""
+    """How to compute sums of products: as a matrix product if the operands form a grid, else term by term."""
     if owner.program.uniform[part.left] and part.left_places.shape[1] > 1:
         right = _rows_of(part.right_places)
         if len(right[0]) == 1:
@@ -563,11 +563,11 @@ class SumStep:
         self.watched = True
 
     def kept(self) -> int:
-        """How many numbers it keeps for a row."""
+        """How many numbers it keeps per row."""
         return self.size + int(sum(part.kept() for part in self.parts))
 
     def work(self) -> int:
-        """About how many operations it takes for a row."""
+        """The approximate number of operations per row."""
         return int(sum(places.size for part in self.parts for _, places in part.places))
 
     def sees(self, seen: list[np.ndarray[Any, Any]], mine: np.ndarray[Any, Any]) -> None:
@@ -646,7 +646,7 @@ class Arrays:
         self.needs: list[bool] | None = None
 
     def _start(self, point: Any) -> tuple[list[Any], list[Members]]:
-        """Values of what is the same for all rows, and what must be finite of it."""
+        """The arrays that are the same for all rows, computed; and the numbers among them that must be finite."""
         import numpy as np
 
         values: list[Any] = [None] * len(self.sizes)
@@ -685,7 +685,7 @@ class Arrays:
     def rows(
         self, block: Callable[[int, int], Members], n: int, point: Any, out: np.ndarray[Any, Any]
     ) -> tuple[Any, Any]:
-        """The outputs of n rows into the rows of `out`; what is odd: row numbers and statuses, as `Native.rows`."""
+        """Compute n rows into columns of `out`; returns the rows that failed and their statuses, as `Native.rows`."""
         import numpy as np
 
         odd, statuses = [], []
@@ -714,7 +714,7 @@ class Arrays:
         return out[:, 0], int(status[0]) if len(odd) else 0
 
     def prepare(self, parameters: int) -> None:
-        """Get ready for gradients by the first parameters. UnsuitableError: there is a rule that NumPy cannot do."""
+        """Prepare the backward sweep for the first parameters. UnsuitableError: NumPy cannot compute a rule."""
         needs = [False] * len(self.sizes)
         needs[PARAMETERS] = parameters > 0
         for k, step in enumerate(self.program.steps, LEAVES):
@@ -724,7 +724,7 @@ class Arrays:
         self.needs = needs
 
     def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
-        """`totals` of a small matrix, at once; None: not here."""
+        """`totals` of a small matrix, faster; None: there is no faster way."""
         return None
 
     def totals(

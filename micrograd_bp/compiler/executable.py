@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from micrograd_bp.compiler.emit import CALL, Plan
-from micrograd_bp.compiler.machine import Code, host
+from micrograd_bp.compiler.machine import Code, cores, host
 from micrograd_bp.compiler.program import FlatProgram
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ class Native:
         Code that calls Python never runs in the main thread, where a signal's exception in a callback would be lost;
         nor in several threads at once, since users' rules need not be thread-safe.
         """
-        workers = 1 if self.calls_python else min(len(starts), os.cpu_count() or 1)
+        workers = 1 if self.calls_python else min(len(starts), cores())
         big = workers > 1 and n * self.plan.operations >= 2 * BLOCK
         exact = self.plan.exact and bool(self.plan.sums) and n * self.plan.operations >= 2 * BLOCK  # one long block
         if big or exact or self.calls_python:

@@ -184,6 +184,12 @@ ret void
     return name
 
 
+def cores() -> int:
+    """The processors that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return (len(allowed(0)) if allowed else os.cpu_count()) or 1
+
+
 def _library(name: str | None) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(name)

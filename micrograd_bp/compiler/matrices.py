@@ -1,8 +1,8 @@
-"""Matrix products as LLVM's text: blocks that stay in registers, for any strides of the left factor.
+"""Matrix products as LLVM IR: blocks of the result stay in registers; the left factor may have any strides.
 
 C[m, n] = A[m, 0] B[0, n] + A[m, 1] B[1, n] + ... with n in vector lanes; products of a matrix with one vector, with
-the terms in lanes; and transposition. Every number stored is added to `bad` times 0, which makes it nan for good if one
-is not finite. Nothing is packed: what is read again is read from the cache.
+the terms in lanes; and transposition. Every number that is stored is also multiplied by 0 and added to `bad`, which is
+nan from then on if one is not finite. Factors are not copied into packed blocks: what is read again is in the cache.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import functools
 
 from micrograd_bp.compiler.machine import Code, Host, loop
 
-BLOCK = 256  # terms that are taken at a time, so that the rows of A and B meant stay in the nearest cache
+BLOCK = 256  # terms that are added at a time, so that the rows of A and B they are in stay in the L1 cache
 COLUMNS = 3  # vectors of a block of C; with its rows, a block fills 12 of 16 registers, or 24 of 32
 MASKED = ", i64 %rest"
 
 
 class MatrixText:
-    """What stands in all functions, for vectors of so many lanes."""
+    """Writes the functions, for vectors of as many lanes as the machine's."""
 
     def __init__(self, machine: Host) -> None:
         self.lanes, self.fused = machine.lanes, machine.fma
-        many = machine.lanes == 8 or machine.mangling == "n"  # registers
-        self.rows = (8, 2, 1) if many else (4, 1)  # of a block of C, from the most to 1
+        many = machine.lanes == 8 or machine.mangling == "n"  # 32 registers, not 16
+        self.rows = (8, 2, 1) if many else (4, 1)  # heights of the blocks of C, the largest first
         lanes = self.lanes
         self.vector, self.bits = f"<{lanes} x double>", f"<{lanes} x i1>"
         self.zeros = f"<{lanes} x i32> zeroinitializer"
@@ -51,7 +51,7 @@ class MatrixText:
         return f"%{name} = call {v} @llvm.fma.v{self.lanes}f64({v} {a}, {v} {b}, {v} {c})\n"
 
     def mask(self, count: str) -> str:
-        """%mask: the lanes below a count."""
+        """Code that sets %mask to the lanes below a count."""
         n = self.lanes
         numbers = ", ".join(f"i64 {k}" for k in range(n))
         return f"""%mask.1 = insertelement <{n} x i64> undef, i64 {count}, i64 0
@@ -68,7 +68,7 @@ declare double @llvm.vector.reduce.fadd.v{n}f64(double, {v})
 """
 
     def watched(self, name: str, values: list[str], pointer: str, masked: bool) -> str:
-        """Add values times 0 to what is at a pointer."""
+        """Code that adds values times 0 to the vector at a pointer, which becomes nan if one is not finite."""
         text, before = self.load(f"{name}.old", pointer, masked), f"%{name}.old"
         for k, value in enumerate(values):
             text += self.fma(f"{name}.{k}", value, "zeroinitializer", before)
@@ -78,7 +78,7 @@ declare double @llvm.vector.reduce.fadd.v{n}f64(double, {v})
     # --- C = A B ----------------------------------------------------------------------------------------------------
 
     def tile(self, rows: int, columns: int, masked: bool) -> str:
-        """The function of blocks of C of so many rows and vectors: %mt times %nt of them."""
+        """The function that computes %mt times %nt blocks of C, each of so many rows and vectors."""
         v = self.vector
         pairs = [(i, j) for i in range(rows) for j in range(columns)]
         body = f"%first = mul i64 %n, {columns * self.lanes}\n"
@@ -131,7 +131,7 @@ ret void
 """
 
     def split(self, i: int, a: str) -> str:
-        """The strips of rows[i] rows: the rows of A that are left for them, their number, and where they begin."""
+        """Code for the strips of rows[i] rows: how many rows of A are left for them, their number, and their start."""
         above, rows = self.rows[i - 1] if i else 0, self.rows[i]
         return f"""%left{i} = {f"urem i64 %m, {above}" if i else "add i64 %m, 0"}
 %mt{i} = udiv i64 %left{i}, {rows}
@@ -298,7 +298,7 @@ ret void
 """
 
     def module(self) -> str:
-        """All of it."""
+        """The LLVM module with all functions."""
         return self.declarations() + self.product() + self.vector_product() + self.transposed()
 
 

@@ -7,6 +7,7 @@ using only what the table says of each op; it merges equal nodes, folds constant
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
 import math
 import random
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from micrograd_bp._engine.engine import flat, marked
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.ops import TABLE, Op, Operand, add, mul, net_input, number, pos
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +59,9 @@ class Loop:
         """What such a leaf stands for after the loop: the element of the last iteration."""
         read = self.reads[leaf]
         return Element(read.sequence, read.first + read.step * (self.count - 1))
+
+
+LARGE = 20_000  # nodes from which on a graph is taken apart by NumPy
 
 
 @dataclass(slots=True)
@@ -181,21 +185,30 @@ def flatten(
     within: a predicate, whether a node was made by the recorded function: nodes made elsewhere become leaves, and its
     own leaves constants. ValueError: an input or parameter is given twice, or is no leaf.
     """
-    program = FlatProgram()
-    place: dict[Value, int] = {}
-    leaves = list(parameters)
-    for kind, places, values in (("an input", program.inputs, inputs), ("a parameter", program.parameters, leaves)):
+    given: set[Value] = set()
+    for kind, values in (("an input", inputs), ("a parameter", parameters)):
         for x in values:
             if not isinstance(x, Value):
                 raise TypeError(f"{kind} is a Value, not {x!r} ({type(x).__name__})")
             if x.op is not None:
                 raise ValueError(f"{x!r} is the result of {x.op.name}; {kind} is one of the leaves of the graph")
-            if x in place:
+            if x in given:
                 raise ValueError(f"{x!r} is given twice; each input and each parameter is a leaf of its own")
+            given.add(x)
+    plain = within is None and checks is None and not guards and not raised
+    if plain and len(outputs) == 1 and isinstance(outputs[0], Value) and importlib.util.find_spec("numpy") is not None:
+        nodes = topological_order(outputs[0])
+        if len(nodes) > LARGE:
+            return _flatten_large(nodes, inputs, parameters)
+    program = FlatProgram()
+    place: dict[Value, int] = {}
+    leaves = list(parameters)
+    for places, own in ((program.inputs, inputs), (program.parameters, leaves)):
+        for x in own:
             place[x] = program.leaf()
             places.append(place[x])
-    for places, nodes in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
-        places += [_placed(x, program, place, leaves, within) for x in nodes]
+    for places, some in (program.outputs, outputs), (program.guards, guards), (program.raised, raised):
+        places += [_placed(x, program, place, leaves, within) for x in some]
     if checks is not None:
         program.checks += [_placed(x, program, place, leaves, within) for x in checks(place)]
     program.labels = {i: node.label for node, i in place.items() if node.label}
@@ -324,6 +337,23 @@ def flatten_recording(
     leaves = [foreign[-k // 2 - 1] for k in outer.tolist()]
     program.labels = {i: x.label for i, x in enumerate([*inputs, *leaves]) if x.label}
     return program, leaves
+
+
+def _flatten_large(
+    nodes: list[Value], inputs: Sequence[Value], parameters: Sequence[Value]
+) -> tuple[FlatProgram, list[Value]]:
+    """`flatten` of these nodes in topological order, by the engine and by NumPy: in a fifth of the time."""
+    output, nodes = nodes[-1], [x for x in nodes if x.op is not None]
+    labelled = [x for x in nodes if x.label]
+    given = [*inputs, *parameters]
+    program, leaves = flatten_recording(nodes, [output], (), [*given, *labelled], (), lambda op: False)
+    where, known = program.guards, set(given)
+    others = [(i, x) for i, x in zip(program.parameters, leaves) if x not in known]
+    program.inputs = where[: len(inputs)]
+    program.parameters = [*where[len(inputs) : len(given)], *(i for i, _ in others)]
+    program.guards, program.longest = [], 0
+    program.labels |= {i: x.label for i, x in zip(where[len(given) :], labelled)}
+    return program, [*parameters, *(x for _, x in others)]
 
 
 def _placed(

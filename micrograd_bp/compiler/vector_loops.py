@@ -19,21 +19,21 @@ from micrograd_bp.compiler.matrices import matrices
 from micrograd_bp.compiler.program import FlatProgram, live, lower
 from micrograd_bp.ops import Op
 
-# What every function of the code gets: the workspace, the parameters and their slopes, the rows of the block and from
-# row to row, how many vectors and rows it has, and whether it is the first and the slopes are not written yet.
+# The arguments of every function: the workspace, the parameters and their slopes, the rows of the block and their
+# distance, the numbers of vectors and of rows, and whether it is the first block, which sets slopes, not adds to them.
 ARGUMENTS = "ptr %w, ptr %p, ptr %q, ptr %x, i64 %sx, i64 %vecs, i64 %count, i1 %first"
 
 
 @dataclass(slots=True, eq=False)
 class Buffer:
-    """Where an array is: in the workspace, in the parameters, in their slopes, or at an address."""
+    """The place of an array: in the workspace, in the parameters, in their slopes, or at an address."""
 
     base: str
     offset: int
     size: int
     uniform: bool
-    used: bool = False  # somebody reads it
-    touched: bool = False  # of adjoints: something has been added
+    used: bool = False  # whether something reads it
+    touched: bool = False  # of adjoints: whether something has been added
 
     def at(self, place: int) -> str:
         """The address of a member of a uniform array, in numbers from the base."""
@@ -42,7 +42,7 @@ class Buffer:
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """What a loop computes: a program of the members of some arrays."""
+    """The body of a loop: a program of the members of some arrays."""
 
     size: int
     uniform: bool
@@ -51,11 +51,11 @@ class Body:
     known: dict[Any, int] = field(default_factory=dict)
     values: dict[int, int] = field(default_factory=dict)  # nodes, by the number of the array
     stores: list[tuple[int, Buffer]] = field(default_factory=list)
-    adds: list[tuple[int, Buffer, Read, bool]] = field(default_factory=list)  # the last: it is the first that is added
+    adds: list[tuple[int, Buffer, Read, bool]] = field(default_factory=list)  # the last: it is the first contribution
     watch: list[int] = field(default_factory=list)
 
     def leaf(self, buffer: Buffer, read: Read) -> int:
-        """The node for what is read of an array."""
+        """The node for the members that are read of an array."""
         where = read.index
         key = id(buffer), (where.start, where.stop, where.step) if isinstance(where, slice) else where.tobytes()
         if key not in self.known:
@@ -71,7 +71,7 @@ def whole_of(size: int) -> Read:
 
 
 class Loops:
-    """The loops of an array program as LLVM's text, and the memory that they work in.
+    """Writes the loops of an array program as LLVM IR, and lays out their memory.
 
     owner: the program with its steps; gradient: with the backward sweep; single: of one row, with members in lanes.
     """
@@ -82,7 +82,7 @@ class Loops:
         self.owner, self.host, self.gradient, self.single = owner, machine, gradient, single
         self.lanes, self.uses = machine.lanes, list[int]()  # uses of nodes are for fusing them, which LLVM does here
         self.vector = f"<{self.lanes} x double>"
-        self.cols = 1 if single else owner.vectors * self.lanes  # rows of a block, and from member to member
+        self.cols = 1 if single else owner.vectors * self.lanes  # rows of a block, which is the distance of two members
         self.ld = 1 if single else (owner.vectors | 1) * self.lanes
         self.uniform = [True] * len(owner.sizes) if single else owner.uniform
         self.space = 0
@@ -90,8 +90,8 @@ class Loops:
         self.declarations: dict[str, str] = {}
         self.functions: list[str] = []
         self.tables: list[Any] = []  # kept alive
-        self.zeroed: list[Buffer] = []  # adjoints that are added to from the start
-        self.initial: list[tuple[int, Any]] = []  # what stands in the workspace from the start
+        self.zeroed: list[Buffer] = []  # adjoints that start from 0
+        self.initial: list[tuple[int, Any]] = []  # the constants in the workspace
         self.total: Buffer | None = None
         self.exclusive = owner.once and owner.covered and gradient
         self.library = matrices(machine)
@@ -124,7 +124,7 @@ class Loops:
     # --- memory -----------------------------------------------------------------------------------------------------
 
     def allocate(self, size: int, uniform: bool) -> Buffer:
-        """Room in the workspace, with room for a vector behind it."""
+        """Reserve a buffer in the workspace, followed by room for a vector."""
         offset = self.space
         self.space += (-(-size // self.lanes) + 1) * self.lanes if uniform else size * self.ld + self.lanes
         self.space = -(-self.space // 8) * 8
@@ -168,7 +168,7 @@ class Loops:
     # --- loops ------------------------------------------------------------------------------------------------------
 
     def body(self, body: Body) -> str:
-        """The function of a loop; returns its call, or "" where nothing is to be done."""
+        """Write the function of a loop; returns its call, or "" if there is nothing to do."""
         source = body.program
         body.stores = [(i, buffer) for i, buffer in body.stores if buffer.used]
         wanted = [*(i for i, _ in body.stores), *(i for i, *_ in body.adds), *body.watch]
@@ -204,7 +204,7 @@ class Loops:
         return "\n".join(calls)
 
     def _place(self, name: str, read: Read, member: str) -> tuple[str, str]:
-        """Text for the place of a member of what is read, and the place."""
+        """Code that computes the place of a member, and the place's name."""
         if isinstance(read.index, slice):
             if read.size == 1:
                 return "", str(read.index.start)
@@ -232,7 +232,7 @@ class Loops:
         return f"%{name} = call reassoc double @{full}(double -0.0, {v} {value})\n"
 
     def _add_number(self, name: str, pointer: str, number: str, buffer: Buffer) -> str:
-        """Add a number to what is at a pointer; where it is a slope of a parameter, look whether it is finite."""
+        """Code that adds a number at a pointer; a slope of a parameter is tested for being finite."""
         text = f"%{name}.old0 = load double, ptr {pointer}, align 8\n"
         old = f"%{name}.old0"
         if buffer.base == "q":
@@ -253,7 +253,7 @@ class Loops:
             writer.lines.append(f"store {writer.vector} {bad}, ptr {pointer}, align 8")
 
     def _batch_loop(self, size: int, nodes: Any, leaves: Any, stores: Any, adds: Any, watch: Any, arrays: Any) -> str:
-        """Members one after the other, the rows of a block in lanes."""
+        """A loop over members, with the rows of a block in lanes."""
         v = self.vector
         before, after, sums = "", "", []
 
@@ -318,12 +318,12 @@ v.end:
         self, width: int, start: int, count: int, size: int,
         nodes: Any, leaves: Any, stores: Any, adds: Any, watch: Any, arrays: Any,
     ) -> str:  # fmt: skip
-        """So many vectors of members, of arrays that are the same for all rows."""
+        """A loop over vectors of members, for arrays that are the same for all rows."""
         v = f"<{width} x double>"
         before, after, sums = f"%bad = {self.common_bad.at(0)}\n", "", []
 
         def place(writer: LLVMWriter, read: Read, buffer: Buffer) -> str:
-            """Where a vector of members begins, which are side by side."""
+            """The address of a vector of members that are side by side."""
             here = writer.assign(f"add i64 %at, {read.index.start + buffer.offset}")
             return writer.assign(f"getelementptr double, ptr %{buffer.base}, i64 {here}")
 
@@ -412,7 +412,7 @@ m.end:
 {after}"""
 
     def copied(self, buffer: Buffer, read: Read, size: int) -> tuple[Buffer, str]:
-        """What is read, put side by side; and the call that does it."""
+        """A buffer with the members that are read, side by side, and the call that copies them."""
         target = self.allocate(size, buffer.uniform)
         target.used = True
         body = Body(size, buffer.uniform)
@@ -456,7 +456,7 @@ store {v} %acc.next, ptr %o, align 8"""
             outer = f"%m.at = mul i64 %m, {length}\n{self._pointer('out', target, '%m', self.ld)}"
             outer += loop("v", "%vecs", inner)
             return self.function(loop("m", str(count), outer))
-        calls = []  # a vector of partial sums, then what is left over
+        calls = []  # a vector of partial sums, then the terms that are left over
         whole = length // self.lanes
         for width, first, turns in ((self.lanes, 0, whole), (1, whole * self.lanes, length % self.lanes)):
             if not turns:
@@ -500,7 +500,7 @@ store double %r.new, ptr %out, align 8"""
         return "\n".join(calls)
 
     def adding(self, adjoint: Buffer, read: Read, size: int, alone: bool = True) -> tuple[Buffer, Read, bool]:
-        """How to add to the members read by a loop of that size: by storing, where it is the first and all of them.
+        """How to add to the members read by a loop of that size: by storing, if it is the first and reads all of them.
 
         alone: the loop adds nothing else to that array.
         """
@@ -514,7 +514,7 @@ store double %r.new, ptr %out, align 8"""
 
     def call_product(self, left: str, sm: int, sk: int, right: str, sb: str, c: str, sc: int, m: str, n: str, k: str,
                      more: str, watch: str = "") -> str:  # fmt: skip
-        """C = A B; watch: the address of the vectors that see it, else those of what is the same for all rows."""
+        """The call for C = A B; watch: the address of the vectors that note numbers that are not finite."""
         bad = f"ptr {watch}, i64 1" if watch else "ptr %common, i64 0"
         return (
             f"call void {self.pointers[0]}(ptr {left}, i64 {sm}, i64 {sk}, ptr {right}, i64 {sb}, ptr {c}, i64 {sc}, "

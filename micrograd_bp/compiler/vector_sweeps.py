@@ -1,7 +1,7 @@
 """The two sweeps of an array program as calls of loops and matrix products, in the order of their computation.
 
-Statements of one size that follow one another are one loop. The backward sweep is written from the rules of the ops,
-loop by loop from the last to the first. What is the same for all rows is done once a call.
+Statements of one size that follow one another form a loop. The backward sweep is written from the rules of the ops,
+loop by loop from the last to the first. What is the same for all rows is computed once per call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FEW = 8  # terms of a sum that are written out
 
 
 class MatrixProduct:
-    """A matrix product of an array program: what is multiplied, and where it all stands."""
+    """A matrix product of an array program: its factors, its result, and their places in memory."""
 
     def __init__(self, emission: Loops, part: MatrixPart, uniform: bool) -> None:
         self.emission, self.part, self.uniform = emission, part, uniform
@@ -44,7 +44,7 @@ class MatrixProduct:
         sliced = isinstance(read.index, slice)
         step = (read.index.step or 1) if sliced and (read.size > 1 or size == 1) else 0
         self.raw = part.read.source == INPUTS and sliced and step == 1 and self.vectors == 1 and not e.single
-        self.straight = sliced and step > 0 and (step == 1 or not uniform)  # its adjoints are written in place
+        self.straight = sliced and step > 0 and (step == 1 or not uniform)  # adjoints are written in place
         if (sliced and not uniform) or (self.straight and right.base == "w"):
             self.right, self.start, self.step, self.right_calls = right, read.index.start, step, ""
         else:
@@ -103,7 +103,7 @@ class MatrixProduct:
         target = e.allocate(self.m * self.k, True) if scattered else adjoint
         first = 0 if scattered else self.first
         down, across = (self.k, 1) if scattered else (self.down, self.across)
-        swapped = across != 1  # then the transposed matrix is what is written: its columns are side by side
+        swapped = across != 1  # the transposed matrix is written then: its columns are side by side
         text = self.head() + self.pointer("t", target, first)
         unit = 1 if self.uniform else e.ld
         text += self.pointer("g", g, 0) + self.pointer("b", self.right, self.start, unit)
@@ -201,7 +201,7 @@ class MatrixProduct:
 
 @dataclass(slots=True)
 class ArrayOperand:
-    """What a statement reads: members of an array, and where its adjoint goes; number: the array's, or -1."""
+    """An operand of a statement: members of an array, and the place of their adjoints; number: the array's, or -1."""
 
     number: int
     values: Buffer
@@ -211,7 +211,7 @@ class ArrayOperand:
 
 @dataclass(slots=True)
 class Statement:
-    """The members of an array of those of others, one for one: an op, or a sum of terms and products."""
+    """How members of an array are computed from those of others, one by one: by an op, or as a sum of products."""
 
     number: int
     step: Any
@@ -244,7 +244,7 @@ class ArraySweeps:
         return ArrayOperand(number, self.e.values[number], self.e.adjoints[number], read)
 
     def temporary(self, size: int, uniform: bool, needed: bool) -> ArrayOperand:
-        """An array of its own for a part of a sum."""
+        """A temporary array for a part of a sum."""
         e = self.e
         adjoint = e.allocate(size, uniform) if needed and e.gradient else None
         if adjoint is not None and uniform:
@@ -290,7 +290,7 @@ class ArraySweeps:
         self.append(Statement(step.number, step, terms))
 
     def flush_before(self, item: Any) -> None:
-        """End the loop under way if what was just appended reads what it computes."""
+        """End the current loop if the new item reads an array that it computes."""
         numbers = {statement.number for statement in self.group}
         if isinstance(item, MatrixProduct):
             read = {item.part.matrix.source, item.part.read.source}
@@ -302,7 +302,7 @@ class ArraySweeps:
             self.items.append(last)
 
     def append(self, statement: Statement) -> None:
-        """Put a statement into the loop under way, or begin another."""
+        """Add a statement to the current loop, or begin another loop."""
         e = self.e
         if self.group:
             first = self.group[0]
@@ -330,7 +330,7 @@ class ArraySweeps:
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def forward(self) -> None:
-        """Bodies first, then the backward sweep, which says what is read; then the text."""
+        """Make the loops' bodies, then the backward sweep, which decides what is kept; then write the text."""
         e = self.e
         bodies: list[Body | None] = []
         for k in (INPUTS, PARAMETERS):
@@ -404,7 +404,7 @@ class ArraySweeps:
     # --- results ----------------------------------------------------------------------------------------------------
 
     def results(self) -> None:
-        """What becomes of the outputs: guards, and the sum with its seeds; plain results are the driver's."""
+        """Code for the guards, and for the sum with its seeds; plain results are copied by the driver."""
         e, owner = self.e, self.e.owner
         for k, _, _ in owner.outputs:
             e.values[k].used = True
@@ -487,7 +487,7 @@ class ArraySweeps:
         self.finish(body, added)
 
     def contribute(self, body: Body, added: dict[Any, Any], operand: ArrayOperand, node: int) -> None:
-        """A part of the adjoint of what an operand reads."""
+        """Add a contribution to the adjoint of the members that an operand reads."""
         if operand.adjoint is None:
             return
         where = operand.read.index

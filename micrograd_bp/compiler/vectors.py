@@ -1,14 +1,13 @@
 """Array programs as machine code: one call for a batch, values or sums with their gradient.
 
-A call works off its rows in blocks, in memory of its own that does not grow with the batch; large batches are shared
-out to threads, in shares that do not depend on their number.
+A call computes its rows block by block, in memory of its own that does not grow with the batch. Large batches are split
+into shares for threads; the shares do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.arrays import INPUTS, PARAMETERS, find
 from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
 from micrograd_bp.compiler.executable import Job
-from micrograd_bp.compiler.machine import Code, Host, host, loop, row_status
+from micrograd_bp.compiler.machine import Code, Host, cores, host, loop, row_status
 from micrograd_bp.compiler.program import FlatProgram
 from micrograd_bp.compiler.vector_loops import ARGUMENTS, Buffer, Loops
 from micrograd_bp.compiler.vector_sweeps import ArraySweeps
@@ -24,33 +23,35 @@ from micrograd_bp.compiler.vector_sweeps import ArraySweeps
 if TYPE_CHECKING:
     import numpy as np
 
-# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (16-16-1: as
-# fast, 32-32-1 with one row: 2.5 times), and compiled in a tenth of the time.
-SMALL, SHARE = 1_000, 32
+# From so many nodes on, and with so many in an array, arrays are at least as fast as straight-line code (8-8-1: as
+# fast, 16-16-1 with one row: 1.3 times, 24-24-1: twice), and compiled in a fraction of the time.
+SMALL, SHARE = 500, 32
 COPIED = 8192  # numbers: fewer are copied (0.5 us), since their address from NumPy would take longer (1.6 us)
-# Rows of a block: so that what it keeps stays in the cache, but products of matrices want some.
-KEPT, LEAST, MOST = 1 << 13, 64, 128
-CHUNK, SHARES = 20_000_000, 8  # operations that are worth another thread, some 0.5 ms; sums are of so many shares
-# What a call of the code is told, by a pointer to these words.
+# Rows of a block: few enough that what it keeps stays in the cache, but enough for products of matrices.
+KEPT, LEAST, MOST = 1 << 14, 64, 128
+# Operations that are worth another thread, some 0.5 ms; sums are of so many shares at most, each of so many operations
+# for each slope that is then to be added; and operations after which an interrupt should be answered.
+CHUNK, SHARES, FULL, LONG = 20_000_000, 8, 256, 1_000_000_000
+# Layout of the argument block: the code is called with a pointer to these words.
 ARRAY_CALL = {
-    "rows": "ptr", "sx": "i64",  # the inputs, and from row to row, in numbers
+    "rows": "ptr", "sx": "i64",  # the inputs, and the distance of two rows, in numbers
     "n": "i64", "p": "ptr",
     "weights": "ptr", "scale": "double",  # a number for each row; if null, the scale for all
-    "outs": "ptr", "so": "i64",  # the results, and from result to result, in numbers
+    "outs": "ptr", "so": "i64",  # the results, and the distance of two results, in numbers
     "status": "ptr", "totals": "ptr", "w": "ptr",
     "stop": "ptr",  # a word that ends the call between two blocks of rows as soon as it is not 0
 }  # fmt: skip
 
 
 class Emission(Loops):
-    """The text for values, or for sums with their gradient; single: of one row, with members in lanes."""
+    """Writes the code for values, or for sums with their gradient; single: of one row, with members in lanes."""
 
     def __init__(self, owner: Vectors, machine: Host, gradient: bool, single: bool) -> None:
         super().__init__(owner, machine, gradient, single)
         self.text = self._text()
 
     def _text(self) -> str:
-        """The module."""
+        """The LLVM module."""
         sweeps = ArraySweeps(self)
         zeroed = [self._clear(k, buffer) for k, buffer in enumerate(self.zeroed) if buffer.uniform]
         clear = "".join(self._clear(k, buffer) for k, buffer in enumerate(self.zeroed) if not buffer.uniform)
@@ -155,13 +156,13 @@ store i8 %code, ptr %status, align 1
         return f"{text}call void @llvm.memset.p0.i64(ptr %clear{name}, i8 0, i64 {count}, i1 false)\n"
 
     def _common(self) -> str:
-        """%common.r: nan if something that is the same for all rows is not finite."""
+        """Code that sets %common.r: nan if a number that is the same for all rows is not finite."""
         return f"%common.v = load {self.vector}, ptr %common, align 8\n" + self._sum(
             "common.r", "%common.v", self.lanes
         )
 
     def _staged(self, inputs: Buffer) -> str:
-        """The inputs of a block, input by input; rows beyond the last are the last one again."""
+        """Code that copies the inputs of a block, input by input; beyond the last row, the last row is repeated."""
         whole = inputs.size // self.lanes * self.lanes
         text = f"%stage = {inputs.at(0)}\n"
         if whole:
@@ -189,7 +190,7 @@ store double %g.x, ptr %g.to, align 8"""
         return text
 
     def _seeds(self) -> str:
-        """The weights of a block's rows; 0 for rows beyond the last."""
+        """Code that sets the weights of a block's rows; 0 beyond the last row."""
         weight = """%d.in = icmp ult i64 %d, %count
 %d.row = select i1 %d.in, i64 %d, i64 0
 %d.at = add i64 %d.row, %start
@@ -202,7 +203,7 @@ store double %d.y, ptr %d.to, align 8"""
         return f"%seed = {self.seed.at(0)}\n{loop('d', '%cols', weight)}\n"
 
     def _results(self) -> str:
-        """Copy the outputs of a block to their places."""
+        """Code that copies the outputs of a block to their places."""
         text = ""
         for number, (k, members, which) in enumerate(self.owner.outputs):
             name, buffer = f"y{number}", self.values[k]
@@ -225,7 +226,7 @@ store double %d.y, ptr %d.to, align 8"""
         return text
 
     def _statuses(self) -> str:
-        """A status for each row of a block, and how many are not 0."""
+        """Code that stores a status for each row of a block, and counts those that are not 0."""
         row = f"""%e.bp = getelementptr double, ptr %bad, i64 %e
 %e.b = load double, ptr %e.bp, align 8
 %e.bs = fadd double %e.b, %common.r
@@ -259,8 +260,6 @@ class Vectors(Arrays):
                 read[places] = True
         self.covered = bool(read.all())
         self.operations: int = 1 + sum(step.work() for step in self.steps)
-        small = self.sizes[PARAMETERS] <= COPIED
-        self.small_rows = min(COPIED // max(1, self.sizes[INPUTS]), CHUNK // self.operations) if small else 0
         self.jobs: dict[int, Any] = {}
         self._codes: dict[tuple[bool, bool], MachineCode] = {}
         self._texts: dict[tuple[bool, bool], Emission] = {}
@@ -274,15 +273,19 @@ class Vectors(Arrays):
         return self._codes[key]
 
     def small_totals(self, X: Any, point: Any, parameters: int, scale: float) -> Any:
-        """`totals` of a small matrix of floats, times scale; None if it is not small, or a number is not finite."""
+        """`totals` of a matrix of floats, times scale; None if a thread is not enough, or a number is not finite."""
         n, columns = X.shape
-        if n > self.small_rows or columns != self.sizes[INPUTS]:
+        if n * self.operations >= CHUNK or columns != self.sizes[INPUTS]:
             return None
-        total = self.code(True, n == 1).small(X, n, point, scale)
+        code = self.code(True, n == 1)
+        if X.size <= COPIED and self.sizes[PARAMETERS] <= COPIED:
+            total = code.small(X, n, point, scale)
+        else:
+            total = code.large(X, n, point, scale)
         return total if total is None or len(total) == 1 + parameters else total[: 1 + parameters]
 
     def rows(self, block: Callable[[int, int], Any], n: int, point: Any, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-        """The outputs of n rows into the rows of `out`; what is odd: row numbers and statuses, as `Native.rows`."""
+        """Compute n rows into columns of `out`; returns the rows that failed and their statuses, as `Native.rows`."""
         import numpy as np
 
         if not n:
@@ -336,9 +339,9 @@ class Vectors(Arrays):
 
         point = np.ascontiguousarray(point, float)
         code = self.code(True, n == 1)
-        size = -(-n // SHARES) if n * self.operations >= CHUNK else n
-        size = -(-size // self.block) * self.block
         count = 1 + self.sizes[PARAMETERS]
+        size = max(-(-n // SHARES), FULL * count // self.operations) if n * self.operations >= CHUNK else n
+        size = -(-size // self.block) * self.block
 
         def part(word: int, start: int, stop: int = 0) -> Any:
             stop = stop or min(n, start + size)
@@ -349,7 +352,7 @@ class Vectors(Arrays):
             return None if bad else total[: 1 + parameters]
 
         def halves(start: int, stop: int) -> Any:
-            """Of rows with a number that is not finite: its block by `again`, the others as ever."""
+            """The sum over rows of which one is not finite: its block is computed by `again`, the others as usual."""
             if stop - start <= self.block:
                 return again(start, stop) * (scale if weights is None else 1.0)
             middle = start + -(-(stop - start) // 2 // self.block) * self.block
@@ -361,18 +364,21 @@ class Vectors(Arrays):
         for start, found in zip(starts, self._shared(part, starts, n, (point, weights))):
             if found is None:
                 found = halves(start, min(n, start + size))
-            total = found if total is None else total + found
+            if total is None:
+                total = found
+            else:
+                total += found
         return total
 
     def _share(self, n: int) -> int:
-        """The rows of a share that is worth a thread; the split does not depend on the number of threads."""
+        """How many rows a share has, to be worth a thread; the split does not depend on the number of threads."""
         blocks = CHUNK // (self.operations * self.block) + 1
         return int(min(n, blocks * self.block))
 
     def _shared(self, part: Callable[[int, int], Any], starts: range, n: int, keep: Any) -> list[Any]:
         """The results of the shares in order, by threads where that is faster."""
-        workers = min(len(starts), os.cpu_count() or 1)
-        if workers > 1:
+        workers = min(len(starts), cores())
+        if workers > 1 or n * self.operations > LONG:
             return Job(self, part, starts, keep).run(workers)
         return [part(0, start) for start in starts]
 
@@ -384,7 +390,7 @@ class Memory:
         import numpy as np
 
         self.space = np.zeros(program.space + 16)
-        first = -(address(self.space) // 8) % 8  # a vector begins where a line of the cache does
+        first = -(address(self.space) // 8) % 8  # vectors are aligned to lines of the cache
         for offset, numbers in program.initial:
             self.space[first + offset : first + offset + len(numbers)] = numbers
         self.at = address(self.space) + 8 * first
@@ -395,7 +401,7 @@ class Memory:
         self.out: Any = None
 
     def call(self, rows: int, stride: int, n: int) -> Any:
-        """The argument block of the code, as 64-bit words; behind it a word that stops nothing."""
+        """The argument block of the code, as 64-bit words, followed by a word of 0 for `stop`."""
         words = (ctypes.c_int64 * (len(ARRAY_CALL) + 1))(rows, stride, n)
         words[10], words[11] = self.at, ctypes.addressof(words) + 8 * len(ARRAY_CALL)
         return words
@@ -427,7 +433,7 @@ class MachineCode:
     def __call__(
         self, X: Any, n: int, point: Any, weights: Any, scale: float, out: Any, status: Any, total: Any, word: int
     ) -> int:
-        """Run it on n rows; how many are odd, or whether anything is not finite."""
+        """Run the code on n rows; returns how many have failed, or of sums, whether a number was not finite."""
         memory = self._memory()
         try:
             words = memory.words
@@ -455,8 +461,16 @@ class MachineCode:
         finally:
             self._idle.append(memory)
 
+    def large(self, X: Any, n: int, point: Any, scale: float) -> Any:
+        """`small` for a matrix that is not copied, since it is large."""
+        import numpy as np
+
+        X, point = np.ascontiguousarray(X), np.ascontiguousarray(point, float)
+        total = np.empty(1 + self.parameters)
+        return None if self(X, n, point, None, scale, None, None, total, 0) else total
+
     def one(self, row: Sequence[float], point: Any, count: int) -> tuple[Any, int]:
-        """The outputs for one row, so many, in an array of their own, and its status."""
+        """The `count` outputs for one row, in a new array, and its status."""
         memory = self._memory()
         try:
             place, words, _ = memory.staged.get(1) or memory.stage(1, self.inputs)
@@ -480,12 +494,12 @@ class MachineCode:
 
 
 def address(array: Any) -> int:
-    """Where an array's numbers begin."""
+    """The address of an array's numbers."""
     return int(array.__array_interface__["data"][0])
 
 
 def arrays(program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), exact: bool = False) -> Arrays | None:
-    """A program as arrays, ready to run; None where straight-line code is better, or the only way."""
+    """A program as arrays, ready to run; None if straight-line code is better, or arrays are impossible."""
     compiled = len(program) >= min(SMALL, finding.SMALL) and importlib.util.find_spec("llvmlite") is not None
     compiled = compiled and host() is not None
     if compiled:

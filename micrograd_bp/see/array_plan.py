@@ -1,4 +1,4 @@
-"""What a picture of the arrays of a graph shows: a box for each array, an edge for each way in which one is read."""
+"""The content of a picture of a graph's arrays: a box for each array, an edge for each way in which one is read."""
 
 from __future__ import annotations
 
@@ -60,17 +60,17 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
 
 
 class _Planner:
-    """The boxes and edges that have been made."""
+    """Collects the boxes and edges, array by array."""
 
     def __init__(self, program: arrays.ArrayProgram, labels: Sequence[str]) -> None:
         self.program, self.labels = program, labels
         self.boxes: list[Box] = []
         self.edges: list[tuple[int, int, str]] = []
-        self.box: dict[int, int] = {}  # of an array
+        self.box: dict[int, int] = {}  # the box of each array
         self.groups: dict[bytes, tuple[int, arrays.Places]] = {}  # leaves that are read together: their box
 
     def step(self, k: int, step: arrays.Map | arrays.Sum, output: bool) -> None:
-        """A box for an array, after those of leaves that it is the first to read."""
+        """Add the box of an array, after the boxes of the leaves that no array before it reads."""
         reads: list[tuple[int, str]] = []
         if isinstance(step, arrays.Map):
             names = [self.read(source, places, reads) for source, places in step.reads]
@@ -86,7 +86,7 @@ class _Planner:
         self.edges += [(source, self.box[k], how) for source, how in dict.fromkeys(reads)]
 
     def read(self, k: int, places: arrays.Places, reads: list[tuple[int, str]]) -> Expr | float:
-        """The name of what is read; notes the edge."""
+        """The name of what is read, whose edge is added to `reads`."""
         if k == arrays.CONSTANTS:
             numbers = [self.program.constants[i] for i in places.ravel().tolist()]
             return numbers[0] if len({repr(x) for x in numbers}) == 1 else Expr("constants")
@@ -114,7 +114,7 @@ class _Planner:
         return box, len(members), np.searchsorted(members, places)
 
     def terms(self, part: arrays.Terms, reads: list[tuple[int, str]]) -> str:
-        """Members added up."""
+        """The text of a sum of members."""
         name = self.read(part.source, part.places, reads)
         length = part.places.shape[1]
         text = name.text if isinstance(name, Expr) else f"{name:g}"
@@ -123,7 +123,7 @@ class _Planner:
         return f"{length}·{text}" if is_single(part.places) else f"Σ {text}"
 
     def products(self, part: arrays.Products, reads: list[tuple[int, str]]) -> str:
-        """Products added up: a matrix product, where rows of one operand meet columns of the other in a grid."""
+        """The text of a sum of products: a matrix product, if all rows of one operand meet all columns of the other."""
         found = [distinct_rows(places)[0] for places in (part.left_places, part.right_places)]
         grid = part.left_places.shape[1] > 1 and len(found[0]) * len(found[1]) == len(part.left_places) > 1
         if not grid:
@@ -177,7 +177,7 @@ def _parts(label: str) -> list[Any]:
 
 
 def _common(labels: Sequence[str]) -> str:
-    """The label that leaves have in common, numbers that differ left out; "": they have none."""
+    """The label that the leaves share, without the numbers in which they differ; "": they share none."""
     parts = [[str(part) for part in _parts(label)] for label in labels]
     if not labels or not labels[0] or len({len(part) for part in parts}) > 1:
         return ""

@@ -17,10 +17,10 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
 
     The function takes a float for every input and gives `output, [d output / d input, ...]`: the numbers that recording
     and backward() give. v_bar is the adjoint of v; each of its terms has a line, in backward()'s order, and the rules
-    are those of the table, run on names. Where a rule may give inf at a finite point, and behind it, `chain` stands for
-    the product: 0 times anything is 0. (Elsewhere a plain product does, so that a forward value which overflows to inf
-    may make nan of an adjoint that is 0.) The text runs as it is, a user's own rows excepted; `.function()` runs in any
-    case.
+    are those of the table, run on names. After a rule that may give inf at a finite point, products are written as
+    `chain`, in which 0 times anything is 0. (Elsewhere they are plain products, so that a forward value which overflows
+    to inf may turn an adjoint of 0 into nan.) The text runs as it is, unless it calls ops of your own; `.function()`
+    always runs.
 
     Args:
         output: What the function computes.
@@ -60,7 +60,7 @@ def backward_source(output: Value, inputs: Sequence[Value], name: str = "f") -> 
     check_value(output, "backward_source")
     check_values(inputs, "backward_source", "inputs")
     writer = PythonWriter([output], inputs, name)
-    relevant = set(inputs)  # and whatever depends on them
+    relevant = set(inputs)  # and all nodes that depend on them
     for node in writer.order:
         if not relevant.isdisjoint(node._prev):
             relevant.add(node)

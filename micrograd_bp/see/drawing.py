@@ -31,7 +31,7 @@ import sys, pygraphviz
 dot = sys.stdin.buffer.read().decode()
 sys.stdout.buffer.write(pygraphviz.AGraph(string=dot).draw(format=sys.argv[1], prog=sys.argv[2]))
 """
-WORK = 20_000  # boxes plus ranks that edges cross: half a minute of layout (a chain of 5,000: one second)
+WORK = 20_000  # boxes, plus ranks that edges cross: above, layout takes half a minute (for a chain of 5,000 one second)
 CURVES = 3_500  # up to here curved edges and the best layout take about a second
 FONT = "Helvetica,Arial,sans-serif"
 GREY, DARK = "#7d8590", "#1f2328"  # the first is readable on white and on black
@@ -46,7 +46,7 @@ BORDERS = {"leaf": "#3b6ea8", "interior": "#7d8590", "output": "#b26a00", "part"
 
 @functools.cache
 def picture_class() -> type[graphviz.Digraph]:
-    """graphviz.Digraph that renders with pygraphviz's Graphviz where there is no other."""
+    """graphviz.Digraph, extended so that it renders with pygraphviz's Graphviz if the machine has no other."""
     try:
         import graphviz
     except ImportError as error:
@@ -78,10 +78,10 @@ def picture_class() -> type[graphviz.Digraph]:
             outfile: str | os.PathLike[str] | None = None,
             **options: Any,
         ) -> str:
-            """Write the DOT text and the rendered picture, each all or not at all; the picture's path.
+            """Write the DOT text and the rendered picture, each atomically; returns the picture's path.
 
-            As graphviz.Digraph.render: `filename` is the DOT text's, to which the format is added, `outfile` the
-            picture's, whose suffix tells the format. ImportError: nothing to render with.
+            As in graphviz.Digraph.render, `filename` is that of the DOT text, to which the format is added for the
+            picture; or `outfile` is that of the picture, with the format as its suffix. ImportError: no renderer.
             """
             if outfile is not None:
                 picture = Path(directory or self.directory or "", outfile)
@@ -112,10 +112,10 @@ def picture_class() -> type[graphviz.Digraph]:
 
 
 def _bundled(source: str, kind: str, engine: str) -> bytes:
-    """The picture, by the Graphviz in pygraphviz's wheel; a process of its own, so that it can be stopped."""
+    """Render with the Graphviz in pygraphviz's wheel, in a process of its own, so that it can be stopped."""
     if importlib.util.find_spec("pygraphviz") is None:
         raise ImportError(NO_RENDERER)
-    import subprocess  # here, for it would add 4 ms to the import of the package
+    import subprocess  # here, since it takes 4 ms
 
     command = [sys.executable, "-c", BUNDLED, kind, engine]
     done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
@@ -249,7 +249,7 @@ def draw(
             with graph.subgraph() as same:
                 same.attr(rank="same")
                 ids = [plan.ids[part] for part in column]
-                # Graphviz turns a frame's columns upside down where it turns ranks on their side.
+                # Where ranks run from left to right, Graphviz reverses the order of a frame's columns.
                 for above, below in itertools.pairwise(ids[::-1] if direction in ("LR", "RL") else ids):
                     same.edge(above, below, style="invis")
         inner = frame.parts if frame is not None else [root] if root is not None else []
@@ -333,7 +333,7 @@ def array_label(kind: str, title: str, shape: str) -> str:
 
 
 def rank_span(edges: Collection[tuple[Any, Any]]) -> int:
-    """How many ranks of a layout in ranks the edges cross; they are given in the order of evaluation."""
+    """How many ranks the edges cross in all, each box having its lowest rank; edges come in the order of evaluation."""
     ranks: dict[Any, int] = {}
     for source, target in reversed([*edges]):
         ranks[source] = max(ranks.get(source, 0), ranks.get(target, 0) + 1)
@@ -341,7 +341,7 @@ def rank_span(edges: Collection[tuple[Any, Any]]) -> int:
 
 
 def ease(picture: graphviz.Digraph, work: int) -> None:
-    """Straight edges and less polish, where all else would take long (210 boxes: 0.1 s instead of 13)."""
+    """Ask for straight edges and a quicker layout where the usual would take long (210 boxes: 0.1 s instead of 13)."""
     if work > CURVES:
         picture.attr(splines="line", nslimit="1", nslimit1="1", mclimit="0.2")
 
@@ -362,7 +362,7 @@ def _closed(root: Part | None, depth: int | None, collapse: Collection[Any]) -> 
 
 
 class _Arrangement:
-    """What a picture shows: which boxes in which frames, and which uses of operands an edge between two boxes holds."""
+    """What a picture shows: the boxes in each frame, and for each edge the uses of operands that it stands for."""
 
     def __init__(self, listing: Listing, root: Part | None, closed: set[Part], max_nodes: int | None) -> None:
         member = members(listing, root) if root is not None else {}
@@ -417,19 +417,19 @@ class _Arrangement:
             )
 
     def crossing(self, item: Item) -> Item | None:
-        """The operand that comes from another frame, where a node in a frame has one."""
+        """The operand of a node in a frame that comes from another frame; None: there is none."""
         if not isinstance(item, Value) or self.frames[item] is None:
             return None
         sources = [source for source, target in self.into.get(item, ()) if self.frames[source] is not self.frames[item]]
         return next(iter(sources), None)
 
     def after_frames(self, item: Item) -> bool:
-        """Whether a box outside all frames is computed from what is in one: its constants would stand below that."""
+        """Whether a box outside all frames is computed from one inside: its constants would stand below the frame."""
         inside = (self.frames[source] is not None for source, _ in self.into.get(item, ()))
         return self.frames[item] is None and any(inside)
 
     def handed_over(self) -> list[list[Value]]:
-        """The nodes that frames within one frame are computed from, in columns: a layer's inputs, say."""
+        """The nodes that the frames within one frame are all computed from, in columns: the inputs of a layer, say."""
         found: dict[tuple[Part, int], dict[Value, None]] = {}
         for source, target in self.edges:
             frame = self.frames[target]
@@ -452,19 +452,19 @@ class _Arrangement:
 
 
 class _Labels:
-    """What stands in the boxes, as Graphviz's HTML-like labels."""
+    """Writes the texts in the boxes, as Graphviz's HTML-like labels."""
 
     def __init__(
         self, listing: Listing, plan: _Arrangement, number_format: str, what: str, sizes: Mapping[Value, float]
     ) -> None:
         self.listing, self.plan, self.number_format = listing, plan, number_format
-        self.what, self.sizes = what, sizes  # by what nodes are coloured, if they are
+        self.what, self.sizes = what, sizes  # what colours stand for, and each node's size by it
         known = [size for size in sizes.values() if size and math.isfinite(size)]
         self.largest = max(known, default=0.0)
         self.smallest = max(min(known, default=0.0), self.largest * 10.0**-DECADES)
 
     def node(self, node: Value, frame: Part | None) -> str:
-        """A node: its name (and its label, where that is another), what it is of its operands, data and grad."""
+        """The label of a node: its name (and its own label, if that differs), its operation, data and grad."""
         name, expression = self.listing.names[node], self.listing.brief(node)
         label = node.label
         if frame is not None and frame.parent is not None:  # the frame says where this is
@@ -487,7 +487,7 @@ class _Labels:
         return self._table("part", f"<b>{_text(part.title)}</b>", rows, inside)
 
     def caption(self) -> list[str]:
-        """What the picture does not show, and what its colours mean, in lines."""
+        """Lines under the picture: what it leaves out, and what its colours mean."""
         lines = []
         if self.plan.hidden:
             lines.append(f"{self.plan.hidden:,} more nodes are not shown (max_nodes={self.plan.max_nodes})")
@@ -526,7 +526,7 @@ class _Labels:
 
 
 def _text(text: str, width: int = 40) -> str:
-    """Text as an HTML-like label can hold it: escaped, in one line, cut where it is very long."""
+    """Text for an HTML-like label: escaped, in one line, and cut if it is very long."""
     return html.escape(_escaped(text if len(text) <= width else f"{text[: width - 3]}..."))
 
 

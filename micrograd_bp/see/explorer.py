@@ -33,7 +33,7 @@ LONGEST_FORMULA = 200  # characters of a formula in the page's head
 
 
 class Page:
-    """The page: `.html` is its text and `.path` where it was written; shows itself in a notebook."""
+    """The page: `.html` is its text and `.path` the file it was written to; a notebook displays it."""
 
     def __init__(self, text: str, path: str | None, steps: int) -> None:
         self.html, self.path, self.steps = text, path, steps
@@ -46,12 +46,12 @@ class Page:
         return f'<iframe srcdoc="{html.escape(self.html)}" {frame}></iframe>'
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the page, whole or not at all; a missing folder is made. OSError: it names the path."""
+        """Write the page atomically; a missing folder is made. OSError: the message names the path."""
         files.write(path, self.html, folders=True)
         self.path = os.fspath(path)
 
     def open(self) -> None:
-        """Show the page in a browser, from a file of its own among the temporary ones if it was not written."""
+        """Show the page in a browser, from a temporary file if it was not written to another."""
         if self.path is None:
             self.save(Path(tempfile.mkdtemp(prefix="micrograd_bp")) / "explore.html")
         webbrowser.open(Path(self.path or "").absolute().as_uri())
@@ -169,7 +169,7 @@ def _leaf(index: Mapping[Value, int], x: Any, what: str) -> int:
 
 
 def _rules(trace: Trace) -> tuple[Script, str]:
-    """The rows that the graph needs, in JavaScript; or none, and why the page cannot compute."""
+    """The ops of the graph in JavaScript; or none, and the reason why the page cannot compute."""
     try:
         return javascript((node.op, len(node.operands)) for node in trace.interior if node.op is not None), ""
     except ValueError as error:
@@ -199,7 +199,7 @@ def _groups(trace: Trace, model: Any) -> tuple[list[dict[str, Any]], dict[Value,
 def _node(
     trace: Trace, node: Value, index: Mapping[Value, int], rules: Script, of: Mapping[Value, int]
 ) -> dict[str, Any]:
-    """All that the page is told of a node: names, what it computes, and the numbers recorded."""
+    """What the page gets of a node: its names, its operation and operands, and the recorded numbers."""
     name = trace.names[node]
     told = {"name": name, "label": node.label if node.label != name else "", "data": _plain(node.data)}
     if node in of:
@@ -226,7 +226,7 @@ def _node(
 
 
 def _rounding(trace: Trace) -> tuple[dict[Value, dict[str, str]], str]:
-    """Each node's share in the rounding error of the result as recorded, and what is said of it at the end."""
+    """Each node's share of the rounding error of the recorded result, and the page's sentence about it."""
     if len(trace.outputs) > 1:
         return {}, ""
     found = rounding_error(trace.output)
@@ -239,7 +239,7 @@ def _rounding(trace: Trace) -> tuple[dict[Value, dict[str, str]], str]:
 
 
 def _derivatives(node: Value) -> str:
-    """The row's local derivatives as the table has them: 1 - out * out."""
+    """The local derivatives as the table writes them: 1 - out * out."""
     assert node.op is not None
     try:
         return ", ".join(derivatives(node.op))

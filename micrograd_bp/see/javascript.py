@@ -68,7 +68,7 @@ def javascript(uses: Iterable[Use]) -> Script:
         uses: rows, each with a number of operands.
 
     Raises:
-        ValueError: a row of one's own takes a branch on a number, or calls a function that takes floats only.
+        ValueError: an op of your own takes a branch on a number, or calls a function that takes floats only.
     """
     keys: dict[Use, str] = {}
     lines: list[str] = []
@@ -105,7 +105,7 @@ def javascript(uses: Iterable[Use]) -> Script:
 
 
 def _body(op: Op, function: Callable[..., Any], names: list[str], call: Callable[[Op, list[str]], str]) -> str:
-    """A function of the table as the body of an arrow function: a constant for every operation, none of them twice."""
+    """A function of the table as the body of an arrow function, with a constant for each distinct operation."""
     texts: dict[str, str] = {}
 
     class Symbol(Expr):

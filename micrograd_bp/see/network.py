@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from micrograd_bp._engine.signatures import Scalar
 
 COLUMN, ROW, RADIUS, MARGIN = 190.0, 62.0, 21.0, 26.0  # pixels
-WIDEST = 6.0  # of the lines, for the largest weight
+WIDEST = 6.0  # width of the line of the largest weight
 
 Unit = tuple[list[Any], Any]  # a unit's weights and bias
 
@@ -145,7 +145,7 @@ def draw_network(
 
 
 def _parts(model: Any) -> Any:
-    """What the model does one after the other: each part, with its units where it is a layer of neurons."""
+    """The parts of the model in the order of their application, each with its units if it is a layer of neurons."""
     inner = next(filter(None, (getattr(model, name, None) for name in ("layers", "parts"))), None)
     if isinstance(inner, list | tuple):
         for part in inner:
@@ -161,7 +161,7 @@ def _parts(model: Any) -> Any:
 
 
 def _signals(model: Any, parts: list[tuple[Any, list[Unit]]], x: Sequence[Scalar], inputs: int) -> list[list[float]]:
-    """The numbers in front of the first layer of neurons, and behind each."""
+    """The inputs of the first layer of neurons, then the outputs of each layer."""
     row: Any = list(x)
     signals: list[list[float]] = []
     for part, units in parts:
@@ -177,7 +177,7 @@ def _signals(model: Any, parts: list[tuple[Any, list[Unit]]], x: Sequence[Scalar
 
 
 def _shown(count: int, most: int) -> list[int | None]:
-    """The places of a column that are drawn, with None for those between."""
+    """The places of a column that are drawn; None stands for those that are left out."""
     if count <= most:
         return list(range(count))
     last = (most - 1) // 2

@@ -86,11 +86,11 @@ def find_parts(model: Any) -> Part:
 
 
 def members(listing: Listing, root: Part) -> dict[Value, Part]:
-    """To which part of a model each node belongs, as far as the graph alone can tell.
+    """The part of a model to which each node belongs, as far as the graph alone can tell.
 
-    What is computed with a part's own parameters belongs to it, then sums and products of such nodes, and one function
-    of such a node that nothing else uses: the activation. So does whatever lies on the way from there to other
-    parameters: of one part, or of the smallest part that holds all it is computed from. The loss belongs to no part.
+    A node computed with a part's own parameters belongs to the part; so do sums and products of such nodes, and a
+    function of one such node that nothing else uses: the activation. A node on the way from there to other parameters
+    belongs to the smallest part that holds everything it is computed from. The loss belongs to no part.
     """
     owner = {parameter: part for part in root.walk() for parameter in part.parameters}
     member = {leaf: owner[leaf] for leaf in listing.leaves if leaf in owner}

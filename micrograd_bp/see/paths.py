@@ -96,7 +96,7 @@ def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g")
     if limit < 0:
         raise ValueError(f"limit is a count of paths, 0 or more; not {limit}")
     trace = Trace(output)
-    reaching = {x}  # the nodes that depend on x: no other leads there
+    reaching = {x}  # the nodes that depend on x: no path runs through others
     for node in trace.interior:
         if node is not x and not reaching.isdisjoint(node._prev):
             reaching.add(node)
@@ -112,7 +112,7 @@ def paths(output: Value, x: Value, limit: int = 100, number_format: str = ".6g")
 
 
 def _walk(output: Value, x: Value, reaching: set[Value]) -> Iterator[Path]:
-    """The paths one by one; each step goes to a node that depends on x, so none is in vain."""
+    """The paths one by one; every step goes to a node that depends on x, so that no walk ends elsewhere."""
 
     def steps(node: Value, product: float) -> Iterator[tuple[Value, float, float]]:
         for operand, partial in zip(node.operands, node.partials):
@@ -140,6 +140,6 @@ def _walk(output: Value, x: Value, reaching: set[Value]) -> Iterator[Path]:
 
 
 def _short(parts: list[str], separator: str) -> str:
-    """The parts in a line, with dots for the middle of very many."""
+    """The parts joined in a line; of very many, the middle ones are replaced by dots."""
     shown = parts if len(parts) <= 16 else [*parts[:7], f"... {len(parts) - 14} more ...", *parts[-7:]]
     return separator.join(shown)

@@ -31,7 +31,7 @@ STYLE = """
 
 
 class SVGPicture:
-    """A picture: `.svg` is its text; shows itself in a notebook, and `.save(path)` writes it."""
+    """A picture: `.svg` is its text, `.save(path)` writes it, and a notebook displays it."""
 
     def __init__(self, description: str, width: float, height: float, elements: list[str], title: str = "") -> None:
         top = 34.0 if title else 0.0
@@ -52,7 +52,7 @@ class SVGPicture:
         return self.svg
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the SVG, whole or not at all; a missing folder is made. OSError: it names the path."""
+        """Write the SVG atomically; a missing folder is made. OSError: the message names the path."""
         files.write(path, self.svg, folders=True)
 
 
@@ -62,6 +62,6 @@ def escaped(text: str) -> str:
 
 
 def label(x: float, y: float, text: str, **attributes: str) -> str:
-    """A text in a picture; `class_` and the like are attributes whose name Python or XML would not have."""
+    """A text in a picture. In names of attributes, _ stands for -, and `class_` is `class`."""
     more = "".join(f' {name.strip("_").replace("_", "-")}="{value}"' for name, value in attributes.items())
     return f'<text x="{x:.1f}" y="{y:.1f}"{more}>{escaped(text)}</text>'

@@ -22,7 +22,7 @@ class Trace(Listing):
         self.adjoints = adjoints(self.output, self.nodes)
 
     def terms(self, node: Value, adjoint: str = "{}'") -> list[str]:
-        """What the node adds to the adjoints of its operands, one by one: v4' * v2; nothing for a plain number."""
+        """The term that the node adds to the adjoint of each operand, such as v4' * v2; "" for a plain number."""
         operands = [_Plain(self.names[x]) if isinstance(x, Value) else x for x in node.operands]
         partials = partials_of(node, _Plain(self.names[node]), operands)
         if partials is None:
@@ -35,7 +35,7 @@ class Trace(Listing):
 
 
 class _Plain(Expr):
-    """A name that leaves out what says nothing: a factor or an exponent of 1."""
+    """A name whose formulas leave out factors and exponents of 1."""
 
     __slots__ = ()
     RANKS: ClassVar = Expr.RANKS
@@ -55,7 +55,7 @@ def partials_of(
 ) -> Sequence[Expr | float] | None:
     """A node's local derivatives as its row writes them; None where a user's rule cannot be run on names.
 
-    everywhere: in the arithmetic that gives their numbers at every point, in place of the textbook's.
+    everywhere: written with the IEEE operations that give its number at every point, not as the textbook has it.
     """
     if node.op is None:
         return ()
@@ -74,7 +74,7 @@ def product(adjoint: Expr, partial: Expr | float, op: Op = mul) -> Expr:
 
 
 class TraceRow(NamedTuple):
-    """One node: its forward equation and value, the formula of its adjoint and the adjoint."""
+    """A row of the table, for one node: its equation and value, the formula of its adjoint, and the adjoint."""
 
     forward: str
     value: float
@@ -83,7 +83,7 @@ class TraceRow(NamedTuple):
 
 
 class TraceTable:
-    """The two traces of a graph; prints itself, and shows itself in a notebook."""
+    """The two traces of a graph: its text is a table, and a notebook displays one."""
 
     HEAD = ("forward trace", "value", "reverse trace", "adjoint")
 
@@ -194,5 +194,5 @@ def _sum(terms: list[str]) -> str:
 
 
 def _code(text: str) -> str:
-    """Text as code in a cell of a Markdown table; by readable() and the rows' names it holds no ` of its own."""
+    """Text as code in a cell of a Markdown table; labels and names of ops cannot hold a backquote here."""
     return f"`{text}`".replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""Formulas in print: how the symbols of the table look in LaTeX, and in MathML, which browsers typeset themselves."""
+"""Formulas in LaTeX and in MathML, which browsers typeset themselves: how they write the symbols of the table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.ops import Op
 
 LATEX, MATHML = 0, 1
-FORMS = {  # by symbol, where there is a notation: how tightly it binds, and how LaTeX and MathML write it
+FORMS = {  # by symbol, if it has a notation of its own: how tightly that binds, and its LaTeX and MathML
     "/": (3, (r"\frac{{{0}}}{{{1}}}", "<mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac>")),
     "//": (5, (
         r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from micrograd_bp import ops
+from micrograd_bp._engine.ieee import Quiet, bare
 from micrograd_bp._engine.sweeps import adjoints
 from micrograd_bp.ops import Op, Operand
 from micrograd_bp.value import Value, topological_order
@@ -71,7 +72,14 @@ class Precise(Operand):
         numbers = [Precise(arg) for arg in args]
         function = _function(op)
         if function is None:
-            return Precise((op.decomposition or op.forward)(*numbers))
+            formula = op.decomposition or op.forward
+            try:
+                return Precise(formula(*numbers))
+            except ZeroDivisionError:  # it may be in a branch that is not taken: where(x, sinh(x) / x, 1.0) at 0
+                result = Precise(bare(formula(*map(Quiet, numbers))))
+                if not arithmetic().isfinite(result.number):
+                    raise
+                return result
         result = function(*[x.number for x in numbers])
         if isinstance(result, arithmetic().mpc):
             raise ValueError(f"{op.name}({', '.join(map(str, numbers))}) is not real")
@@ -105,7 +113,7 @@ class Precise(Operand):
 
 
 def _function(op: Op) -> Callable[..., Any] | None:
-    """The function of mpmath for an op, by its name or its native code's; None: run its decomposition or `forward`."""
+    """mpmath's function for an op, found by the op's name or its C function's; None: run the op's own formula."""
     native = op.native.removeprefix("llvm.")
     known = _functions()
     if ops.TABLE.get(op.name) is op and op.name in known:
@@ -118,19 +126,19 @@ def _function(op: Op) -> Callable[..., Any] | None:
 
 
 def operator_of(op: Op) -> Callable[..., Any] | None:
-    """Python's operator for an op, if it has one."""
+    """Python's operator for an op, None if there is none."""
     return getattr(operator, op.name, None) if hasattr(float, f"__{op.name}__") else None
 
 
 @functools.cache
 def _functions() -> dict[str, Callable[..., Any]]:
-    """Functions that mpmath lacks or calls by other names than the table and C: values, never derivatives."""
+    """Values of functions that mpmath lacks, or names otherwise than the table and C do."""
     mp = arithmetic()
 
     def divide(x: Any, y: Any) -> Any:
         return x / y if y else mp.nan if not x else mp.sign(x) * mp.inf
 
-    def exp(x: Any) -> Any:  # beyond, the result is no float, and slow to compute
+    def exp(x: Any) -> Any:  # beyond this the result is no float, and takes long
         return mp.exp(x) if abs(x) < 1e9 else mp.zero if x < 0 else mp.inf
 
     def power(x: Any, y: Any) -> Any:
@@ -160,7 +168,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         n, turn, rest = int(n), (-1) ** int(n), x - mp.nint(x)
         if x > 0.5:
             return mp.psi(n, x)
-        with mp.extradps(int(n * (2 + mp.log10(1 - x)))):  # midway between poles nearly all of it cancels
+        with mp.extradps(int(n * (2 + mp.log10(1 - x)))):  # midway between poles nearly all digits cancel
             # The reflection formula at x less the one at x's distance from a whole number: no psi below 1/2.
             near = mp.psi(n, 1 + rest) - turn * mp.factorial(n) / rest ** (n + 1)
             return near + turn * (mp.psi(n, 1 - x) - mp.psi(n, 1 - rest))
@@ -263,7 +271,7 @@ def _differences(
     """For each stencil, the sum of weight * f(point + shift * step) over step**order; cancelling costs no digits."""
     mp = arithmetic()
     sizes = [abs(x) for x in point if x] or [1.0]
-    step = mp.mpf(10) ** -30 * min(1.0, *sizes)  # far below the distance from one float to the next
+    step = mp.mpf(10) ** -30 * min(1.0, *sizes)  # far below the spacing of floats
     digits = DIGITS + int(mp.log10(max(sizes) / step))
     while True:
         with mp.workdps(digits):
@@ -285,7 +293,7 @@ def _differences(
 
 
 class Errors(NamedTuple):
-    """How far an op is from the truth at a point, in units in the last place: its value, and each local derivative.
+    """The errors of an op at a point, in units in the last place: of its value, and of each local derivative.
 
     Args:
         value: The error of the value, in units in the last place of the value.
@@ -303,7 +311,7 @@ class Errors(NamedTuple):
 
 
 def errors(op: Op, *point: float) -> Errors:
-    """The errors of an op at a point, measured against 50 digits; one's own ops are proved by this, too.
+    """The errors of an op at a point, against arithmetic to 50 digits; it takes ops of your own, too.
 
     What overflows counts as 2**1024, and nan as right where there is no derivative.
 

@@ -27,8 +27,8 @@ ProgramStep = tuple[Callable[..., Any], tuple[int | float, ...]]
 class Program:
     """A straight-line program and a point to run it at; it takes floats, Values or `Precise` numbers.
 
-    Called with as many numbers as the point has, it runs the steps and returns the result of the last. Its repr is
-    Python, to be pasted.
+    Called with as many numbers as the point has, it runs the steps and returns the result of the last. Its repr is the
+    program in Python, to be pasted into a file.
 
     Args:
         steps: Each an op (or any function) with its operands: an int is the number of an input or of an earlier step,
@@ -153,7 +153,7 @@ def programs(
     size (at least 1/64) away from kinks, poles and the ends of domains.
 
     Args:
-        rows: The ops to choose from, one's own among them; by default all smooth ops of the table.
+        rows: The ops to choose from, your own among them; by default all smooth ops of the table.
         max_inputs: How many inputs a program has at most.
         max_steps: How many steps it has at most.
         kinks: Whether ops that have a kink or a jump are among the default.
@@ -207,7 +207,7 @@ def programs(
 
 
 def _tame(op: Op, operands: tuple[int | float, ...], values: Sequence[float]) -> bool:
-    """Whether an op may be applied there: numbers and slopes are moderate, and no kink or jump is within the margin."""
+    """Whether an op may be applied to these: value and slopes are moderate, no kink or jump is within the margin."""
     args = [values[x] if isinstance(x, int) else x for x in operands]
     margins = [MARGIN * max(1.0, abs(x)) if isinstance(i, int) else 0.0 for i, x in zip(operands, args)]
     for x, margin, (low, high) in zip(args, margins, domains(op, len(args))):

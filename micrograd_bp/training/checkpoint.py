@@ -35,7 +35,7 @@ class History(dict[str, list[float]]):
 
 
 class Run:
-    """What a run of `fit` has come to; `state` is all that is needed to go on from there."""
+    """The progress of a run of `fit`; `state` is all that is needed to resume it."""
 
     def __init__(self, optimizer: Optimizer, rng: random.Random) -> None:
         self.optimizer, self.rng = optimizer, rng
@@ -52,7 +52,7 @@ class Run:
         self.epoch += 1
 
     def watch(self, loss: float, patience: int, min_delta: float) -> None:
-        """Keep the parameters of the best epoch, and stop where it was too long ago."""
+        """Keep the parameters of the best epoch so far; stop if it is `patience` epochs ago."""
         if self.best is None or loss < self.best["loss"] - min_delta:
             self.best = {"epoch": self.epoch, "loss": loss, "parameters": self.parameters()}
         self.stopped = self.epoch - self.best["epoch"] >= patience
@@ -88,7 +88,7 @@ class Run:
         self.history.update({name: list(numbers) for name, numbers in state["history"].items()})
 
 
-NEWER = {"model", "optimizer"}  # what the first checkpoints did not say of their run
+NEWER = {"model", "optimizer"}  # keys that checkpoints of the first versions lack
 _KEYS = ("epoch", "stopped", "parameters", "optimizer", "rng", "history", "best")
 
 
@@ -97,7 +97,7 @@ def write(path: files.StrPath, identity: dict[str, Any], state: dict[str, Any]) 
 
 
 def read(path: files.StrPath, identity: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """The state in a checkpoint of this run; ValueError: it is damaged, or of another run."""
+    """Read the state from a checkpoint; ValueError: the file is damaged, or belongs to another run."""
     state = files.read_json(path, FORMAT, VERSION, ("run", *_KEYS))
     run = state["run"]
     newer = NEWER.difference(run) if isinstance(run, dict) else set()
@@ -139,7 +139,7 @@ def read(path: files.StrPath, identity: dict[str, Any], optimizer: Optimizer) ->
 
 
 def _same(path: files.StrPath, name: str, other: Any, own: Any) -> None:
-    """ValueError: what a checkpoint says of its run is not so of this one; with the place where they differ."""
+    """Raise ValueError if a property of the checkpoint's run differs from this run's; the message says where."""
     if other == own:
         return
     if isinstance(other, dict) and isinstance(own, dict) and other.keys() == own.keys():
@@ -153,13 +153,13 @@ def _same(path: files.StrPath, name: str, other: Any, own: Any) -> None:
 
 
 def settings(optimizer: Optimizer) -> dict[str, Any]:
-    """Type and hyperparameters of an optimizer, as JSON has them; of a schedule some rates."""
+    """The type and hyperparameters of an optimizer, as JSON; a schedule is described by some of its rates."""
     settings = {name: x for name, x in optimizer.state_dict().items() if name not in ("steps", "memory")}
     return settings | {"lr": _function(optimizer.lr, SOME_STEPS) if callable(optimizer.lr) else optimizer.lr}
 
 
 def described(x: Any) -> Any:
-    """A model, or an argument of its constructor, as JSON has it: what tells models apart, parameters aside."""
+    """A model, or an argument of its constructor, in JSON: equal for models that differ in their parameters only."""
     if isinstance(x, nn.Module) and nn.MODULES.get(type(x).__name__) is type(x):
         return {"type": type(x).__name__, **{name: described(part) for name, part in x._settings().items()}}
     if isinstance(x, nn.Module):
@@ -176,7 +176,7 @@ def described(x: Any) -> Any:
 
 
 def _function(f: Callable[[Any], Any], points: Sequence[Any]) -> str:
-    """A function by some of its values; by name where it is no function of a number, or gives another each time."""
+    """A function described by some of its values, or by its name if it takes no number, or is not deterministic."""
     try:
         values, again = ([f"{plain(f(x)):.12g}" for x in points] for _ in range(2))
     except Exception:  # whatever a function may raise that is meant for Values or for lists
@@ -186,6 +186,6 @@ def _function(f: Callable[[Any], Any], points: Sequence[Any]) -> str:
 
 
 def rng_state(numbers: Any) -> tuple[Any, ...]:
-    """A state of random.Random: JSON makes lists of its tuples."""
+    """A state of `random.Random`, whose tuples JSON has made lists."""
     version, words, spare = numbers
     return version, tuple(words), spare

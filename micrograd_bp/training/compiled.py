@@ -18,11 +18,11 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
 from micrograd_bp.compiler.arrays import SMALL
 from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Signature, run_rows
-from micrograd_bp.compiler.kernels import COPIED
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import snapshot
 from micrograd_bp.compiler.tracing import watched
+from micrograd_bp.compiler.vectors import COPIED
 from micrograd_bp.ops import net_input
 from micrograd_bp.training import parallel
 from micrograd_bp.training.metrics import plain
@@ -216,6 +216,7 @@ class CompiledSweep:
         key, matrix = _matrix(rows, targets)
         if key is not None:  # all are lists of floats, as many in each
             if key not in self.signatures:
+                self.step.look()
                 scan, args = Scan(), (rows[0], targets[0])
                 self.signatures[key] = self.step.signature(scan.key((args, {})), args, {}, scan)
             return [(self.signatures[key], (rows[0], targets[0]), list(range(len(rows))), matrix)]
@@ -224,6 +225,7 @@ class CompiledSweep:
             scan, args = Scan(), (_floats(x), target)
             key = scan.key((args, {}))
             if key not in groups:
+                self.step.look()
                 groups[key] = self.step.signature(key, args, {}, scan), args, [], []
             groups[key][2].append(i)
             groups[key][3].append(scan.numbers)

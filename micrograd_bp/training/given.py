@@ -1,4 +1,4 @@
-"""What `fit` is given: rows and targets in lists, arrays and frames, made into lists, or refused."""
+"""Checks the arguments of `fit`, and turns rows and targets from lists, arrays and frames into lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_NUMBERS = {str, type(None)}
 
 
 def check_arguments(model: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
-    """TypeError: what was given for one of these cannot be it."""
+    """Raise TypeError if one of the arguments is something else, such as a class for an optimizer."""
     if not callable(model):
         raise TypeError(f"a model is a function of a row, such as nn.MLP(2, [8, 1]), not {model!r}")
     if not callable(loss) or isinstance(loss, type):
@@ -29,7 +29,7 @@ def check_arguments(model: Any, loss: Any, optimizer: Any, metrics: Any) -> None
 
 
 def pairs(X: Any, y: Any, model: Any = None, loss: Any = None, place: str = "") -> tuple[list[Any], list[Any]]:
-    """Rows and targets as lists, arrays and frames turned into lists of plain numbers; checked, as far as can be."""
+    """Rows and targets as lists, checked; arrays and frames are turned into lists of plain numbers."""
     if isinstance(y, str):
         if not tables.is_frame(X):
             raise TypeError(f"{place}y is {y!r}; the name of a column goes with a frame X")
@@ -53,7 +53,7 @@ def pairs(X: Any, y: Any, model: Any = None, loss: Any = None, place: str = "") 
 
 
 def _rows(frame: Any, columns: list[str] | None, model: Any, name: str) -> list[Any]:
-    """The rows of a frame: of these columns in their order, or, where the model knows names, of those by name."""
+    """The rows of a frame, with the given columns in their order, or with those that the model's input names say."""
     names = getattr(model, "names", None)
     if isinstance(names, nn.Names):
         return tables.rows_for(tables.of_frame(frame, name), names.features).X
@@ -70,7 +70,7 @@ def _listed(part: Any, name: str) -> list[Any]:
 
 
 def _check_rows(rows: list[Any], model: Any, place: str) -> None:
-    """ValueError, TypeError: a row is no list of as many numbers as a network of this library takes."""
+    """Raise ValueError or TypeError if a row is not a list of as many numbers as the network takes."""
     count = nn.inputs(model) if isinstance(model, nn.Module) else None
     if count is None:
         return

@@ -16,8 +16,7 @@ from micrograd_bp.training.checkpoint import History
 class Log:
     """A callback for `fit` that writes the history to a file, a line for each epoch: the epoch, the loss, the metrics.
 
-    The file is written whole after the first epoch of a run, resumed ones included, and grows by a line after each
-    other.
+    The whole file is written after the first epoch of a run, also of a resumed one; later epochs append a line.
 
     Args:
         path: A file; CSV with a line of names, or, where the name ends in `.jsonl`, an object of JSON in each line.
@@ -40,11 +39,11 @@ class Log:
 
     def __init__(self, path: files.StrPath) -> None:
         self.path = path
-        self.names: list[str] | None = None  # of the columns, once the file is there
-        self.epochs = 0  # that it holds
+        self.names: list[str] | None = None  # of the columns; None before the file is written
+        self.epochs = 0  # number of epochs in the file
 
     def __call__(self, epoch: int, history: History) -> None:
-        """Write what is new of the history after the epoch of that number."""
+        """Write the epochs of the history that are not in the file yet; `epoch` has just ended."""
         names = list(history)
         if self.names == names and self.epochs == epoch - 1 and os.path.exists(self.path):
             with open(self.path, "a", encoding="utf-8", newline="") as file:

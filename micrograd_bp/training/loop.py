@@ -1,4 +1,4 @@
-"""The training loop: mini-batches, early stopping, resuming, and the measure of a model on data."""
+"""The training loop: mini-batches, early stopping, resuming from checkpoints, and the evaluation of a model on data."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def _epoch(
     metrics: Mapping[str, Metric],
     bar: Any,
 ) -> dict[str, float]:
-    """One step of the optimizer for every batch of rows, given by number; the mean loss, and the metrics."""
+    """One epoch: a step of the optimizer for every batch of row numbers; returns the mean loss and the metrics."""
     losses, predictions, answers = [], [], []
     for batch in batches:
         optimizer.zero_grad()
@@ -271,7 +271,7 @@ def _sweep(
     rows: list[Any],
     targets: list[Any],
 ) -> tuple[float, list[Any]]:
-    """Add the gradient of the mean loss of the rows to the grads; the mean loss, and the predictions as numbers."""
+    """Add the gradient of the rows' mean loss to the grads; returns the mean loss, and the predictions as numbers."""
     measure = functools.partial(row_loss, model, loss)
     found = sweep_rows(measure, parameters, list(zip(rows, targets)), 1.0 / len(rows))
     return math.fsum([error for error, _ in found]) / len(rows), [prediction for _, prediction in found]
@@ -334,7 +334,7 @@ def _hold_out(
 
 
 class _Bar:
-    """A progress bar on stderr, or, where none is wanted, nothing."""
+    """A progress bar on stderr, or nothing if none is wanted."""
 
     def __init__(self, progress: bool | None, done: int, epochs: int, batches: int) -> None:
         self.epochs, self.batches = epochs, batches

@@ -40,7 +40,7 @@ def accuracy(predictions: Sequence[Any], targets: Sequence[Any], threshold: floa
 def confusion_matrix(
     predictions: Sequence[Any], targets: Sequence[Any], classes: int | None = None, threshold: float = 0.0
 ) -> list[list[int]]:
-    """How many rows of each class (a row of the matrix) were taken for each class (a column).
+    """The number of rows of each class (a row of the matrix) predicted to be of each class (a column).
 
     Args:
         predictions: As for `accuracy`.
@@ -67,7 +67,7 @@ def confusion_matrix(
 
 
 def precision(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
-    """Of the rows that were taken for a class, the share that is of it.
+    """The share of the rows predicted to be of a class that are of it.
 
     Args:
         predictions: As for `accuracy`.
@@ -89,7 +89,7 @@ def precision(predictions: Sequence[Any], targets: Sequence[Any], threshold: flo
 
 
 def recall(predictions: Sequence[Any], targets: Sequence[Any], threshold: float = 0.0) -> float:
-    """Of the rows of a class, the share that was taken for it.
+    """The share of the rows of a class that are predicted to be of it.
 
     Args:
         predictions: As for `accuracy`.
@@ -162,7 +162,7 @@ def _r2(guesses: Sequence[float], truths: Sequence[float]) -> float:
 
 
 def _named(predictions: Sequence[Any], targets: Sequence[Any], threshold: float) -> list[tuple[int, int]]:
-    """The class that each prediction names, and the right one."""
+    """For each row the predicted class and the right one."""
     if len(predictions) != len(targets):
         raise ValueError(f"{len(predictions)} predictions, but {len(targets)} targets")
     if not len(targets):
@@ -180,7 +180,7 @@ def _named(predictions: Sequence[Any], targets: Sequence[Any], threshold: float)
 def _over_classes(
     predictions: Sequence[Any], targets: Sequence[Any], threshold: float, part: Callable[[int, int, int], float]
 ) -> float:
-    """The mean over the classes of part(right, taken for it, there of it); of one logit that of the second class."""
+    """The mean over classes of part(right, predicted, existing), counts of rows; of one logit, the second class's."""
     counts = confusion_matrix(predictions, targets, None, threshold)
     single = not (isinstance(predictions[0], list) and len(predictions[0]) > 1)
     counts = [[*row, 0] for row in counts] + [[0, 0]] if single and len(counts) == 1 else counts
@@ -198,7 +198,7 @@ def _largest(numbers: Sequence[float]) -> int:
 
 
 def curve(numbers: Sequence[float], width: int = 60, height: int = 10) -> str:
-    """The numbers as a line in plain characters, for a terminal: a learning curve, say.
+    """A line plot of the numbers in plain characters, for a terminal: a learning curve, say.
 
     Args:
         numbers: A number for each epoch.

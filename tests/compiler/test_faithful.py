@@ -352,12 +352,12 @@ def test_random_numbers_are_drawn_at_each_call_while_a_module_is_imported(tmp_pa
     assert "random numbers are drawn" in done.stderr
 
 
-def test_what_is_done_besides_happens_at_each_call(capsys, tmp_path: Path) -> None:
-    def shown(x):
+def test_what_is_done_besides_happens_at_each_call(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def shown(x: Any) -> Any:
         print("here")
         return 2.0 * x
 
-    def logged(x):
+    def logged(x: Any) -> Any:
         logging.getLogger("jitted").warning("here")
         return 2.0 * x
 
@@ -378,7 +378,7 @@ def test_what_is_done_besides_happens_at_each_call(capsys, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("clock", [time.time, time.perf_counter_ns, lambda: datetime.datetime.now().timestamp()])
-def test_clocks_are_read_at_each_call(clock) -> None:
+def test_clocks_are_read_at_each_call(clock: Callable[..., Any]) -> None:
     f = mg.jit(lambda x: x + clock())
     with pytest.warns(RuntimeWarning, match="the clock is read at .*test_faithful.py"):
         first = f(0.0)
@@ -478,7 +478,7 @@ def plain(y: Any) -> float:
 
 @pytest.mark.parametrize("name", FINDS)
 @pytest.mark.parametrize("batch", [False, True], ids=["call", "batch"])
-def test_another_number_in_the_same_place_is_noticed(name, batch, monkeypatch) -> None:
+def test_another_number_in_the_same_place_is_noticed(name: str, batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Settings, "common", 2.0)
     make, change = FINDS[name]
     settings = Settings()
@@ -497,7 +497,7 @@ def test_another_number_in_the_same_place_is_noticed(name, batch, monkeypatch) -
     assert compiled.stats["paths"] == 2
 
 
-def test_globals_functions_and_slots_are_noticed(monkeypatch) -> None:
+def test_globals_functions_and_slots_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     f, slotted = mg.jit(lambda x: helped(x)), Slotted()
     assert f(1.0) == f(1.0) == 2.0
     monkeypatch.setitem(globals(), "GAIN", 5.0)
@@ -541,12 +541,12 @@ def test_what_no_name_in_the_code_reaches_makes_no_other_program() -> None:
 def test_a_number_that_is_another_at_each_call_makes_few_programs() -> None:
     step = 0
 
-    def f(x):
+    def f(x: Any) -> Any:
         return x * step
 
     compiled = mg.jit(f, paths=4)
 
-    def stepped(k):
+    def stepped(k: Any) -> Any:
         nonlocal step
         step = k
         return compiled(1.0)

@@ -1,6 +1,7 @@
 """Loops found in graphs of scalars, written as Python and as C99: for loops, and the eager engine's numbers."""
 
 import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,7 +25,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "SMALL", 0)
 
 
-def recorded(f, point, inputs=1, labels=("", "", "")):
+def recorded(
+    f: Callable[..., Any],
+    point: Sequence[float],
+    inputs: int = 1,
+    labels: Sequence[str] = ("", "", ""),
+) -> tuple[Any, ...]:
     """A kernel of the function, and what the eager engine gives: the value, and the derivatives by the parameters."""
     leaves = [Value(x, label) for x, label in zip(point, labels)]
     output = f(*leaves)
@@ -34,7 +40,9 @@ def recorded(f, point, inputs=1, labels=("", "", "")):
 
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
-def test_both_texts_are_the_eager_engines_value_and_gradient(compiled, f) -> None:
+def test_both_texts_are_the_eager_engines_value_and_gradient(
+    compiled: Callable[..., Any], f: Callable[..., Any]
+) -> None:
     point = [0.3, -0.2, 0.7]
     kernel, output, slopes = recorded(product(f), point)
     text, code = kernel.source(), kernel.source("c")
@@ -50,7 +58,7 @@ def test_both_texts_are_the_eager_engines_value_and_gradient(compiled, f) -> Non
 
 
 def test_a_pendulum_reads_as_written_by_hand() -> None:
-    def steps(a, w, k):
+    def steps(a: Any, w: Any, k: Any) -> Any:
         for _ in range(10_000):
             a, w = a + 0.001 * w, w - 0.001 * k * mg.math.sin(a)
         return a
@@ -87,7 +95,7 @@ def test_a_pendulum_reads_as_written_by_hand() -> None:
 
 @pytest.mark.parametrize("real", ["double", "float"])
 @pytest.mark.parametrize("fixed", [False, True])
-def test_several_outputs_of_a_loop_are_pulled_back(compiled, real, fixed) -> None:
+def test_several_outputs_of_a_loop_are_pulled_back(compiled: Callable[..., Any], real: str, fixed: bool) -> None:
     point, cotangent = [0.3, -0.2, 0.7], [0.5, -2.0]
     kernel, outputs, _ = recorded(pendulum, point)
     leaves = [Value(x) for x in point]
@@ -101,7 +109,9 @@ def test_several_outputs_of_a_loop_are_pulled_back(compiled, real, fixed) -> Non
     assert gradient == pytest.approx([x.grad for x in leaves[1:]], rel=near)
 
 
-def test_what_many_turns_keep_is_not_on_the_stack(compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_many_turns_keep_is_not_on_the_stack(
+    compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A million turns would keep 16 MB."""
     monkeypatch.setattr(c99, "STACK", 50)
     kernel, output, slopes = recorded(product(pendulum), [0.3, -0.2, 0.7])
@@ -115,10 +125,10 @@ def test_what_many_turns_keep_is_not_on_the_stack(compiled, monkeypatch: pytest.
 
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(8, 40), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_random_recurrences_in_python(seed, states, turns, after) -> None:
+def test_random_recurrences_in_python(seed: int, states: int, turns: int, after: bool) -> None:
     step = body(random.Random(seed), states)
 
-    def f(x, y, z):
+    def f(x: Any, y: Any, z: Any) -> Any:
         fixed = [x * y, mg.math.cos(z)]
         state = [x, y, z][:states]
         for _ in range(turns):
@@ -136,11 +146,11 @@ def test_random_recurrences_in_python(seed, states, turns, after) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_recurrences_in_c(compiled, seed) -> None:
+def test_random_recurrences_in_c(compiled: Callable[..., Any], seed: int) -> None:
     rng = random.Random(seed)
     step = body(rng, 3)
 
-    def f(x, y, z):
+    def f(x: Any, y: Any, z: Any) -> Any:
         state, fixed = [x, y, z], [x * y, mg.math.cos(z)]
         for _ in range(20):
             state = step(state, fixed)
@@ -154,7 +164,7 @@ def test_random_recurrences_in_c(compiled, seed) -> None:
 
 
 @pytest.mark.parametrize("label", ["w", "x", "v", "i", "sin", "double", "class", "kept1", "t1", "é", "range", "lambda"])
-def test_names_that_mean_something_else(compiled, label) -> None:
+def test_names_that_mean_something_else(compiled: Callable[..., Any], label: str) -> None:
     f = product(pendulum)
     kernel, output, slopes = recorded(f, [0.3, -0.2, 0.7], 1, (label, "a", label))
     found = kernel.source().function()(0.3, -0.2, 0.7)
@@ -164,7 +174,7 @@ def test_names_that_mean_something_else(compiled, label) -> None:
 
 
 @pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
-def test_the_text_of_a_jitted_loop_returns_its_outputs_and_asserts_its_guards(f) -> None:
+def test_the_text_of_a_jitted_loop_returns_its_outputs_and_asserts_its_guards(f: Callable[..., Any]) -> None:
     g = mg.jit(f, paths=60)
     g.pays = 0
     want = g(0.3, 0.4, 0.5)
@@ -181,7 +191,7 @@ def test_the_text_of_a_jitted_loop_returns_its_outputs_and_asserts_its_guards(f)
             scope["f"](-500.0, 0.4, 0.5)
 
 
-def test_it_is_said_which_number_of_w_is_whose(compiled) -> None:
+def test_it_is_said_which_number_of_w_is_whose(compiled: Callable[..., Any]) -> None:
     a, b, c = Value(2.0, "a"), Value(3.0, "b"), Value(5.0)
     f = mg.jit(lambda x: x * b - a + c)
     assert f(1.0).data == 6.0

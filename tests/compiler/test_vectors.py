@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 import random
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, nn
-from micrograd_bp.compiler import arrays, evaluation, vectors
+from micrograd_bp.compiler import arrays, evaluation, program, vectors
 from micrograd_bp.compiler.program import flatten
 
 np = pytest.importorskip("numpy")
@@ -125,7 +124,7 @@ def test_any_number_of_threads_gives_the_same_numbers(monkeypatch: pytest.Monkey
     X = np.random.default_rng(0).normal(size=(3_000, count))
     found = []
     for threads in (1, 2, 5):
-        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr(vectors, "cores", lambda threads=threads: threads)
         out = np.empty((1, len(X)))
         native.rows(lambda a, b: X[a:b].T, len(X), point, out)
         found.append((sums(native, X, point).tolist(), out.tolist()))
@@ -205,3 +204,68 @@ def test_a_batch_of_any_layout() -> None:
         assert value == want[0]
         assert slopes.tolist() == want[1].tolist()
     assert len(kernel(np.zeros((0, 32)))) == 0
+
+
+def test_many_parameters_are_added_up_in_fewer_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "CHUNK", 20_000)
+    model = nn.MLP(32, [32, 1], activation="tanh", rng=random.Random(0))
+    inputs = leaves(32)
+    kernel = mg.kernel(model(inputs) ** 2, inputs, model.parameters())
+    X = np.random.default_rng(0).normal(size=(700, 32))
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(vectors, "cores", lambda threads=threads: threads)
+        value, slopes = kernel.value_and_grad(X)
+        found.append((value, slopes.tolist()))
+    assert found[0] == found[1] == found[2]
+    value, slopes = kernel.value_and_grad(X[:350])
+    more = kernel.value_and_grad(X[350:])
+    assert found[0][0] == pytest.approx((value + more[0]) / 2.0, rel=1e-12)
+    np.testing.assert_allclose(found[0][1], (slopes + more[1]) / 2.0, rtol=1e-10, atol=1e-14)
+
+
+def test_tanh_of_a_register_is_right_to_3_ulp() -> None:
+    from mpmath import mp
+
+    rng = np.random.default_rng(0)
+    x = Value(0.5)
+    kernel = mg.kernel(x.tanh(), [x])
+    points = [rng.normal(size=300), 10.0 ** rng.uniform(-320.0, 1.4, 300), rng.uniform(-22.0, 22.0, 300)]
+    points += [rng.uniform(0.1, 1.0, 600), [0.5091725184050244, math.log(2.0) / 4.0, 19.1, 1e308, 5e-324, 2.0**-27]]
+    X = np.concatenate([*points, -np.concatenate(points)])
+    with mp.workdps(40):
+        for at, got in zip(X.tolist(), kernel(X[:, None]).tolist()):
+            want = mp.tanh(mp.mpf(at))
+            assert abs(mp.mpf(got) - want) <= 3.0 * math.ulp(float(want)), at
+    zeros = kernel(np.array([[0.0], [-0.0]] * 8))
+    assert np.signbit(zeros).tolist() == [False, True] * 8
+    assert mg.kernel(x.tanh(), [x], exact=True)(X[:, None]).tolist() == [math.tanh(at) for at in X.tolist()]
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_a_large_graph_is_taken_apart_as_a_small_one(monkeypatch: pytest.MonkeyPatch, network: bool) -> None:
+    """Unused and unnamed leaves, labels, both zeros: the same program, whose nodes may stand in another order."""
+    model = nn.MLP(6, [12, 1], activation="tanh", rng=random.Random(0))
+    inputs, unused, other = leaves(6), Value(3.0, "unused"), Value(2.5, "other")
+    if network:
+        middle = (model(inputs) - 1.5) * other
+    else:
+        middle = sum(w * x * other for w, x in zip(model.parameters(), inputs)) % 1.5
+    middle.label = "middle"
+    output = middle**2 + 0.0 * middle + -0.0 * middle
+    made = {}
+    for large in (0, 10**9):
+        monkeypatch.setattr(program, "LARGE", large)
+        made[large] = flatten([output], [*inputs, unused], [other, *model.parameters()[:5]])
+    (quick, rest), (plain, others) = made.values()
+    assert set(rest) == set(others)
+    assert rest[:6] == others[:6]
+    assert len(quick) == len(plain)
+    assert sorted(quick.labels.values()) == sorted(plain.labels.values())
+    assert sorted(map(repr, quick.constants.values())) == sorted(map(repr, plain.constants.values()))
+    row = [0.25 * k for k in range(7)]
+    values = []
+    for found, parameters in ((quick, rest), (plain, others)):
+        nodes = program.rerecord(found, row, [x.data for x in parameters])
+        values.append(nodes[found.outputs[0]].data)
+    assert values[0] == values[1]

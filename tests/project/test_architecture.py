@@ -26,7 +26,7 @@ LAYERS = [  # a module imports only what stands above it in this list
     "sparse transforms check uncertainty custom implicit checkpointing",
     "testing.precise testing.random_programs testing",
     "series",
-    "compiler.machine compiler.program compiler.emit compiler.executable compiler.python",
+    "compiler.machine compiler.program compiler.vector_math compiler.emit compiler.executable compiler.python",
     "compiler.arrays compiler.evaluation compiler.matrices compiler.vector_loops",
     "compiler.vector_sweeps compiler.vectors",
     "compiler.array_parts compiler.array_text compiler.array_c compiler.loop_text compiler.loop_c",

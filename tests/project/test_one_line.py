@@ -18,6 +18,15 @@ LINE = (
     'log_cosh: Op = Op("log_cosh", "log_cosh", lambda x: abs(x) + log1p(exp(-2.0 * abs(x))) - LN2, '
     "lambda out, x: (tanh(x),))\n"
 )
+OTHERS = (  # of two arguments; with a value that is no formula of ops, and a branch that divides by 0; with kinks
+    'harmonic: Op = Op("harmonic", "harmonic", lambda x, y: 2.0 * x * y / (x + y), '
+    "lambda out, x, y: (2.0 * square(y / (x + y)), 2.0 * square(x / (x + y))), ((0.5, 2.0),))\n"
+    'sinhc: Op = Op("sinhc", "sinhc", lambda x: math.sinh(x) / x if x else 1.0, '
+    "lambda out, x: (where(x, (cosh(x) - out) / x, 0.0),), ((0.5, 2.0),), "
+    "decomposition=lambda x: where(x, sinh(x) / x, 1.0))\n"
+    'hard_tanh: Op = Op("hard_tanh", "hard_tanh", lambda x: minimum(maximum(x, -1.0), 1.0), '
+    "lambda out, x: (share(x, -1.0) * share(1.0, x),), smooth=False)\n"
+)
 CHECKS = """
 import itertools, math, random, sys
 import numpy as np
@@ -67,6 +76,20 @@ assert mg.backward_source(y, [x]).function()(0.5)[1] == [math.tanh(0.5)]
 assert "| `log_cosh(x)` | `log_cosh` | `tanh(x)` |" in symbolic.operations_table()  # the documents
 assert op.__doc__.startswith("log_cosh(x) = ") and "tanh(x)" in op.__doc__
 assert "def log_cosh(self) -> Value:" in stubs.declarations()
+
+for name, point, slopes in (("harmonic", (0.5, 1.5), (1.125, 0.125)), ("sinhc", (0.0,), (0.0,)),
+                            ("hard_tanh", (1.0,), (0.5,)), ("hard_tanh", (2.0,), (0.0,))):
+    op, xs = getattr(mg, name), [mg.Value(v, n) for v, n in zip(point, "xy")]
+    y = getattr(xs[0], name)(*xs[1:])
+    y.backward()
+    assert tuple(x.grad for x in xs) == slopes and mg.gradcheck(op, *[1.25, 0.75][: len(xs)], order=2)
+    if sys.argv[1] == "accelerated":
+        assert hasattr(accelerated.Code, name.upper())
+    assert all(partial <= 4.0 for partial in testing.errors(op, *point).partials)  # of a kink there are none
+    rows = np.linspace(0.0, 2.0, 50 * len(xs)).reshape(-1, len(xs))[1:]
+    assert mg.kernel(y, inputs=xs, exact=True)(rows).tolist() == [op(*row) for row in rows.tolist()]
+    assert mg.jit(mg.grad(op, argnums=tuple(range(len(xs)))), exact=True)(*point) == slopes
+    assert f"`{name}(" in symbolic.operations_table() and name in mg.draw(y).source
 print("checked")
 """
 
@@ -75,12 +98,12 @@ print("checked")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package in which the line is added, with the accelerated engine built anew if this one has it."""
     root = tmp_path_factory.mktemp("copy")
-    left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.pxi", "*.pyi")
+    left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "rules.pxi", "declarations.pyi")
     shutil.copytree(PACKAGE, root / "micrograd_bp", ignore=left_out)
     table = root / "micrograd_bp" / "ops.py"
     text = table.read_text(encoding="utf-8")
     assert text.count(BEFORE) == 1
-    table.write_text(text.replace(BEFORE, LINE + "\n" + BEFORE), encoding="utf-8")
+    table.write_text(text.replace(BEFORE, LINE + OTHERS + "\n" + BEFORE), encoding="utf-8")
     if mg.engine_name() == "accelerated":
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, root / name)

@@ -73,16 +73,16 @@ def both(train: Callable[[bool | None], Any]) -> tuple[Any, Any]:
     [(task, activation, "Adam") for task in TASKS for activation in ACTIVATIONS]
     + [(task, "tanh", optimizer) for task in TASKS for optimizer in OPTIMIZERS],
 )
-def test_histories_agree(task, activation, optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_histories_agree(task: str, activation: str | None, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loss, outputs, target = TASKS[task]
     X = points()
     y = [target(*x) for x in X]
     made = count_of_paths(monkeypatch)
 
-    def train(jit):
+    def train(jit: bool | None) -> tuple[Any, ...]:
         model = nn.MLP(2, [4, outputs], activation=activation, rng=random.Random(1))
         metrics = {"first": lambda p, t: sum(x[0] if isinstance(x, list) else x for x in p)}
-        settings = {"epochs": 12, "batch_size": 8, "metrics": metrics, "validation": 0.2, "jit": jit}
+        settings: dict[str, Any] = {"epochs": 12, "batch_size": 8, "metrics": metrics, "validation": 0.2, "jit": jit}
         history = training.fit(model, loss, X, y, OPTIMIZERS[optimizer](model.parameters()), **settings)
         return history, [p.data for p in model.parameters()], [p.grad for p in model.parameters()]
 
@@ -95,7 +95,7 @@ def test_histories_agree(task, activation, optimizer, monkeypatch: pytest.Monkey
     assert found[2] == pytest.approx(eager[2], rel=1e-9, abs=1e-12)
 
 
-def fails(p, t):
+def fails(p: Any, t: Any) -> Any:
     if t > 2.0:
         raise LookupError(f"no target {t!r}")
     return (p - t) ** 2
@@ -123,14 +123,14 @@ def fails(p, t):
     ],
 )
 @pytest.mark.parametrize("at", [1, 20])
-def test_errors_are_the_same(loss, change, at) -> None:
+def test_errors_are_the_same(loss: Callable[..., Any], change: Callable[..., Any], at: int) -> None:
     """Where the number that is wrong comes in the first batch, and where it comes when the run is compiled."""
 
-    def train(jit):
+    def train(jit: bool | None) -> tuple[Any, ...]:
         X, y = points(), [1.0] * 22
         change(X, y, at)
         model = nn.MLP(2, [4, 1], activation="tanh", rng=random.Random(1))
-        settings = {"batch_size": 4, "epochs": 3, "shuffle": False, "jit": jit}
+        settings: dict[str, Any] = {"batch_size": 4, "epochs": 3, "shuffle": False, "jit": jit}
         raised: Any = None
         try:
             training.fit(model, loss, X, y, optim.SGD(model.parameters(), lr=0.01), **settings)
@@ -150,7 +150,7 @@ class Noisy(nn.Module):
     def __init__(self) -> None:
         self.w, self.rng = [Value(0.5), Value(-0.5)], random.Random(3)
 
-    def __call__(self, x):
+    def __call__(self, x: list[float]) -> Any:
         scale = self.rng.gauss(1.0, 0.1)
         return sum(w * math.sin(xi) * scale for w, xi in zip(self.w, x))
 
@@ -159,7 +159,7 @@ class Counting(nn.Module):
     def __init__(self) -> None:
         self.w, self.calls = [Value(0.5), Value(-0.5)], 0
 
-    def __call__(self, x):
+    def __call__(self, x: list[float]) -> Any:
         self.calls += 1
         return sum(w * xi for w, xi in zip(self.w, x)) / self.calls
 
@@ -167,10 +167,10 @@ class Counting(nn.Module):
 class Plain(nn.Module):
     """The model that a function of its weights and a row is."""
 
-    def __init__(self, function) -> None:
+    def __init__(self, function: Any) -> None:
         self.w, self.function = [Value(0.5), Value(-0.5)], function
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         return self.function(self.w, x)
 
 
@@ -193,7 +193,7 @@ MODELS: dict[str, tuple[Callable[[], Any], bool]] = {  # and whether it is compi
 }
 
 
-def root(x):
+def root(x: Any) -> Any:
     try:
         return mg.math.sqrt(x)
     except ValueError:
@@ -202,13 +202,13 @@ def root(x):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("batch_size", [1, 5, None])
-def test_models_of_any_kind_train_the_same(name, batch_size, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_any_kind_train_the_same(name: str, batch_size: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     make, compiles = MODELS[name]
     made = count_of_paths(monkeypatch)
     X = points()
     y = [x * y for x, y in X]
 
-    def train(jit):
+    def train(jit: bool | None) -> tuple[Any, ...]:
         model = make()
         optimizer = optim.SGD(model.parameters(), lr=0.01)
         history = training.fit(model, losses.mse, X, y, optimizer, epochs=8, batch_size=batch_size, jit=jit)
@@ -221,17 +221,17 @@ def test_models_of_any_kind_train_the_same(name, batch_size, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("outputs", ["tuple", "dict", "array", "nested"])
-def test_metrics_get_the_same_predictions(outputs) -> None:
-    def model(x):
+def test_metrics_get_the_same_predictions(outputs: str) -> None:
+    def model(x: Any) -> Any:
         a, b = w[0] * x[0], w[1] * x[1]
         made: Any = {"tuple": (a, (b, 2.0)), "dict": {"a": a, "b": b}, "array": np.array([a, b]), "nested": [[a], b]}
         return made[outputs]
 
-    def loss(p, t):
+    def loss(p: Any, t: Any) -> Any:
         a = {"tuple": lambda: p[0], "dict": lambda: p["a"], "array": lambda: p[0], "nested": lambda: p[0][0]}[outputs]()
         return (a - t) ** 2
 
-    def described(x):
+    def described(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
             return type(x).__name__, [described(y) for y in x]
         if isinstance(x, dict):
@@ -252,7 +252,7 @@ def test_metrics_get_the_same_predictions(outputs) -> None:
 
 
 @pytest.mark.parametrize("change", ["a number", "a weight", "an activation", "a list"])
-def test_what_a_callback_changes_counts(change) -> None:
+def test_what_a_callback_changes_counts(change: str) -> None:
     X = points()
     y = [x * y for x, y in X]
 
@@ -265,13 +265,13 @@ def test_what_a_callback_changes_counts(change) -> None:
                 [1.0],
             )
 
-        def __call__(self, x):
+        def __call__(self, x: Any) -> Any:
             return self.net(x) * self.scale + self.shift * sum(self.extra)
 
-    def train(jit):
+    def train(jit: bool | None) -> list[float]:
         model = Scaled()
 
-        def callback(epoch, history):
+        def callback(epoch: Any, history: Any) -> None:
             if epoch in (4, 9):
                 if change == "a number":
                     model.scale *= 0.5
@@ -295,7 +295,7 @@ def test_without_llvmlite_training_is_eager_in_silence(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     X = points()
 
-    def train(jit):
+    def train(jit: bool | None) -> Any:
         model = nn.MLP(2, [4, 1], rng=random.Random(1))
         return training.fit(model, losses.mse, X, [1.0] * 22, optim.SGD(model.parameters(), lr=0.01), epochs=3, jit=jit)
 
@@ -312,7 +312,7 @@ def test_a_path_that_few_rows_take_is_not_compiled(monkeypatch: pytest.MonkeyPat
     rng = random.Random(0)
     X = [[rng.gauss(0.0, 1.0) for _ in range(10)] for _ in range(100)]
 
-    def train(jit):
+    def train(jit: bool | None) -> list[float]:
         w = [Value(0.1) for _ in range(10)]
         model = lambda x: sum(wi * xi if xi > 0.0 else wi for wi, xi in zip(w, x))  # noqa: E731
         return training.fit(model, losses.mse, X, [1.0] * 100, optim.SGD(w, lr=0.01), epochs=4, jit=jit)["loss"]
