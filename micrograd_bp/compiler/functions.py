@@ -1155,7 +1155,7 @@ class Compiled:
 
     def _looked(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """`_recorded`, with an eye on side effects."""
-        return recorded.looking([self._plain, args, kwargs], self._recorded, recorded, args, kwargs)
+        return recorded.looked([self._plain, args, kwargs], self._recorded, recorded, args, kwargs)
 
     def _recorded(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Call the function under the recorder. Returns its result and, of a long gradient, what to derive.

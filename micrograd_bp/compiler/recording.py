@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -158,13 +159,23 @@ class Recording:
         mine = {*map(id, known), *[id(x) for x, own in zip(values, found) if own]}
         return (lambda node: id(node) in mine) if whole else None
 
-    def looking(self, roots: list[Any], f: Callable[..., R], *args: Any) -> R:
-        """Call f; meanwhile, detect side effects on what the roots reach, and random numbers drawn.
+    @contextmanager
+    def looking(self, roots: list[Any]) -> Iterator[None]:
+        """Meanwhile, detect side effects on what the roots reach, and random numbers drawn."""
+        before = self._begun(roots)
+        profiled = sys.getprofile() is None
+        try:
+            if profiled:
+                listening(self._called, OUTSIDE)
+            yield
+        finally:
+            if profiled:
+                sys.setprofile(None)
+            self._compared(roots, *before)
 
-        No context manager: an interrupt at the start of its `__exit__` would leave the profiler on.
-        """
-        self._roots = roots
-        before, numpy = snapshot(roots), numpy_state()
+    def looked(self, roots: list[Any], f: Callable[..., R], *args: Any) -> R:
+        """Call f, looking: an interrupt at the start of a context manager's `__exit__` would leave the profiler on."""
+        before = self._begun(roots)
         profiled = sys.getprofile() is None
         try:
             if profiled:
@@ -173,14 +184,22 @@ class Recording:
         finally:
             if profiled:
                 sys.setprofile(None)
-            if numpy != (now := numpy_state()):
-                if numpy is None:  # NumPy was imported meanwhile: the next recording tells
-                    self.uncompilable = True
-                elif now is not None:
-                    self.unfaithful = self.unfaithful or "random numbers are drawn in it"
-            found = difference(before, snapshot(roots))
-            self.changes = bool(found) and "random" not in found
-            self.unfaithful = self.unfaithful or found
+            self._compared(roots, *before)
+
+    def _begun(self, roots: list[Any]) -> tuple[Any, Any]:
+        self._roots = roots
+        return snapshot(roots), numpy_state()
+
+    def _compared(self, roots: list[Any], before: Any, numpy: Any) -> None:
+        """What has changed since it began."""
+        if numpy != (now := numpy_state()):
+            if numpy is None:  # NumPy was imported meanwhile: the next recording tells
+                self.uncompilable = True
+            elif now is not None:
+                self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+        found = difference(before, snapshot(roots))
+        self.changes = bool(found) and "random" not in found
+        self.unfaithful = self.unfaithful or found
 
     def _called(self, function: Any) -> None:
         if self.limit is not None and self.size > self.limit:
