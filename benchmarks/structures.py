@@ -3,7 +3,7 @@
 A convolution, attention, an LSTM, residuals, a Hessian, a stencil, bodies that attract each other: written with scalars
 in plain loops, as one would who has never heard of arrays; in JAX with arrays, as its users do. Value and gradient (of
 the Hessian's function, the Hessian) at one point, whole Python calls, one thread, double precision, all compared with
-each other. The C is what `kernel.source("c")` writes for the same graph, and three are written in C by hand.
+each other. Beside them the C that `kernel.source("c")` writes for the same graph, and C written by hand.
 """
 
 from __future__ import annotations
@@ -72,7 +72,33 @@ def convolution(side: int, filters: int) -> Task:
         found = jax.lax.conv(x.reshape(1, 1, side, side), w.reshape(filters, 1, 3, 3), (1, 1), "VALID")
         return (jax.numpy.tanh(found) ** 2).sum()
 
-    return Task(scalars, arrays, side * side, 9 * filters)
+    by_hand = f"""
+#include <math.h>
+double by_hand(const double *x, const double *w, double *gradient)
+{{
+    double energy = 0.0;
+    for (int f = 0; f < {filters}; f++) {{
+        const double *filter = w + 9 * f;
+        double slopes[9] = {{0.0}};
+        for (int i = 0; i < {out}; i++)
+            for (int j = 0; j < {out}; j++) {{
+                double total = 0.0;
+                for (int a = 0; a < 3; a++)
+                    for (int b = 0; b < 3; b++)
+                        total += filter[3 * a + b] * x[{side} * (i + a) + j + b];
+                const double y = tanh(total), g = 2.0 * y * (1.0 - y * y);
+                energy += y * y;
+                for (int a = 0; a < 3; a++)
+                    for (int b = 0; b < 3; b++)
+                        slopes[3 * a + b] += g * x[{side} * (i + a) + j + b];
+            }}
+        for (int a = 0; a < 9; a++)
+            gradient[9 * f + a] = slopes[a];
+    }}
+    return energy;
+}}
+"""
+    return Task(scalars, arrays, side * side, 9 * filters, by_hand)
 
 
 def attention(tokens: int, width: int, heads: int) -> Task:
@@ -110,7 +136,95 @@ def attention(tokens: int, width: int, heads: int) -> Task:
         mixed = (shares @ v).transpose(1, 0, 2).reshape(tokens, width)
         return ((mixed @ mix.T) ** 2).sum()
 
-    return Task(scalars, arrays, tokens * width, 4 * width * width)
+    by_hand = f"""
+#include <math.h>
+#include <string.h>
+enum {{ T = {tokens}, D = {width}, S = {size} }};
+static void linear(const double (*m)[D], const double (*x)[D], double (*y)[D])
+{{
+    for (int t = 0; t < T; t++)
+        for (int i = 0; i < D; i++) {{
+            double total = 0.0;
+            for (int j = 0; j < D; j++)
+                total += m[i][j] * x[t][j];
+            y[t][i] = total;
+        }}
+}}
+static void slopes(const double (*g)[D], const double (*x)[D], double (*d)[D])
+{{
+    for (int t = 0; t < T; t++)
+        for (int i = 0; i < D; i++)
+            for (int j = 0; j < D; j++)
+                d[i][j] += g[t][i] * x[t][j];
+}}
+double by_hand(const double *numbers, const double *w, double *gradient)
+{{
+    static double q[T][D], k[T][D], v[T][D], m[T][D], y[T][D], p[D / S][T][T];
+    static double gq[T][D], gk[T][D], gv[T][D], gm[T][D];
+    const double (*x)[D] = (const double (*)[D])numbers, (*matrix)[D] = (const double (*)[D])w;
+    double (*d)[D] = (double (*)[D])gradient;
+    const double scale = 1.0 / sqrt(S);
+    double value = 0.0;
+    linear(matrix, x, q);
+    linear(matrix + D, x, k);
+    linear(matrix + 2 * D, x, v);
+    memset(m, 0, sizeof m);
+    for (int h = 0; h < D / S; h++)
+        for (int t = 0; t < T; t++) {{
+            double norm = 0.0;
+            for (int s = 0; s <= t; s++) {{
+                double score = 0.0;
+                for (int i = S * h; i < S * h + S; i++)
+                    score += q[t][i] * k[s][i];
+                p[h][t][s] = exp(score * scale);
+                norm += p[h][t][s];
+            }}
+            for (int s = 0; s <= t; s++) {{
+                p[h][t][s] /= norm;
+                for (int i = S * h; i < S * h + S; i++)
+                    m[t][i] += p[h][t][s] * v[s][i];
+            }}
+        }}
+    linear(matrix + 3 * D, (const double (*)[D])m, y);
+    memset(gm, 0, sizeof gm);
+    for (int t = 0; t < T; t++)
+        for (int i = 0; i < D; i++) {{
+            value += y[t][i] * y[t][i];
+            y[t][i] *= 2.0;
+            for (int j = 0; j < D; j++)
+                gm[t][j] += y[t][i] * matrix[3 * D + i][j];
+        }}
+    memset(gq, 0, sizeof gq);
+    memset(gk, 0, sizeof gk);
+    memset(gv, 0, sizeof gv);
+    for (int h = 0; h < D / S; h++)
+        for (int t = 0; t < T; t++) {{
+            double g[T], mean = 0.0;
+            for (int s = 0; s <= t; s++) {{
+                g[s] = 0.0;
+                for (int i = S * h; i < S * h + S; i++) {{
+                    g[s] += gm[t][i] * v[s][i];
+                    gv[s][i] += p[h][t][s] * gm[t][i];
+                }}
+                mean += p[h][t][s] * g[s];
+            }}
+            for (int s = 0; s <= t; s++) {{
+                const double a = p[h][t][s] * (g[s] - mean) * scale;
+                for (int i = S * h; i < S * h + S; i++) {{
+                    gq[t][i] += a * k[s][i];
+                    gk[s][i] += a * q[t][i];
+                }}
+            }}
+        }}
+    memset(gradient, 0, 4 * D * D * sizeof *gradient);
+    slopes((const double (*)[D])gq, x, d);
+    slopes((const double (*)[D])gk, x, d + D);
+    slopes((const double (*)[D])gv, x, d + 2 * D);
+    slopes((const double (*)[D])y, (const double (*)[D])m, d + 3 * D);
+    return value;
+}}
+"""
+    return Task(scalars, arrays, tokens * width, 4 * width * width, by_hand)
 
 
 def lstm(steps: int, units: int) -> Task:
@@ -147,7 +261,61 @@ def lstm(steps: int, units: int) -> Task:
         (h, _), _ = jax.lax.scan(step, (jnp.zeros(units), jnp.zeros(units)), x)
         return h.sum()
 
-    return Task(scalars, arrays, steps, 4 * units * columns)
+    by_hand = f"""
+#include <math.h>
+#include <string.h>
+enum {{ N = {steps}, U = {units} }};
+static double sigmoid(double y) {{ return 1.0 / (1.0 + exp(-y)); }}
+double by_hand(const double *x, const double *w, double *gradient)
+{{
+    static double h[N + 1][U], c[N + 1][U], gates[N][4][U], last[N][U];
+    const double (*row)[U + 2] = (const double (*)[U + 2])w;
+    double (*slope)[U + 2] = (double (*)[U + 2])gradient;
+    double value = 0.0, dh[U], dc[U] = {{0.0}};
+    for (int t = 0; t < N; t++) {{
+        for (int g = 0; g < 4 * U; g++) {{
+            double total = row[g][0] * x[t] + row[g][1];
+            for (int j = 0; j < U; j++)
+                total += row[g][2 + j] * h[t][j];
+            gates[t][g / U][g % U] = g / U == 2 ? tanh(total) : sigmoid(total);
+        }}
+        for (int k = 0; k < U; k++) {{
+            c[t + 1][k] = gates[t][0][k] * c[t][k] + gates[t][1][k] * gates[t][2][k];
+            last[t][k] = tanh(c[t + 1][k]);
+            h[t + 1][k] = gates[t][3][k] * last[t][k];
+        }}
+    }}
+    for (int k = 0; k < U; k++) {{
+        value += h[N][k];
+        dh[k] = 1.0;
+    }}
+    memset(gradient, 0, 4 * U * (U + 2) * sizeof *gradient);
+    for (int t = N - 1; t >= 0; t--) {{
+        double d[4][U];
+        for (int k = 0; k < U; k++) {{
+            const double a = gates[t][0][k], b = gates[t][1][k], e = gates[t][2][k], o = gates[t][3][k];
+            d[3][k] = dh[k] * last[t][k] * o * (1.0 - o);
+            dc[k] += dh[k] * o * (1.0 - last[t][k] * last[t][k]);
+            d[0][k] = dc[k] * c[t][k] * a * (1.0 - a);
+            d[1][k] = dc[k] * e * b * (1.0 - b);
+            d[2][k] = dc[k] * b * (1.0 - e * e);
+            dc[k] *= a;
+            dh[k] = 0.0;
+        }}
+        for (int g = 0; g < 4 * U; g++) {{
+            const double s = d[g / U][g % U];
+            slope[g][0] += s * x[t];
+            slope[g][1] += s;
+            for (int j = 0; j < U; j++) {{
+                slope[g][2 + j] += s * h[t][j];
+                dh[j] += s * row[g][2 + j];
+            }}
+        }}
+    }}
+    return value;
+}}
+"""
+    return Task(scalars, arrays, steps, 4 * units * columns, by_hand)
 
 
 def residuals(count: int) -> Task:
@@ -196,7 +364,22 @@ def rosenbrock(count: int) -> Task:
     def arrays(jax: Any, x: Any, w: Any) -> Any:
         return (100.0 * (w[1:] - w[:-1] ** 2) ** 2 + (1.0 - w[:-1]) ** 2).sum()
 
-    return Task(scalars, arrays, 0, count, hessian=True)
+    by_hand = f"""
+#include <string.h>
+double by_hand(const double *x, const double *w, double *hessian)
+{{
+    (void)x;
+    memset(hessian, 0, {count} * {count} * sizeof *hessian);
+    for (int k = 0; k + 1 < {count}; k++) {{
+        double *at = hessian + {count + 1} * k;
+        at[0] += 1200.0 * w[k] * w[k] - 400.0 * w[k + 1] + 2.0;
+        at[1] = at[{count}] = -400.0 * w[k];
+        at[{count + 1}] += 200.0;
+    }}
+    return 0.0;
+}}
+"""
+    return Task(scalars, arrays, 0, count, by_hand, hessian=True)
 
 
 def stencil(side: int, steps: int) -> Task:
@@ -384,7 +567,7 @@ def built(source: str, name: str, task: Task) -> Call:
         function = getattr(ctypes.CDLL(str(library)), name)
     function.restype = ctypes.c_double
     x, w = numbers(task)
-    gradient = np.zeros(len(w))
+    gradient = np.zeros((len(w),) * (1 + task.hessian))
     pointers = [array.ctypes.data_as(ctypes.POINTER(ctypes.c_double)) for array in (x, w, gradient)]
     return lambda: (function(*pointers), gradient)
 

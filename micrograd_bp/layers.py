@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Linear(Feedforward):
-    """W x + b: PyTorch's `nn.Linear`, with its names and its way to start, all uniform in ±1/sqrt(nin).
+    """W x + b: PyTorch's `nn.Linear`, with its names and its initialisation, all uniform in ±1/sqrt(nin).
 
     Args:
         nin: How many numbers come in.
@@ -217,7 +217,7 @@ class Embedding(Module):
 
 
 class Flatten(Elementwise):
-    """One list of the numbers in lists of lists, however nested.
+    """Flattens nested lists of numbers, of any depth, into one list.
 
     Example:
         >>> Flatten()([[1.0, 2.0], [3.0, [4.0]]])
@@ -288,7 +288,7 @@ class Sigmoid(Activate):
 
 
 class GELU(Activate):
-    """x times the normal distribution's share below x, of each number (Hendrycks and Gimpel, 2016).
+    """x times the normal distribution function at x, of each number (Hendrycks and Gimpel, 2016).
 
     Example:
         >>> GELU()([0.0, 10.0])

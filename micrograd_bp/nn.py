@@ -345,7 +345,7 @@ class Standardize(Feedforward):
         return [(xi - mean) / scale for xi, mean, scale in zip(x, self.means, self.scales)]
 
     def inverse(self) -> Standardize:
-        """The module that undoes this one, to rounding: numbers of mean 0 and deviation 1 in their unit again.
+        """The module that undoes this one, to rounding: it turns standardised numbers back into their unit.
 
         >>> Standardize([5.0], [2.0]).inverse()([0.5])
         6.0
@@ -523,7 +523,7 @@ class LSTMCell(Cell):
 
 
 def inputs(model: Any) -> int | None:
-    """How many numbers a row of a model's has.
+    """The number of a model's inputs.
 
     Args:
         model: A module.

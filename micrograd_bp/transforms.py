@@ -662,7 +662,7 @@ def _units(n: int) -> list[list[float]]:
 
 
 def _holds_value(tree: Any) -> bool:
-    """Whether a Value is in it."""
+    """Whether a result holds a Value."""
     leaves = trees.leaves(tree)
     arrays = [x for x in leaves if trees.is_array(x) and x.dtype.hasobject] if "numpy" in sys.modules else []
     return any(_of_values(set(map(type, entries))) for entries in (leaves, *map(trees.elements, arrays)))

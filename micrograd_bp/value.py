@@ -67,7 +67,7 @@ class Value(Arithmetic):
         self.op = None
         self.operands = ()
         self._partials = ()
-        if type(_children) is not tuple or _children or _op or type(label) is not str:
+        if type(_children) is not tuple or _children or _op or type(label) is not str:  # micrograd's arguments
             set_arguments(self, _children, _op, label)
 
     if not TYPE_CHECKING:  # their types stand in Arithmetic
@@ -136,7 +136,7 @@ class Value(Arithmetic):
                 node._grad = 0.0
                 by_hand |= type(node.op) is ByHand
         self._grad += seed
-        if by_hand:
+        if by_hand:  # as micrograd's programs make nodes
             return step_back(topological_order(self))
         ready = [self]  # nodes whose uses are all done, so that their grads are complete
         while ready:

@@ -4,8 +4,8 @@
 
 A node is 96 bytes: operands, local derivatives and a plain number beside a Value lie in it. Ops of one and of two
 arguments are computed by C that the build writes from ops.py, see native.py; every other op, and a case in which Python
-raises or meets inf or nan, goes through the Op itself, so that its errors are the reference's. No walk over a graph calls Python or
-allocates memory: whatever another thread or a destructor may do, it does before or after.
+raises or meets inf or nan, goes through the Op itself, so that its errors are the reference's. No walk over a graph
+calls Python or allocates memory: whatever another thread or a destructor may do, it does before or after.
 
 Where the reference takes its user on trust, this one checks: what is assigned to data, grad and label is converted or
 refused as by the constructor, and op, operands and partials are read-only. So nodes, older than what is made of them,
@@ -120,7 +120,7 @@ cdef struct Block:
     Py_ssize_t holders  # nodes that it belongs to
     Py_ssize_t size
     size_t uses  # by nodes that a walk under way has met
-    void *list  # that RECENT has it for, or NULL
+    void *list  # of which it is the block in RECENT, or NULL
     size_t kinds  # whether there is a Value among the items, LEFT, one that has operands, INNER, or one that is TRACED
 
 # What the two operands of a node are. The bits above count uses while a walk is under way, and are 0 between walks.
@@ -173,6 +173,7 @@ cdef class Value:
 
     @property
     def data(self):
+        """The number itself."""
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("data", self)
         return self.primal
@@ -185,6 +186,7 @@ cdef class Value:
 
     @property
     def grad(self):
+        """d output / d self: summed over the calls of `backward()` on a leaf."""
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("grad", self)
         return self.adjoint
@@ -240,6 +242,7 @@ cdef class Value:
 
     @property
     def label(self):
+        """A name for pictures and messages."""
         return <object>self.name if self.name != NULL else ""
 
     @label.setter
@@ -248,10 +251,12 @@ cdef class Value:
 
     @property
     def op(self):
+        """The operation that made it; None on a leaf."""
         return <object>self.operation if self.operation != NULL else None
 
     @property
     def operands(self):
+        """Values and plain floats, in order, duplicates kept."""
         if self.state & MANY:
             return tuple(items_of(self.terms[0].block))
         if not self.state & SHAPE:
@@ -266,6 +271,7 @@ cdef class Value:
 
     @property
     def partials(self):
+        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it."""
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("partials", self)
         return partials_at_reading(self) if self.state & BY_HAND else self._partials
@@ -362,7 +368,7 @@ cdef class Value:
 
 cdef list RECORDINGS = LIST_OF_RECORDINGS
 cdef dict ATTRIBUTES = {}  # of programs' own, by the id of the node
-cdef tuple READ = tuple([reading_method(read, Value) for read in COMPARISONS])  # COMPARISONS are in the order of Py_LT, ...
+cdef tuple READ = tuple([reading_method(read, Value) for read in COMPARISONS])  # in the order of Py_LT, ...
 cdef object READ_BOOL = reading_method(bool, Value)
 
 
@@ -371,7 +377,7 @@ cdef extern from "Python.h":
 
 
 cdef bint is_internal() except -1:
-    """Whether this package's own code is running: its dicts of nodes hash a million of them while a Hessian is recorded."""
+    """Whether this package's own code is running: its dicts hash a million nodes while a Hessian is recorded."""
     cdef PyObject *variables = running_globals()
     name = (<dict>variables).get("__name__") if variables != NULL else None
     return type(name) is str and (<str>name).startswith("micrograd_bp.")
@@ -468,7 +474,7 @@ Op.__call__ = call
 Value.__name__ = "Value"  # without the module, in messages
 Value.__module__ = "micrograd_bp.value"  # pickles, and whoever reads the name, do not depend on the engine
 exports = {
-    "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables, "read_data": read_data,
-    "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows, "all_leaves": all_leaves,
-    "watch": watch, "deafen": deafen, "closed": closed, "flat": flat, "marked": marked, "listening": listening,
+    "Value": Value, "topological_order": topological_order, "slopes": slopes, "variables": variables,
+    "read_data": read_data, "add_to_grads": add_to_grads, "pushed": pushed, "slope_rows": slope_rows,
+    "all_leaves": all_leaves, "watch": watch, "deafen": deafen, "closed": closed, "flat": flat, "marked": marked, "listening": listening,
 }

@@ -19,8 +19,8 @@ class ByHand(Op):
     """The operation of a node whose derivative is a function assigned to its `_backward`."""
 
     step: Callable[[], object] | None = field(init=False)  # adds to the grads of the operands
-    pass_on: Callable[[Any], object] | None = field(init=False)  # or a function of the node, which it need not hold
-    recorded: Callable[..., Any] | None = field(init=False)  # the same result from operations, for these operands
+    pass_on: Callable[[Any], object] | None = field(init=False)  # or the same, called with the node
+    recorded: Callable[..., Any] | None = field(init=False)  # the same result, made of other operations, for `jit`
 
     @classmethod
     def of(cls, symbol: str, step: Callable[[], object] | None = None) -> ByHand:
@@ -47,7 +47,7 @@ class ByHand(Op):
         pass_on: Callable[[Any], object],
         recorded: Callable[..., Any] | None = None,
     ) -> ByHand:
-        """An operation with a rule, for which `backward` has a better way."""
+        """An operation with a rule whose nodes pass their grad on by a function, as those of `checkpoint` do."""
         op = cls(name, name, forward, rule)
         object.__setattr__(op, "step", None)
         object.__setattr__(op, "pass_on", pass_on)
@@ -56,14 +56,14 @@ class ByHand(Op):
 
 
 def partials_at_reading(node: Any) -> tuple[float, ...]:
-    """The partials of a node for which `backward` does without them: by its rule, where it has one; else nan."""
+    """The partials of a node that passes its grad on by a function: by its rule, if it has one; else nan."""
     if node.op.pass_on is None:
         return tuple(node._partials)
     return tuple(map(float, node.op.partials(node._data, *[getattr(x, "_data", x) for x in node.operands])))
 
 
 def step_back(order: list[Value]) -> None:
-    """The sweep of `backward` where a node has a `_backward` of its own: the one of every node, from last to first."""
+    """`backward` where a node has a `_backward` of its own: calls that of every node, from the last to the first."""
     for node in reversed(order):
         node._backward()
 

@@ -14,7 +14,7 @@ STOP = Op("stop_gradient", "stop", lambda x: x, lambda out, x: (0.0,))
 
 
 def stop_gradient(x: Any) -> Any:
-    """The same numbers, through which no derivative goes, forward or back, of any order: constants, to calculus.
+    """The same numbers as constants: no derivative of any order goes through them, forward or back.
 
     It is an operation, so that it works in functions that are differentiated or compiled, where `Value.detach` reads
     the number and so ends a recording.

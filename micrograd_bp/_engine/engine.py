@@ -45,7 +45,7 @@ def watch(thread: int) -> None:
 
 
 def deafen() -> None:
-    """Report no further reads to the recording of `jit`: nothing is to be made of it."""
+    """Report no further reads to the recording of `jit`, which has been given up."""
 
 
 def engine_name() -> str:

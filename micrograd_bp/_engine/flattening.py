@@ -61,14 +61,14 @@ def flat(nodes: list[Value], roots: Sequence[Value | float] = ()) -> tuple[Any, 
 
 
 def closed(nodes: list[Value], values: list[Value]) -> tuple[bool, set[Op], list[bool]]:
-    """Whether all operands of the nodes are among the nodes; their ops; and which of the Values are among them."""
+    """Whether all operands of the nodes are among them; the set of the ops; for each Value, whether it is a node."""
     mine = set(map(id, nodes))
     whole = all(id(x) in mine for node in nodes for x in node.operands if not isinstance(x, float))
     return whole, {node.op for node in nodes if node.op is not None}, [id(x) in mine for x in values]
 
 
 def marked(codes: array[int], counts: array[int], operands: array[int], needed: array[int], free: int) -> int:
-    """Mark what the needed operations are made of, too; gives the length of the longest chain, without one op."""
+    """Mark all that the needed operations depend on; return the length of their longest chain, not counting one op."""
     edge, longest, lengths = len(operands), 0, [0] * len(codes)
     for i in range(len(codes) - 1, -1, -1):
         edge -= counts[i]

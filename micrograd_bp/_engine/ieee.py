@@ -69,7 +69,10 @@ def scaled(op: Op, out: Any, *args: Any) -> tuple[Any, ...]:
 
 
 def choose(c: Any, f: Callable[[Any], Any], g: Callable[[Any], Any], x: Any, usual: bool) -> Any:
-    """f(x) where c, else g(x): at once if c is a float, of a constant exponent say; on names, as c usually is."""
+    """f(x) where c is not 0, else g(x): one of them if c is a float, of a constant exponent say, else `where` of both.
+
+    usual: which of them a textbook's formula shows.
+    """
     if type(c) is not float:
         c = usual if getattr(c, "formal", False) else bare(c)
         if type(c) not in (float, bool):

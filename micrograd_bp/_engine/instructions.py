@@ -19,8 +19,8 @@ class Instruction:
     numpy: str = ""  # NumPy's function, if there is one
     bits: bool = False  # NumPy's function gives the same bits
     makes: bool = True  # the result may be inf or nan although all operands are finite
-    tame: bool = False  # if so, by an overflow only
-    passes: tuple[int, ...] = ()  # the operands whose inf or nan always makes the result inf or nan
+    tame: bool = False  # of finite operands the result is inf or nan by an overflow only
+    passes: tuple[int, ...] = ()  # the operands of which inf or nan always makes the result inf or nan
     calm: bool = False  # Python's own function never raises
     neutral: tuple[tuple[int, float], ...] = ()  # (which operand, its value) for which the result is the other operand
     nearly_neutral: tuple[tuple[int, float], ...] = ()  # likewise, except that -0.0 becomes 0.0
@@ -36,8 +36,8 @@ _arithmetic = partial(Instruction, llvm=True, bits=True)
 _ring = partial(_arithmetic, tame=True, calm=True, passes=(0, 1))
 _choice = partial(Instruction, bits=True, makes=False, tame=True, calm=True)
 _bounded = partial(Instruction, makes=False, tame=True, calm=True)  # a finite result whatever the operand
-_kept = partial(Instruction, makes=False, tame=True, passes=(0,))  # finite of finite operands, and only of these
-_made = partial(Instruction, passes=(0,))  # never finite of what is not
+_kept = partial(Instruction, makes=False, tame=True, passes=(0,))  # finite exactly where the operand is
+_made = partial(Instruction, passes=(0,))  # not finite where the operand is not
 INSTRUCTIONS = {
     "fadd": _ring(c="{} + {}", numpy="add", neutral=((0, -0.0), (1, -0.0)), nearly_neutral=((0, 0.0), (1, 0.0))),
     "fsub": _ring(c="{} - {}", numpy="subtract", neutral=((1, 0.0),)),

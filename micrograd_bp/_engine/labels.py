@@ -117,6 +117,6 @@ def fresh(name: str, used: set[str]) -> str:
 
 
 def usable(name: str) -> bool:
-    """Whether a label can be the name of a variable in Python source, to the character."""
+    """Whether a label can be the name of a variable in Python source, unchanged."""
     plain = name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name
     return plain and not name.startswith("__") and len(name) <= 40

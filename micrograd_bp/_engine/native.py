@@ -103,7 +103,7 @@ def _is_operator(op: Op) -> bool:
 
 
 class Dialect:
-    """Python on floats."""
+    """How steps are written: here as Python on floats."""
 
     assignment = "{} = {}"
     choice = "({1} if {0} else {2})"
@@ -149,7 +149,7 @@ class OpCalls(Dialect):
 
 
 class C(Dialect):
-    """C on doubles; LookupError: there is no C that gives the bits of an op."""
+    """C on doubles. LookupError: there is no C that gives the bits of an op."""
 
     assignment = "const double {} = {};"
     choice = "({} ? {} : {})"
@@ -206,7 +206,7 @@ def _function(name: str, steps: Steps, dialect: Dialect) -> str:
 
 
 def _executed(texts: Sequence[str], names: dict[str, Any]) -> dict[str, Any]:
-    """The names, and the functions of the texts, which are written here, out of the table."""
+    """Run the texts, which are written here from the table: the names, and the functions that they define."""
     exec(compile("\n".join(texts), "<formulas of micrograd_bp.ops>", "exec"), names)
     return names
 
@@ -278,7 +278,7 @@ def rules() -> str:
 
 
 def _case(op: Op, places: list[str]) -> str:
-    """The statements for one op: its value and partials, and whether they stand."""
+    """The C statements for one op: they set its value and partials, and return 0 where the Op must compute them."""
     opens = [other for other in TABLE.values() if other.decomposition is not None]
     names = "xy"[: op.arity]
     steps = Steps(names, opens)

@@ -160,7 +160,7 @@ cdef object new_many(object op, double out, Block *block):
 
 
 cdef object exact_terms(PyObject **xs, Py_ssize_t n):
-    """The products of two vectors and what rounding took off each, whose sum is exact; None: they may be no floats."""
+    """The products of two vectors and the rounding error of each, whose sum is exact; None: one may overflow."""
     cdef list terms = []
     cdef Py_ssize_t i
     cdef double x, y, product

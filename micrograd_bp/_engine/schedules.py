@@ -29,6 +29,7 @@ def checked(name: str, value: Any) -> Any:
 
 
 def whole(name: str, x: int, least: int = 1) -> int:
+    """The same whole number; ValueError where it is none, or less than the least."""
     if not isinstance(x, int) or x < least:
         raise ValueError(f"{name} is a whole number, {least} or more, not {x!r}")
     return x

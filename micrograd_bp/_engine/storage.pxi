@@ -2,7 +2,7 @@
 
 # --- blocks of operands -------------------------------------------------------------------------------------------
 
-cdef bint leaves_stay = True  # no node has been given operands later than blocks may have taken it for a leaf
+cdef bint leaves_stay = True  # False once a node that blocks may have counted as a leaf was given operands
 
 
 cdef inline PyObject **items_in(Block *block) noexcept:
@@ -62,7 +62,7 @@ cdef inline Block **recent(void *sequence) noexcept:
 
 
 cdef Block *shared(object sequence) except? NULL:
-    """The block of a list's or tuple's factors, the caller's part in it counted; NULL: they are not Values and floats."""
+    """The block of a list's or tuple's factors, held by the caller; NULL: they are not all Values and floats."""
     cdef PyObject **xs = items(sequence)
     cdef PyObject *x
     cdef Py_ssize_t i, size = len(<list>sequence) if type(sequence) is list else len(<tuple>sequence)
@@ -260,7 +260,7 @@ cdef void release(Block *block, PyObject **dying) noexcept:
     cdef Py_ssize_t i
     block.holders -= 1
     if block.holders == 0:
-        if block.list != NULL:  # nobody may find it any more: giving up a reference may call a destructor
+        if block.list != NULL:  # before references are given up, since a destructor may look for it
             recent(block.list)[0] = NULL
         for i in range(block.size):
             if dying != NULL and is_node(items[i]):

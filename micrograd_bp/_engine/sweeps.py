@@ -283,7 +283,7 @@ def graph_partials(node: Value, op: Op) -> tuple[Number, ...]:
 
 
 def _same(x: float, y: float, op: Op) -> bool:
-    """Whether a partial is the one that was recorded: a rule of one's own may sum in another order on Values."""
+    """Whether a partial is the recorded one but for rounding: a user's rule may sum in another order on Values."""
     return TABLE.get(op.name) is not op and math.isclose(x, y, rel_tol=1e-6, abs_tol=1e-12)
 
 

@@ -28,7 +28,7 @@ cdef inline PyObject *operand(PyObject *node, Py_ssize_t i) noexcept:
 
 
 cdef inline void found_use(PyObject *child, Queue *found) noexcept:
-    """Count a use of a node, which is found by its first."""
+    """Count a use of a node; by its first use it comes on the list of those found."""
     if (<Value>child).state & SHAPE:  # a leaf is never waited for
         if (<Value>child).state < USE:
             append(found, child)
@@ -36,7 +36,7 @@ cdef inline void found_use(PyObject *child, Queue *found) noexcept:
 
 
 cdef inline void found_uses(Block *block, Queue *found) noexcept:
-    """Count a use of all items. The uses by nodes that share a block end with the last of them: they count as one."""
+    """Count a use of every item. Nodes that share a block count as one use, which is done with the last of them."""
     cdef Py_ssize_t i
     block.uses += 1
     if block.uses == 1 and has_inner(block):
@@ -54,7 +54,7 @@ cdef inline void used(PyObject *child, PyObject **ready) noexcept:
 
 
 cdef inline void all_used(Block *block, PyObject **ready) noexcept:
-    """A use of all items is done."""
+    """A use of every item is done, if this was the last node with the block."""
     cdef Py_ssize_t i
     block.uses -= 1
     if block.uses == 0 and has_inner(block):
@@ -83,6 +83,7 @@ cdef inline void pass_on(PyObject *child, double adjoint, double slope, bint pri
 
 
 cdef inline void pass_all_on(Block *block, double adjoint, double *slopes, bint private) noexcept:
+    """`pass_on` to every item of a block."""
     cdef PyObject **items = items_in(block)
     cdef Py_ssize_t i
     if block.kinds & LEFT:
@@ -185,7 +186,7 @@ cdef inline void sweep(PyObject *output, bint counts_only, bint private) noexcep
 
 
 cdef void count_all(PyObject *output) noexcept:
-    """`count_uses` for leaves as well, one by one: for those who pass every operand."""
+    """`count_uses` for walks that come to all operands: leaves too, and those in a block once for each node."""
     cdef PyObject *found = NULL
     cdef PyObject *node
     cdef PyObject *child

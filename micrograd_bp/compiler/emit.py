@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from micrograd_bp._engine.instructions import instruction
 from micrograd_bp.compiler.machine import Host, declare, loop, row_status, vector_function
-from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above, live
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Written, above, live
 from micrograd_bp.compiler.vector_math import FUNCTIONS
 from micrograd_bp.ops import Op
 
@@ -28,7 +28,8 @@ FUSED = ("fmul", "fadd")
 # LLVM takes quadratic time for a function (7,000 nodes: 7.5 s), so the program is cut into functions of PIECE nodes.
 # Its code generator takes 0.08 ms a node at level 1, and 0.035 ms at level 0, whose code runs 1.3 times as long; its
 # other passes would double the time and gain 5 %. Pieces of 800 nodes run up to 10 % slower than a function of 1,600.
-PIECE, OPTIMISED = 600, 20_000
+# The body of a loop is one function up to BODY nodes, so that what it carries stays in registers.
+PIECE, BODY, OPTIMISED = 600, 2_000, 20_000
 
 
 # Layout of the kernel's argument block: the kernel is called with a pointer to these words.
@@ -374,12 +375,11 @@ class Plan:
         self.loops = [self._needed(loop, needed) for loop in self.loops]
         self.carried = [entry for loop in self.loops for entry in loop.carried]
         self.links = {leaf: nodes for leaf, nodes in self.links.items() if needed[leaf]}
-        self.kept = dict.fromkeys(  # nodes whose number in every iteration is stored
-            read.sequence
-            for reads in (program.reads, *[loop.reads for loop in self.loops])
-            for leaf, read in reads.items()
-            if needed[leaf] and isinstance(read.sequence, int)
-        )
+        self.kept: dict[int | Written, int] = {}  # sequences in memory, and the first loop that reads them
+        for number, reads in enumerate([*[x.reads for x in self.loops], program.reads]):
+            for leaf, read in reads.items():
+                if needed[leaf] and isinstance(read.sequence, (int, Written)):
+                    self.kept.setdefault(read.sequence, number)
         order = [i for i, op in enumerate(program.ops) if needed[i] and op is not None]
         self.once = [i for i in order if self.uniform[i]]
         self.every = [i for i in order if not self.uniform[i]]
@@ -398,8 +398,13 @@ class Plan:
         self.level = 1 if len(self.every) + len(self.once) <= OPTIMISED else 0
         self.fuses = not exact and machine.fma and not self.level  # at higher levels LLVM fuses by itself
         self.width = 1 if single or (exact and sums) else machine.lanes
-        cut = [[part[k : k + PIECE] for k in range(0, max(1, len(part)), PIECE)] for part in parts]
+        sizes = [PIECE if owner is None else BODY for owner in self._owners()]
+        cut = [[part[k : k + size] for k in range(0, max(1, len(part)), size)] for size, part in zip(sizes, parts)]
+        late = [i for i in self._late() if not self._is_kept(i)]
+        cut[-1] += [[] for _ in range(len(late) // PIECE)]
         self.pieces = [piece for pieces in cut for piece in pieces]
+        last = range(len(self.pieces) - len(cut[-1]), len(self.pieces))
+        self.late = {number: late[k :: len(last)] for k, number in enumerate(last)}  # what is given out at the end
         starts = [0, *itertools.accumulate(map(len, cut))]
         self.spans = [range(*starts[2 * k + 1 : 2 * k + 3]) for k in range(len(self.loops))]  # the pieces of each loop
         self._frame()
@@ -416,7 +421,7 @@ class Plan:
         """The loop without the carried numbers and reads that no needed node depends on."""
         carried = [entry for entry in loop.carried if needed[entry[0]]]
         reads = {leaf: read for leaf, read in loop.reads.items() if needed[leaf]}
-        idle = not carried and not any(needed[loop.start : loop.stop])
+        idle = not carried and not reads and not any(needed[loop.start : loop.stop])
         return Loop(loop.start, loop.stop, 1 if idle else loop.count, carried, reads)
 
     def _late(self) -> list[int]:
@@ -424,6 +429,41 @@ class Plan:
         wanted = dict.fromkeys((*self.results, *[i for varying, _ in self.sums for i in varying]))
         late = self.turning | self.program.reads.keys()
         return [i for i in wanted if i in late and not self.uniform[i]]
+
+    def _is_kept(self, i: int) -> bool:
+        """Whether a leaf stands for a number that a loop has kept: such are given out by a loop of their own."""
+        sequence = self.program.reads[i].sequence if i in self.program.reads else ""
+        return isinstance(sequence, int) and not self.uniform[sequence]
+
+    def _given_out(self, writer: LLVMWriter) -> None:
+        """Results and sums that are kept numbers of loops: a loop over tables of where they are and where they go."""
+        size, vector = 8 * self.width, writer.vector
+        for title, wanted in (("result", enumerate(self.results)), ("sum", self._sums_of())):
+            pairs = [(self.program.reads[i], k) for k, i in wanted if self._is_kept(i)]
+            if not pairs:
+                continue
+            froms = [(self.kept_at[read.sequence] + read.first) * self.stride for read, _ in pairs]  # type: ignore[index]
+            first, unit, target = (self.result_slot, self.stride, "%here") if title == "result" else (0, size, "%sums")
+            for name, numbers in ((f"@{title}.from", froms), (f"@{title}.to", [(first + k) * unit for _, k in pairs])):
+                listed = ", ".join([f"i64 {x}" for x in numbers])
+                self.declarations[name] = f"{name} = internal constant [{len(numbers)} x i64] [{listed}]"
+            g = f"g.{title}"
+            added = f"""%{g}.old = load {vector}, ptr %{g}.q, align {size}
+%{g}.y = fadd {writer.flags(self.exact)}{vector} %{g}.x, %{g}.old"""
+            body = f"""%{g}.at = getelementptr i64, ptr @{title}.from, i64 %{g}
+%{g}.off = load i64, ptr %{g}.at, align 8
+%{g}.p = getelementptr i8, ptr %here, i64 %{g}.off
+%{g}.x = load {vector}, ptr %{g}.p, align {size}
+%{g}.to = getelementptr i64, ptr @{title}.to, i64 %{g}
+%{g}.on = load i64, ptr %{g}.to, align 8
+%{g}.q = getelementptr i8, ptr {target}, i64 %{g}.on
+{added if title == "sum" else ""}
+store {vector} %{g}.{"y" if title == "sum" else "x"}, ptr %{g}.q, align {size}"""
+            writer.lines.append(loop(g, str(len(pairs)), body))
+
+    def _sums_of(self) -> list[tuple[int, int]]:
+        """The numbers of the sums, and what varies of them."""
+        return [(k, i) for k, (varying, _) in enumerate(self.sums) for i in varying]
 
     def _uniform(self) -> list[bool]:
         """For each node, whether it depends on parameters and constants alone."""
@@ -477,13 +517,14 @@ class Plan:
         for varying, uniform in self.sums:
             for i in (*varying, *uniform):
                 seen[i] = True
-        wild = not all(map(math.isfinite, program.constants.values()))
+        tables = {x.sequence for loop in self.loops for x in loop.reads.values() if isinstance(x.sequence, tuple)}
+        wild = not all(map(math.isfinite, itertools.chain(program.constants.values(), *tables)))
         starts = {loop.stop: loop.start for loop in self.loops}
         checks = [False] * len(program)
         for i in range(len(program) - 1, -1, -1):
             if i + 1 in starts:  # after a loop only the numbers of its last iteration remain
                 seen[starts[i + 1] : i + 1] = [False] * (i + 1 - starts[i + 1])
-            if not watched[i] or i in program.constants:
+            if not watched[i] or i in program.constants or i in self.links:  # it is another node, looked at there
                 continue
             op = program.ops[i]
             native = "" if op is None else self.host.native(op, len(program.operands[i]), self.precise(i))
@@ -510,7 +551,9 @@ class Plan:
                 self.shared[i] = len(self.shared)
         self.shared_bad = len(self.shared)  # nan if a parameter or another shared number is not finite
         self.slots = {i: k for k, i in enumerate(program.inputs)}
-        self.histories: dict[int, int] = {}  # the first of the slots with a node's numbers in all iterations
+        self.kept_at: dict[int | Written, int] = {}  # the first slot of each sequence that is kept
+        self.written: dict[int, list[tuple[int, int]]] = {}  # of nodes of loops: slots, and by how far on in each turn
+        self.gathered: dict[int, list[tuple[int, int]]] = {}  # by piece: nodes that it puts into slots
         self.bad_slot = len(self.slots)
         self.guard_slot = self.bad_slot + 1
         self.result_slot = self.guard_slot + 1
@@ -519,12 +562,16 @@ class Plan:
         for leaf, _, _ in self.carried:
             self.slots[leaf] = count
             count += 1
-        for turns in self.loops:
-            mine = {*range(turns.start, turns.stop), *turns.reads, *[leaf for leaf, _, _ in turns.carried]}
-            for i in self.kept:
-                if i in mine and not self.uniform[i]:
-                    self.histories[i] = count
-                    count += turns.count
+        for sequence, reader in self.kept.items():
+            if isinstance(sequence, Written):
+                self.kept_at[sequence] = count
+                self._row(sequence, count, reader)
+                count += sequence.size
+            elif not self.uniform[sequence]:
+                turns = next(loop.count for loop in self.loops if sequence in self._inside(loop))
+                self.kept_at[sequence] = count
+                self.written.setdefault(sequence, []).append((count, 1))
+                count += turns
         if len(self.pieces) > 1:  # a node that a later piece reads has a slot, which is free again after the last one
             born = {i: number for number, piece in enumerate(self.pieces) for i in piece}
             last: dict[int, int] = {}
@@ -536,7 +583,11 @@ class Plan:
                             last[k] = max(last.get(k, 0), number)
                             if number in spans and born[k] < spans[number].start:
                                 last[k] = max(last[k], spans[number].stop - 1)
-            last |= {i: len(self.pieces) - 1 for i in self._late() if i in born}
+            for number, gathered in self.gathered.items():
+                for i, _ in gathered:
+                    if born.get(i, number) < number:
+                        last[i] = max(last.get(i, 0), number)
+            last |= {i: len(self.pieces) - 1 for late in self.late.values() for i in late if i in born}
             for loop, span in zip(self.loops, self.spans):
                 for _, *nodes in loop.carried:
                     for i in nodes:
@@ -567,6 +618,20 @@ class Plan:
         self.at_shares = self.at_saved + -(-sums_size // align) * align
         self.at_frame = self.at_shares + -(-len(self.sums) * 8 // align) * align
         self.scratch_size = self.at_frame + count * self.stride + align
+
+    @staticmethod
+    def _inside(loop: Loop) -> set[int]:
+        """What a loop computes, and its leaves."""
+        return {*range(loop.start, loop.stop), *loop.reads, *[leaf for leaf, _, _ in loop.carried]}
+
+    def _row(self, row: Written, base: int, reader: int) -> None:
+        """Say who writes a row of slots: a loop in its turns, or the piece before the loop that reads it."""
+        for i, first, step, turns in row.places:
+            if turns > 1 and not self.uniform[i]:
+                self.written.setdefault(i, []).append((base + first, step))
+            else:
+                piece = self.gathered.setdefault(self.spans[reader].start - 1, [])
+                piece += [(i, base + first + step * turn) for turn in range(turns)]
 
     def declare(self, name: str, vector: str, arity: int) -> None:
         self.declarations[name] = f"declare {vector} @{name}({', '.join([vector] * arity)})"
@@ -684,6 +749,7 @@ class Plan:
         for k, i in enumerate(self.results):
             results.setdefault(i, []).append(k)
         program = self.program
+        inside = set() if mine is None else self._inside(mine)
         leaves = [i for i in program.inputs if self.checks[i] or i in sums or i in guards or i in results]
         leaves += dict.fromkeys(i for i in (*results, *guards, *sums) if self.uniform[i])
         if first:
@@ -691,17 +757,16 @@ class Plan:
         kept: list[int] = []
         if mine is not None and number == self.spans[self.loops.index(mine)].start:
             turning = (*[leaf for leaf, _, _ in mine.carried], *mine.reads)
-            kept = [i for i in turning if i in self.histories or i in guards]
+            kept = [i for i in turning if i in self.written or i in guards or self._is_given(mine, i)]
         if registers is not None:
             for leaf, _, _ in mine.carried if mine is not None else ():
                 if leaf in self.read_after:
                     writer.write(writer.value(leaf), "%here", self.slots[leaf] * slot_size)
-        late = self._late()
-        if number < len(self.pieces) - 1:
-            for i in late:
+        late = self.late.get(number, [])
+        for i in self._late():
+            if i not in late:
                 sums.pop(i, None)
                 results.pop(i, None)
-            late = []
         for i in (*(leaves if first else ()), *kept, *nodes, *late):
             if program.ops[i] is not None and not self.uniform[i] and i not in late:
                 writer.node(i)
@@ -711,8 +776,8 @@ class Plan:
                 bad = writer.watch(i, bad)
             if i in self.crossing[number]:
                 writer.write(writer.value(i), "%here", self.slots[i] * slot_size)
-            if i in self.histories and mine is not None:
-                writer.write(writer.value(i), self._turn(writer, "%here", self.histories[i], 1, slot_size), 0)
+            for slot, step in self.written.get(i, ()) if mine is not None and i in inside else ():
+                writer.write(writer.value(i), self._turn(writer, "%here", slot, step, slot_size), 0)
             for k in results.get(i, ()):
                 writer.write(writer.value(i), "%here", (self.result_slot + k) * slot_size)
             if i in guards:
@@ -724,6 +789,10 @@ class Plan:
             for k in sums.get(i, ()):
                 total = writer.multiply_add(i, writer.read("%sums", k * size), self.exact)
                 writer.write(total, "%sums", k * size)
+        if number == len(self.pieces) - 1:
+            self._given_out(writer)
+        for i, slot in self.gathered.get(number, ()):
+            writer.write(writer.value(i), "%here", slot * slot_size)
         found = {} if bad is None else {self.bad_slot: bad}
         if self.guards and (guard is not None or first):
             before = writer.literal(0.0) if first else self._so_far(writer, registers, self.guard_slot)
@@ -737,6 +806,10 @@ class Plan:
         for slot, value in found.items():
             writer.write(value, "%here", slot * slot_size)
         return self._over_vectors(f"piece{number}", writer)
+
+    def _is_given(self, mine: Loop, i: int) -> bool:
+        """Whether a leaf of a loop stands for inputs or parameters, which may be not finite."""
+        return self.checks[i] and i in mine.reads and isinstance(mine.reads[i].sequence, str)
 
     def _so_far(self, writer: LLVMWriter, registers: Registers | None, slot: int) -> str:
         """The vector in which earlier pieces have recorded failed checks or guards."""
@@ -780,7 +853,7 @@ class Plan:
             return writer.read(self._turn(writer, "%shared", first, step, 8 * self.width), 0)
         if isinstance(sequence, int) and sequence in self.shared:
             return writer.read("%shared", self.shared[sequence] * 8 * self.width)
-        start = self.histories[sequence] if isinstance(sequence, int) else 0
+        start = 0 if isinstance(sequence, str) else self.kept_at[sequence]
         return writer.read(self._turn(writer, "%here", start + first, step, self.stride), 0)
 
     def _turn(self, writer: LLVMWriter, pointer: str, first: int, step: int, size: int) -> str:

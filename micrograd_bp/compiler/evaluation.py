@@ -602,6 +602,19 @@ class SumStep:
             part.backward(values, g, sweep)
 
 
+@dataclass(slots=True)
+class Summands:
+    """The rows of a batch that a sum is taken over, each times its weight, or all times the scale."""
+
+    block: Callable[[int, int], Members]  # the inputs of the rows from start to stop
+    n: int
+    point: Any  # the numbers of the parameters
+    parameters: int  # the gradient is taken by that many of them, the first ones
+    again: Callable[[int, int], Any]  # the sum over a block in which a number is not finite, computed eagerly
+    weights: Any = None
+    scale: float = 1.0
+
+
 class Arrays:
     """An array program, ready to run."""
 
@@ -727,30 +740,17 @@ class Arrays:
         """`totals` of a small matrix, faster; None: there is no faster way."""
         return None
 
-    def totals(
-        self,
-        block: Callable[[int, int], Members],
-        n: int,
-        point: Any,
-        parameters: int,
-        again: Callable[[int, int], Any],
-        weights: Any = None,
-        scale: float = 1.0,
-    ) -> Any:
-        """The sum of the one output over n rows, each times its weight or the scale, and its gradient by the first
-        parameters.
-
-        `again` gives a block's where a number in it is not finite.
-        """
+    def totals(self, rows: Summands) -> Any:
+        """The sum of the one output over the rows, and its gradient by the first parameters."""
         import numpy as np
 
         assert self.needs is not None
-        needs = self.needs
+        needs, weights, scale = self.needs, rows.weights, rows.scale
         output, members, _ = self.outputs[0]
         place = int(members[0])
         total = None
         with np.errstate(all="ignore"):
-            for start, stop, values, bad in self._blocks(block, n, point):
+            for start, stop, values, bad in self._blocks(rows.block, rows.n, rows.point):
                 part = np.zeros(1 + self.sizes[PARAMETERS])
                 sweep = Adjoints(self, stop - start, part[1:, None])
                 weight = np.full((1, stop - start), scale) if weights is None else weights[None, start:stop]
@@ -764,8 +764,8 @@ class Arrays:
                     if g is not None:
                         sweep.adjoints[step.number] = None
                         step.backward(values, g, sweep, bad)
-                part = part[: 1 + parameters]
+                part = part[: 1 + rows.parameters]
                 if not np.isfinite(part.sum()) or not all(np.isfinite(x.sum()) for x in bad):
-                    part = again(start, stop) * (scale if weights is None else 1.0)
+                    part = rows.again(start, stop) * (scale if weights is None else 1.0)
                 total = part if total is None else total + part
         return total

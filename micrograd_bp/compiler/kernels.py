@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
+from micrograd_bp._engine.progress import elapsed
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
 from micrograd_bp.compiler.arrays import ArrayProgram
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.evaluation import Arrays, Summands, UnsuitableError
 from micrograd_bp.compiler.executable import Native
-from micrograd_bp.compiler.loop_text import loop_source, whole_turns
-from micrograd_bp.compiler.loops import roll
+from micrograd_bp.compiler.loop_text import loop_source, readable, whole_turns
+from micrograd_bp.compiler.loops import deep, roll
 from micrograd_bp.compiler.machine import INSTALL, host
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
 from micrograd_bp.compiler.python import Source, python_source
@@ -46,7 +47,7 @@ def kernel(
 ) -> Kernel:
     """Compile a recorded graph for batches: the inputs, leaves of the graph, become the columns of a matrix.
 
-    A branch that the recording took is taken for every row; `jit` finds out where another should be.
+    Every row takes the branches that the recording took; `jit` finds out where a row needs others.
 
     Args:
         output: A Value; or several, for a kernel that gives several values a row.
@@ -191,7 +192,7 @@ class Kernel:
         found = self._arrays(gradient=True)
         if found is not None:
             return self._by_arrays(found, X, point, weights, reduction)
-        native = self._native("gradient")
+        native = self._native("gradient", len(X))
         if native is None or weights is not None or self.exact:
             return self._weighted(X, point, weights, reduction)
         matrix = X if type(X) is native.array and X.ndim == 2 and X.dtype is native.float else self._matrix(X, 2)
@@ -350,7 +351,7 @@ class Kernel:
         if importlib.util.find_spec("numpy") is None or (self.exact and "gradient" in kinds):
             return []
         rolled = self._rolled("value")
-        if rolled is None:
+        if rolled is None or not readable(rolled):
             return []
         if rolled.count > FEW or any(loop.reads for loop in rolled.loops):  # which of the two texts is shorter
             found = self._text_arrays()
@@ -392,7 +393,7 @@ class Kernel:
     # --- what is made at need ---------------------------------------------------------------------------------------
 
     def _graph(self, kind: str) -> FlatProgram:
-        """The program for the values; for value and gradient; or for these times a weight, a further input."""
+        """The program of a kind: "value"; "gradient" for both; "weighted", both times a weight, a further input."""
         if kind == "value":
             return self.program
         if not self.single:
@@ -423,22 +424,26 @@ class Kernel:
                 outputs.append(x._data if x.op is None and x not in known else x)  # a derivative that is constant
         return outputs, inputs, leaves
 
-    def _native(self, kind: str) -> Native | None:
-        """The compiled program; None where llvmlite or NumPy is missing."""
-        if kind not in self._made:
-            machine = host()
-            native = None
-            if machine is not None:
-                rolled = self._rolled(kind)
-                program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
-                results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
-                native = Native(program, results, sums, exact=self.exact)
-            self._made[kind] = native
-        made: Native | None = self._made[kind]
+    def _native(self, kind: str, rows: int = 0) -> Native | None:
+        """The compiled program, loops for one row on their own; None where llvmlite or NumPy is missing."""
+        name = f"{kind} of a row" if rows == 1 and not self.exact and self._rolled(kind) is not None else kind
+        if name not in self._made:
+            with elapsed("compiling"):
+                self._made[name] = self._compiled(kind, single=name != kind)
+        made: Native | None = self._made[name]
         return made
 
+    def _compiled(self, kind: str, single: bool) -> Native | None:
+        machine = host()
+        if machine is None:
+            return None
+        rolled = self._rolled(kind)
+        program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
+        results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
+        return Native(program, results, sums, exact=self.exact, single=single)
+
     def _rolled(self, kind: str) -> FlatProgram | None:
-        """The program for a kind as loops; None where there are none, or where their sums would have other bits."""
+        """The program of a kind rolled up into loops; None: it has none, or its sums would be rounded otherwise."""
         name = f"{kind} rolled"
         made: FlatProgram | None = self._made.get(name)
         if name in self._made:
@@ -454,11 +459,13 @@ class Kernel:
         return made
 
     def _arrays(self, gradient: bool = False) -> Arrays | None:
-        """The graph as arrays, for values or for the gradient too; None where straight-line code does it."""
+        """The graph as arrays, for values or for the gradient too; None: straight-line code is used."""
         if "arrays" not in self._made:
             found = None
             if importlib.util.find_spec("numpy") is not None:
-                found = arrays(self.program, exact=self.exact)
+                with elapsed("compiling"):
+                    looped = deep(self.program) and host() is not None and self._rolled("value") is not None
+                    found = None if looped else arrays(self.program, exact=self.exact)
             self._made["arrays"] = found
         made: Arrays | None = self._made["arrays"]
         if not gradient or made is None:
@@ -474,7 +481,7 @@ class Kernel:
         return made if self._made["slopes"] else None
 
     def _array_source(self, kind: str) -> Source | None:
-        """The arrays of the graph in NumPy; None: there are none, or the sums would be taken in another order."""
+        """The arrays of the graph as Python text; None: there are none, or sums would be added in another order."""
         if importlib.util.find_spec("numpy") is None or (self.exact and kind == "gradient"):
             return None
         if "array text" not in self._made:
@@ -497,7 +504,7 @@ class Kernel:
         return loop_source(looped[0], TITLES[kind]) if looped else None
 
     def _python(self, kind: str) -> tuple[str, Callable[..., tuple[float, ...]]]:
-        """The program in Python: its source, and a function of inputs and parameters."""
+        """The program as Python: its source, and the function of inputs and parameters."""
         name = f"{kind} python"
         if name not in self._made:
             outputs, inputs, leaves = self._recorded(kind)
@@ -530,7 +537,7 @@ class Kernel:
         if found is not None:
             numbers, status = found.point(row, point)
             return (self._eager(row, point), status) if status else (numbers.tolist(), 0)
-        native = self._native("value")
+        native = self._native("value", 1)
         if native is not None and not native.calls_python:
             results, status = native.point(row, point)
             return (self._eager(row, point), status) if status else (results, 0)
@@ -582,7 +589,7 @@ class Kernel:
         return native.totals(columns, len(matrix), point, again, (matrix, weights))
 
     def _again(self, matrix: np.ndarray[Any, Any], point: Any, weights: Any) -> Callable[[int, int], Any]:
-        """What gives the sums over some of the rows by the eager engine."""
+        """A function that computes the sums over some of the rows with the eager engine."""
         import numpy as np
 
         def again(start: int, stop: int) -> Any:
@@ -595,7 +602,7 @@ class Kernel:
         return again
 
     def _by_arrays(self, found: Arrays, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:
-        """value_and_grad, by arrays."""
+        """`value_and_grad` with arrays."""
         import numpy as np
 
         n = len(X)
@@ -610,7 +617,7 @@ class Kernel:
         if not n:
             self._check(matrix)
         again = self._again(matrix, point, weights)
-        total = found.totals(_block(matrix), n, point, len(self.parameters), again, weights, scale)
+        total = found.totals(Summands(_block(matrix), n, point, len(self.parameters), again, weights, scale))
         return float(total[0]), total[1:]
 
     def _weighted(self, X: Any, point: Any, weights: Any, reduction: str) -> tuple[float, Any]:

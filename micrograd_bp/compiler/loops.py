@@ -1,58 +1,75 @@
-"""A stretch of a flat program that repeats with its own results, found and rolled up into a loop.
+"""Stretches of a flat program that repeat, found and rolled up into loops.
 
-Every node is marked by its op and by how far back each operand is; leaves, and what is read over a long stretch, by
-what they are. Where the marks repeat with a period, the nodes of one period are the body of a loop: an operand of the
-period before is carried from turn to turn. The numbers of a rolled program are those of the flat one, to the bit.
+A stretch of a period repeats where the ops are the same a period later and every operand goes on evenly from turn to
+turn: it stays (what is computed before the loop), moves by a period (this turn's or an earlier one's: carried), moves
+by another step (inputs, parameters, what an earlier loop gave in each turn: read by the turn), or is a constant, which
+may be another one in each turn. The numbers of a rolled program are those of the flat one, to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from micrograd_bp.compiler.program import FlatProgram, Loop, Ops, live, table
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Ops, Written, live, table
+from micrograd_bp.ops import add, pos
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Code of fewer nodes is compiled as it is; a loop has so many turns at least, and leaves at most half of the nodes.
-SMALL, TURNS, PERIODS = 2_000, 8, 12
+# Code of fewer nodes is compiled as it is; a loop has so many turns at least, and spares so many nodes; all of them
+# together leave at most half of the nodes.
+SMALL, TURNS, WORTH = 2_000, 8, 60
+LAG, GATHERED, LOOPS = 8, 1_000, 64  # turns that a number is carried; numbers gathered by a loop; loops: at most
+WINDOW, WINDOWS, SAMPLED = 1 << 16, 6, 1 << 19  # periods of more nodes than SAMPLED are looked for in some windows
+NONE, CONSTANT, INPUT, PARAMETER, MOST = -1, -2, -(1 << 29), 1 << 28, 1 << 28  # what an operand is; else its place
+DEPTH, WIDTH = 100, 128  # so long a chain of operations, with so few beside each other, is rather loops than arrays
+WIDE = 6  # operands at most of a node in a loop
 
 
 @dataclass(slots=True)
-class Marked:
-    """The nodes of a program that compute something, in order: which they are, and what marks each operand."""
+class Nodes:
+    """The nodes of a program that compute something, in order."""
 
     nodes: np.ndarray[Any, Any]
     position: np.ndarray[Any, Any]  # of every node among them
-    code: np.ndarray[Any, Any]
-    first: np.ndarray[Any, Any]  # operand of each
-    child: np.ndarray[Any, Any]  # of each operand, the node
-    back: np.ndarray[Any, Any]  # and how far back it is; 0: it is told by what it is
+    code: np.ndarray[Any, Any]  # the same for the same op, number of operands, and truth as a guard
+    columns: list[Any]  # for each operand: its place among the nodes, or a number that says what else it is
+    first: np.ndarray[Any, Any]  # operand of each, among all
+    child: np.ndarray[Any, Any]  # the node of each operand
+    aliases: dict[int, int]  # nodes that are an input under another name
 
-    def alike(self, start: int, period: int, turns: int) -> bool:
-        """Whether the turns from a node on are the same."""
-        stop = start + period * turns
-        low, high = int(self.first[start]), int(self.first[stop])
-        width = int(self.first[start + period]) - low
-        if high - low != width * turns:
-            return False
-        counts = (self.first[start + 1 : stop + 1] - self.first[start:stop]).reshape(turns, period)
-        code, back = self.code[start:stop].reshape(turns, period), self.back[low:high].reshape(turns, width)
-        child = self.child[low:high].reshape(turns, width)
-        told = back[0] == 0
-        return bool(
-            (code == code[0]).all()
-            and (counts == counts[0]).all()
-            and (back == back[0]).all()
-            and (child[:, told] == child[0, told]).all()
-        )
+    def steady(self, low: int, high: int, period: int) -> Any:
+        """For each node but the last two periods, whether it and the two a period further on go on evenly."""
+        code = self.code[low:high]
+        alike = code[:-period] == code[period:]
+        same = alike[:-period] & alike[period:]
+        for column in self.columns:
+            part = column[low:high]
+            step = part[period:] - part[:-period]
+            same &= step[:-period] == step[period:]
+        return same
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Nodes from a place on that repeat; and what has been made of them."""
+
+    start: int
+    period: int
+    turns: int
+    body: list[int]  # the new nodes
+    carried: dict[int, int]  # by the place in the body of a node, a leaf that stands for it a turn ago
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.period * self.turns
 
 
 def _interleaved(
-    program: FlatProgram, guards: Sequence[tuple[int, bool]]
-) -> tuple[FlatProgram, Sequence[tuple[int, bool]]]:
+    program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: Sequence[int]
+) -> tuple[FlatProgram, Sequence[tuple[int, bool]], Sequence[int]]:
     """The program with what guards and checks alone read next to its operands, not after the outputs."""
     needed = live(program, program.outputs)
     keys = [-1 if op is None else i for i, op in enumerate(program.ops)]
@@ -62,7 +79,7 @@ def _interleaved(
             keys[i] = max([keys[k] for k in program.operands[i]], default=-1)
             moved = True
     if not moved:
-        return program, guards
+        return program, guards, variables
     order = sorted(range(len(program)), key=keys.__getitem__)
     place = [0] * len(order)
     for k, i in enumerate(order):
@@ -72,155 +89,412 @@ def _interleaved(
     made.constants = {place[i]: x for i, x in program.constants.items()}
     for name in ("inputs", "parameters", "outputs", "guards", "checks"):
         setattr(made, name, [place[i] for i in getattr(program, name)])
-    return made, [(place[i], truth) for i, truth in guards]
+    return made, [(place[i], truth) for i, truth in guards], [place[i] for i in variables]
 
 
-def _marked(program: FlatProgram) -> tuple[Marked, Any]:
-    """The nodes marked, and a number for each that is the same for the same marks."""
+def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: Sequence[int]) -> Nodes:
+    """The nodes that compute something; variables are in no loop, and those that stand for an input are this input."""
     import numpy as np
 
-    n = len(program)
     ops, code, counts, child = table(program)
     computed = code != (ops.index(None) if None in ops else -1)
+    aliases = _aliases(program, variables, child)
+    computed[list(aliases)] = False
     nodes = np.flatnonzero(computed).astype(np.int32)
-    owner = np.repeat(np.arange(n, dtype=np.int32), counts)
     position = np.cumsum(computed, dtype=np.int32)
     position -= 1
-    last = np.zeros(n, np.int32)
-    last[child] = owner  # the last of several
-    span = position[last]
-    span -= position
-    told = (span > len(nodes) // 4) | ~computed
-    back = position[owner]
-    back -= position[child]
-    back[told[child]] = 0
+    kind = position.copy()
+    kind[~computed] = CONSTANT
+    for leaves, base in ((program.inputs, INPUT), (program.parameters, PARAMETER)):
+        kind[leaves] = base + np.arange(len(leaves), dtype=np.int32)
+    kind[list(aliases)] = kind[list(aliases.values())]
+    owner = np.repeat(computed, counts)
+    if not owner.all():
+        child = child[owner]
     counts = counts[nodes]
-    first = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
-    mixed = np.where(back == 0, 2 * child + 1, 2 * back).astype(np.uint32)
-    place = np.arange(len(child), dtype=np.uint32)
-    place -= np.repeat(first[:-1].astype(np.uint32), counts)
-    place *= np.uint32(2)
-    place += np.uint32(1)
-    mixed += np.uint32(0x9E3779B9)
-    mixed *= place
-    mixed ^= mixed >> np.uint32(15)
-    mixed *= np.uint32(0x2C1B3C6D)
-    mark = np.add.reduceat(mixed, first[:-1], dtype=np.uint32) + code[nodes].astype(np.uint32) * np.uint32(0x297A2D39)
-    return Marked(nodes, position, code[nodes], first, child, back), mark
+    first = np.zeros(len(nodes) + 1, np.int64)
+    np.cumsum(counts, out=first[1:])
+    code = code[nodes].astype(np.int32) * (WIDE + 1) + np.minimum(counts, WIDE).astype(np.int32)
+    code *= 4
+    for i, truth in dict.fromkeys(guards):
+        if computed[i]:
+            code[position[i]] += 1 + truth
+    apart = np.zeros(len(nodes), bool)
+    apart[[position[i] for i in variables if computed[i]]] = True
+    wide = np.flatnonzero((counts > WIDE) | apart)
+    code[wide] = -1 - np.arange(len(wide))
+    columns = []
+    for k in range(min(WIDE, int(counts.max(initial=0)))):
+        has = counts > k
+        column = np.full(len(nodes), NONE, np.int32)
+        column[has] = kind[child[first[:-1][has] + k]]
+        columns.append(column)
+    return Nodes(nodes, position, code, columns, first, child, aliases)
 
 
-def _stretch(mark: Any) -> tuple[int, int, int]:
-    """Start, period and turns of the stretch that repeats and spares most nodes; (0, 0, 0): there is none."""
+def _aliases(program: FlatProgram, variables: Sequence[int], child: Any) -> dict[int, int]:
+    """Variables that are copies of inputs which nothing else reads, and these."""
+    copies = {i: program.operands[i][0] for i in variables if program.ops[i] is pos}
+    if not copies:
+        return {}
     import numpy as np
 
-    order = np.argsort(mark, kind="stable")
-    gaps = np.diff(order)[mark[order[1:]] == mark[order[:-1]]]
-    periods, counts = np.unique(gaps, return_counts=True)
-    best, spared = (0, 0, 0), 0
-    for period in periods[np.argsort(-counts, kind="stable")][:PERIODS].tolist():
-        same = np.concatenate(([False], mark[:-period] == mark[period:], [False]))
-        edges = np.flatnonzero(np.diff(same))
-        starts, lengths = edges[::2], edges[1::2] - edges[::2]
-        k = int(np.argmax(lengths))
-        turns = int(lengths[k]) // period + 1
-        if (turns - 1) * period > spared:
-            best, spared = (int(starts[k]), period, turns), (turns - 1) * period
+    uses = np.bincount(child, minlength=len(program))
+    uses[[*program.outputs, *program.guards, *program.checks]] += 1
+    inputs = set(program.inputs)
+    return {i: k for i, k in copies.items() if k in inputs and uses[k] == 1}
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def _periods(nodes: Nodes, low: int, high: int) -> list[int]:
+    """Periods with which marks of the nodes, or of windows of 4, 16, 64, ... nodes, come again; the likeliest first."""
+    import numpy as np
+
+    mark = nodes.code[low:high].astype(np.uint32) * np.uint32(0x297A2D39)
+    here = np.arange(low, high, dtype=np.int32)
+    for k, column in enumerate(nodes.columns):
+        part = column[low:high]
+        back = here - part
+        kind = np.where((part >= 0) & (part < MOST), np.where(back < 64, back, 64), np.where(part < 0, 65, 66))
+        kind[part == CONSTANT] = 67
+        mixed = (kind.astype(np.uint32) + np.uint32(0x9E3779B9)) * np.uint32(2 * k + 1)
+        mixed ^= mixed >> np.uint32(15)
+        mark += mixed * np.uint32(0x2C1B3C6D)
+    weights: dict[int, int] = {}
+    size = 1
+    while 2 * size < len(mark):
+        order = np.argsort(mark, kind="stable")
+        gaps = np.diff(order)[mark[order[1:]] == mark[order[:-1]]]
+        periods, counts = np.unique(gaps, return_counts=True)
+        for k in np.argsort(-counts, kind="stable")[:4].tolist():
+            if counts[k] >= TURNS - 2:
+                weights[int(periods[k])] = max(weights.get(int(periods[k]), 0), int(counts[k]))
+        for _ in range(2):
+            if 2 * size < len(mark):
+                mark = mark[:-size] * np.uint32(0x85EBCA6B) + (mark[size:] ^ (mark[size:] >> np.uint32(13)))
+                size *= 2
+    return sorted(weights, key=lambda period: -weights[period])
+
+
+def _longest(nodes: Nodes, low: int, high: int, period: int) -> tuple[int, int]:
+    """Start and turns of the longest stretch of this period; turns are 0 where there is none."""
+    import numpy as np
+
+    if high - low < 3 * period:
+        return low, 0
+    edges = np.flatnonzero(np.diff(nodes.steady(low, high, period), prepend=False, append=False))
+    if not len(edges):
+        return low, 0
+    starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    k = int(np.argmax(lengths))
+    return low + int(starts[k]), int(lengths[k]) // period + 2
+
+
+def _best(nodes: Nodes, low: int, high: int) -> tuple[int, int, int] | None:
+    """Start, period and turns of the stretch that repeats and spares most nodes."""
+    size = high - low
+    spared: dict[int, int] = {}
+    if size > SAMPLED:
+        for k in range(WINDOWS):
+            at = low + k * (size - WINDOW) // (WINDOWS - 1)
+            for period in _periods(nodes, at, at + WINDOW):
+                turns = _longest(nodes, at, at + WINDOW, period)[1]
+                spared[period] = max(spared.get(period, 0), (turns - 1) * period)
+        likely = sorted(spared, key=lambda period: (-spared[period], period))[:4]
+    else:
+        likely = _periods(nodes, low, high)
+    best, most = None, WORTH - 1
+    for period in likely:
+        if (size // period - 1) * period <= most:
+            continue
+        start, turns = _longest(nodes, low, high, period)
+        # A shorter body is the better one, though it may spare a little less than some turns of it taken together.
+        gain = (turns - 1) * period
+        if turns >= TURNS and (gain > most or (best is not None and gain + best[1] > most and period < best[1])):
+            best, most = (start, period, turns), max(gain, most)
     return best
 
 
+def _stretches(nodes: Nodes) -> list[Stretch]:
+    """Stretches that repeat, in order."""
+    waiting, found = [(0, len(nodes.nodes))], list[Stretch]()
+    while waiting and len(found) < LOOPS:
+        low, high = waiting.pop()
+        if high - low > WORTH and (best := _best(nodes, low, high)) is not None:
+            stretch = Stretch(*best, [], {})
+            found.append(stretch)
+            waiting += [(low, stretch.start), (stretch.stop, high)]
+    return sorted(found, key=lambda stretch: stretch.start)
+
+
+# --- rolling up -------------------------------------------------------------------------------------------------------
+
+
+class UnevenError(Exception):
+    """A stretch is no loop."""
+
+
+class Roller:
+    """A rolled program under construction."""
+
+    def __init__(self, program: FlatProgram, nodes: Nodes) -> None:
+        self.program, self.nodes, self.rolled = program, nodes, FlatProgram()
+        self.loops: list[Stretch] = []
+        self.done = 0  # nodes, in order
+        self.place: dict[int, int] = {}  # of leaves, and of nodes that are in no loop
+        self.reads: dict[tuple[int, int], int] = {}  # leaves for a node of a loop in a turn, by the new node
+        for name in ("inputs", "parameters"):
+            for i in getattr(program, name):
+                self.place[i] = self.rolled.leaf()
+                getattr(self.rolled, name).append(self.place[i])
+        for i, x in program.constants.items():
+            self.place[i] = self.rolled.constant(x)
+        for i, k in nodes.aliases.items():
+            self.place[i] = self.place[k]
+
+    def loop_of(self, k: int) -> Stretch | None:
+        """The loop in which a node is."""
+        return next((x for x in self.loops if x.start <= k < x.stop), None)
+
+    def read(self, i: int) -> int:
+        """A node, read outside loops."""
+        found = self.place.get(i)
+        if found is not None:
+            return found
+        k = int(self.nodes.position[i])
+        loop = self.loop_of(k)
+        assert loop is not None
+        turn, offset = divmod(k - loop.start, loop.period)
+        if turn == loop.turns - 1:
+            return loop.body[offset]
+        if turn == loop.turns - 2 and offset in loop.carried:
+            return loop.carried[offset]
+        key = loop.body[offset], turn
+        if key not in self.reads:
+            self.reads[key] = leaf = self.rolled.leaf()
+            self.rolled.reads[leaf] = Element(*key)
+        return self.reads[key]
+
+    def copy(self, k: int, read: Callable[[int], int]) -> int:
+        """A node copied, with operands read in their new places."""
+        i = int(self.nodes.nodes[k])
+        operands = tuple([read(j) for j in self.program.operands[i]])  # which may add leaves
+        self.rolled.ops.append(self.program.ops[i])
+        self.rolled.operands.append(operands)
+        return len(self.rolled) - 1
+
+    def straight(self, stop: int) -> None:
+        """Copy the nodes up to a place."""
+        for k in range(self.done, stop):
+            self.place[int(self.nodes.nodes[k])] = self.copy(k, self.read)
+        self.done = stop
+
+    # --- a loop ---------------------------------------------------------------------------------------------------
+
+    def fitted(self, start: int, period: int, turns: int) -> tuple[int, int]:
+        """Start and turns of a part of the stretch whose turns all read the same kinds of things. UnevenError: none."""
+        while turns >= TURNS and (turns - 1) * period >= WORTH:
+            other = next(filter(None, self._other_parts(start, period, turns)), None)
+            if other is None:
+                return start, turns
+            start, turns = start + other[0] * period, other[1] - other[0]
+        raise UnevenError
+
+    def _other_parts(self, start: int, period: int, turns: int) -> Any:
+        """For each operand of a turn None, or the turns, from a first one to before a second, for which it is even."""
+        for column in self.nodes.columns:
+            first, second = (
+                column[start : start + period].tolist(),
+                column[start + period : start + 2 * period].tolist(),
+            )
+            for a, b in zip(first, second):
+                step = b - a
+                last = a + step * (turns - 1)
+                if _kind(a) != _kind(last):
+                    raise UnevenError
+                if _kind(a):
+                    continue
+                if not step:
+                    yield (1, turns) if a >= start else None
+                elif max(a, last) < start:
+                    yield self._span(a, step, turns)
+                elif step != period or (a < start and (start - a - 1) // period >= LAG):
+                    raise UnevenError
+
+    def _begun(self, start: int, period: int, turns: int) -> bool:
+        """Whether the turn before is one of them too, where what it reads of an earlier turn may be anything."""
+        import numpy as np
+
+        nodes, before = self.nodes, start - period
+        if before < self.done or not (nodes.code[before:start] == nodes.code[start : start + period]).all():
+            return False
+        for column in nodes.columns:
+            zeroth, first, second = (column[x : x + period] for x in (before, start, start + period))
+            step = second - first
+            kinds = [np.searchsorted((CONSTANT, NONE, 0, MOST), x, side="right") for x in (zeroth, first)]
+            carried = (step == period) & (first < start) & (first + step * (turns - 1) >= start)
+            anything = carried & ((zeroth < before) | (zeroth >= MOST)) & (zeroth != NONE)
+            even = ~carried & (first - zeroth == step) & ((first < before) | (first >= start)) & (kinds[0] == kinds[1])
+            if not (anything | even).all():
+                return False
+        return True
+
+    def _span(self, first: int, step: int, turns: int) -> tuple[int, int] | None:
+        """The turns in which one loop gives these nodes, if these are most turns; else they are gathered."""
+        middle = first + step * (turns // 2)
+        loop = self.loop_of(middle)
+        if loop is not None and step % loop.period == 0:
+            inside = sorted(((loop.start - first) / step, (loop.stop - 1 - first) / step))
+            low, high = max(0, -int(-inside[0] // 1)), min(turns, int(inside[1] // 1) + 1)
+            if (low, high) == (0, turns):
+                return None
+            if 2 * (high - low) >= turns:
+                return low, high
+        if turns > GATHERED:
+            raise UnevenError
+        return None
+
+    def loop(self, start: int, period: int, turns: int) -> None:
+        """Add the loop, after what comes before it."""
+        nodes, rolled = self.nodes, self.rolled
+        second, turns = self.fitted(start, period, turns)
+        start = second - period if self._begun(second, period, turns) else second
+        turns += start < second
+        self.straight(start)
+        made = Stretch(start, period, turns, [], {})
+        first, width = int(nodes.first[start]), int(nodes.first[start + period] - nodes.first[start])
+        edges = nodes.child[first : first + width * turns].reshape(turns, width)
+        reads: dict[Element, int] = {}
+        # Leaves that stand for a node one or more turns ago, by its offset and what they are in the first turns.
+        carried: dict[tuple[int, ...], int] = {}
+        inside: list[Any] = []  # of each operand: the offset of a node of this turn; or a key of these; or a new node
+
+        def turning(read: Element) -> tuple[int]:
+            if read not in reads:
+                reads[read] = rolled.leaf()
+            return (reads[read],)
+
+        for k in range(period):
+            low, high = int(nodes.first[start + k]), int(nodes.first[start + k + 1])
+            for at, column in zip(range(low - first, high - first), nodes.columns):
+                a, step = int(column[second + k]), int(column[second + period + k]) - int(column[second + k])
+                kind = _kind(a)
+                a -= step * (start < second)
+                if kind == CONSTANT:
+                    ids = edges[:, at]
+                    if (ids == ids[0]).all():
+                        inside.append((self.place[int(ids[0])],))
+                    else:
+                        inside.append(turning(Element(tuple([self.program.constants[i] for i in ids.tolist()]), 0, 1)))
+                elif kind and step:
+                    name = "inputs" if kind == INPUT else "parameters"
+                    inside.append(turning(Element(name, a - kind, step)))
+                elif kind or not step:
+                    inside.append((self.read(int(edges[0, at])),))
+                elif max(a, a + step * (turns - 1)) < start:
+                    inside.append(turning(self._sequence(a, step, edges[:, at])))
+                elif a >= start:
+                    inside.append(a - start)
+                else:
+                    ago = -((a - start) // period)
+                    key = ((a - start) % period, *[self.read(i) for i in edges[:ago, at].tolist()])
+                    inside.append(key)
+                    for length in range(len(key), 1, -1):
+                        carried[key[0], *key[len(key) - length + 1 :]] = -1
+        for key in carried:
+            carried[key] = rolled.leaf()
+        begin, ends = len(rolled), iter(inside)
+
+        def operand(_: int) -> int:
+            found = next(ends)
+            if isinstance(found, int):
+                return made.body[found]
+            return found[0] if len(found) == 1 else carried[found]
+
+        for k in range(start, start + period):
+            made.body.append(self.copy(k, operand))
+        entries = []
+        for key, leaf in carried.items():
+            after = made.body[key[0]] if len(key) == 2 else carried[key[0], *key[2:]]
+            entries.append((leaf, key[1], after))
+            if len(key) == 2:
+                made.carried[key[0]] = leaf
+        turned = {leaf: read for read, leaf in reads.items()}
+        rolled.loops.append(Loop(begin, len(rolled), turns, entries, turned))
+        self.loops.append(made)
+        self.done = made.stop
+
+    def _sequence(self, first: int, step: int, ids: Any) -> Element:
+        """How to read nodes that stand before the loop, one in each turn."""
+        loop = self.loop_of(first)
+        if loop is not None and step % loop.period == 0 and self.loop_of(first + step * (len(ids) - 1)) is loop:
+            turn, offset = divmod(first - loop.start, loop.period)
+            return Element(loop.body[offset], turn, step // loop.period)
+        places = [(self.read(i), turn, 0, 1) for turn, i in enumerate(ids.tolist())]
+        return Element(Written(len(ids), tuple(places)), 0, 1)
+
+    def new(self, i: int) -> int:
+        """The node of the rolled program for a node, the same for all turns of a loop."""
+        if i in self.place:
+            return self.place[i]
+        k = int(self.nodes.position[i])
+        loop = self.loop_of(k)
+        assert loop is not None
+        return loop.body[(k - loop.start) % loop.period]
+
+
+def _kind(a: int) -> int:
+    """What an operand is; 0: a node that computes something."""
+    if 0 <= a < MOST:
+        return 0
+    return PARAMETER if a > 0 else a if a in (NONE, CONSTANT) else INPUT
+
+
+def deep(program: FlatProgram) -> bool:
+    """Whether loops are tried before arrays, of which there would be many and short ones."""
+    longest = program.longest
+    if not longest and len(program) >= SMALL:
+        lengths = [0] * len(program)
+        for i, (op, operands) in enumerate(zip(program.ops, program.operands)):
+            if operands:
+                lengths[i] = max([lengths[k] for k in operands]) + (op is not add)
+        longest = program.longest = max(lengths, default=0)
+    return longest >= DEPTH and len(program) < WIDTH * longest
+
+
 def roll(
-    program: FlatProgram, guards: Sequence[tuple[int, bool]] = ()
+    program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), variables: Sequence[int] = ()
 ) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-    """The program as a loop with what is before and after it, and its guards; None where there is none that pays."""
-    if len(program) < SMALL or program.raised:
+    """The program as loops with what is before, between and after them, and its guards; None where none pay.
+
+    variables: nodes by which it is to be differentiated, each of which is one node of the result.
+    """
+    if not SMALL <= len(program) < MOST or program.raised:
         return None
     if not isinstance(program.ops, Ops):  # else all stands where it was made
-        program, guards = _interleaved(program, guards)
-    marked, mark = _marked(program)
-    start, period, turns = _stretch(mark)
-    first, child, back, position = marked.first, marked.child, marked.back, marked.position
-    count = len(marked.nodes)
-    while turns >= TURNS:  # the body may not be told of what is in the loop; what it carries has a beginning
-        low, high = int(first[start]), int(first[start + period])
-        within = [int(marked.nodes[start]) <= k for k, far in zip(child[low:high], back[low:high]) if not far]
-        computed = [program.ops[k] is not None for k, far in zip(child[low:high], back[low:high]) if not far]
-        if start >= period and not any(a and b for a, b in zip(within, computed)):
-            break
-        start, turns = start + period, turns - 1
-    if turns < TURNS or 2 * (turns - 1) * period < count or not marked.alike(start, period, turns):
+        program, guards, variables = _interleaved(program, guards, variables)
+    nodes = _nodes(program, guards, variables)
+    stretches = _stretches(nodes)
+    count = len(nodes.nodes)
+    if 2 * sum(x.period * (x.turns - 1) for x in stretches) < count:
         return None
-    stop = start + period * turns
-
-    def offset(i: int) -> int | None:
-        """The place of a node in the body; None: it is not in the loop."""
-        k = int(position[i])
-        return (k - start) % period if program.ops[i] is not None and start <= k < stop else None
-
-    # The condition of a guard in the loop is the same in all turns.
-    truths: dict[int, list[bool]] = {}
-    for i, truth in guards:
-        if (k := offset(i)) is not None:
-            truths.setdefault(k, []).append(truth)
-    if any(len(found) != turns or len(set(found)) > 1 for found in truths.values()):
+    roller = Roller(program, nodes)
+    for stretch in stretches:
+        try:
+            roller.loop(stretch.start, stretch.period, stretch.turns)
+        except UnevenError:
+            continue
+        if 2 * (roller.done - sum(x.period * (x.turns - 1) for x in roller.loops)) > count:
+            return None
+    rolled = roller.rolled
+    left = count - sum(x.period * (x.turns - 1) for x in roller.loops)
+    if not roller.loops or 2 * left > count:
         return None
-    rolled = FlatProgram()
-    place: dict[int, int] = {}
-    for name in ("inputs", "parameters"):
-        for i in getattr(program, name):
-            place[i] = rolled.leaf()
-            getattr(rolled, name).append(place[i])
-    for i, x in program.constants.items():
-        place[i] = rolled.constant(x)
-
-    def copy(k: int, read: Any) -> int:
-        """A node copied, with operands read in their new places."""
-        i = int(marked.nodes[k])
-        rolled.ops.append(program.ops[i])
-        rolled.operands.append(tuple([read(j) for j in program.operands[i]]))
-        return len(rolled) - 1
-
-    for k in range(start):
-        place[int(marked.nodes[k])] = copy(k, place.__getitem__)
-    carried: dict[int, int] = {}  # by the place in the body of the node in the turn before
-    for at in range(int(first[start]), int(first[start + period])):
-        k = int(position[child[at]]) - start
-        if back[at] and k < 0:
-            if k < -period:
-                return None
-            carried.setdefault(k + period, 0)
-    for k in carried:
-        carried[k] = rolled.leaf()
-    body: list[int] = []
-    begin = len(rolled)
-
-    def inside(i: int) -> int:
-        """An operand of the body: of this turn, of the turn before, or of before the loop."""
-        k = int(position[i]) - start
-        if program.ops[i] is None or k < -period or (k < 0 and k + period not in carried):
-            return place[i]
-        return body[k] if k >= 0 else carried[k + period]
-
-    for k in range(start, start + period):
-        at = int(first[k])
-        i = int(marked.nodes[k])
-        reads = {
-            j: place[j] if not far else inside(j)
-            for j, far in zip(program.operands[i], back[at : first[k + 1]].tolist())
-        }
-        body.append(copy(k, reads.__getitem__))
-    carries = [(leaf, place[int(marked.nodes[start + k - period])], body[k]) for k, leaf in carried.items()]
-    rolled.loops = [Loop(begin, len(rolled), turns, carries)]
-
-    for k, new in enumerate(body):
-        place[int(marked.nodes[stop - period + k])] = new
-    try:
-        for k in range(stop, count):
-            place[int(marked.nodes[k])] = copy(k, place.__getitem__)
-        rolled.outputs = [place[i] for i in program.outputs]
-        found = [(place[i] if (k := offset(i)) is None else body[k], truth) for i, truth in guards]
-        checks = [place[i] if (k := offset(i)) is None else body[k] for i in program.checks]
-    except KeyError:  # something after the loop reads more than its last turn
-        return None
-    guards = list(dict.fromkeys(found))
-    rolled.guards, rolled.checks = [i for i, _ in guards], list(dict.fromkeys(checks))
-    return rolled, guards
+    roller.straight(count)
+    rolled.outputs = [roller.read(i) for i in program.outputs]
+    found = list(dict.fromkeys([(roller.new(i), truth) for i, truth in guards]))
+    rolled.guards = [i for i, _ in found]
+    rolled.checks = list(dict.fromkeys([roller.new(i) for i in program.checks]))
+    return rolled, found

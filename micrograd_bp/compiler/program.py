@@ -15,7 +15,7 @@ import sys
 from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar, overload
 
 from micrograd_bp._engine.engine import flat, marked
 from micrograd_bp._engine.instructions import instruction
@@ -25,20 +25,40 @@ from micrograd_bp.value import Value, topological_order
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 # (op, n, exact) -> the instruction for an op with n operands, or "" if there is none.
 InstructionFor: TypeAlias = Callable[[Op, int, bool], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Numbers in a row, written by nodes: (node, first, step, turns) where the node of a loop is, turn by turn.
+
+    Turns are 1 for what the node is before the loop that reads them. No place is written twice; the others are 0.
+    """
+
+    size: int
+    places: tuple[tuple[int, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
     """An element of a sequence: in iteration `turn` of a loop the one at first + step * turn, elsewhere the first.
 
-    The sequence is "inputs", "parameters", a tuple of numbers, or a node of a loop: its numbers in all iterations.
+    The sequence is "inputs", "parameters", a tuple of numbers, or a node of a loop: its numbers in all iterations; or
+    Written.
     """
 
-    sequence: str | tuple[float, ...] | int
+    sequence: str | tuple[float, ...] | int | Written
     first: int
     step: int = 0
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The nodes whose numbers are read."""
+        if isinstance(self.sequence, Written):
+            return tuple([i for i, *_ in self.sequence.places])
+        return (self.sequence,) if isinstance(self.sequence, int) else ()
 
 
 @dataclass(slots=True)
@@ -64,6 +84,18 @@ class Loop:
 LARGE = 20_000  # nodes from which on a graph is taken apart by NumPy
 
 
+class PerNode(Protocol[T]):
+    """The ops or the operands of a program, node by node: a list, or the compact form of a large program."""
+
+    def append(self, x: T, /) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[T]: ...
+    @overload
+    def __getitem__(self, i: int, /) -> T: ...
+    @overload
+    def __getitem__(self, i: slice, /) -> Sequence[T]: ...
+
+
 @dataclass(slots=True)
 class FlatProgram:
     """Straight-line code: node i applies the op ops[i] to the nodes operands[i], which come before it.
@@ -74,8 +106,8 @@ class FlatProgram:
     exceptions that the function caught: only guards read them, and they are expected not to be finite.
     """
 
-    ops: list[Op | None] = field(default_factory=list)
-    operands: list[tuple[int, ...]] = field(default_factory=list)
+    ops: PerNode[Op | None] = field(default_factory=list)
+    operands: PerNode[tuple[int, ...]] = field(default_factory=list)
     constants: dict[int, float] = field(default_factory=dict)
     inputs: list[int] = field(default_factory=list)
     parameters: list[int] = field(default_factory=list)
@@ -159,7 +191,7 @@ class FlatProgram:
         """For each leaf that stands for other nodes, these nodes."""
         found: dict[int, tuple[int, ...]] = {}
         for reads in (self.reads, *[loop.reads for loop in self.loops]):
-            found |= {leaf: (x.sequence,) for leaf, x in reads.items() if isinstance(x.sequence, int)}
+            found |= {leaf: x.nodes for leaf, x in reads.items() if x.nodes}
         return found | {leaf: (a, b) for loop in self.loops for leaf, a, b in loop.carried}
 
     @property
@@ -215,7 +247,14 @@ def flatten(
     return program, leaves
 
 
-class Ops(Sequence[Any]):
+class _Fixed(Sequence[Any]):
+    """The ops or operands of a large program, to which no node is added."""
+
+    def append(self, x: Any, /) -> None:
+        raise TypeError("a large program is not added to; `lower` makes one that can be")
+
+
+class Ops(_Fixed):
     """The ops of a large program, stored as one number of 4 bytes per node."""
 
     def __init__(self, code: np.ndarray[Any, Any], ops: list[Op | None]) -> None:
@@ -233,7 +272,7 @@ class Ops(Sequence[Any]):
         return map(self.ops.__getitem__, self.code.tolist())
 
 
-class Operands(Sequence[Any]):
+class Operands(_Fixed):
     """The operands of a large program, stored one after the other in one array."""
 
     def __init__(self, counts: np.ndarray[Any, Any], child: np.ndarray[Any, Any]) -> None:
@@ -322,9 +361,9 @@ def flatten_recording(
     def placed(x: Any) -> Any:
         return place[x + np.int32(shift)]
 
-    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])  # type: ignore[assignment]
+    program.ops = Ops(np.concatenate((np.full(start, len(ops), np.int32), code[kept])), [*ops, None])
     counted = np.concatenate((np.zeros(start, np.int32), owner_counts))
-    program.operands = Operands(counted, placed(child))  # type: ignore[assignment]
+    program.operands = Operands(counted, placed(child))
     program.inputs = list(range(len(inputs)))
     program.parameters = list(range(len(inputs), first_number))
     program.constants = dict(enumerate(numbers, first_number))
@@ -351,7 +390,7 @@ def _flatten_large(
     others = [(i, x) for i, x in zip(program.parameters, leaves) if x not in known]
     program.inputs = where[: len(inputs)]
     program.parameters = [*where[len(inputs) : len(given)], *(i for i, _ in others)]
-    program.guards, program.longest = [], 0
+    program.guards = []
     program.labels |= {i: x.label for i, x in zip(where[len(given) :], labelled)}
     return program, [*parameters, *(x for _, x in others)]
 
@@ -384,13 +423,13 @@ def _placed(
             program.parameters.append(leaf)
             leaves.append(node)
             continue
-        waiting = [x for x in node.operands if type(x) is not float and x not in place]
+        waiting = [x for x in node.operands if isinstance(x, Value) and x not in place]
         if waiting:
             waiting.reverse()
-            stack += waiting  # type: ignore[arg-type]
+            stack += waiting
             continue
         stack.pop()
-        where = tuple([constant(x) if type(x) is float else place[x] for x in node.operands])  # type: ignore[index]
+        where = tuple([place[x] if isinstance(x, Value) else constant(x) for x in node.operands])
         if op is net_input:
             place[node] = _opened(where, program)
             continue
@@ -578,6 +617,7 @@ class Lowering:
         precise = live(source, source.guards)
         reads = {i: read for known in (source.reads, *[x.reads for x in source.loops]) for i, read in known.items()}
         made: dict[int, Element] = {}
+        fresh: set[int] = set()  # the leaves that stay leaves
         spans = [[sys.maxsize, sys.maxsize] for _ in source.loops]  # the loops' nodes in the new program
         edges = {i for loop in source.loops for i in (loop.start, loop.stop)}
         for i, op in enumerate(source.ops):
@@ -590,12 +630,21 @@ class Lowering:
                 read = reads[i]
                 if isinstance(read.sequence, int):
                     k = place[read.sequence]
-                    if k in program.constants or not self._varies(source, read.sequence, spans, place):
+                    if k in program.constants or not self._varies(source, read.sequence, spans, place, made):
                         place[i] = k  # it has the same number in all iterations
                         continue
                     read = Element(k, read.first, read.step)
+                    if k in made and not isinstance(made[k].sequence, Written):  # a leaf that reads a sequence itself
+                        inner = made[k]
+                        read = Element(inner.sequence, inner.first + inner.step * read.first, inner.step * read.step)
+                        if isinstance(read.sequence, str) and not read.step:
+                            place[i] = getattr(program, read.sequence)[read.first]
+                            continue
+                elif isinstance(read.sequence, Written):
+                    read = Element(self._written(source, read.sequence, spans, place, made), read.first, read.step)
                 place[i] = program.leaf()
                 made[place[i]] = read
+                fresh.add(i)
             elif op is not None:
                 self.exact = exact or precise[i]
                 self.nearly = nearly and not precise[i]
@@ -604,21 +653,36 @@ class Lowering:
             setattr(program, name, [place[i] for i in getattr(source, name)])
         for loop, (start, stop) in zip(source.loops, spans):
             carried = [(place[a], place[b], place[c]) for a, b, c in loop.carried]
-            mine = {place[i]: made[place[i]] for i in loop.reads if place[i] in made}
-            program.loops.append(Loop(start, min(stop, len(program)), loop.count, carried, mine))
-        program.reads = {place[i]: made[place[i]] for i in source.reads if place[i] in made}
+            mine = {place[i]: made[place[i]] for i in loop.reads if i in fresh}
+            program.loops.append(Loop(min(start, len(program)), min(stop, len(program)), loop.count, carried, mine))
+        program.reads = {place[i]: made[place[i]] for i in source.reads if i in fresh}
         program.labels = {place[i]: label for i, label in source.labels.items()}
         self._keep_errors(source, place)
 
-    def _varies(self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int]) -> bool:
+    def _written(
+        self, source: FlatProgram, row: Written, spans: list[list[int]], place: list[int], made: dict[int, Element]
+    ) -> Written:
+        """The same numbers, written by nodes of the new program."""
+        places = []
+        for i, first, step, turns in row.places:
+            if turns > 1 and (place[i] in self.program.constants or not self._varies(source, i, spans, place, made)):
+                places += [(place[i], first + step * turn, 0, 1) for turn in range(turns)]
+            else:
+                places.append((place[i], first, step, turns))
+        return Written(row.size, tuple(places))
+
+    def _varies(
+        self, source: FlatProgram, i: int, spans: list[list[int]], place: list[int], made: dict[int, Element]
+    ) -> bool:
         """Whether a node of a loop, placed in the new program, may still have another number in each iteration."""
         loop, (start, stop) = next(
             (loop, span)
             for loop, span in zip(source.loops, spans)
             if loop.start <= i < loop.stop or i in loop.reads or any(i == leaf for leaf, _, _ in loop.carried)
         )
-        leaves = [*loop.reads, *[leaf for leaf, _, _ in loop.carried]]
-        return start <= place[i] < stop or any(place[i] == place[leaf] for leaf in leaves)
+        leaves = {place[leaf] for leaf, _, _ in loop.carried}
+        leaves |= {place[leaf] for leaf in loop.reads if place[leaf] in made}
+        return start <= place[i] < stop or place[i] in leaves
 
     def _keep_errors(self, source: FlatProgram, place: list[int]) -> None:
         """Add checks for operations that may raise but were dropped, since a constant condition never selects them."""

@@ -1,4 +1,4 @@
-"""The record of one call of a function for `jit`: nodes, guards, caught exceptions, reads that have no guard."""
+"""The recording of one call of a function for `jit`: its nodes, guards, caught exceptions, reads without a guard."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import closed, deafen, listening
 from micrograd_bp.compiler.surroundings import OUTSIDE, difference, numpy_state, outside, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 R = TypeVar("R")
-MANY, READ = 4_000, 8  # nodes that are counted exactly; and as many nodes as take the time of noting a read
+MANY, READ = 4_000, 8  # nodes that are counted exactly; nodes that take as long as noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -41,19 +41,19 @@ class Recording:
     """The recording of a function in this thread; `micrograd_bp.compiler.tracing` says when its methods are called."""
 
     def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit  # of nodes: with more of them, no path is made of the recording, so no draw is looked for
+        self.limit = limit  # of nodes: a longer recording becomes no path, so nothing else is checked
         self.nodes: list[Value] = []  # in the order of creation
         self._guards: list[Guard] = []
-        self._reads: list[tuple[int, int, Any, tuple[Any, ...], Any, tuple[str, int]]] = []  # to become guards
-        self.failed: list[Value] = []  # stand for operations that raised; see `raised`
+        self._reads: list[tuple[int, int, Any, tuple[Any, ...], Any, tuple[str, int]]] = []  # they become guards
+        self.failed: list[Value] = []  # nodes that stand for operations that raised; see `raised`
         self.changes = False  # the function has side effects: it changes its arguments or other objects
         self.unfaithful = ""  # why the function cannot be recorded, and the source line
         self.uncompilable = False  # the function caught an exception that cannot become a guard
         self._thread = threading.get_ident()
-        self._ids: set[int] = set()  # of the first nodes, so many
+        self._ids: set[int] = set()  # ids of the first nodes
         self._counted = 0
-        self._size = self._sized = 0  # of the first nodes; and how many these are
-        self._lock = threading.RLock()  # other threads' work on this recording's Values
+        self._size = self._sized = 0  # `size` of the first nodes, and how many these are
+        self._lock = threading.RLock()  # other threads may work on this recording's Values
         self._roots: list[Any] = []  # the objects from which side effects are searched for
 
     def is_own(self) -> bool:
@@ -101,13 +101,17 @@ class Recording:
             self.unfaithful = f"{what} of a Value is read at {source_line()}"
 
     def is_closed(self) -> bool:
-        """Whether all that it has is made of its own leaves, by ops of the table, whose rules ask for no number."""
+        """Whether all nodes are computed from this recording's own leaves, by ops of the table with fixed rules."""
         whole, ops, _ = closed(self.nodes, [])
         return whole and all(TABLE.get(op.name) is op for op in ops)
 
+    def exceeds(self, count: int) -> bool:
+        """Whether the size is larger than that."""
+        return len(self.nodes) > count or self.size > count
+
     @property
     def size(self) -> int:
-        """The number of nodes, a net input counted as the products and sums that it stands for; of many, nearly."""
+        """The number of nodes, with a net input counted as its products and sums; approximate if there are many."""
         if self._sized < MANY:
             for node in self.nodes[self._sized : MANY]:
                 self._size += len(node.operands) - 1 if node.op is net_input else 1
@@ -116,7 +120,7 @@ class Recording:
 
     @property
     def guards(self) -> list[Guard]:
-        """What was read, as conditions; their nodes stand among the nodes where the function read what they are of."""
+        """The reads as conditions, whose nodes are inserted among the nodes where the function made the reads."""
         with self._lock:
             reads, self._reads = self._reads, []
             if not reads:
@@ -145,23 +149,29 @@ class Recording:
         while self._counted < len(nodes):
             self._ids.add(id(nodes[self._counted]))
             self._counted += 1
-        return id(node) in self._ids
+        if id(node) in self._ids:
+            return True
+        if self.limit is None or len(nodes) <= self.limit or not isinstance(node, Value):
+            return False
+        # Beyond the limit leaves are kept, and few others: those that depend on a leaf of this recording are its own.
+        return any(x.op is None and id(x) in self._ids for x in topological_order(node))
 
     def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool] | None:
-        """`owns` for the Values in a tree alone, of which some are known to be its own.
+        """`owns`, for the Values in a tree only; some are known to be this recording's own.
 
-        None where these may depend on nodes that are not.
+        None: these may depend on nodes that are not.
         """
         leaves = trees.leaves(tree)
         values = [x for leaf in leaves for x in (trees.elements(leaf) if trees.is_array(leaf) else (leaf,))]
-        values = [x for x in values if isinstance(x, Value)]
+        mine = {*map(id, known)}
+        values = [x for x in values if isinstance(x, Value) and id(x) not in mine]
         whole, _, found = closed(self.nodes, values)
-        mine = {*map(id, known), *[id(x) for x, own in zip(values, found) if own]}
+        mine.update(id(x) for x, own in zip(values, found) if own)
         return (lambda node: id(node) in mine) if whole else None
 
     @contextmanager
     def looking(self, roots: list[Any]) -> Iterator[None]:
-        """Meanwhile, detect side effects on what the roots reach, and random numbers drawn."""
+        """A context that detects changes of what the roots reach, and random numbers drawn, while the function runs."""
         before = self._begun(roots)
         profiled = sys.getprofile() is None
         try:
@@ -202,17 +212,17 @@ class Recording:
         self.unfaithful = self.unfaithful or found
 
     def _called(self, function: Any) -> None:
-        if self.limit is not None and self.size > self.limit:
+        if self.limit is not None and self.exceeds(self.limit):
             listening(None)
         elif (what := outside(function, _caller().f_globals.get("__name__", ""))) and not _is_importing():
             self.unfaithful = self.unfaithful or f"{what} at {source_line()}"
 
     def settle(self) -> None:
-        """Replace Values of this recording that the function has stored somewhere by their numbers."""
+        """Replace Values of this recording that the function has stored elsewhere by their numbers."""
         settled(self._roots, self.owns)
 
     def checks(self, needed: Container[Value]) -> list[Value]:
-        """The nodes that are not needed, but whose operation may raise: a row for which it does must be found out."""
+        """The nodes that no output needs, but whose operation may raise: rows for which it does must be noticed."""
         failed = {id(x) for x in self.failed}
         return [
             x for x in self.nodes if x.op is not None and x not in needed and id(x) not in failed and exceptions(x.op)
@@ -228,13 +238,13 @@ def source_line() -> str:
 
 
 def source_place() -> tuple[str, int]:
-    """Its file and number."""
+    """The file and line number of the user's code that is running."""
     frame = _caller()
     return frame.f_code.co_filename, frame.f_lineno
 
 
 def _caller() -> types.FrameType:
-    """The frame that is running, this package's apart."""
+    """The innermost running frame that is not of this package."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
@@ -254,7 +264,7 @@ def _is_importing() -> bool:
 
 
 def _is_internal() -> bool:
-    """Whether code of this package is hashing the node, and not the user's."""
+    """Whether code of this package, not the user's, is hashing the node."""
     frame: Any = sys._getframe(2)
     while frame is not None and frame.f_code.co_name in ("noticed", "_hash"):
         frame = frame.f_back
@@ -270,7 +280,7 @@ AWKWARD = (0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0, -1.5, 171.7, 710.5, 1e308
 
 @functools.cache
 def exceptions(op: Op) -> frozenset[type[Exception]]:
-    """The types of exception that an operation raises, of inf too (an argument, or an overflow), found by trials."""
+    """The types of exception that an op can raise, found by trials, in which arguments are inf too."""
     found = set()
     count = len(op.domain) if op.arity is None else op.arity
     if op.arity is None or count > 3:
@@ -284,7 +294,7 @@ def exceptions(op: Op) -> frozenset[type[Exception]]:
 
 
 def conditions(how: Callable[..., Any], operands: tuple[Any, ...], result: Any) -> list[tuple[Value, bool]]:
-    """Guards under which a read gives the same result: exact ones where they are known, else equal operands."""
+    """Guards under which a read gives the same result: the weakest if they are known, else that operands are equal."""
     x = operands[0]
     if how in COMPARISONS:
         return COMPARISONS[how](x, operands[1], bool(result))
@@ -308,7 +318,7 @@ def _equal(x: Any, y: Any) -> Value:
 
 
 def _same(x: Value) -> list[tuple[Value, bool]]:
-    """Guards for the number that a node has now, with the sign of zero."""
+    """Guards that a node has the number that it has now, the sign of zero included."""
     found = [(_equal(x, x._data), True)]
     if x._data == 0.0:
         found.append((less(copysign(1.0, x), 0.0), math.copysign(1.0, x._data) < 0.0))
@@ -363,7 +373,7 @@ COMPARISONS: dict[Any, Callable[[Any, Any, bool], list[tuple[Value, bool]]]] = {
 
 
 def _cut(k: int) -> tuple[float, float, bool, bool]:
-    """The interval of the numbers that int, floor, ceil or round map to k, and whether its ends belong to it."""
+    """The interval of the numbers that int or trunc maps to k, and whether its ends belong to it."""
     return (k if k > 0 else k - 1, k if k < 0 else k + 1, k > 0, k < 0)
 
 

@@ -1,7 +1,8 @@
 """The backward sweep of a flat program, as a program: reverse accumulation, through loops too.
 
 A loop is run in reverse: what its turns read of one another is kept, what is cheap of the rest is computed again. An
-adjoint of what all turns read is summed up from the last turn to the first. Partials are the rules of the table.
+adjoint of what all turns read is summed up from the last turn to the first; one of what each turn reads of a sequence
+is kept turn by turn, for the loop that gives the sequence or for what is read of it. Partials are the table's rules.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program
-from micrograd_bp.compiler.program import Element, FlatProgram, Loop, above
+from micrograd_bp.compiler.evaluation import partials_program
+from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Written, above
 from micrograd_bp.ops import Op, add, chain, neg
 
 CHEAP = 6  # operations at most that are done again in a reversed turn for a number that it needs, instead of keeping it
@@ -36,6 +37,9 @@ class _Sweep:
         self.relevant = self._relevant(inputs)
         self.rules: dict[tuple[Op, tuple[float | None, ...], tuple[int, ...]], FlatProgram] = {}
         self.adjoints: dict[int, int] = {output: program.constant(1.0)}
+        # Of a node of a loop, adjoints that arrive turn by turn: a node of a reversed loop, first turn, step, turns.
+        self.arrivals: dict[int, list[tuple[int, int, int, int]]] = {}
+        self.found: dict[tuple[int, int], int] = {}  # leaves for a node of a reversed loop in a turn
         stop = self.size
         if not source.loops:
             self._as_eager(output)
@@ -140,11 +144,13 @@ class _Sweep:
         """The loop that runs from the last turn to the first, and the adjoints of what was there before the loop."""
         program, adjoints = self.program, self.adjoints
         body = [i for i in range(loop.start, loop.stop) if self.source.ops[i] is not None]
-        inside = {*body, *loop.reads, *[leaf for leaf, _, _ in loop.carried]}
-        active = [i for i in body if self.relevant[i]]
-        if not any(i in adjoints for i in active):
+        leaves = [leaf for leaf, _, _ in loop.carried]
+        inside = {*body, *loop.reads, *leaves}
+        active = [i for i in (*loop.reads, *leaves, *body) if self.relevant[i]]
+        self._single_turns(inside)
+        if not any(i in adjoints or i in self.arrivals for i in active):
             return
-        kept = self._kept(loop, body, active, inside)
+        kept = self._kept(loop, body, [i for i in active if self.source.ops[i] is not None], inside)
         reads: dict[int, Element] = {}
         place: dict[int, int] = {}
         last = loop.count - 1
@@ -160,9 +166,14 @@ class _Sweep:
         passed = {after: leaf for leaf, _, after in loop.carried if self.relevant[leaf] and self.relevant[after]}
         arriving = {i: program.leaf() for i in active if i in adjoints or i in passed}
         outer = dict.fromkeys(
-            x for i in active for x in self.source.operands[i] if x not in inside and self.relevant[x]
+            x for i in body if self.relevant[i] for x in self.source.operands[i] if x not in inside and self.relevant[x]
         )
         sums = {i: program.leaf() for i in outer}
+        given: list[tuple[int, int]] = []  # nodes, and leaves for their adjoints that arrive turn by turn
+        for i in active:
+            for row in self._rows(self.arrivals.get(i, ()), loop.count):
+                given.append((i, program.leaf()))
+                reads[given[-1][1]] = Element(row, last, -1)
         named = {after: leaf for leaf, _, after in loop.carried}
         for i, leaf in [*arriving.items(), *sums.items()]:
             if label := program.labels.get(named.get(i, i)):
@@ -174,11 +185,11 @@ class _Sweep:
                 op = self.source.ops[i]
                 assert op is not None
                 place[i] = self._node(op, *[place.get(k, k) for k in self.source.operands[i]])
-        if any(self.relevant[leaf] for leaf in loop.reads):
-            raise UnsuitableError
         mine = arriving | sums
-        for i in reversed(active):
-            if i in mine:
+        for i, leaf in given:
+            self._add(mine, i, leaf)
+        for i in reversed(body):
+            if i in mine and self.relevant[i]:
                 self._pass_on(i, mine, place)
         carried = [(leaf, adjoints.get(i, zero), mine[i]) for i, leaf in sums.items()]
         following: dict[int, int] = {}
@@ -192,6 +203,57 @@ class _Sweep:
         for leaf, before, _ in loop.carried:
             if leaf in mine and self.relevant[before]:
                 self._add(adjoints, before, mine[leaf])
+        for leaf, read in loop.reads.items():
+            if leaf in mine and self.relevant[leaf]:
+                self._deliver(read, mine[leaf], loop.count)
+
+    def _single_turns(self, inside: set[int]) -> None:
+        """The adjoints of nodes of a loop in single turns, which are read after it, are written down by the turn."""
+        for leaf, read in self.source.reads.items():
+            if leaf in self.adjoints and isinstance(read.sequence, int) and read.sequence in inside:
+                arrival = (self.adjoints[leaf], read.first, 0, 1)
+                self.arrivals.setdefault(read.sequence, []).append(arrival)
+
+    def _rows(self, arrivals: Sequence[tuple[int, int, int, int]], turns: int) -> list[Written]:
+        """Rows of adjoints for so many turns; those that arrive in single turns share one as far as they can."""
+        rows: list[list[tuple[int, int, int, int]]] = []
+        taken: list[set[int]] = []
+        for arrival in arrivals:
+            _, first, step, count = arrival
+            turns_of = range(first, first + 1) if count == 1 else range(first, first + step * count, step)
+            k = next((k for k, known in enumerate(taken) if known.isdisjoint(turns_of)), len(rows))
+            if k == len(rows):
+                rows.append([])
+                taken.append(set())
+            rows[k].append(arrival)
+            taken[k].update(turns_of)
+        return [Written(turns, tuple(row)) for row in rows]
+
+    def _deliver(self, read: Element, adjoint: int, turns: int) -> None:
+        """Hand on what the turns of a reversed loop give for what they read of a sequence."""
+        first, step = read.first + read.step * (turns - 1), -read.step
+        if isinstance(read.sequence, int):
+            self.arrivals.setdefault(read.sequence, []).append((adjoint, first, step, turns))
+        elif isinstance(read.sequence, Written):
+            for i, at, _, _ in read.sequence.places:
+                if self.relevant[i]:
+                    self._add(self.adjoints, i, self._in_turn(adjoint, (at - first) // step))
+        elif isinstance(read.sequence, str):
+            targets = getattr(self.source, read.sequence)
+            for turn in range(turns):
+                i = targets[first + step * turn]
+                if self.relevant[i]:
+                    self._add(self.adjoints, i, self._in_turn(adjoint, turn))
+
+    def _in_turn(self, i: int, turn: int) -> int:
+        """A node of the reversed loop just made, in one of its turns."""
+        loop = self.program.loops[-1]
+        if not (loop.start <= i < loop.stop or i in loop.reads or any(i == leaf for leaf, _, _ in loop.carried)):
+            return i  # the same in all turns
+        if (i, turn) not in self.found:
+            self.found[i, turn] = leaf = self.program.leaf()
+            self.program.reads[leaf] = Element(i, turn)
+        return self.found[i, turn]
 
     def _kept(self, loop: Loop, body: list[int], active: list[int], inside: set[int]) -> list[int]:
         """What the reversed turns read of the turns; what they compute again stands in `again`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.arrays import INPUTS, PARAMETERS, find
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
+from micrograd_bp.compiler.evaluation import Arrays, Summands, UnsuitableError
 from micrograd_bp.compiler.executable import Job
 from micrograd_bp.compiler.machine import Code, Host, cores, host, loop, row_status
 from micrograd_bp.compiler.program import FlatProgram
@@ -263,6 +263,7 @@ class Vectors(Arrays):
         self.jobs: dict[int, Any] = {}
         self._codes: dict[tuple[bool, bool], MachineCode] = {}
         self._texts: dict[tuple[bool, bool], Emission] = {}
+        self._spare: list[Any] = []  # arrays of sums to use again: new memory would be 3 % of a call of 512-512-1
 
     def code(self, gradient: bool, single: bool) -> MachineCode:
         """The code for values, or for sums with their gradient, of one row or of many."""
@@ -321,40 +322,33 @@ class Vectors(Arrays):
         super().prepare(parameters)
         self._texts[True, False] = Emission(self, self.machine, True, False)  # it says whether it can be done
 
-    def totals(
-        self,
-        block: Callable[[int, int], Any],
-        n: int,
-        point: Any,
-        parameters: int,
-        again: Callable[[int, int], Any],
-        weights: Any = None,
-        scale: float = 1.0,
-    ) -> Any:
-        """The sum of the one output over n rows, each times its weight, and its gradient by the first parameters.
-
-        `again` gives that of some of the rows where a number is not finite.
-        """
+    def totals(self, rows: Summands) -> Any:
+        """The sum of the one output over the rows, and its gradient by the first parameters."""
         import numpy as np
 
-        point = np.ascontiguousarray(point, float)
+        n, weights, scale = rows.n, rows.weights, rows.scale
+        point = np.ascontiguousarray(rows.point, float)
         code = self.code(True, n == 1)
         count = 1 + self.sizes[PARAMETERS]
         size = max(-(-n // SHARES), FULL * count // self.operations) if n * self.operations >= CHUNK else n
         size = -(-size // self.block) * self.block
+        spare = self._spare
 
         def part(word: int, start: int, stop: int = 0) -> Any:
             stop = stop or min(n, start + size)
-            total = np.empty(count)
-            X = np.ascontiguousarray(block(start, stop).T)
+            try:
+                total = spare.pop()
+            except IndexError:
+                total = np.empty(count)
+            X = np.ascontiguousarray(rows.block(start, stop).T)
             some = None if weights is None else weights[start:stop]
             bad = code(X, stop - start, point, some, scale, None, None, total, word)
-            return None if bad else total[: 1 + parameters]
+            return None if bad else total[: 1 + rows.parameters]
 
         def halves(start: int, stop: int) -> Any:
             """The sum over rows of which one is not finite: its block is computed by `again`, the others as usual."""
             if stop - start <= self.block:
-                return again(start, stop) * (scale if weights is None else 1.0)
+                return rows.again(start, stop) * (scale if weights is None else 1.0)
             middle = start + -(-(stop - start) // 2 // self.block) * self.block
             found = [(part(0, low, high), low, high) for low, high in ((start, middle), (middle, stop))]
             return sum(halves(low, high) if total is None else total for total, low, high in found)
@@ -368,6 +362,8 @@ class Vectors(Arrays):
                 total = found
             else:
                 total += found
+                if found.base is not None:
+                    spare.append(found.base)
         return total
 
     def _share(self, n: int) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from micrograd_bp._engine.labels import Listing, written
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler import arrays
 from micrograd_bp.compiler.array_parts import distinct_rows, is_single, levels
-from micrograd_bp.compiler.program import flatten
+from micrograd_bp.compiler.loop_text import LoopWriter, python_instruction, whole_turns
+from micrograd_bp.compiler.loops import roll
+from micrograd_bp.compiler.program import FlatProgram, flatten, lower
+from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 
 
@@ -28,15 +31,20 @@ class Box:
 
 @dataclass(slots=True)
 class ArrayPlan:
-    """Boxes, each after those that it reads, and edges: from, to, how it is read."""
+    """Boxes, each after those that it reads, and edges: from, to, how it is read.
+
+    What stands in a loop has a frame, from one box to another, with the number of turns; an edge from a later box to an
+    earlier one is what is carried to the next turn.
+    """
 
     boxes: list[Box]
     edges: list[tuple[int, int, str]]
     nodes: int
+    frames: list[tuple[int, int, int]] = field(default_factory=list)
 
 
 def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
-    """The arrays of the graph of these outputs, however few their members.
+    """The arrays of the graph of these outputs, however few their members; or its loops, where these are fewer boxes.
 
     Leaves that are read together are one box: the weights of a layer, say, and its biases. Raises ImportError without
     NumPy.
@@ -47,7 +55,10 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
         raise ImportError("draw(arrays=True) finds arrays with NumPy: pip install numpy") from error
     leaves = sorted(Listing(outputs).leaves, key=lambda x: _parts(x.label))  # x2 before x10
     program, leaves = flatten(outputs, [], leaves)
+    looped = roll(program)
     found = arrays.find(program, small=0, share=1)
+    if looped is not None and (found is None or looped[0].count < len(found.steps)):
+        return _LoopPlanner(whole_turns(looped[0], [x.label for x in leaves]), program.count).plan()
     if found is None:
         raise ValueError("draw(arrays=True) shows what operations give, and some of these have raised")
     made = _Planner(found, [x.label for x in leaves])
@@ -57,6 +68,89 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
     if not found.steps:
         raise ValueError("draw(arrays=True) shows arrays of operations; the output is a leaf")
     return ArrayPlan(made.boxes, made.edges, program.count)
+
+
+class _LoopPlanner(LoopWriter):
+    """The boxes and edges of a program with loops."""
+
+    def __init__(self, program: FlatProgram, nodes: int) -> None:
+        program = lower(program, python_instruction, exact=True)
+        labels = [program.labels.get(i, "") for i in program.parameters]
+        names = {
+            i: label if label and labels.count(label) == 1 else f"w{k + 1}"
+            for k, (i, label) in enumerate(zip(program.parameters, labels))
+        }
+        super().__init__(program, python_instruction, names, [])
+        self.made = ArrayPlan([], [], nodes)
+        self.box: dict[int, int] = {}  # of a node
+
+    def spell(self, op: Op, operands: list[Expr]) -> Expr:
+        return Expr._record(op, tuple(operands))
+
+    def literal(self, x: float) -> Expr:
+        return Expr.of(x)
+
+    def sequence(self, name: str) -> str:
+        return "w"
+
+    def table(self, name: str, numbers: tuple[str, ...]) -> str:
+        return ""
+
+    def put(self, i: int, name: str, formula: str, kind: str = "interior", reads: Sequence[int] = ()) -> int:
+        """A box, after those of leaves that it is the first to read; its number."""
+        sources = [self.found(k) for k in reads if k not in self.program.constants and k not in self.turning]
+        self.made.boxes.append(Box(name, 1, "", formula, kind))
+        self.made.edges += [(k, len(self.made.boxes) - 1, "") for k in sources]
+        self.box[i] = len(self.made.boxes) - 1
+        return self.box[i]
+
+    def found(self, i: int) -> int:
+        """The box of a node, made where it is a leaf that is read for the first time."""
+        return self.box[i] if i in self.box else self.put(i, self.names[i].text, "", "leaf")
+
+    def plan(self) -> ArrayPlan:
+        """The plan."""
+        outside = {
+            k for part in self.parts if part.loop is not None for i in part.nodes for k in self.program.operands[i]
+        }
+        for k in sorted(outside & {*self.program.parameters}):
+            self.found(k)  # leaves stand outside the frames
+        for number, part in enumerate(self.parts):
+            loop = part.loop
+            carried = self.carried(part)
+            before = self.parts[number - 1] if loop is not None else part
+            for _, first, _ in carried:
+                if first in before.inside:
+                    self.put(
+                        first, self.numbered("t"), self.formula(first, before).text, reads=[*before.inside[first][0]]
+                    )
+                elif first not in self.program.constants:
+                    self.found(first)
+            start = len(self.made.boxes)
+            for leaf, first, _ in carried:
+                given = self.program.constants.get(first)
+                self.put(leaf, self.named(leaf, "s").text, "" if given is None else f"{given:g} at first", "carried")
+                if given is None:
+                    self.made.edges.append((self.box[first], self.box[leaf], "at first"))
+            for i, read in part.statements:
+                formula = self.formula(i, part).text
+                self.put(i, self.named(i).text, formula, reads=sorted(read))
+            for leaf, _, after in carried:
+                if after in part.last:
+                    name, formula = f"next {self.names[leaf].text}", self.formula(after, part).text
+                    self.put(after, name, formula, reads=sorted(part.inside[after][0]))
+                if after != leaf and after not in self.program.constants:
+                    self.made.edges.append((self.found(after), self.box[leaf], "next turn"))
+            if loop is not None:
+                self.made.frames.append((start, len(self.made.boxes), loop.count))
+                for leaf, _, after in carried:
+                    self.names[after] = self.names[leaf]
+        end = self.parts[-1]
+        for i in self.program.outputs:
+            if i in end.inside:
+                self.put(i, "out", self.formula(i, end).text, reads=sorted(end.inside[i][0]))
+            self.made.boxes[self.found(i)].kind = "output"
+        return self.made
 
 
 class _Planner:

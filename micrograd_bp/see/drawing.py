@@ -35,10 +35,10 @@ WORK = 20_000  # boxes, plus ranks that edges cross: above, layout takes half a 
 CURVES = 3_500  # up to here curved edges and the best layout take about a second
 FONT = "Helvetica,Arial,sans-serif"
 GREY, DARK = "#7d8590", "#1f2328"  # the first is readable on white and on black
-FILLS = {"leaf": "#ddeaff", "interior": "#ffffff", "output": "#ffe9c7", "part": "#eceff3"}
+FILLS = {"leaf": "#ddeaff", "interior": "#ffffff", "output": "#ffe9c7", "part": "#eceff3", "carried": "#e3f4e1"}
 RAMP = ("#fffbe6", "#fdc17f", "#f0703f")  # from the smallest |grad| to the largest; dark letters are readable on all
 DECADES = 6  # of magnitudes that have a shade of their own
-BORDERS = {"leaf": "#3b6ea8", "interior": "#7d8590", "output": "#b26a00", "part": "#57606a"}
+BORDERS = {"leaf": "#3b6ea8", "interior": "#7d8590", "output": "#b26a00", "part": "#57606a", "carried": "#4c8c4a"}
 
 
 # --- rendering ----------------------------------------------------------------------------------------------------
@@ -312,16 +312,36 @@ def _array_picture(
     hidden = 0 if most is None else max(0, len(plan.boxes) - most)
     count = sum(box.kind != "leaf" for box in plan.boxes)
     caption = [f"{plan.nodes:,} operations in {count:,} array{'s' * (count != 1)}"]
+    if plan.frames:
+        turns = " and ".join(f"{times:,}" for _, _, times in plan.frames)
+        caption = [f"{plan.nodes:,} operations: loop{'s' * (len(plan.frames) > 1)} of {turns} turns"]
     if hidden:
         caption.append(f"{hidden:,} boxes farther from the output are not drawn")
     picture = _sheet(direction, dpi, title, caption)
-    ease(picture, rank_span([(a, b) for a, b, _ in reversed(plan.edges)]))
+    ease(picture, rank_span([(a, b) for a, b, _ in reversed(plan.edges) if a < b]))
+    framed = {k: number for number, (start, stop, _) in enumerate(plan.frames) for k in range(start, stop)}
+    frames = [picture_class()(name=f"cluster_{number}") for number in range(len(plan.frames))]
+    for frame, (_, _, times) in zip(frames, plan.frames):
+        frame.attr(
+            label=f"{times:,} times",
+            color=GREY,
+            fontcolor=GREY,
+            style="rounded",
+            labeljust="l",
+            labelloc="t",
+            margin="14",
+        )
     for k, box in enumerate(plan.boxes[hidden:], hidden):
-        lines = f"<b>{_text(box.name)}</b>" + (f" = {_text(box.formula, 60)}" if box.formula else "")
-        picture.node(f"a{k}", array_label(box.kind, lines, _text(box.shape)))
+        formula = box.formula if box.kind == "carried" or not box.formula else f"= {box.formula}"
+        lines = f"<b>{_text(box.name)}</b>" + (f" {_text(formula, 60)}" if formula else "")
+        sheet = frames[framed[k]] if k in framed else picture
+        sheet.node(f"a{k}", array_label(box.kind, lines, _text(box.shape)))
+    for frame in frames:
+        picture.subgraph(frame)
     for source, target, how in plan.edges:
         if min(source, target) >= hidden:
-            picture.edge(f"a{source}", f"a{target}", label=how)
+            back = {"constraint": "false", "style": "dashed"} if source > target else {}
+            picture.edge(f"a{source}", f"a{target}", label=how, **back)
     return picture
 
 

@@ -98,7 +98,9 @@ def made(name: str) -> tuple[Any, ...]:
 
 
 def sums(found: Any, X: Any, point: Any, weights: Any = None) -> Any:
-    return found.totals(lambda a, b: X[a:b].T, len(X), point, len(point), None, weights)
+    return found.totals(
+        evaluation.Summands(lambda a, b: X[a:b].T, len(X), point, len(point), lambda a, b: math.nan, weights)
+    )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -144,7 +146,7 @@ def test_only_the_block_of_a_row_that_is_not_finite_is_computed_again(monkeypatc
         rows = [i for i in range(start, stop) if i != 1234]
         return sums(native, X[rows], point)
 
-    got = native.totals(lambda a, b: X[a:b].T, len(X), point, len(point), again)
+    got = native.totals(evaluation.Summands(lambda a, b: X[a:b].T, len(X), point, len(point), again))
     ((start, stop),) = asked
     assert start <= 1234 < stop
     assert stop - start <= native.block

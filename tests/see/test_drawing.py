@@ -721,3 +721,16 @@ def test_a_picture_of_arrays_has_a_caption_a_limit_and_no_models() -> None:
             mg.draw(y, arrays=True, **options)
     with pytest.raises(ValueError, match="the output is a leaf"):
         mg.draw(x, arrays=True)
+
+
+def test_a_loop_is_a_frame_with_what_it_carries() -> None:
+    pytest.importorskip("numpy")
+    a, w, k = Value(0.5, "a"), Value(0.1, "w"), Value(9.8, "k")
+    angle, speed = a, w
+    for _ in range(1000):
+        angle, speed = angle + 0.001 * speed, speed - 0.001 * k * mg.math.sin(angle)
+    source = mg.draw(angle * 2.0, arrays=True).source
+    assert 'label="1,000 times"' in source
+    assert source.count("<td>") == 9  # a, w, k; what all turns read; two that are carried, and their next; the output
+    assert source.count('label="next turn"') == source.count('label="at first"') == 2
+    assert "<b>next w2</b> = w2 - t1 * sin(a2)" in source
