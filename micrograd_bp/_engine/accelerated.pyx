@@ -173,6 +173,7 @@ cdef class Value:
 
     @property
     def data(self):
+        """The number itself."""
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("data", self)
         return self.primal
@@ -185,6 +186,7 @@ cdef class Value:
 
     @property
     def grad(self):
+        """d output / d self: summed over the calls of `backward()` on a leaf."""
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("grad", self)
         return self.adjoint
@@ -239,6 +241,7 @@ cdef class Value:
 
     @property
     def label(self):
+        """A name for pictures and messages."""
         return <object>self.name if self.name != NULL else ""
 
     @label.setter
@@ -247,10 +250,12 @@ cdef class Value:
 
     @property
     def op(self):
+        """The operation that made it; None on a leaf."""
         return <object>self.operation if self.operation != NULL else None
 
     @property
     def operands(self):
+        """Values and plain floats, in order, duplicates kept."""
         if self.state & MANY:
             return tuple(items_of(self.terms[0].block))
         if not self.state & SHAPE:
@@ -265,6 +270,7 @@ cdef class Value:
 
     @property
     def partials(self):
+        """d self / d operand for each operand, taken when recorded: a later change of data cannot corrupt it."""
         if RECORDINGS and (watched or self.state & TRACED):
             noticed("partials", self)
         return partials_at_reading(self) if self.state & BY_HAND else self._partials

@@ -4,17 +4,24 @@ cdef unsigned long watched = 0  # the thread that a recording listens to
 cdef list recorded = []  # the nodes of the recording
 cdef bint whole = True  # whether all operands of the recorded nodes are recorded, judged as they are made
 cdef bint deaf = False  # whether the recording is told of no further reads
-cdef Py_ssize_t limit = 0  # the number of nodes after which it is deaf; 0: none
+cdef Py_ssize_t limit = 0  # the number of nodes after which it keeps leaves, and a node of each op, alone; 0: none
+cdef bint full = False  # whether there were more
+cdef size_t stamp = 0  # the mark of nodes that it does not keep: no place, and no address
+cdef PyObject *ops_seen[64]  # of these, by a few bits of their addresses
 
 
 def watch(unsigned long thread):
     """Tell the recording under way what this thread does to Values; 0: no longer."""
-    global watched, recorded, limit, deaf, whole
+    global watched, recorded, limit, deaf, whole, full, stamp
+    cdef int k
     watched = thread
     if thread:
+        stamp = ~<size_t>0 if stamp < (~<size_t>0 >> 1) + 1 else stamp - 1
+        for k in range(64):
+            ops_seen[k] = NULL
         recorded, limit = RECORDINGS[0].nodes, getattr(RECORDINGS[0], "limit", None) or 0
         whole = True
-    deaf = False
+    deaf = full = False
 
 
 def deafen():
@@ -31,21 +38,37 @@ cdef inline bint is_own() noexcept:
 cdef int note(PyObject *node) except -1:
     """Tell the recording of a new node."""
     (<Value>node).state |= TRACED
-    global deaf, whole
+    global deaf, whole, full
     cdef Py_ssize_t i, size
-    cdef size_t at
+    cdef size_t at, state = (<Value>node).state
     cdef PyObject *child
+    cdef PyObject *operation = (<Value>node).operation
     if RECORDINGS:  # paused, it is told nothing
-        recorded.append(<object>node)
+        if full and operation != NULL and ops_seen[<size_t>operation >> 4 & 63] == operation and not state & (MANY | PRODUCTS):
+            (<Value>node).next = <PyObject *>stamp
+            if (not state & LEFT or <size_t>(<Value>(<Value>node).terms[0].node).next == stamp) and (
+                not state & RIGHT or <size_t>(<Value>(<Value>node).terms[1].node).next == stamp
+            ):
+                return 0
         size = len(recorded)
-        (<Value>node).next = <PyObject *><size_t>(size - 1)
-        for i in range(arity(node)):
-            child = operand(node, i)
-            if child != NULL:
-                at = <size_t>(<Value>child).next
-                whole = whole and at < <size_t>size and items(recorded)[at] == child
         if limit and size > limit:
-            deaf = True
+            deaf = full = True
+            if operation != NULL and ops_seen[<size_t>operation >> 4 & 63] == operation:
+                (<Value>node).next = <PyObject *>stamp
+            else:
+                ops_seen[<size_t>operation >> 4 & 63] = operation
+                recorded.append(<object>node)
+                (<Value>node).next = <PyObject *><size_t>size
+        else:
+            recorded.append(<object>node)
+            (<Value>node).next = <PyObject *><size_t>size
+        if whole:
+            size = len(recorded)
+            for i in range(arity(node)):
+                child = operand(node, i)
+                if child != NULL:
+                    at = <size_t>(<Value>child).next
+                    whole = whole and (at == stamp or (at < <size_t>size and items(recorded)[at] == child))
     return 0
 
 
@@ -64,12 +87,17 @@ heard = frozenset()  # functions of modules that are of interest
 
 
 cdef int called(PyObject *told, Frame *frame, int what, PyObject *function) except -1:
-    """At every call of a built-in function: one that is a method may be of interest, or one of those few."""
+    """At every call of a built-in function: a method may be of interest, or one of those few, until nothing is."""
     cdef PyObject *owner
+    if deaf:
+        PyEval_SetProfile(NULL, NULL)
+        return 0
     if what == PyTrace_C_CALL:
         if PyCFunction_Check(function):
             owner = PyCFunction_GetSelf(function)
             if owner == NULL or (is_module(owner) and <object>function not in heard):
+                return 0
+            if owner != NULL and type_of(owner) in (<PyTypeObject *>str, <PyTypeObject *>list, <PyTypeObject *>dict):
                 return 0
         (<object>told)(<object>function)
     return 0
@@ -239,7 +267,7 @@ def closed(list nodes not None, list values not None):
     cdef size_t at
     cdef bint complete = nodes is recorded and whole
     if complete:
-        found = [is_at(value, all, size) for value in values]
+        found = [is_at(value, all, size) or (is_value(value) and <size_t>(<Value>value).next == stamp) for value in values]
         if False not in found:
             return True, ops_in(nodes), found
     complete = True

@@ -8,12 +8,13 @@ NumPy, at a fixed cost a node; what is not regular is left to the straight-line 
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from micrograd_bp.compiler.program import FlatProgram, live, table
-from micrograd_bp.ops import Op, add, mul
+from micrograd_bp.compiler.program import FlatProgram, Operands, Ops, live, table
+from micrograd_bp.ops import Op, add, mul, neg, sub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ LEAVES = 3
 # An array costs NumPy some 10 us a call, value and gradient, whatever its size; a node of straight-line code 0.3 ms to
 # compile, and then 0.5 ns a row. So fewer nodes than SMALL, or fewer than MEMBERS in an array, are straight-line code.
 SMALL, MEMBERS = 4_000, 64
+CHAIN = 8  # subtractions one after the other that are a sum
 SHIFT = 1 << 20  # arrays there may be: a product of members of arrays a and b in a sum is coded as (a + 1) * SHIFT + b
 
 
@@ -98,7 +100,62 @@ def find(
     """
     if len(program) < (SMALL if small is None else small) or program.raised:
         return None
-    if program.longest // 2 > len(program) // (MEMBERS if share is None else share):
+    program, place = (program, None) if exact else _added(program)
+    found = _find(program, exact, MEMBERS if share is None else share)
+    if found is not None and place is not None:
+        found.array, found.member = found.array[place], found.member[place]
+    return found
+
+
+def _added(program: FlatProgram) -> tuple[FlatProgram, Places | None]:
+    """The program with long chains of subtractions, e - x - y - ..., as sums of negated terms, to the same bits.
+
+    Returns it, and where each node is now; None: nothing is changed.
+    """
+    import numpy as np
+
+    ops, code, counts, child = table(program)
+    if sub not in ops:
+        return program, None
+    minus = code == ops.index(sub)
+    linear = minus | (code == ops.index(add)) if add in ops else minus
+    n = len(program)
+    first = np.zeros(n + 1, np.int64)
+    np.cumsum(counts, out=first[1:])
+    uses = np.bincount(child, minlength=n)
+    uses[[*program.outputs, *program.guards, *program.checks]] += 1
+    owner = np.flatnonzero(linear)
+    before = child[first[owner]]
+    inner = linear[before] & (uses[before] == 1)
+    whole = np.arange(n)
+    whole[before[inner]] = owner[inner]
+    while not np.array_equal(further := whole[whole], whole):
+        whole = further
+    chosen = minus & (np.bincount(whole[minus], minlength=n)[whole] >= CHAIN)
+    at = np.flatnonzero(chosen)
+    if not len(at):
+        return program, None
+    inserted = np.cumsum(chosen)  # each negation stands before the addition that reads it
+    place = np.arange(n) + inserted
+    ops = list(dict.fromkeys([*ops, add, neg]))
+    new_code, new_counts = np.full(n + len(at), ops.index(neg), np.int32), np.ones(n + len(at), np.int32)
+    new_code[place], new_counts[place] = np.where(chosen, ops.index(add), code), counts
+    new_child = np.empty(len(child) + len(at), np.int32)
+    new_child[np.arange(len(child)) + np.repeat(inserted, counts)] = place[child]
+    new_child[first[at] + inserted[at] - 1] = place[child[first[at] + 1]]
+    new_child[first[at] + inserted[at] + 1] = place[at] - 1
+    made = copy.copy(program)
+    made.ops, made.operands = Ops(new_code, ops), Operands(new_counts, new_child)  # type: ignore[assignment]
+    for name in ("inputs", "parameters", "outputs", "guards", "checks"):
+        setattr(made, name, place[np.array(getattr(program, name), np.intp)].tolist())
+    made.longest = 0
+    made.constants = {int(place[i]): x for i, x in program.constants.items()}
+    return made, place
+
+
+def _find(program: FlatProgram, exact: bool, share: float) -> ArrayProgram | None:
+    """`find`, however small the program is."""
+    if program.longest // 2 > len(program) // share:
         return None  # of those that wait for one another every other one at least is of an array of its own
     import numpy as np
 
@@ -175,7 +232,7 @@ def find(
         member,
     )
     ready = np.nonzero(visible & (waiting == 0))[0]
-    most = int(is_node.sum()) // (MEMBERS if share is None else share)
+    most = int(is_node.sum() // share)
     groups: list[Any]
     while len(ready):
         is_sum = sums[ready]

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import read_data
+from micrograd_bp._engine.progress import elapsed
 from micrograd_bp._engine.signatures import P, R
 from micrograd_bp.compiler import arrays as finding
 from micrograd_bp.compiler.array_parts import find_for_text
@@ -44,10 +45,10 @@ from micrograd_bp.compiler.recording import PACKAGE, Recording, exceptions
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.surroundings import Place, Surroundings, all_current, leaf_places, settled, snapshot
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.compiler.vectors import SHARE, arrays
+from micrograd_bp.compiler.vectors import COPIED, SHARE, arrays
 from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
-from micrograd_bp.value import Value, gradients, topological_order
+from micrograd_bp.value import Value, engine_name, gradients, topological_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +61,11 @@ if TYPE_CHECKING:
         def __call__(self, function: Callable[P, R], /) -> Jitted[P, R]: ...
 
 
-# A program of more than HEAVY nodes is compiled once PAYS rows of data have used it: compiling takes 0.1 ms a node,
-# eager work 0.2 us, and the smallest programs take 0.1 s whatever they are. Finding its arrays takes 3 us a node, so
-# that is tried after SOME rows.
-HEAVY, PAYS, SOME = 2_000, 300, 32
+# A program of more than HEAVY nodes is compiled once PAYS rows of data have found no path, so that all compiling costs
+# at most what they did: it takes 0.1 ms a node, eager work 0.06 us, or 1 us on the pure engine; the smallest programs
+# take 0.1 s whatever they are. Finding arrays takes 3 us a node, so that is tried after SOME rows.
+HEAVY = 2_000
+PAYS, SOME = (1_500, 50) if engine_name() == "accelerated" else (100, 10)
 CONTAINERS = 24  # attributes and items of an object argument that are compared at each call, at most
 ODD = 8  # recordings for rows that pass a path's guards but give a number that is not finite, at most
 LARGE = 100_000  # a call with more numbers is not recorded: its program would be as long
@@ -318,6 +320,10 @@ class GuardedProgram:
 
     def compile(self, wholly: bool = True) -> bool:
         """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
+        with elapsed("compiling"):
+            return self._compile(wholly)
+
+    def _compile(self, wholly: bool) -> bool:
         machine = host()
         rolled, first = None, machine is not None and deep(self.forward)
         if first:
@@ -450,7 +456,7 @@ class Signature:
     held: list[Any] = field(default_factory=list)  # arguments that are compared by identity
     eager: int = 0  # rows
     odd: int = 0  # recordings of rows that passed a path's guards but were not finite
-    used: int = 0  # rows that came while there was no path
+    used: int = 0  # rows that found no path, of a heavy program since the last was compiled
     heavy: bool = False  # see HEAVY
     irregular: bool = False  # no arrays were found in a heavy path
     faithful: bool = True  # a recording stands for what the function does
@@ -1077,15 +1083,18 @@ class Compiled:
             try:
                 with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
                     raw, deferred = self._recorded(recorded, given_args, given_kwargs)
-                if recorded.limit is None or recorded.size <= recorded.limit:
+                if recorded.limit is None or not recorded.exceeds(recorded.limit):
                     _ = recorded.guards  # made now, while their nodes are recorded as well
             finally:
                 if recorded.changes:
                     recorded.settle()
                     written_back(copies)
         signature.used += 1
-        owns = recorded.owners(raw, () if deferred is None else deferred[2]) if recorded.size > HEAVY else None
-        given = self._given(raw, inputs, owns or recorded.owns, args, kwargs, owns is not None)
+        known = () if deferred is None else (deferred[0], *deferred[2])
+        owns = recorded.owners(raw, known) if recorded.exceeds(HEAVY) else None
+        mine = set(map(id, known))
+        its_own = owns or (lambda x: id(x) in mine or recorded.owns(x))
+        given = self._given(raw, inputs, its_own, args, kwargs, owns is not None)
         try:
             result = Result.of(raw, _scalars((args, kwargs)))
         except TypeError as error:
@@ -1100,7 +1109,7 @@ class Compiled:
                 signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
             self.warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
             return given, None
-        signature.heavy = recorded.size > HEAVY
+        signature.heavy = recorded.exceeds(HEAVY)
         if signature.heavy and signature.linked is None:
             signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
         if recorded.uncompilable or (signature.heavy and recorded.limit is not None):
@@ -1122,6 +1131,8 @@ class Compiled:
             return given, None
         path.rows += 1
         signature.paths.append(path)
+        if signature.heavy:
+            signature.used = 0  # another path is compiled when so many rows have missed it again
         return given, path
 
     def _is_due(self, signature: Signature) -> bool:
@@ -1148,7 +1159,7 @@ class Compiled:
             order = [count + place[id(x)] if id(x) in place else next(plain) for x in result.entries]
             slopes = Slopes(order, len(variables))
             outputs += [output, *variables]
-        if recorded.size > HEAVY and importlib.util.find_spec("numpy") is not None:
+        if recorded.exceeds(HEAVY) and importlib.util.find_spec("numpy") is not None:
             program, leaves = flatten_recording(recorded.nodes, outputs, inputs, guards, recorded.failed, exceptions)
         else:
             program, leaves = flatten(
@@ -1173,7 +1184,7 @@ class Compiled:
         called, derive = parts
         call = self._called((args, kwargs), {}, called)
         deferred = None
-        if recorded.size > HEAVY and recorded.is_closed():
+        if recorded.exceeds(HEAVY) and recorded.is_closed():
             deferred = call.deferred()
         return derive(call), deferred
 
@@ -1354,13 +1365,29 @@ def _is_opaque(leaf: Any) -> bool:
     return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
 
 
+def _matrix_of(columns: list[Any]) -> Any:
+    """The array whose columns these are, side by side; None if they are not."""
+    import numpy as np
+
+    first = columns[0]
+    if first.ndim != 1 or any(x.strides != first.strides for x in columns):
+        return None
+    addresses = [x.__array_interface__["data"][0] for x in columns]
+    if addresses != list(range(addresses[0], addresses[0] + 8 * len(columns), 8)):
+        return None
+    return np.lib.stride_tricks.as_strided(first, (len(first), len(columns)), (*first.strides, 8), writeable=False)
+
+
 def run_rows(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
     """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
     import numpy as np
 
     if path.arrays is not None:
+        matrix = _matrix_of(columns) if n * len(columns) > COPIED else None
 
         def block(start: int, stop: int) -> Any:
+            if matrix is not None:
+                return matrix[start:stop].T
             X = np.empty((len(columns), stop - start))
             for x, column in zip(X, columns):
                 x[:] = column[start:stop] if column.ndim else column

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
+from micrograd_bp._engine.progress import elapsed
 from micrograd_bp.compiler import c99, c_project
 from micrograd_bp.compiler.array_parts import find_for_text
 from micrograd_bp.compiler.array_text import array_source
@@ -428,16 +429,19 @@ class Kernel:
         """The compiled program, loops for one row on their own; None where llvmlite or NumPy is missing."""
         name = f"{kind} of a row" if rows == 1 and not self.exact and self._rolled(kind) is not None else kind
         if name not in self._made:
-            machine = host()
-            native = None
-            if machine is not None:
-                rolled = self._rolled(kind)
-                program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
-                results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
-                native = Native(program, results, sums, exact=self.exact, single=name != kind)
-            self._made[name] = native
+            with elapsed("compiling"):
+                self._made[name] = self._compiled(kind, single=name != kind)
         made: Native | None = self._made[name]
         return made
+
+    def _compiled(self, kind: str, single: bool) -> Native | None:
+        machine = host()
+        if machine is None:
+            return None
+        rolled = self._rolled(kind)
+        program = lower(self._graph(kind) if rolled is None else rolled, machine.native, self.exact)
+        results, sums = (program.outputs, []) if kind == "value" else ([], program.outputs)
+        return Native(program, results, sums, exact=self.exact, single=single)
 
     def _rolled(self, kind: str) -> FlatProgram | None:
         """The program of a kind rolled up into loops; None: it has none, or its sums would be rounded otherwise."""
@@ -460,8 +464,9 @@ class Kernel:
         if "arrays" not in self._made:
             found = None
             if importlib.util.find_spec("numpy") is not None:
-                looped = deep(self.program) and host() is not None and self._rolled("value") is not None
-                found = None if looped else arrays(self.program, exact=self.exact)
+                with elapsed("compiling"):
+                    looped = deep(self.program) and host() is not None and self._rolled("value") is not None
+                    found = None if looped else arrays(self.program, exact=self.exact)
             self._made["arrays"] = found
         made: Arrays | None = self._made["arrays"]
         if not gradient or made is None:

@@ -1,4 +1,4 @@
-"""Programs with loops as C99: `for` loops over carried numbers, and backwards over what their turns have kept."""
+"""Programs with loops as C99: `for` loops over carried numbers; reversed loops read what the others have stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEYWORDS = """
 auto break case char const continue default do double else enum extern float for goto if inline int long register
 restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
 """
-# What else cannot be the name of a variable: keywords of C++, what math.h defines, and what the functions have.
+# Further names that a variable cannot have: keywords of C++, names of math.h, and names in the functions.
 TAKEN = """
 alignas alignof and and_eq asm bitand bitor bool catch class compl concept const_cast constexpr consteval constinit
 decltype delete dynamic_cast explicit export false friend mutable namespace new noexcept not not_eq nullptr operator
@@ -28,9 +28,9 @@ chain
 
 
 class LoopsInC(LoopWriter):
-    """Writes the lines of one function; `above` are tables and functions that it uses, `size` that of its workspace v.
+    """Writes the lines of one function; `above` has the tables and functions that it uses, `size` is its workspace's.
 
-    inputs: what the inputs are called.
+    inputs: the names of the inputs.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class LoopsInC(LoopWriter):
         super().__init__(program, known, names, [*KEYWORDS.split(), *TAKEN.split(), *INSTRUCTIONS])
 
     def function(self, results: Sequence[str]) -> list[str]:
-        """The lines of the function: where each output goes; "return": it is returned."""
+        """The lines of the function; results: what each output is assigned to, "return" if it is returned."""
         self.write()
         end = self.parts[-1]
         ends = [(place, self.expression(i, end).text) for place, i in zip(results, self.program.outputs, strict=True)]
@@ -114,7 +114,7 @@ class LoopsInC(LoopWriter):
 
 
 def _broken(line: str) -> list[str]:
-    """A line, in several where it is long."""
+    """A line, broken into several if it is long."""
     if len(line) <= LINE:
         return [line]
     indent = re.match(" *", line)

@@ -1,7 +1,7 @@
 """Programs with loops as text: a `for` loop over carried numbers, as one would write it by hand; in Python.
 
-What is read once is written where it is read. A loop that runs in reverse counts downwards, and reads what the turns of
-the other one have kept.
+A number that is read once is written where it is read. A loop that runs in reverse counts downwards, and reads the
+numbers that the iterations of the forward loop have stored.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, 
 from micrograd_bp.compiler.python import PythonWriter, Source
 from micrograd_bp.ops import TABLE, Op, add, chain, mul, neg, pos, sub
 
-MOST = 10  # operations of an expression; what has more is given names
-GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # never infinite but by overflow
+MOST = 10  # operations of an expression, at most; the operands of a longer one get names
+GROWING = ("exp", "exp2", "expm1", "sinh", "cosh")  # infinite only by overflow
 
 
 # --- turns that are written out ---------------------------------------------------------------------------------------
 
 
 def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram:
-    """The program with turns that stand before and after a loop taken into it, and with labels for what is carried.
+    """The program with iterations that stand before or after a loop moved into it, and with labels for carried numbers.
 
     The first turn is found apart where it reads what was there before, the last where not all of it is needed.
     labels: of the inputs, then of the parameters.
@@ -41,9 +41,10 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     rows = [x for reads in (made.reads, *[loop.reads for loop in made.loops]) for x in reads.values()]
     for k in range(len(made.loops) * all(isinstance(x.sequence, (str, tuple)) for x in rows)):
         if any(made.loops[k].start <= i < made.loops[k].stop for i in made.guards):
-            continue  # what holds in all turns of the loop may not hold in others
-        while (loop := _earlier(made, made.loops[k])) is not None:
-            made.loops[k] = loop
+            continue  # what holds in all iterations of the loop may not hold in others
+        for _ in range(2):  # if iterations change nothing, one more would always fit
+            if (loop := _earlier(made, made.loops[k])) is not None:
+                made.loops[k] = loop
         while _later(made, k):
             pass
     for loop in made.loops:
@@ -60,7 +61,7 @@ def readable(program: FlatProgram) -> bool:
 
 
 def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Element | None:
-    """The read, from the turn -1 on or to one turn more, if a leaf is what it reads in that turn; else None."""
+    """The read, extended by an iteration at either end, if leaf i is what it reads there; else None."""
     at = read.first + read.step * turn
     first = at if turn < 0 else read.first
     if isinstance(read.sequence, str):
@@ -77,7 +78,7 @@ def _stands_for(program: FlatProgram, read: Element, turn: int, i: int) -> Eleme
 
 
 def _earlier(program: FlatProgram, loop: Loop) -> Loop | None:
-    """The loop with one turn more at its beginning, where the nodes before it are such a turn."""
+    """The loop with one more iteration at its beginning, if the nodes before it are one; else None."""
     bound: dict[int, int] = {}
     reads = dict(loop.reads)
     leaves = {leaf for leaf, _, _ in loop.carried}
@@ -107,22 +108,22 @@ def _earlier(program: FlatProgram, loop: Loop) -> Loop | None:
     if any(bound[leaf] == before for leaf, before, _ in loop.carried) and all(
         bound[leaf] == before for leaf, before, _ in loop.carried
     ):
-        return None  # nothing changes from turn to turn
+        return None  # nothing changes from one iteration to the next
     carried = [(leaf, bound[leaf], after) for leaf, _, after in loop.carried]
     return Loop(loop.start, loop.stop, loop.count + 1, carried, reads)
 
 
 def _later(program: FlatProgram, k: int) -> bool:
-    """Add a turn at the end of a loop, where the nodes after it are as much of one as is needed; tells whether."""
+    """Add an iteration at the end of a loop, if the nodes after it are the needed part of one; returns whether."""
     loop = program.loops[k]
     after = {b: leaf for leaf, _, b in loop.carried}
     if len(after) < len(loop.carried):
         return False
     body: dict[tuple[Op | None, tuple[int, ...]], int] = {}
-    equal: dict[int, int] = {}  # to nodes of the body: the first that is the same
+    equal: dict[int, int] = {}  # for each node of the body, the first that equals it
     for i in range(loop.start, loop.stop):
         equal[i] = body.setdefault((program.ops[i], tuple([equal.get(x, x) for x in program.operands[i]])), i)
-    same: dict[int, int] = {}  # nodes after the loop: those of the body that they are in one turn more
+    same: dict[int, int] = {}  # for nodes after the loop, the nodes of the body that they are in a further iteration
     leaf_of = {i: leaf for leaf, read in loop.reads.items() for i in _next(program, loop, read)}
     stop = program.loops[k + 1].start if k + 1 < len(program.loops) else len(program)
     for i in range(loop.stop, stop):
@@ -162,7 +163,7 @@ def _later(program: FlatProgram, k: int) -> bool:
 
 
 def _next(program: FlatProgram, loop: Loop, read: Element) -> list[int]:
-    """The leaves that may be what is read in the turn after the last one."""
+    """The leaves that the read may stand for in the iteration after the last one."""
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
         return places[read.first + read.step * loop.count :][:1]
@@ -173,7 +174,7 @@ def _next(program: FlatProgram, loop: Loop, read: Element) -> list[int]:
 
 
 def finite(program: FlatProgram, native: InstructionFor) -> list[bool]:
-    """Which nodes are finite, but for overflow, if all inputs and parameters are."""
+    """For each node, whether it is finite, overflow apart, if all inputs and parameters are."""
     linked = program.links()
     turning = {**program.reads, **{i: read for loop in program.loops for i, read in loop.reads.items()}}
     wild = {
@@ -196,19 +197,19 @@ def finite(program: FlatProgram, native: InstructionFor) -> list[bool]:
 
 @dataclass(slots=True)
 class LoopPart:
-    """A loop, or what stands between two: its statements, and what is read in them where it is used."""
+    """A loop, or the stretch between two: its statements, and the nodes that are written inside them."""
 
     loop: Loop | None
     nodes: range
-    statements: list[tuple[int, set[int]]] = field(default_factory=list)  # with what each reads
-    inside: dict[int, tuple[set[int], int]] = field(default_factory=dict)  # written where it is read; operations
-    last: dict[int, int] = field(default_factory=dict)  # computed at the end of a turn: for which carried leaf
+    statements: list[tuple[int, set[int]]] = field(default_factory=list)  # each with the nodes that it reads
+    inside: dict[int, tuple[set[int], int]] = field(default_factory=dict)  # written in place: reads, operations
+    last: dict[int, int] = field(default_factory=dict)  # computed at an iteration's end: the carried leaf
 
 
 class LoopWriter:
     """The statements of a program with loops; a subclass writes them in its language.
 
-    names: of the inputs and parameters; own: those of these whose names may be given new numbers.
+    names: those of the inputs and parameters; own: the names among these that may be assigned to.
     """
 
     def __init__(
@@ -242,7 +243,7 @@ class LoopWriter:
         sequences = [read.sequence for i, (_, read) in self.turning.items() if self.needed[i]]
         self.kept = dict.fromkeys(i for i in sequences if isinstance(i, int))
         self.part_of = {i: k for k, part in enumerate(self.parts) for i in part.nodes}
-        self.uses: dict[int, list[int]] = {}  # the parts in which each node is read, for every time
+        self.uses: dict[int, list[int]] = {}  # for each node, the part of each of its readers
         for k, part in enumerate(self.parts):
             for i in part.nodes:
                 if self.needed[i]:
@@ -262,18 +263,18 @@ class LoopWriter:
             self.uses.setdefault(i, []).append(part)
 
     def carried(self, part: LoopPart) -> list[tuple[int, int, int]]:
-        """What a loop carries and is needed."""
+        """The carried numbers of a loop that are needed."""
         found = [x for x in part.loop.carried if self.needed[x[0]]] if part.loop is not None else []
         return sorted(found, key=lambda x: x[1])
 
     def arrange(self, part: LoopPart) -> None:
-        """Which nodes of a part are statements, and which are written where they are read."""
+        """Decide which nodes of a part become statements, and which are written where they are read."""
         number = self.parts.index(part)
         leaves: dict[int, list[int]] = {}
         for leaf, _, after in self.carried(part):
             leaves.setdefault(after, []).append(leaf)
             if any(k > number for k in self.uses.get(leaf, ())):
-                raise UnsuitableError  # what it was in the turn before the last
+                raise UnsuitableError  # its number in the iteration before the last is not known
         for i in part.nodes:
             if self.program.ops[i] is None or not self.needed[i]:
                 continue
@@ -304,7 +305,7 @@ class LoopWriter:
         return made
 
     def numbered(self, letter: str) -> str:
-        """The next name of these."""
+        """The next free name of a letter and a number."""
         count = 1
         while f"{letter}{count}" in self.taken:
             count += 1
@@ -312,19 +313,19 @@ class LoopWriter:
         return f"{letter}{count}"
 
     def label(self, i: int) -> str:
-        """The label of a node, where that can be a name."""
+        """The label of a node, if that can be a name."""
         label = self.program.labels.get(i, "")
         return label if usable(label) and label.isascii() else ""
 
     def named(self, i: int, letter: str = "t") -> Expr:
-        """A node by its own name from now on."""
+        """Give a node a name of its own, by which it is written from now on."""
         self.names[i] = Expr(self.fresh(self.label(i)) if self.label(i) else self.numbered(letter))
         return self.names[i]
 
     # --- expressions -----------------------------------------------------------------------------------------------
 
     def expression(self, i: int, part: LoopPart) -> Expr:
-        """What is to be written for a node."""
+        """The expression for a node: its name, or its formula if it is written in place."""
         if i in self.program.constants:
             return self.literal(self.program.constants[i])
         if i in self.turning:
@@ -332,7 +333,7 @@ class LoopWriter:
         return self.formula(i, part) if i in part.inside else self.names[i]
 
     def formula(self, i: int, part: LoopPart) -> Expr:
-        """A node computed."""
+        """The expression that computes a node."""
         op, operands = self.program.ops[i], self.program.operands[i]
         assert op is not None
         if op is chain:  # 0 times a finite number is 0
@@ -355,14 +356,14 @@ class LoopWriter:
         return self.spell(op, [self.expression(x, part) for x in operands])
 
     def test(self, i: int, part: LoopPart) -> str:
-        """A comparison as a condition; "": the node is none."""
+        """A comparison as a condition; "": the node is no comparison."""
         op, operands = self.program.ops[i], self.program.operands[i]
         assert op is not None
         test = instruction(self.native(op, len(operands), True)).test
         return test.format(*[self.expression(k, part)._inside(1) for k in operands]) if test else ""
 
     def read(self, i: int, part: LoopPart) -> Expr:
-        """A number of a sequence."""
+        """The expression for an element of a sequence."""
         loop, read = self.turning[i]
         at, step = read.first, read.step
         if loop is not None and self.descends(loop):
@@ -404,11 +405,11 @@ class LoopWriter:
                 self.loop(part, part.loop)
 
     def asked(self, i: int, part: LoopPart) -> bool:
-        """Write what a guard asks of a node; tells whether nothing else reads it."""
+        """Write the test of a guard on a node; returns whether nothing else reads the node."""
         return False
 
     def loop(self, part: LoopPart, loop: Loop) -> None:
-        """A loop: what it carries, its head and its turns."""
+        """Write a loop: the carried numbers, its head and its body."""
         for leaf, before, _ in self.carried(part):
             if before in self.own and self.uses[before] == [self.parts.index(part) - 1]:
                 self.names[leaf] = self.names[before]
@@ -447,11 +448,11 @@ class LoopWriter:
             self.names[after] = self.names[leaf]
 
     def stored(self, i: int, loop: Loop) -> list[str]:
-        """The line that keeps a number of the turn, if that is read later."""
+        """The line that stores a number of this iteration, if another loop reads it."""
         return [self.store(str(self.kept[i]), self.names[i].text, loop)] if i in self.kept else []
 
     def joined(self, part: LoopPart) -> dict[int, int]:
-        """Statements that may take the name of the carried leaf at once, since it is not read any more in the turn."""
+        """Statements that may assign to a carried name at once, since its old number is not read any more."""
         carried = self.carried(part)
         afters = [after for _, _, after in carried]
         ends = [(after, part.inside[after][0] if after in part.inside else {after}) for after in afters]
@@ -465,7 +466,7 @@ class LoopWriter:
         return found
 
     def update(self, part: LoopPart, waiting: list[tuple[int, int, int]]) -> None:
-        """What is carried to the next turn: one after the other, or at once, where each reads what the other was."""
+        """Assign the carried numbers: one after the other, or all at once if they read each other's old numbers."""
         reads = {leaf: part.inside[after][0] if after in part.last else {after} for leaf, _, after in waiting}
         waiting = sorted([x for x in waiting if x[0] != x[2]], key=lambda x: x[1])
         while waiting:
@@ -479,55 +480,55 @@ class LoopWriter:
     # --- the language ----------------------------------------------------------------------------------------------
 
     def spell(self, op: Op, operands: list[Expr]) -> Expr:
-        """An operation."""
+        """The text of an operation."""
         raise NotImplementedError
 
     def truth(self, x: Expr) -> str:
-        """The condition that a number is not 0; "": `spell` writes the choice."""
+        """The condition that a number is not 0; "" if `spell` writes `where` itself."""
         return ""
 
     def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
-        """One of two numbers."""
+        """The text that chooses one of two numbers by a condition."""
         raise NotImplementedError
 
     def literal(self, x: float) -> Expr:
-        """A number."""
+        """The text of a number."""
         raise NotImplementedError
 
     def sequence(self, name: str) -> str:
-        """The inputs, or the parameters."""
+        """The name of the sequence of inputs, or of parameters."""
         raise NotImplementedError
 
     def table(self, name: str, numbers: tuple[str, ...]) -> str:
-        """A table of numbers."""
+        """Add a table of numbers; returns its name."""
         raise NotImplementedError
 
     def define(self, name: str, text: str) -> list[str]:
-        """A name that keeps its number."""
+        """The lines that define a name which is not assigned to again."""
         raise NotImplementedError
 
     def declare(self, name: str, text: str) -> list[str]:
-        """A name whose number changes."""
+        """The lines that define a name which is assigned to again."""
         raise NotImplementedError
 
     def before(self, name: str) -> list[str]:
-        """What stands before a loop for a name that is read after it."""
+        """The lines before a loop for a name that is read after it."""
         raise NotImplementedError
 
     def assign(self, names: list[str], texts: list[str]) -> list[str]:
-        """New numbers for names, all at once."""
+        """The lines that assign numbers to names, all at once."""
         raise NotImplementedError
 
     def keep(self, i: int, loop: Loop) -> str:
-        """A place for the numbers of a node in all turns: its name."""
+        """Define an array for a node's numbers in all iterations; returns its name."""
         raise NotImplementedError
 
     def store(self, name: str, text: str, loop: Loop) -> str:
-        """The line that puts a number there."""
+        """The line that stores a number in such an array."""
         raise NotImplementedError
 
     def turns(self, loop: Loop, lines: list[str]) -> list[str]:
-        """The loop around these lines."""
+        """The lines of a loop with this body."""
         raise NotImplementedError
 
 
@@ -537,7 +538,7 @@ class LoopWriter:
 def loop_source(program: FlatProgram, name: str, truths: Sequence[bool] = ()) -> Source | None:
     """The program as a function of its inputs and parameters that returns a tuple; None: it cannot be written so.
 
-    truths: what its guards are.
+    truths: the truth values that its guards must have.
     """
     try:
         return _PythonLoops(program, name, truths).source()
@@ -546,14 +547,14 @@ def loop_source(program: FlatProgram, name: str, truths: Sequence[bool] = ()) ->
 
 
 def python_instruction(op: Op, count: int, exact: bool) -> str:
-    """Every op is one of Python's; + x is x."""
+    """The instruction for an op in Python, which has them all; pos(x) is x."""
     if op is pos:
         return ""
     return op.native if op.native and op is not chain else f"python {op.name}"
 
 
 class _PythonLoops(LoopWriter):
-    """Writes a function."""
+    """Writes a Python function."""
 
     def __init__(self, program: FlatProgram, name: str, truths: Sequence[bool]) -> None:
         program = lower(program, python_instruction, exact=True)
@@ -648,7 +649,7 @@ class _PythonLoops(LoopWriter):
 
 
 def broken(line: str) -> str:
-    """A line of Python, in several where it is long."""
+    """A line of Python, broken into several if it is long."""
     if len(line) <= 110:
         return line
     indent = line[: len(line) - len(line.lstrip())]

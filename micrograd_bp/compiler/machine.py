@@ -13,14 +13,13 @@ import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from micrograd_bp._engine.instructions import instruction
-from micrograd_bp._engine.progress import bar
+from micrograd_bp._engine.progress import elapsed
 from micrograd_bp.ops import Op
 
-PATIENCE = 2.0  # seconds of compiling after which a terminal shows that it takes a while
 INSTALL = "pip install 'micrograd-bp[jit]'"
 
 
@@ -81,20 +80,8 @@ class _Compiling:
             threading.Thread(target=work, name="micrograd_bp compiles").start()
         except RuntimeError:  # no thread can be started: the interpreter is shutting down, or there are too many
             work()
-        shown, wait = None, PATIENCE
-        while True:
-            try:
-                result, error = answer.get(timeout=wait)
-                break
-            except Empty:
-                if shown is None:
-                    with contextlib.suppress(ImportError):
-                        shown = bar(None, desc="compiling", bar_format="{desc}, {elapsed}")
-                wait = 0.5
-                if shown is not None:
-                    shown.refresh()
-        if shown is not None:
-            shown.close()
+        with elapsed("compiling"):
+            result, error = answer.get()
         if error is not None:
             raise error
         return result

@@ -21,7 +21,7 @@ from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import closed, deafen, listening
 from micrograd_bp.compiler.surroundings import OUTSIDE, difference, numpy_state, outside, settled, snapshot
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
-from micrograd_bp.value import Value
+from micrograd_bp.value import Value, topological_order
 
 MANY, READ = 4_000, 8  # nodes that are counted exactly; nodes that take as long as noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -104,6 +104,10 @@ class Recording:
         whole, ops, _ = closed(self.nodes, [])
         return whole and all(TABLE.get(op.name) is op for op in ops)
 
+    def exceeds(self, count: int) -> bool:
+        """Whether the size is larger than that."""
+        return len(self.nodes) > count or self.size > count
+
     @property
     def size(self) -> int:
         """The number of nodes, with a net input counted as its products and sums; approximate if there are many."""
@@ -144,7 +148,12 @@ class Recording:
         while self._counted < len(nodes):
             self._ids.add(id(nodes[self._counted]))
             self._counted += 1
-        return id(node) in self._ids
+        if id(node) in self._ids:
+            return True
+        if self.limit is None or len(nodes) <= self.limit or not isinstance(node, Value):
+            return False
+        # Beyond the limit leaves are kept, and few others: those that depend on a leaf of this recording are its own.
+        return any(x.op is None and id(x) in self._ids for x in topological_order(node))
 
     def owners(self, tree: Any, known: Sequence[Value]) -> Callable[[Any], bool] | None:
         """`owns`, for the Values in a tree only; some are known to be this recording's own.
@@ -153,9 +162,10 @@ class Recording:
         """
         leaves = trees.leaves(tree)
         values = [x for leaf in leaves for x in (trees.elements(leaf) if trees.is_array(leaf) else (leaf,))]
-        values = [x for x in values if isinstance(x, Value)]
+        mine = {*map(id, known)}
+        values = [x for x in values if isinstance(x, Value) and id(x) not in mine]
         whole, _, found = closed(self.nodes, values)
-        mine = {*map(id, known), *[id(x) for x, own in zip(values, found) if own]}
+        mine.update(id(x) for x, own in zip(values, found) if own)
         return (lambda node: id(node) in mine) if whole else None
 
     @contextmanager
@@ -181,7 +191,7 @@ class Recording:
             self.unfaithful = self.unfaithful or found
 
     def _called(self, function: Any) -> None:
-        if self.limit is not None and self.size > self.limit:
+        if self.limit is not None and self.exceeds(self.limit):
             listening(None)
         elif (what := outside(function, _caller().f_globals.get("__name__", ""))) and not _is_importing():
             self.unfaithful = self.unfaithful or f"{what} at {source_line()}"

@@ -17,7 +17,7 @@ from micrograd_bp import losses
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
 from micrograd_bp.compiler.arrays import SMALL
-from micrograd_bp.compiler.functions import Compiled, GuardedProgram, Scan, Signature, run_rows
+from micrograd_bp.compiler.functions import SOME, Compiled, GuardedProgram, Scan, Signature, run_rows
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import snapshot
@@ -296,6 +296,7 @@ class CompiledSweep:
             return False
         if self.found is None:
             self.found = self._surroundings()
+        signature.used = max(signature.used, SOME)  # whether it pays is decided here
         found, path = self.step.record(signature, numbers, args, {}, wait=1.0)
         if not signature.faithful:
             batch.done[i] = found

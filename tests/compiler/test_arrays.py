@@ -1,6 +1,7 @@
 """Arrays found in graphs of scalars: the same numbers, errors and branches as the eager engine's."""
 
 import functools
+import itertools
 import math
 import pickle
 import random
@@ -9,10 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import micrograd_bp as mg
 from micrograd_bp import Value, losses, nn, optim, training
 from micrograd_bp.compiler import arrays
+from micrograd_bp.compiler.program import flatten
 from micrograd_bp.training import compiled
 
 np = pytest.importorskip("numpy")
@@ -329,3 +333,40 @@ def test_an_irregular_program_has_no_arrays() -> None:
         nodes.append(rng.choice([lambda a, b: a + b.tanh(), lambda a, b: a * b, lambda a, b: (a - b).sin()])(a, b))
     program, _ = mg.compiler.program.flatten([sum(nodes[-50:])], inputs)
     assert arrays.find(program) is None
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_chains_of_subtractions_are_sums(seed: int) -> None:
+    """e - x + y - ..., with other reads of what stands between: the eager engine's numbers, and fewer arrays."""
+    rng = random.Random(seed)
+    x = [Value(rng.uniform(0.5, 2.0)) for _ in range(40)]
+    kept: list[Any] = []
+    total: Any = rng.choice([0.0, -0.0, x[0]])
+    for k, (a, b) in enumerate(itertools.product(x[:20], x[20:])):
+        term = (a * b).sin()
+        total = total + term if rng.random() < 0.2 else total - term
+        if rng.random() < 0.02:
+            kept.append(total)
+        if k % 97 == 96:
+            total = rng.choice(kept or [total]) - total * total
+    output = total * 0.001 - sum((y.tanh() for y in kept), 0.5)
+    output.backward()
+    rows, weights = np.zeros((3, 0)), [p.data for p in x]
+    kernel = mg.kernel(output, [], x)
+    value, slopes = kernel.value_and_grad(rows, weights)
+    assert value == pytest.approx(output.data, rel=1e-12)
+    np.testing.assert_allclose(slopes, [p.grad for p in x], rtol=1e-9, atol=1e-12)
+    assert mg.kernel(output, [], x, exact=True)(rows).tolist() == [output.data] * 3
+
+
+def test_a_sum_written_with_subtractions_is_one_array() -> None:
+    x = [Value(0.1 * k) for k in range(600)]
+    total: Any = Value(1.0)
+    for a, b in itertools.pairwise(x):
+        total = total - (a * b).sin()
+    program, _ = flatten([total * total], x)
+    found = arrays.find(program, small=0, share=16)
+    assert found is not None
+    assert len(found.steps) == 5  # products, sines, their negations, the sum, its square
+    assert [k for k, _, _ in found.at(program.outputs)] == [len(found.sizes) - 1]

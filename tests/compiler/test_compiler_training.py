@@ -1,12 +1,16 @@
 """Training compiled has the history of training eagerly."""
 
+import io
 import random
+import sys
+import time
 from typing import Any
 
 import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import losses, nn, optim, training
+from micrograd_bp._engine import progress
 from micrograd_bp.compiler import functions
 from micrograd_bp.training import compiled
 
@@ -85,3 +89,45 @@ def test_a_run_shorter_than_compiling_it_stays_eager(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(compiled, "EAGER", dict.fromkeys(compiled.EAGER, 1e-12))
     monkeypatch.setattr(functions.Compiled, "record", lambda *args: pytest.fail("it was recorded to be compiled"))
     assert history(True) == history(False)
+
+
+def test_compiling_is_shown_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its third second on, with the time since it began; in a block within another nothing more."""
+    pytest.importorskip("tqdm")
+
+    def shown(terminal: bool) -> str:
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
+        monkeypatch.setattr(sys, "stderr", stream)
+        with progress.elapsed("quick"):
+            pass
+        with progress.elapsed("compiling", 0.05), progress.elapsed("inner", 0.0):
+            time.sleep(0.8)
+        return stream.getvalue()
+
+    assert shown(False) == ""
+    text = shown(True)
+    assert "compiling, 00:00" in text
+    assert "quick" not in text
+    assert "inner" not in text
+    assert text.endswith("\r")
+
+
+def test_a_path_that_few_calls_take_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long function whose arguments each take another way: a way is compiled once many calls have found none."""
+    monkeypatch.setattr(functions, "HEAVY", 100)
+    monkeypatch.setattr(functions, "SOME", sys.maxsize)
+
+    def f(x: Any) -> Any:
+        y = x * 1.0
+        for k in range(60):
+            y = y + (0.1 * x if int(x * 1e6) >> k % 20 & 1 else 0.2)
+        return y
+
+    g = mg.jit(f)
+    g.pays = 10
+    rng = random.Random(0)
+    for _ in range(35):
+        x = rng.uniform(0.0, 1.0)
+        assert g(x) == pytest.approx(f(x), rel=1e-13)
+    assert g.stats["paths"] == 3

@@ -462,6 +462,13 @@ def test_a_users_row_and_its_errors() -> None:
     same(interrupted)
 
 
+def test_help_of_attributes() -> None:
+    def run(mg: ModuleType) -> Any:
+        return [getattr(mg.Value, name).__doc__.splitlines()[0] for name in ("data", "grad", "label", "partials")]
+
+    same(run)
+
+
 def test_attributes() -> None:
     def run(mg: ModuleType) -> Any:
         x, y = mg.Value(2.0, "x"), mg.Value(3, label="y")

@@ -52,7 +52,8 @@ IMPORT = re.compile(r"^[ \t]*((?:from[ \t]+[\w.]+[ \t]+)?c?import[ \t]+(?:\([^)]
 def imports(path: Path) -> set[str]:
     """The modules of the package that a module names in an import, anywhere in it; `.pyx` is read line by line."""
     text = path.read_text(encoding="utf-8")
-    if path.suffix == ".pyx":
+    if path.suffix == ".pyx":  # with the parts that it includes
+        text += "\n".join(part.read_text(encoding="utf-8") for part in path.parent.glob("*.pxi"))
         text = "\n".join(IMPORT.findall(text)).replace("cimport", "import")
     found: set[str] = set()
     nodes: list[ast.AST] = [ast.parse(text)]
@@ -99,6 +100,10 @@ def test_no_two_things_have_one_name() -> None:
             defined += [node.name] if isinstance(node, ast.ClassDef) else []
             names.update(name for name in defined if re.fullmatch(r"_*[A-Z]+[a-z]\w*", name))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_table_and_the_node_are_read_in_one_sitting() -> None:
+    assert sum(MODULES[name].read_text(encoding="utf-8").count("\n") for name in ("ops", "value")) <= 450
 
 
 def test_importing_the_package_imports_nothing_outside_the_standard_library() -> None:
