@@ -378,7 +378,7 @@ class LoopWriter:
         if isinstance(read.sequence, str):
             return Expr(f"{self.sequence(read.sequence)}[{text}]")
         if not isinstance(read.sequence, tuple):
-            raise UnsuitableError  # a row that several nodes have written
+            raise UnsuitableError  # numbers in a row that several nodes have written
         numbers = tuple(self.literal(x).text for x in read.sequence)
         if numbers not in self.tables:
             self.tables[numbers] = name = self.numbered("C")
