@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Code of fewer nodes is compiled as it is; a loop has so many turns at least, and spares so many nodes; all of them
 # together leave at most half of the nodes.
 SMALL, TURNS, WORTH = 2_000, 8, 60
-LAG, GATHERED, LOOPS = 8, 1_000, 64  # turns that a number is carried; numbers gathered by a loop; loops: at most
+LAG, GATHERED, LOOPS = 8, 1_000, 16  # turns that a number is carried; numbers gathered by a loop; loops: at most
 WINDOW, WINDOWS, SAMPLED = 1 << 16, 6, 1 << 19  # periods of more nodes than SAMPLED are looked for in some windows
 NONE, CONSTANT, INPUT, PARAMETER, MOST = -1, -2, -(1 << 29), 1 << 28, 1 << 28  # what an operand is; else its place
 DEPTH, WIDTH = 100, 128  # so long a chain of operations, with so few beside each other, is rather loops than arrays
@@ -222,7 +222,7 @@ def _stretches(nodes: Nodes) -> list[Stretch]:
     waiting, found = [(0, len(nodes.nodes))], list[Stretch]()
     while waiting and len(found) < LOOPS:
         low, high = waiting.pop()
-        if high - low > WORTH and (best := _best(nodes, low, high)) is not None:
+        if high - low > max(WORTH, len(nodes.nodes) // 100) and (best := _best(nodes, low, high)) is not None:
             stretch = Stretch(*best, [], {})
             found.append(stretch)
             waiting += [(low, stretch.start), (stretch.stop, high)]
