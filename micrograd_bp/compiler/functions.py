@@ -429,8 +429,8 @@ class GuardedProgram:
         program, row = kernel.program, list(data)
 
         def partials(out: Any, *leaves: Any) -> tuple[Any, ...]:
-            if not any(isinstance(x, Value) for x in leaves):
-                return tuple(map(float, kernel.value_and_grad([row])[1]))
+            if set(map(type, leaves)) == {float}:
+                return tuple(kernel.value_and_grad([row])[1].tolist())
             variables = [x.pos() if isinstance(x, Value) else Value(x) for x in leaves]
             nodes: list[Any] = rerecord(program, row, variables)
             return tuple(gradients(nodes[program.outputs[0]], variables))

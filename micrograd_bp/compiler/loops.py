@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Shorter programs are compiled as they are. A loop has at least so many turns, and spares at least so many nodes; all
 # loops together must spare half of the nodes.
 SMALL, TURNS, WORTH = 2_000, 8, 60
-LAG, GATHERED, LOOPS = 8, 1_000, 64  # at most: turns that a number is carried, numbers that a loop gathers, loops
+LAG, GATHERED, LOOPS = 8, 1_000, 16  # at most: turns that a number is carried, numbers that a loop gathers, loops
 WINDOW, WINDOWS, SAMPLED = 1 << 16, 6, 1 << 19  # more nodes than SAMPLED are searched in some windows only
 NONE, CONSTANT, INPUT, PARAMETER, MOST = -1, -2, -(1 << 29), 1 << 28, 1 << 28  # what an operand is, if it is no node
 DEPTH, WIDTH = 100, 128  # chains this long, with few operations side by side, become loops rather than arrays
@@ -223,7 +223,7 @@ def _stretches(nodes: Nodes) -> list[Stretch]:
     waiting, found = [(0, len(nodes.nodes))], list[Stretch]()
     while waiting and len(found) < LOOPS:
         low, high = waiting.pop()
-        if high - low > WORTH and (best := _best(nodes, low, high)) is not None:
+        if high - low > max(WORTH, len(nodes.nodes) // 100) and (best := _best(nodes, low, high)) is not None:
             stretch = Stretch(*best, [], {})
             found.append(stretch)
             waiting += [(low, stretch.start), (stretch.stop, high)]
