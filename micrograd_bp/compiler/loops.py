@@ -1,9 +1,10 @@
 """Stretches of a flat program that repeat, found and rolled up into loops.
 
-A stretch of a period repeats where the ops are the same a period later and every operand goes on evenly from turn to
-turn: it stays (what is computed before the loop), moves by a period (this turn's or an earlier one's: carried), moves
-by another step (inputs, parameters, what an earlier loop gave in each turn: read by the turn), or is a constant, which
-may be another one in each turn. The numbers of a rolled program are those of the flat one, to the bit.
+A stretch of nodes repeats with a period if the ops are the same a period later, and the place of every operand changes
+evenly from one turn (iteration) to the next. The place may stay: a node before the loop. It may move by the period: a
+node of the same turn, or of an earlier one, whose number is carried. It may move by another step: inputs, parameters,
+or the numbers of an earlier loop, of which each turn reads another. Or the operand is a constant, in each turn its own.
+A rolled program computes the numbers of the flat one, to the bit.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from micrograd_bp.ops import add, pos
 if TYPE_CHECKING:
     import numpy as np
 
-# Code of fewer nodes is compiled as it is; a loop has so many turns at least, and spares so many nodes; all of them
-# together leave at most half of the nodes.
+# Shorter programs are compiled as they are. A loop has at least so many turns, and spares at least so many nodes; all
+# loops together must spare half of the nodes.
 SMALL, TURNS, WORTH = 2_000, 8, 60
-LAG, GATHERED, LOOPS = 8, 1_000, 64  # turns that a number is carried; numbers gathered by a loop; loops: at most
-WINDOW, WINDOWS, SAMPLED = 1 << 16, 6, 1 << 19  # periods of more nodes than SAMPLED are looked for in some windows
-NONE, CONSTANT, INPUT, PARAMETER, MOST = -1, -2, -(1 << 29), 1 << 28, 1 << 28  # what an operand is; else its place
-DEPTH, WIDTH = 100, 128  # so long a chain of operations, with so few beside each other, is rather loops than arrays
-WIDE = 6  # operands at most of a node in a loop
+LAG, GATHERED, LOOPS = 8, 1_000, 64  # at most: turns that a number is carried, numbers that a loop gathers, loops
+WINDOW, WINDOWS, SAMPLED = 1 << 16, 6, 1 << 19  # more nodes than SAMPLED are searched in some windows only
+NONE, CONSTANT, INPUT, PARAMETER, MOST = -1, -2, -(1 << 29), 1 << 28, 1 << 28  # what an operand is, if it is no node
+DEPTH, WIDTH = 100, 128  # chains this long, with few operations side by side, become loops rather than arrays
+WIDE = 6  # operands of a node in a loop, at most
 
 
 @dataclass(slots=True)
@@ -33,11 +34,11 @@ class Nodes:
     """The nodes of a program that compute something, in order."""
 
     nodes: np.ndarray[Any, Any]
-    position: np.ndarray[Any, Any]  # of every node among them
+    position: np.ndarray[Any, Any]  # for every node of the program, its place among these
     code: np.ndarray[Any, Any]  # the same for the same op, number of operands, and truth as a guard
-    columns: list[Any]  # for each operand: its place among the nodes, or a number that says what else it is
-    first: np.ndarray[Any, Any]  # operand of each, among all
-    child: np.ndarray[Any, Any]  # the node of each operand
+    columns: list[Any]  # for each operand: its place among the nodes, or the code of what else it is
+    first: np.ndarray[Any, Any]  # for each node, the index of its first operand in `child`
+    child: np.ndarray[Any, Any]  # the nodes of all operands
     aliases: dict[int, int]  # nodes that are an input under another name
 
     def steady(self, low: int, high: int, period: int) -> Any:
@@ -54,7 +55,7 @@ class Nodes:
 
 @dataclass(slots=True)
 class Stretch:
-    """Nodes from a place on that repeat; and what has been made of them."""
+    """A stretch of nodes that repeats, and the loop that it has become."""
 
     start: int
     period: int
@@ -70,7 +71,7 @@ class Stretch:
 def _interleaved(
     program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: Sequence[int]
 ) -> tuple[FlatProgram, Sequence[tuple[int, bool]], Sequence[int]]:
-    """The program with what guards and checks alone read next to its operands, not after the outputs."""
+    """The program with the nodes that only guards and checks read moved next to their operands."""
     needed = live(program, program.outputs)
     keys = [-1 if op is None else i for i, op in enumerate(program.ops)]
     moved = False
@@ -93,7 +94,7 @@ def _interleaved(
 
 
 def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: Sequence[int]) -> Nodes:
-    """The nodes that compute something; variables are in no loop, and those that stand for an input are this input."""
+    """The nodes that compute something. Variables are in no loop; one that copies an input is read as the input."""
     import numpy as np
 
     ops, code, counts, child = table(program)
@@ -133,7 +134,7 @@ def _nodes(program: FlatProgram, guards: Sequence[tuple[int, bool]], variables: 
 
 
 def _aliases(program: FlatProgram, variables: Sequence[int], child: Any) -> dict[int, int]:
-    """Variables that are copies of inputs which nothing else reads, and these."""
+    """The variables that are copies of inputs which nothing else reads, each with its input."""
     copies = {i: program.operands[i][0] for i in variables if program.ops[i] is pos}
     if not copies:
         return {}
@@ -149,7 +150,7 @@ def _aliases(program: FlatProgram, variables: Sequence[int], child: Any) -> dict
 
 
 def _periods(nodes: Nodes, low: int, high: int) -> list[int]:
-    """Periods with which marks of the nodes, or of windows of 4, 16, 64, ... nodes, come again; the likeliest first."""
+    """Distances at which nodes, or windows of 4, 16, 64, ... nodes, occur again; the likeliest period first."""
     import numpy as np
 
     mark = nodes.code[low:high].astype(np.uint32) * np.uint32(0x297A2D39)
@@ -179,7 +180,7 @@ def _periods(nodes: Nodes, low: int, high: int) -> list[int]:
 
 
 def _longest(nodes: Nodes, low: int, high: int, period: int) -> tuple[int, int]:
-    """Start and turns of the longest stretch of this period; turns are 0 where there is none."""
+    """The start of the longest stretch with this period, and its turns; 0 turns: there is none."""
     import numpy as np
 
     if high - low < 3 * period:
@@ -193,7 +194,7 @@ def _longest(nodes: Nodes, low: int, high: int, period: int) -> tuple[int, int]:
 
 
 def _best(nodes: Nodes, low: int, high: int) -> tuple[int, int, int] | None:
-    """Start, period and turns of the stretch that repeats and spares most nodes."""
+    """The start, period and turns of the repeating stretch that spares most nodes."""
     size = high - low
     spared: dict[int, int] = {}
     if size > SAMPLED:
@@ -210,7 +211,7 @@ def _best(nodes: Nodes, low: int, high: int) -> tuple[int, int, int] | None:
         if (size // period - 1) * period <= most:
             continue
         start, turns = _longest(nodes, low, high, period)
-        # A shorter body is the better one, though it may spare a little less than some turns of it taken together.
+        # A shorter body is better, even if it spares a little less than a body of several of its turns.
         gain = (turns - 1) * period
         if turns >= TURNS and (gain > most or (best is not None and gain + best[1] > most and period < best[1])):
             best, most = (start, period, turns), max(gain, most)
@@ -218,7 +219,7 @@ def _best(nodes: Nodes, low: int, high: int) -> tuple[int, int, int] | None:
 
 
 def _stretches(nodes: Nodes) -> list[Stretch]:
-    """Stretches that repeat, in order."""
+    """The stretches that repeat, in order."""
     waiting, found = [(0, len(nodes.nodes))], list[Stretch]()
     while waiting and len(found) < LOOPS:
         low, high = waiting.pop()
@@ -233,7 +234,7 @@ def _stretches(nodes: Nodes) -> list[Stretch]:
 
 
 class UnevenError(Exception):
-    """A stretch is no loop."""
+    """A stretch cannot be made a loop."""
 
 
 class Roller:
@@ -242,8 +243,8 @@ class Roller:
     def __init__(self, program: FlatProgram, nodes: Nodes) -> None:
         self.program, self.nodes, self.rolled = program, nodes, FlatProgram()
         self.loops: list[Stretch] = []
-        self.done = 0  # nodes, in order
-        self.place: dict[int, int] = {}  # of leaves, and of nodes that are in no loop
+        self.done = 0  # how many nodes have been copied
+        self.place: dict[int, int] = {}  # the new nodes of leaves, and of nodes outside loops
         self.reads: dict[tuple[int, int], int] = {}  # leaves for a node of a loop in a turn, by the new node
         for name in ("inputs", "parameters"):
             for i in getattr(program, name):
@@ -255,11 +256,11 @@ class Roller:
             self.place[i] = self.place[k]
 
     def loop_of(self, k: int) -> Stretch | None:
-        """The loop in which a node is."""
+        """The loop that a node is in; None: it is in none."""
         return next((x for x in self.loops if x.start <= k < x.stop), None)
 
     def read(self, i: int) -> int:
-        """A node, read outside loops."""
+        """The new node for a node that is read outside loops."""
         found = self.place.get(i)
         if found is not None:
             return found
@@ -278,7 +279,7 @@ class Roller:
         return self.reads[key]
 
     def copy(self, k: int, read: Callable[[int], int]) -> int:
-        """A node copied, with operands read in their new places."""
+        """Copy a node, with operands read in their new places."""
         i = int(self.nodes.nodes[k])
         operands = tuple([read(j) for j in self.program.operands[i]])  # which may add leaves
         self.rolled.ops.append(self.program.ops[i])
@@ -294,7 +295,7 @@ class Roller:
     # --- a loop ---------------------------------------------------------------------------------------------------
 
     def fitted(self, start: int, period: int, turns: int) -> tuple[int, int]:
-        """Start and turns of a part of the stretch whose turns all read the same kinds of things. UnevenError: none."""
+        """The start and turns of a part of the stretch whose operands are all even. UnevenError: there is none."""
         while turns >= TURNS and (turns - 1) * period >= WORTH:
             other = next(filter(None, self._other_parts(start, period, turns)), None)
             if other is None:
@@ -357,7 +358,7 @@ class Roller:
         return None
 
     def loop(self, start: int, period: int, turns: int) -> None:
-        """Add the loop, after what comes before it."""
+        """Add the loop, after the nodes that come before it."""
         nodes, rolled = self.nodes, self.rolled
         second, turns = self.fitted(start, period, turns)
         start = second - period if self._begun(second, period, turns) else second
@@ -427,7 +428,7 @@ class Roller:
         self.done = made.stop
 
     def _sequence(self, first: int, step: int, ids: Any) -> Element:
-        """How to read nodes that stand before the loop, one in each turn."""
+        """The sequence by which the loop reads nodes that stand before it, one in each turn."""
         loop = self.loop_of(first)
         if loop is not None and step % loop.period == 0 and self.loop_of(first + step * (len(ids) - 1)) is loop:
             turn, offset = divmod(first - loop.start, loop.period)
@@ -446,14 +447,14 @@ class Roller:
 
 
 def _kind(a: int) -> int:
-    """What an operand is; 0: a node that computes something."""
+    """The code of what an operand is; 0: a node that computes something."""
     if 0 <= a < MOST:
         return 0
     return PARAMETER if a > 0 else a if a in (NONE, CONSTANT) else INPUT
 
 
 def deep(program: FlatProgram) -> bool:
-    """Whether loops are tried before arrays, of which there would be many and short ones."""
+    """Whether loops are tried before arrays, since the arrays would be many and short."""
     longest = program.longest
     if not longest and len(program) >= SMALL:
         lengths = [0] * len(program)
@@ -467,7 +468,7 @@ def deep(program: FlatProgram) -> bool:
 def roll(
     program: FlatProgram, guards: Sequence[tuple[int, bool]] = (), variables: Sequence[int] = ()
 ) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-    """The program as loops with what is before, between and after them, and its guards; None where none pay.
+    """The program with its repeating stretches as loops, and its guards; None: no loop would pay.
 
     variables: nodes by which it is to be differentiated, each of which is one node of the result.
     """

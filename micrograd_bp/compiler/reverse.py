@@ -1,8 +1,9 @@
 """The backward sweep of a flat program, as a program: reverse accumulation, through loops too.
 
-A loop is run in reverse: what its turns read of one another is kept, what is cheap of the rest is computed again. An
-adjoint of what all turns read is summed up from the last turn to the first; one of what each turn reads of a sequence
-is kept turn by turn, for the loop that gives the sequence or for what is read of it. Partials are the table's rules.
+A loop is run in reverse. Numbers that one turn (iteration) reads from another are stored; others are stored only if
+they are not cheap to compute again. The adjoint of a node that all turns read is summed from the last turn to the
+first; the adjoints of a sequence's elements are stored turn by turn, for the loop that computes the sequence. The
+partials are the rules of the table.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from micrograd_bp.compiler.evaluation import partials_program
 from micrograd_bp.compiler.program import Element, FlatProgram, Loop, Written, above
 from micrograd_bp.ops import Op, add, chain, neg
 
-CHEAP = 6  # operations at most that are done again in a reversed turn for a number that it needs, instead of keeping it
+CHEAP = 6  # a number of the forward loop is computed again, not stored, if that takes at most so many operations
 
 
 def with_gradient(program: FlatProgram, output: int, inputs: Sequence[int]) -> FlatProgram:
     """The program with the derivatives of a node by other nodes among its outputs, after those that it has.
 
-    UnsuitableError: it has a rule that cannot be written down, or a loop reads what it cannot be reversed for.
+    UnsuitableError: a rule cannot be written with ops, or a loop reads something for which it cannot be reversed.
     """
     return _Sweep(program, output, inputs).program
 
 
 class _Sweep:
-    """A program under construction, and the adjoints of its nodes so far."""
+    """The program under construction, and the adjoints of its nodes as far as they have been computed."""
 
     def __init__(self, source: FlatProgram, output: int, inputs: Sequence[int]) -> None:
         self.program = program = FlatProgram(list(source.ops), list(source.operands), dict(source.constants))
@@ -37,7 +38,7 @@ class _Sweep:
         self.relevant = self._relevant(inputs)
         self.rules: dict[tuple[Op, tuple[float | None, ...], tuple[int, ...]], FlatProgram] = {}
         self.adjoints: dict[int, int] = {output: program.constant(1.0)}
-        # Of a node of a loop, adjoints that arrive turn by turn: a node of a reversed loop, first turn, step, turns.
+        # For nodes of loops, adjoints that come turn by turn: a node of a reversed loop, its first turn, step, turns.
         self.arrivals: dict[int, list[tuple[int, int, int, int]]] = {}
         self.found: dict[tuple[int, int], int] = {}  # leaves for a node of a reversed loop in a turn
         stop = self.size
@@ -53,7 +54,7 @@ class _Sweep:
         program.outputs += [self.adjoints.get(i, zero) for i in inputs]
 
     def _relevant(self, inputs: Sequence[int]) -> list[bool]:
-        """Which nodes depend on the inputs."""
+        """For each node, whether it depends on the inputs."""
         source = self.source
         turning = [*source.reads.items(), *[item for loop in source.loops for item in loop.reads.items()]]
         links = source.links()
@@ -91,7 +92,7 @@ class _Sweep:
         return [operands[k] for k in wanted], self.rules[key]
 
     def _pass_on(self, i: int, adjoints: dict[int, int], place: dict[int, int]) -> None:
-        """The chain rule at a node; place: where the numbers of a reversed turn are."""
+        """Apply the chain rule at a node; place: the nodes that have the numbers of a reversed turn."""
         targets, rule = self._rule(i)
         adjoint = adjoints[i]
         values = [place.get(k, k) for k in (i, *self.source.operands[i])]
@@ -118,7 +119,7 @@ class _Sweep:
                 self._pass_on(i, self.adjoints, {})
 
     def _as_eager(self, output: int) -> None:
-        """A program without loops in the order of Value.backward, so that sums of adjoints have its bits."""
+        """The sweep over a program without loops, in the order of Value.backward, so that sums have the same bits."""
         source = self.source
         operands = source.operands
         uses = [0] * self.size
@@ -141,7 +142,7 @@ class _Sweep:
     # --- a loop -----------------------------------------------------------------------------------------------------
 
     def _reversed(self, loop: Loop) -> None:
-        """The loop that runs from the last turn to the first, and the adjoints of what was there before the loop."""
+        """Add the loop that runs from the last turn to the first, and the adjoints of the nodes before the loop."""
         program, adjoints = self.program, self.adjoints
         body = [i for i in range(loop.start, loop.stop) if self.source.ops[i] is not None]
         leaves = [leaf for leaf, _, _ in loop.carried]
@@ -169,7 +170,7 @@ class _Sweep:
             x for i in body if self.relevant[i] for x in self.source.operands[i] if x not in inside and self.relevant[x]
         )
         sums = {i: program.leaf() for i in outer}
-        given: list[tuple[int, int]] = []  # nodes, and leaves for their adjoints that arrive turn by turn
+        given: list[tuple[int, int]] = []  # nodes, each with the leaf for its adjoint in each turn
         for i in active:
             for row in self._rows(self.arrivals.get(i, ()), loop.count):
                 given.append((i, program.leaf()))
@@ -230,7 +231,7 @@ class _Sweep:
         return [Written(turns, tuple(row)) for row in rows]
 
     def _deliver(self, read: Element, adjoint: int, turns: int) -> None:
-        """Hand on what the turns of a reversed loop give for what they read of a sequence."""
+        """Pass on the adjoints that the turns of a reversed loop compute for the elements of a sequence."""
         first, step = read.first + read.step * (turns - 1), -read.step
         if isinstance(read.sequence, int):
             self.arrivals.setdefault(read.sequence, []).append((adjoint, first, step, turns))
@@ -246,7 +247,7 @@ class _Sweep:
                     self._add(self.adjoints, i, self._in_turn(adjoint, turn))
 
     def _in_turn(self, i: int, turn: int) -> int:
-        """A node of the reversed loop just made, in one of its turns."""
+        """A node that has the number of a node of the last reversed loop in one of its turns."""
         loop = self.program.loops[-1]
         if not (loop.start <= i < loop.stop or i in loop.reads or any(i == leaf for leaf, _, _ in loop.carried)):
             return i  # the same in all turns
@@ -256,9 +257,9 @@ class _Sweep:
         return self.found[i, turn]
 
     def _kept(self, loop: Loop, body: list[int], active: list[int], inside: set[int]) -> list[int]:
-        """What the reversed turns read of the turns; what they compute again stands in `again`."""
+        """The nodes whose numbers the reversed turns read; `again` collects those that they compute again."""
         source = self.source
-        effort: dict[int, int] = {}  # operations that it takes to compute it again; 0: it is kept
+        effort: dict[int, int] = {}  # operations that it takes to compute it again; 0: it is stored
         for i in body:
             op = source.ops[i]
             assert op is not None
