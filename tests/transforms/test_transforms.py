@@ -344,9 +344,15 @@ def test_inside_another_transform_a_closure_is_differentiated_through() -> None:
     assert mg.grad(inner)(2.0) == 6.0
     assert mg.jvp(inner, (2.0,), (1.0,)) == (12.0, 6.0)
     assert mg.hessian(lambda w: mg.jvp(lambda x: w * w * x, (1.0,), (5.0,))[1])(2.0) == 10.0
-    pulled: Callable[[Any], Any] = lambda w: mg.vjp(lambda x: w * x, 1.0)[1](4.0)[0]  # noqa: E731
-    assert mg.grad(pulled)(2.0) == 4.0
-    slope: Any = mg.grad(lambda x: x * x)
+
+    def product(w: Any) -> Any:
+        return mg.vjp(lambda x: w * x, 1.0)[1](4.0)[0]
+
+    def square(x: Any) -> Any:
+        return x * x
+
+    assert mg.grad(product)(2.0) == 4.0
+    slope: Any = mg.grad(square)
     assert isinstance(transforms.recording((), slope, 3.0), Value)
     assert type(mg.grad(lambda x: x * x)(3.0)) is float
 
