@@ -145,7 +145,7 @@ def _added(program: FlatProgram) -> tuple[FlatProgram, Places | None]:
     new_child[first[at] + inserted[at] - 1] = place[child[first[at] + 1]]
     new_child[first[at] + inserted[at] + 1] = place[at] - 1
     made = copy.copy(program)
-    made.ops, made.operands = Ops(new_code, ops), Operands(new_counts, new_child)  # type: ignore[assignment]
+    made.ops, made.operands = Ops(new_code, ops), Operands(new_counts, new_child)
     for name in ("inputs", "parameters", "outputs", "guards", "checks"):
         setattr(made, name, place[np.array(getattr(program, name), np.intp)].tolist())
     made.longest = 0

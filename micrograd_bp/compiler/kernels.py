@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TITLES = {"value": "value", "gradient": "value_and_grad"}  # of functions in texts
+PAGE, LINES = 40, 4  # arrays that are a page of text; operations of a loop that make about as much text as one array
 FEW = 100  # operations of a loop that is shorter than arrays in any case
 
 
@@ -355,7 +356,7 @@ class Kernel:
             return []
         if rolled.count > FEW or any(loop.reads for loop in rolled.loops):  # which of the two texts is shorter
             found = self._text_arrays()
-            if found is not None and len(found.steps) < rolled.count:
+            if found is not None and (len(found.steps) < PAGE or LINES * len(found.steps) < rolled.count):
                 return []
         values = whole_turns(rolled, self._labels())
         made = {"value": values}

@@ -38,7 +38,8 @@ def whole_turns(program: FlatProgram, labels: Sequence[str] = ()) -> FlatProgram
     given = dict(zip((*made.inputs, *made.parameters), labels))
     made.labels = {i: label for i, label in given.items() if label}
     made.loops = list(program.loops)
-    for k in range(len(made.loops)):
+    rows = [x for reads in (made.reads, *[loop.reads for loop in made.loops]) for x in reads.values()]
+    for k in range(len(made.loops) * all(isinstance(x.sequence, (str, tuple)) for x in rows)):
         if any(made.loops[k].start <= i < made.loops[k].stop for i in made.guards):
             continue  # what holds in all iterations of the loop may not hold in others
         for _ in range(2):  # if iterations change nothing, one more would always fit
@@ -166,7 +167,7 @@ def _next(program: FlatProgram, loop: Loop, read: Element) -> list[int]:
     if isinstance(read.sequence, str):
         places = program.inputs if read.sequence == "inputs" else program.parameters
         return places[read.first + read.step * loop.count :][:1]
-    return [] if isinstance(read.sequence, int) else list(program.constants)
+    return list(program.constants) if isinstance(read.sequence, tuple) else []
 
 
 # --- statements -------------------------------------------------------------------------------------------------------
@@ -377,7 +378,7 @@ class LoopWriter:
         if isinstance(read.sequence, str):
             return Expr(f"{self.sequence(read.sequence)}[{text}]")
         if not isinstance(read.sequence, tuple):
-            raise UnsuitableError
+            raise UnsuitableError  # numbers in a row that several nodes have written
         numbers = tuple(self.literal(x).text for x in read.sequence)
         if numbers not in self.tables:
             self.tables[numbers] = name = self.numbered("C")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import micrograd_bp as mg
 from micrograd_bp import Value
-from micrograd_bp.compiler import c99, loops
+from micrograd_bp.compiler import c99, loops, program
 from tests.compiler.test_c99 import compiled
 from tests.compiler.test_loops import FUNCTIONS, ROLLED, body, pendulum, product, total
 
@@ -206,3 +206,13 @@ def test_it_is_said_which_number_of_w_is_whose(compiled: Callable[..., Any]) -> 
     assert "    3.0, /* w[1] b */\n" in code
     assert "gradient is another array than w" in code
     assert compiled(code)("kernel_value", [1.0], [x.data for x in kernel.leaves]) == (6.0,)
+
+
+def test_the_leaves_of_a_large_graph_have_the_order_of_a_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = mg.nn.MLP(5, [4, 1], rng=random.Random(0))
+    inputs, others = [Value(0.1 * k) for k in range(5)], [Value(1.0) for _ in range(20)]
+    output = model(inputs) * total([x.tanh() for x in others[::-1]]) + others[3] * 2.0
+    small = mg.kernel(output, inputs[:2], others[5:7]).leaves
+    monkeypatch.setattr(program, "LARGE", 1)
+    large = mg.kernel(output, inputs[:2], others[5:7]).leaves
+    assert list(map(id, large)) == list(map(id, small))

@@ -731,6 +731,6 @@ def test_a_loop_is_a_frame_with_what_it_carries() -> None:
         angle, speed = angle + 0.001 * speed, speed - 0.001 * k * mg.math.sin(angle)
     source = mg.draw(angle * 2.0, arrays=True).source
     assert 'label="1,000 times"' in source
-    assert source.count("<td>") == 9  # a, w, k; what all turns read; two that are carried, and their next; the output
+    assert source.count("<td>") == 8  # a, w, k; two that are carried, and their next; the output
     assert source.count('label="next turn"') == source.count('label="at first"') == 2
-    assert "<b>next w2</b> = w2 - t1 * sin(a2)" in source
+    assert "<b>next w2</b> = w2 - 0.001 * k * sin(a2)" in source
