@@ -322,8 +322,7 @@ def _recomputed(loop: _StateLoop, state: list[Any], params: list[Any]) -> list[V
         cotangents = dict(adjoints)
         adjoints.clear()
         if any(cotangents.values()):
-            with numbers_only():
-                slopes = loop.pull(data[:size], data[size:], cotangents)
+            slopes = numbers_only(loop.pull, data[:size], data[size:], cotangents)
             for x, slope in zip(node.operands, slopes):
                 if isinstance(x, Value) and slope:
                     x._grad += slope

@@ -202,8 +202,7 @@ class OutputOps:
         bits = array("d", operands).tobytes()
         known, values = self._last
         if known != bits or not self.ops:
-            with numbers_only():
-                result = self.run(*self.arguments([float(x) for x in operands]))
+            result = numbers_only(self.run, *self.arguments([float(x) for x in operands]))
             try:
                 values = [number(x, self.name) for x in trees.entries(result)]
             except TypeError as error:
@@ -235,8 +234,7 @@ class OutputOps:
         known, rows = self._partials
         if known != bits:
             values = self.evaluate(operands)
-            with numbers_only():
-                rows = self.slopes(self.build(values), args)
+            rows = numbers_only(self.slopes, self.build(values), args)
             self._partials = bits, rows
         return tuple(rows[k])
 

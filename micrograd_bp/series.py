@@ -215,8 +215,7 @@ class Series:
         """The partials by a rule that runs on Values only, such as that of `root`: the graph that it records is run."""
         args = [x._free() if isinstance(x, Series) else Value(x) for x in self.args]
         out = self._free()
-        with recording(args):
-            partials = op.partials(out, *args)
+        partials = recording(args, op.partials, out, *args)
         walk = self.walk
         walk.known[out] = self
         walk.known.update({x: walk.given(y) for x, y in zip(args, self.args)})

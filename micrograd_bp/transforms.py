@@ -24,7 +24,6 @@ import os
 import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
 from numbers import Real
@@ -393,41 +392,37 @@ def _numpy() -> Any:
         raise ImportError("vmap stacks its results in NumPy arrays: pip install numpy") from error
 
 
-class recording:  # noqa: N801 - a context manager, named as those of contextlib
-    """Within it, transforms called in this thread return Values, as inside a function that is being differentiated.
+def recording(variables: Sequence[Value], f: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
+    """Call f; meanwhile, transforms called in this thread return Values, as in a function that is being differentiated.
 
     Used where a function is recorded, since a derivative in it may depend on variables that are not its arguments. In
-    other threads a transform returns Values if its function has used one of the variables. A class, since a generator
-    took a sixth of the time that `grad` of a short function takes.
+    other threads a transform returns Values if its function has used one of the variables. No context manager: an
+    interrupt at the start of its `__exit__` would leave this thread recording for good.
     """
-
-    __slots__ = ("token", "variables")
-
-    def __init__(self, variables: Sequence[Value] = ()) -> None:
-        self.variables = variables
-
-    def __enter__(self) -> None:
-        self.token = _RECORDING.set(True)
-        VARIABLES[self] = get_ident(), self.variables
-
-    def __exit__(self, *error: object) -> None:
-        VARIABLES.pop(self, None)
-        _RECORDING.reset(self.token)
+    before, key = _RECORDING.get(), object()
+    try:
+        VARIABLES[key] = get_ident(), variables
+        _RECORDING.set(True)
+        return f(*args, **kwargs)
+    finally:  # an interrupt comes after a call: the last one here
+        if key in VARIABLES:
+            del VARIABLES[key]
+        _RECORDING.set(before)
 
 
-@contextmanager
-def numbers_only() -> Iterator[None]:
-    """While it lasts, this thread is in no function that is being differentiated or recorded: plain numbers come out.
+def numbers_only(f: Callable[..., R], /, *args: Any) -> R:
+    """Call f; meanwhile, this thread is in no function that is differentiated or recorded: plain numbers come out.
 
     For what is opaque to derivatives: a solver that makes use of derivatives of its own.
     """
-    token, paused = _RECORDING.set(False), RECORDINGS[:]
-    RECORDINGS.clear()
+    before, paused = _RECORDING.get(), RECORDINGS[:]
     try:
-        yield
+        RECORDINGS.clear()
+        _RECORDING.set(False)
+        return f(*args)
     finally:
         RECORDINGS[:] = paused
-        _RECORDING.reset(token)
+        _RECORDING.set(before)
 
 
 def _forked() -> None:
@@ -478,8 +473,7 @@ class _Call:
         replaced = list(args)
         for i, x in zip(chosen, [inputs] if isinstance(argnums, int) else inputs):
             replaced[i] = x
-        with recording(self.variables):
-            self.result = f(*replaced, **kwargs)
+        self.result = recording(self.variables, f, *replaced, **kwargs)
         self.aux: Any = None
         if has_aux:
             if not isinstance(self.result, tuple) or len(self.result) != 2:

@@ -231,7 +231,8 @@ cdef class Value:
             found = ATTRIBUTES.get(id(self))
             if found is not None and name in found:
                 return found[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}", name=name, obj=self)
+        # No repr, which would look for signals: after an interrupt in its search for `__array_wrap__` NumPy crashes.
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
 
     def __delattr__(self, str name):
         if self.state & OWNER and name in ATTRIBUTES[id(self)]:

@@ -1081,8 +1081,7 @@ class Compiled:
             copies: Copies = {}
             given_args, given_kwargs = filled((args, kwargs), iter(inputs), copies)
             try:
-                with recording(inputs), recorded.looking([self._plain, given_args, given_kwargs]):
-                    raw, deferred = self._recorded(recorded, given_args, given_kwargs)
+                raw, deferred = recording(inputs, self._looked, recorded, given_args, given_kwargs)
                 if recorded.limit is None or not recorded.exceeds(recorded.limit):
                     _ = recorded.guards  # made now, while their nodes are recorded as well
             finally:
@@ -1173,6 +1172,10 @@ class Compiled:
         path.places = leaf_places([self._plain, *args], leaves) if leaves else []
         return path
 
+    def _looked(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """`_recorded`, with an eye on side effects."""
+        return recorded.looked([self._plain, args, kwargs], self._recorded, recorded, args, kwargs)
+
     def _recorded(self, recorded: Recording, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Call the function under the recorder. Returns its result and, of a long gradient, what to derive.
 
@@ -1221,8 +1224,7 @@ class Compiled:
                 pass
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
-        with recording(inputs):
-            raw = self._called(*filled((args, kwargs), iter(inputs), {}))
+        raw = recording(inputs, self._called, *filled((args, kwargs), iter(inputs), {}))
         unlinked = signature is not None and signature.linked is False
         mine = set(inputs)
         return self._given(raw, inputs, _any_node if unlinked else mine.__contains__, args, kwargs)

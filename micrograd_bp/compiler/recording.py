@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import closed, deafen, listening
@@ -23,6 +23,7 @@ from micrograd_bp.compiler.surroundings import OUTSIDE, difference, numpy_state,
 from micrograd_bp.ops import MAX, TABLE, Op, abs, copysign, floor, less, less_equal, net_input
 from micrograd_bp.value import Value, topological_order
 
+R = TypeVar("R")
 MANY, READ = 4_000, 8  # nodes that are counted exactly; nodes that take as long as noting a read
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -171,24 +172,44 @@ class Recording:
     @contextmanager
     def looking(self, roots: list[Any]) -> Iterator[None]:
         """A context that detects changes of what the roots reach, and random numbers drawn, while the function runs."""
-        self._roots = roots
-        before, numpy = snapshot(roots), numpy_state()
+        before = self._begun(roots)
         profiled = sys.getprofile() is None
-        if profiled:
-            listening(self._called, OUTSIDE)
         try:
+            if profiled:
+                listening(self._called, OUTSIDE)
             yield
         finally:
             if profiled:
-                listening(None)
-            if numpy != (now := numpy_state()):
-                if numpy is None:  # NumPy was imported meanwhile: the next recording tells
-                    self.uncompilable = True
-                elif now is not None:
-                    self.unfaithful = self.unfaithful or "random numbers are drawn in it"
-            found = difference(before, snapshot(roots))
-            self.changes = bool(found) and "random" not in found
-            self.unfaithful = self.unfaithful or found
+                sys.setprofile(None)
+            self._compared(roots, *before)
+
+    def looked(self, roots: list[Any], f: Callable[..., R], *args: Any) -> R:
+        """Call f, looking: an interrupt at the start of a context manager's `__exit__` would leave the profiler on."""
+        before = self._begun(roots)
+        profiled = sys.getprofile() is None
+        try:
+            if profiled:
+                listening(self._called, OUTSIDE)
+            return f(*args)
+        finally:
+            if profiled:
+                sys.setprofile(None)
+            self._compared(roots, *before)
+
+    def _begun(self, roots: list[Any]) -> tuple[Any, Any]:
+        self._roots = roots
+        return snapshot(roots), numpy_state()
+
+    def _compared(self, roots: list[Any], before: Any, numpy: Any) -> None:
+        """What has changed since it began."""
+        if numpy != (now := numpy_state()):
+            if numpy is None:  # NumPy was imported meanwhile: the next recording tells
+                self.uncompilable = True
+            elif now is not None:
+                self.unfaithful = self.unfaithful or "random numbers are drawn in it"
+        found = difference(before, snapshot(roots))
+        self.changes = bool(found) and "random" not in found
+        self.unfaithful = self.unfaithful or found
 
     def _called(self, function: Any) -> None:
         if self.limit is not None and self.exceeds(self.limit):

@@ -34,6 +34,43 @@ def script(code: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+ALARMED = """
+    import random, signal, sys, time
+    import numpy as np, micrograd_bp as mg
+    from micrograd_bp import Value, math, transforms
+    from micrograd_bp._engine import recordings
+    rng = random.Random(0)
+    array, x = np.array([Value(1.0) for _ in range(30)]), Value(2.0)
+    job, shortest = {
+        "numpy": (lambda: [array * x for _ in range(20)], 0.00005),  # NumPy looks for `__array_wrap__` of x
+        "transforms": (lambda: mg.hessian(lambda v: sum(a * a * b for a, b in zip(v, v[1:])))([1.0] * 9), 0.0005),
+        "jit": (lambda: mg.jit(lambda x, k=rng.random(): math.sin(x * k) + sum(x for _ in range(20)))(1.0), 0.0005),
+    }[sys.argv[1]]
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    interrupts, end = 0, time.monotonic() + float(sys.argv[2])
+    while time.monotonic() < end:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, shortest * rng.choice([1, 3, 20]) * (0.2 + rng.random()))
+            try:
+                job()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts > 20, interrupts
+    slope = mg.grad(lambda x: x * x)(3.0)
+    print(transforms.inside(), len(recordings.VARIABLES), sys.getprofile(), type(slope).__name__)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+@pytest.mark.parametrize("job", ["numpy", "transforms", "jit"])
+def test_an_interrupt_leaves_no_thread_recording(job: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(ALARMED), job, "4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.strip()) == (0, "False 0 None float"), done.stderr[-2000:]
+
+
 INTERRUPTED = """
     import sys, threading, time, _thread
     import numpy as np, micrograd_bp as mg
