@@ -66,6 +66,9 @@ if TYPE_CHECKING:
 # take 0.1 s whatever they are. Finding arrays takes 3 us a node, so that is tried after SOME rows.
 HEAVY = 2_000
 PAYS, SOME = (1_500, 50) if engine_name() == "accelerated" else (100, 10)
+# A result that depends on other Values is a node with these as operands. While one is attached (0.2 us, or 1 us on the
+# pure engine), LINK operations are computed eagerly: a heavy path with fewer of them for each is never compiled.
+LINK = 50 if engine_name() == "accelerated" else 3
 CONTAINERS = 24  # attributes and items of an object argument that are compared at each call, at most
 ODD = 8  # recordings for rows that pass a path's guards but give a number that is not finite, at most
 LARGE = 100_000  # a call with more numbers is not recorded: its program would be as long
@@ -459,6 +462,7 @@ class Signature:
     used: int = 0  # rows that found no path, of a heavy program since the last was compiled
     heavy: bool = False  # see HEAVY
     irregular: bool = False  # no arrays were found in a heavy path
+    dear: bool = False  # the results of a heavy path have so many operands that calls are faster eagerly
     faithful: bool = True  # a recording stands for what the function does
     changes: bool = False  # it has side effects, or returns objects: it is called with the original arguments
     linked: bool | None = None  # whether results depend on Values besides the arguments; None: unknown yet
@@ -1120,6 +1124,9 @@ class Compiled:
         path = self._path(recorded, result, inputs, numbers, args, deferred)
         raw = deferred = None
         recorded.nodes.clear()  # the graph is gone before its program is compiled
+        if signature.heavy and len(path.forward) < LINK * len(path.linked) * len(path.leaves):
+            signature.dear = True
+            return given, None
         if not path.compile(not signature.heavy or signature.used >= self.pays):
             signature.irregular = True
             return given, None
@@ -1136,6 +1143,8 @@ class Compiled:
 
     def _is_due(self, signature: Signature) -> bool:
         """Whether enough rows have come that compiling a heavy path, or looking for its arrays, saves time."""
+        if signature.dear:
+            return False
         return signature.used >= self.pays or (signature.used >= SOME and not signature.irregular)
 
     def _path(
@@ -1211,6 +1220,9 @@ class Compiled:
         """Run the function eagerly on these numbers; own: as for `record`."""
         if not own:
             args, kwargs = filled((args, kwargs), iter(numbers), {})
+        if signature is not None and signature.dear:
+            with contextlib.suppress(Exception):  # it needs Values, or raises: for Values the message has labels
+                return self._given(recording((), self._plain, *args, **kwargs), (), lambda x: False, args, kwargs)
         arrays = any(trees.is_array(x) for x in trees.leaves((args, kwargs)))
         large = len(numbers) > HEAVY and arrays
         if large or (signature is not None and signature.changes):  # on the arguments themselves
@@ -1218,10 +1230,8 @@ class Compiled:
         if signature is not None and signature.linked is False and getattr(self._plain, "is_derivative", False):
             return self._called(args, kwargs)  # for Values, it would record the derivative's graph (40 times the time)
         if signature is not None and signature.heavy and signature.linked is False and not arrays:
-            try:
+            with contextlib.suppress(Exception):  # as above
                 return self._plain(*args, **kwargs)
-            except Exception:  # it needs Values, or raises: for Values the message has labels
-                pass
         labels = signature.labels if signature is not None else [""] * len(numbers)
         inputs = [Value(x, label=label) for x, label in zip(numbers, labels, strict=True)]
         raw = recording(inputs, self._called, *filled((args, kwargs), iter(inputs), {}))

@@ -1035,3 +1035,23 @@ def test_small_things_of_arguments() -> None:
         return found
 
     assert mg.jit(total)(nested) == 3000.0
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, mg.grad], ids=["value", "gradient"])
+def test_a_result_with_many_operands_is_not_compiled(transform: Callable[..., Any]) -> None:
+    model = mg.nn.MLP(48, [48, 1], activation="tanh", rng=random.Random(0))
+    x = [0.01 * k for k in range(48)]
+    f = transform(lambda x: model(x).tanh())
+    compiled = mg.jit(f)
+    found = [compiled(x) for _ in range(60)]
+    assert compiled.stats["paths"] == 0
+    results, (expected,) = ([y if isinstance(y, list) else [y] for y in ys] for ys in (found, [f(x)]))
+    assert all(isinstance(y, Value) for ys in results for y in ys)
+    assert all([y.data for y in ys] == [getattr(y, "data", y) for y in expected] for ys in results)
+    grads = []
+    for y in (results[0][0], results[-1][0]):
+        model.zero_grad()
+        y.backward()
+        grads.append([p.grad for p in model.parameters()])
+    assert grads[0] == grads[1]
+    assert any(grads[0])

@@ -341,12 +341,6 @@ def test_inside_another_transform_a_closure_is_differentiated_through() -> None:
     def inner(w: Any) -> Any:
         return mg.grad(lambda x: w * x * x)(3.0)  # 6 w, and no Value among the arguments
 
-    def pushed_forward(w: Any) -> Any:
-        return mg.jvp(lambda x: w * w * x, (1.0,), (5.0,))[1]
-
-    def pulled_back(w: Any) -> Any:
-        return mg.vjp(lambda x: w * x, 1.0)[1](4.0)[0]
-
     assert mg.grad(inner)(2.0) == 6.0
     assert mg.jvp(inner, (2.0,), (1.0,)) == (12.0, 6.0)
     assert mg.hessian(lambda w: mg.jvp(lambda x: w * w * x, (1.0,), (5.0,))[1])(2.0) == 10.0
