@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def feedforward(path: pathlib.Path, command: str) -> Any:
-    """Load a model; ValueError: it is no function of a row of numbers."""
-    model = nn.load(path)
+    """Load a model, in evaluation, so that nothing drops; ValueError: it is no function of a row of numbers."""
+    model = nn.load(path).eval()
     if not isinstance(model, nn.Neuron | nn.Feedforward):
         raise ValueError(f"{path}: {model!r} is no function of a row of numbers; {command} takes those only")
     return model

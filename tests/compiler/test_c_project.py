@@ -1,5 +1,6 @@
 """An exported model in a project: compiled as C and as C++ with warnings as errors, it passes its own test."""
 
+import ctypes
 import itertools
 import random
 import re
@@ -57,6 +58,19 @@ def test_a_model_passes_its_own_test(language: str, real: str, fixed: bool, tmp_
     assert size > 0
     assert (f"static {real} net_workspace[{size}];" in files["net.c"]) is fixed
     assert (f"{real} v[" in files["net.c"]) is not fixed
+
+
+def test_an_exported_model_drops_nothing(tmp_path: Path) -> None:
+    """A model that is loaded is in training: recorded so, the C would hold one draw of Dropout for ever."""
+    rng = random.Random(0)
+    model = nn.Sequential(nn.Linear(3, 6, rng=rng), nn.LayerNorm(6), nn.Dropout(0.5), nn.Linear(6, 2, rng=rng))
+    model.save(tmp_path / "net.json")
+    assert cli.main(["export", str(tmp_path / "net.json")]) == 0
+    run([*LANGUAGES["C"], "-shared", "-fPIC", "net.c", "-o", "net.so", "-lm"], tmp_path)
+    library, row, out = ctypes.CDLL(str(tmp_path / "net.so")), [0.5, -1.0, 2.0], (ctypes.c_double * 2)()
+    parameters = (ctypes.c_double * 50).in_dll(library, "net_parameters")
+    library.net_value((ctypes.c_double * 3)(*row), parameters, out)
+    assert list(out) == pytest.approx(model.freeze()(row), rel=1e-14)
 
 
 @pytest.mark.parametrize(
