@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -105,3 +107,8 @@ def test_a_release_builds_wheels_for_every_python_that_is_named() -> None:
     ]
     assert named
     assert all((ROOT / name).exists() for name in named)
+
+
+def test_the_package_imports_without_the_clocks_that_pyodide_lacks() -> None:
+    lack = "import time; del time.thread_time, time.thread_time_ns; import micrograd_bp"
+    subprocess.run([sys.executable, "-c", lack], check=True)
