@@ -202,9 +202,11 @@ class Layer(Feedforward):
         """All of the constructor but the labels, which come from the outermost module only."""
         self.nin, self.nout = count(nin, "inputs"), count(nout, "neurons")
         self.nonlin, self.activation = bool(nonlin), activation_of(activation)
-        self.neurons: list[Neuron] = [Neuron.__new__(Neuron) for _ in range(nout)]
-        for neuron in self.neurons:
+        self.neurons: list[Neuron] = []
+        for _ in range(nout):
+            neuron = Neuron.__new__(Neuron)
             neuron._set_up(nin, nonlin, activation, init, rng, nout)
+            self.neurons.append(neuron)
 
     def forward(self, x: Row) -> list[Value]:
         """The outputs of the neurons, for a sequence x of `nin` numbers; ValueError: there are more or fewer."""
@@ -255,9 +257,11 @@ class MLP(Feedforward):
         self.activation, self.output_activation = activation_of(activation), activation_of(output_activation)
         sizes = [self.nin, *self.nouts]
         activations = [activation] * (len(nouts) - 1) + [output_activation]
-        self.layers: list[Layer] = [Layer.__new__(Layer) for _ in nouts]
-        for layer, fan_in, fan_out, phi in zip(self.layers, sizes, sizes[1:], activations):
+        self.layers: list[Layer] = []
+        for fan_in, fan_out, phi in zip(sizes, sizes[1:], activations):
+            layer = Layer.__new__(Layer)
             layer._set_up(fan_in, fan_out, phi is not None, phi, init, rng)
+            self.layers.append(layer)
         self._label()
 
     def forward(self, x: Row) -> list[Value]:
