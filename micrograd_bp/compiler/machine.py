@@ -21,6 +21,7 @@ from micrograd_bp._engine.progress import elapsed
 from micrograd_bp.ops import Op
 
 INSTALL = "pip install 'micrograd-bp[jit]'"
+PATIENCE = 10.0  # seconds that the exit of the interpreter waits for a call of LLVM
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class _Compiling:
 
     A fork waits until no compilation runs, since a lock held at the fork, ours or llvmlite's, would never be released
     in the child. Calls are made in a helper thread: a signal handler that raises inside llvmlite would leave its lock
-    held.
+    held. The exit of the interpreter waits for a call that an interrupt has left running, but not without end: a thread
+    that is interrupted while it starts another one can leave that waiting for good.
     """
 
     def __init__(self) -> None:
@@ -77,7 +79,7 @@ class _Compiling:
                 answer.put((None, error))
 
         try:
-            threading.Thread(target=work, name="micrograd_bp compiles").start()
+            threading.Thread(target=work, name="micrograd_bp compiles", daemon=True).start()
         except RuntimeError:  # no thread can be started: the interpreter is shutting down, or there are too many
             work()
         with elapsed("compiling"):
@@ -105,6 +107,8 @@ class _Compiling:
 
     def abandon(self) -> None:
         """Called at exit: keep all machine code in memory, since a daemon thread may be running it."""
+        if self.lock.acquire(timeout=PATIENCE):
+            self.lock.release()
         for code in list(self.codes):
             code.engine.detach()
         while not self.dropped.empty():
