@@ -435,14 +435,20 @@ class Plan:
         sequence = self.program.reads[i].sequence if i in self.program.reads else ""
         return isinstance(sequence, int) and not self.uniform[sequence]
 
+    def _kept_slot(self, leaf: int) -> int:
+        """The slot of the number, kept by a loop, that a leaf stands for."""
+        read = self.program.reads[leaf]
+        assert isinstance(read.sequence, int)
+        return self.kept_at[read.sequence] + read.first
+
     def _given_out(self, writer: LLVMWriter) -> None:
         """Results and sums that are kept numbers of loops: a loop over tables of where they are and where they go."""
         size, vector = 8 * self.width, writer.vector
         for title, wanted in (("result", enumerate(self.results)), ("sum", self._sums_of())):
-            pairs = [(self.program.reads[i], k) for k, i in wanted if self._is_kept(i)]
+            pairs = [(i, k) for k, i in wanted if self._is_kept(i)]
             if not pairs:
                 continue
-            froms = [(self.kept_at[read.sequence] + read.first) * self.stride for read, _ in pairs]  # type: ignore[index]
+            froms = [self._kept_slot(i) * self.stride for i, _ in pairs]
             first, unit, target = (self.result_slot, self.stride, "%here") if title == "result" else (0, size, "%sums")
             for name, numbers in ((f"@{title}.from", froms), (f"@{title}.to", [(first + k) * unit for _, k in pairs])):
                 listed = ", ".join([f"i64 {x}" for x in numbers])

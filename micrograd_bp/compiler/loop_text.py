@@ -6,6 +6,7 @@ numbers that the iterations of the forward loop have stored.
 
 from __future__ import annotations
 
+import abc
 import copy
 import math
 import re
@@ -195,7 +196,7 @@ def finite(program: FlatProgram, native: InstructionFor) -> list[bool]:
         wild |= more
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LoopPart:
     """A loop, or the stretch between two: its statements, and the nodes that are written inside them."""
 
@@ -206,8 +207,8 @@ class LoopPart:
     last: dict[int, int] = field(default_factory=dict)  # computed at an iteration's end: the carried leaf
 
 
-class LoopWriter:
-    """The statements of a program with loops; a subclass writes them in its language.
+class LoopExpressions(abc.ABC):
+    """The expressions of a program with loops, and which nodes have names; a subclass writes them in its language.
 
     names: those of the inputs and parameters; own: the names among these that may be assigned to.
     """
@@ -225,7 +226,6 @@ class LoopWriter:
         self.finite = finite(program, native)
         self.names = {i: Expr(name) for i, name in names.items()}
         self.taken, self.own = {*taken, *names.values()}, {*own}
-        self.lines: list[str] = []
         self.above: list[str] = []
         self.tables: dict[tuple[str, ...], str] = {}
         self.parts: list[LoopPart] = []
@@ -390,10 +390,39 @@ class LoopWriter:
         steps = [read.step for i, read in loop.reads.items() if self.needed[i]]
         return bool(steps) and max(steps) <= 0 and min(steps) < 0
 
-    # --- statements ------------------------------------------------------------------------------------------------
+    # --- the language ----------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def spell(self, op: Op, operands: list[Expr]) -> Expr:
+        """The text of an operation."""
+
+    def truth(self, x: Expr) -> str:
+        """The condition that a number is not 0; "" if `spell` writes `where` itself."""
+        return ""
+
+    def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
+        """The text that chooses one of two numbers by a condition, as in Python."""
+        return Expr(f"{x._inside(1)} if {test} else {y.text}", 0)
+
+    @abc.abstractmethod
+    def literal(self, x: float) -> Expr:
+        """The text of a number."""
+
+    @abc.abstractmethod
+    def sequence(self, name: str) -> str:
+        """The name of the sequence of inputs, or of parameters."""
+
+    @abc.abstractmethod
+    def table(self, name: str, numbers: tuple[str, ...]) -> str:
+        """Add a table of numbers; returns its name."""
+
+
+class LoopWriter(LoopExpressions):
+    """The statements of a program with loops; a subclass writes them in its language."""
 
     def write(self) -> None:
         """Write all parts."""
+        self.lines: list[str] = []
         for part in self.parts:
             if part.loop is None:
                 for i, _ in part.statements:
@@ -479,57 +508,33 @@ class LoopWriter:
 
     # --- the language ----------------------------------------------------------------------------------------------
 
-    def spell(self, op: Op, operands: list[Expr]) -> Expr:
-        """The text of an operation."""
-        raise NotImplementedError
-
-    def truth(self, x: Expr) -> str:
-        """The condition that a number is not 0; "" if `spell` writes `where` itself."""
-        return ""
-
-    def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
-        """The text that chooses one of two numbers by a condition."""
-        raise NotImplementedError
-
-    def literal(self, x: float) -> Expr:
-        """The text of a number."""
-        raise NotImplementedError
-
-    def sequence(self, name: str) -> str:
-        """The name of the sequence of inputs, or of parameters."""
-        raise NotImplementedError
-
-    def table(self, name: str, numbers: tuple[str, ...]) -> str:
-        """Add a table of numbers; returns its name."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def define(self, name: str, text: str) -> list[str]:
         """The lines that define a name which is not assigned to again."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def declare(self, name: str, text: str) -> list[str]:
         """The lines that define a name which is assigned to again."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def before(self, name: str) -> list[str]:
         """The lines before a loop for a name that is read after it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def assign(self, names: list[str], texts: list[str]) -> list[str]:
         """The lines that assign numbers to names, all at once."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def keep(self, i: int, loop: Loop) -> str:
         """Define an array for a node's numbers in all iterations; returns its name."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def store(self, name: str, text: str, loop: Loop) -> str:
         """The line that stores a number in such an array."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def turns(self, loop: Loop, lines: list[str]) -> list[str]:
         """The lines of a loop with this body."""
-        raise NotImplementedError
 
 
 # --- Python -----------------------------------------------------------------------------------------------------------
@@ -606,9 +611,6 @@ class _PythonLoops(LoopWriter):
         text = Expr(test, 0) if test else self.formula(i, part)
         self.lines.append(f"assert {text.text if self.truths[i] else f'not {text._inside(5)}'}")
         return True
-
-    def chosen(self, test: str, x: Expr, y: Expr) -> Expr:
-        return Expr(f"{x._inside(1)} if {test} else {y.text}", 0)
 
     def literal(self, x: float) -> Expr:
         return self.writer.text.of(x)

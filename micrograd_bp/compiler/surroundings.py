@@ -32,19 +32,20 @@ ENDS = frozenset((*ATOMS, Value))  # classes whose objects contain no others
 OPAQUE = (type, types.ModuleType, types.BuiltinFunctionType, Op, Value)
 
 
+CELL = "cell_contents"  # of a closure
+
+
 class Place(NamedTuple):
-    """A reference to an object: an item of a container, an attribute of an object, the content of a closure's cell."""
+    """A reference to an object: an item of a container, or an attribute of an object, such as a closure's cell."""
 
     holder: Any
-    key: Any  # None: a cell
+    key: Any
     content: Any
 
     def is_current(self) -> bool:
         """Whether the place still holds the same object."""
         holder, key = self.holder, self.key
         try:
-            if key is None:
-                return holder.cell_contents is self.content
             if isinstance(holder, (dict, list, tuple, deque)):
                 return holder[key] is self.content
             return getattr(holder, key) is self.content
@@ -53,9 +54,7 @@ class Place(NamedTuple):
 
     def put(self, x: Any) -> None:
         """Assign another object to the place."""
-        if self.key is None:
-            self.holder.cell_contents = x
-        elif isinstance(self.holder, (dict, list, deque)):
+        if isinstance(self.holder, (dict, list, deque)):
             self.holder[self.key] = x
         elif not isinstance(self.holder, (tuple, set, frozenset)):
             setattr(self.holder, self.key, x)
@@ -64,8 +63,8 @@ class Place(NamedTuple):
 def all_current(places: Iterable[Place]) -> Callable[[], bool]:
     """A check that all of these are current: 0.05 us for an item of a container, where `is_current` takes 0.8."""
     places = list(places)
-    items = [x for x in places if x.key is not None and isinstance(x.holder, (dict, list, tuple, deque))]
-    others = [x for x in places if x.key is None or not isinstance(x.holder, (dict, list, tuple, deque))]
+    items = [x for x in places if isinstance(x.holder, (dict, list, tuple, deque))]
+    others = [x for x in places if not isinstance(x.holder, (dict, list, tuple, deque))]
 
     def check() -> bool:
         try:
@@ -124,7 +123,7 @@ def _inside(x: Any) -> Iterator[Place]:
     elif isinstance(x, types.FunctionType):
         for cell in x.__closure__ or ():
             if _is_filled(cell):
-                yield Place(cell, None, cell.cell_contents)
+                yield Place(cell, CELL, cell.cell_contents)
         for name in _names(x.__code__):
             if name in x.__globals__:
                 yield Place(x.__globals__, name, x.__globals__[name])

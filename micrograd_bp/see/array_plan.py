@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from micrograd_bp._engine.labels import Listing, written
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler import arrays
 from micrograd_bp.compiler.array_parts import distinct_rows, is_single, levels
-from micrograd_bp.compiler.loop_text import LoopWriter, python_instruction, whole_turns
+from micrograd_bp.compiler.evaluation import UnsuitableError
+from micrograd_bp.compiler.loop_text import LoopExpressions, python_instruction, whole_turns
 from micrograd_bp.compiler.loops import roll
 from micrograd_bp.compiler.program import FlatProgram, flatten, lower
 from micrograd_bp.ops import Op
@@ -58,7 +60,8 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
     looped = roll(program)
     found = arrays.find(program, small=0, share=1)
     if looped is not None and (found is None or looped[0].count < len(found.steps)):
-        return _LoopPlanner(whole_turns(looped[0], [x.label for x in leaves]), program.count).plan()
+        with contextlib.suppress(UnsuitableError):  # loops that read the numbers of others, say: arrays show them
+            return _LoopPlanner(whole_turns(looped[0], [x.label for x in leaves]), program.count).plan()
     if found is None:
         raise ValueError("draw(arrays=True) shows what operations give, and some of these have raised")
     made = _Planner(found, [x.label for x in leaves])
@@ -70,7 +73,7 @@ def array_plan(outputs: Sequence[Value]) -> ArrayPlan:
     return ArrayPlan(made.boxes, made.edges, program.count)
 
 
-class _LoopPlanner(LoopWriter):
+class _LoopPlanner(LoopExpressions):
     """The boxes and edges of a program with loops."""
 
     def __init__(self, program: FlatProgram, nodes: int) -> None:

@@ -1055,3 +1055,12 @@ def test_a_result_with_many_operands_is_not_compiled(transform: Callable[..., An
         grads.append([p.grad for p in model.parameters()])
     assert grads[0] == grads[1]
     assert any(grads[0])
+
+
+def test_a_container_may_have_the_key_none() -> None:
+    table = {None: Value(3.0)}
+    f = mg.jit(lambda x: x * table[None])
+    assert [f(2.0).data for _ in range(4)] == [6.0] * 4
+    assert f.stats["rows"] == [4]
+    table[None] = Value(5.0)
+    assert f(2.0).data == 10.0

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -734,3 +735,28 @@ def test_a_loop_is_a_frame_with_what_it_carries() -> None:
     assert source.count("<td>") == 8  # a, w, k; two that are carried, and their next; the output
     assert source.count('label="next turn"') == source.count('label="at first"') == 2
     assert "<b>next w2</b> = w2 - 0.001 * k * sin(a2)" in source
+
+
+def choosing(a: Any, w: Any) -> Any:
+    for _ in range(1000):
+        a, w = a + 0.001 * w, ops.maximum(w - 0.001 * ops.sin(a), -1.0)
+        a = ops.where(ops.less(a, w), a, a * 1.01)
+    return a
+
+
+def sums_of_states(a: Any, w: Any) -> Any:
+    states = [a]
+    for _ in range(1000):
+        states.append(states[-1] + 0.001 * w * ops.sin(states[-1]))
+    for x in states:
+        w = w * 0.99 + ops.tanh(x)
+    return sum(states) + w
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"), [(choosing, "if s1 &lt; t3 else"), (sums_of_states, "sin")], ids=["choice", "states"]
+)
+def test_programs_with_loops_are_drawn(program: Callable[..., Any], shown: str) -> None:
+    pytest.importorskip("numpy")
+    picture = mg.draw(program(Value(0.5, "a"), Value(0.1, "w")), arrays=True)
+    assert shown in picture.source
