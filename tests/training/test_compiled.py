@@ -5,6 +5,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -320,3 +321,39 @@ def test_a_path_that_few_rows_take_is_not_compiled(monkeypatch: pytest.MonkeyPat
     eager, found = both(train)
     assert found == pytest.approx(eager, rel=1e-9)
     assert 1 <= len(made) < 20
+
+
+def thirds(p: Any, t: Any) -> Any:
+    """A loss with a path of its own for each of three kinds of target."""
+    if t == 0:
+        return (p - 0.3) ** 2
+    return (p + 0.7) ** 4 if t == 1 else losses.huber(p, 0.1)
+
+
+def test_a_path_that_many_rows_take_is_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = count_of_paths(monkeypatch)
+    X, y = points(), [0.0] * 11 + [1.0] * 11
+
+    def train(jit: bool | None) -> Any:
+        model = nn.MLP(2, [4, 1], activation="tanh", rng=random.Random(1))
+        optimizer = optim.SGD(model.parameters(), lr=0.01)
+        return training.fit(model, thirds, X, y, optimizer, epochs=6, batch_size=11, shuffle=False, jit=jit)["loss"]
+
+    eager, found = both(train)
+    assert found == pytest.approx(eager, rel=1e-9)
+    assert len(made) == 2
+
+
+def test_a_resumed_run_adds_up_its_paths_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    """To the same bits, though the run that goes on finds its three paths in another order than the whole run did."""
+    X, y = points(21), [float(k % 3) for k in range(21)]
+
+    def train(name: str, epochs: int) -> Any:
+        model = nn.MLP(2, [6, 1], activation="tanh", rng=random.Random(1))
+        settings: dict[str, Any] = {"epochs": epochs, "rng": random.Random(3), "checkpoint": tmp_path / name}
+        training.fit(model, thirds, X, y, optim.SGD(model.parameters(), lr=0.05), batch_size=7, jit=True, **settings)
+        return [p.data for p in model.parameters()]
+
+    whole = train("whole.json", 9)
+    for epochs in range(1, 10):
+        assert train("parts.json", epochs) == whole or epochs < 9
