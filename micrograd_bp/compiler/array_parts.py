@@ -10,7 +10,8 @@ from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.arrays import CONSTANTS, LEAVES, PARAMETERS, ArrayProgram, Map, Places, find, sources
 from micrograd_bp.compiler.evaluation import UnsuitableError, partials_program, value_program
-from micrograd_bp.compiler.program import FlatProgram, InstructionFor, lower
+from micrograd_bp.compiler.lowering import lower
+from micrograd_bp.compiler.program import FlatProgram, InstructionFor
 from micrograd_bp.ops import Op
 
 # A program of fewer nodes is written node by node; the arrays of a text have so many members on average, at least.

@@ -17,7 +17,8 @@ from micrograd_bp.compiler.array_c import ArrayWriter
 from micrograd_bp.compiler.arrays import ArrayProgram
 from micrograd_bp.compiler.evaluation import UnsuitableError
 from micrograd_bp.compiler.loop_c import KEYWORDS, LoopsInC
-from micrograd_bp.compiler.program import FlatProgram, live, lower
+from micrograd_bp.compiler.lowering import lower
+from micrograd_bp.compiler.program import FlatProgram, live
 from micrograd_bp.ops import Op
 
 PIECE = 400  # lines of a function: gcc -O1 takes 112 s for a function of 16,000

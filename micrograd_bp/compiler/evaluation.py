@@ -26,7 +26,8 @@ from micrograd_bp.compiler.arrays import (
     Terms,
     sources,
 )
-from micrograd_bp.compiler.program import FlatProgram, InstructionFor, TracedRule, Tracer, flatten, lower, sample_points
+from micrograd_bp.compiler.lowering import TracedRule, Tracer, lower, sample_points
+from micrograd_bp.compiler.program import FlatProgram, InstructionFor, flatten
 from micrograd_bp.ops import TABLE, Op
 from micrograd_bp.value import Value
 

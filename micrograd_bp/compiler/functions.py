@@ -8,8 +8,6 @@ fails take another path, recorded before or now; in a batch, each row takes its 
 from __future__ import annotations
 
 import contextlib
-import copy as copying
-import enum
 import functools
 import importlib.util
 import inspect
@@ -18,41 +16,24 @@ import math
 import sys
 import warnings
 import weakref
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from micrograd_bp._engine import trees
-from micrograd_bp._engine.engine import read_data
-from micrograd_bp._engine.progress import elapsed
 from micrograd_bp._engine.signatures import P, R
-from micrograd_bp.compiler import arrays as finding
-from micrograd_bp.compiler.array_parts import find_for_text
-from micrograd_bp.compiler.array_text import array_source
-from micrograd_bp.compiler.evaluation import Arrays, UnsuitableError
-from micrograd_bp.compiler.executable import Native
-from micrograd_bp.compiler.kernels import Kernel
+from micrograd_bp.compiler.arguments import Copies, Scan, filled, written_back
+from micrograd_bp.compiler.guarded import GuardedProgram, Slopes, run_rows
 from micrograd_bp.compiler.locks import Lock
-from micrograd_bp.compiler.loop_text import loop_source, readable, whole_turns
-from micrograd_bp.compiler.loops import deep, roll
-from micrograd_bp.compiler.machine import host
-from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording, lower, rerecord
-from micrograd_bp.compiler.python import python_source
+from micrograd_bp.compiler.program import FlatProgram, flatten, flatten_recording
 from micrograd_bp.compiler.recording import PACKAGE, Recording, exceptions
-from micrograd_bp.compiler.reverse import with_gradient
-from micrograd_bp.compiler.surroundings import Place, Surroundings, all_current, leaf_places, settled, snapshot
+from micrograd_bp.compiler.results import Constant, Result, is_opaque, kind_of, parts
+from micrograd_bp.compiler.surroundings import Surroundings, leaf_places, settled
 from micrograd_bp.compiler.tracing import watched
-from micrograd_bp.compiler.vectors import COPIED, SHARE, arrays
-from micrograd_bp.ops import Op, number
 from micrograd_bp.transforms import Vmap, inside, recording
-from micrograd_bp.value import Value, engine_name, gradients, topological_order
+from micrograd_bp.value import Value, engine_name, topological_order
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from micrograd_bp._engine.signatures import Jitted
 
     class Decorator(Protocol):
@@ -69,7 +50,6 @@ PAYS, SOME = (1_500, 50) if engine_name() == "accelerated" else (100, 10)
 # A result that depends on other Values is a node with these as operands. While one is attached (0.2 us, or 1 us on the
 # pure engine), LINK operations are computed eagerly: a heavy path with fewer of them for each is never compiled.
 LINK = 50 if engine_name() == "accelerated" else 3
-CONTAINERS = 24  # attributes and items of an object argument that are compared at each call, at most
 ODD = 8  # recordings for rows that pass a path's guards but give a number that is not finite, at most
 LARGE = 100_000  # a call with more numbers is not recorded: its program would be as long
 
@@ -122,331 +102,7 @@ def jit(function: Any = None, *, exact: bool = False, paths: int = 16) -> Any:
     return Compiled(function, exact, paths)
 
 
-# --- what a function returned -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A leaf of a result that is the same in every call along a path: an int, a string, None."""
-
-    value: Any
-
-
-@dataclass
-class Result:
-    """The result of a function: its entries in order, and how to rebuild its structure with other numbers."""
-
-    skeleton: Any  # the containers, with None at each leaf
-    leaves: list[Any]  # float or np.float64, the shape of an array, or a Constant
-    entries: list[Any]  # Values and floats, those of arrays too
-    build: Callable[[list[Any]], Any] | None = None
-
-    @classmethod
-    def of(cls, result: Any, scalar: type = float) -> Result:
-        """Describe a function's result; scalar: the type of its plain numbers. TypeError: it cannot be rebuilt."""
-        leaves: list[Any] = []
-        entries: list[Any] = []
-        for leaf in _parts(result):
-            if trees.is_array(leaf) and leaf.dtype.kind in "fO":
-                leaves.append(leaf.shape)
-                entries += [x if isinstance(x, Value) else number(x) for x in trees.elements(leaf)]
-            elif isinstance(leaf, Value):
-                leaves.append(scalar)
-                entries.append(leaf)
-            elif _is_number(leaf):
-                leaves.append(type(leaf))
-                entries.append(float(leaf))
-            elif _is_plain(leaf):
-                leaves.append(Constant(leaf))
-            else:
-                raise TypeError(f"it returns {type(leaf).__name__} objects")
-        return cls(trees.outline(result), leaves, entries)
-
-    @functools.cached_property
-    def of_arrays(self) -> bool:
-        """Whether all numbers of the result are entries of arrays."""
-        return all(isinstance(leaf, (tuple, Constant)) for leaf in self.leaves)
-
-    def alike(self, other: Result) -> bool:
-        """Whether two results have the same structure; any numbers match, constant or not."""
-        kinds = [[_kind(leaf) for leaf in x.leaves] for x in (self, other)]
-        return bool(self.skeleton == other.skeleton and kinds[0] == kinds[1])
-
-    def rows(self) -> tuple[list[int], dict[int, float]]:
-        """The positions of the entries among all numbers of the result, and the constants at the other positions."""
-        entries: list[int] = []
-        constants: dict[int, float] = {}
-        start = 0
-        for leaf in self.leaves:
-            size = math.prod(leaf) if isinstance(leaf, tuple) else int(_kind(leaf) is float)
-            if not isinstance(leaf, Constant):
-                entries += range(start, start + size)
-            elif size:
-                constants[start] = float(leaf.value) if abs(leaf.value) < 2**1000 else math.nan
-            start += size
-        return entries, constants
-
-    def rebuilt(self, numbers: list[Any]) -> Any:
-        """Rebuild the result's structure with these numbers."""
-        if self.build is None:
-            self.build = _builder(self.skeleton, iter(self.leaves), [0])
-        return self.build(numbers)
-
-
-def _kind(leaf: Any) -> Any:
-    """What makes leaves of results alike: `float` for any number, else an array's shape or a constant's type."""
-    if isinstance(leaf, Constant):
-        return float if isinstance(leaf.value, (int, Fraction)) and type(leaf.value) is not bool else type(leaf.value)
-    return float if isinstance(leaf, type) else leaf
-
-
-def _builder(skeleton: Any, leaves: Iterator[Any], start: list[int]) -> Callable[[list[Any]], Any]:
-    """A function that rebuilds a skeleton with the numbers from position start[0] on; start[0] is moved past them."""
-    first = start[0]
-    if skeleton is None:
-        leaf = next(leaves)
-        if isinstance(leaf, type):
-            start[0] += 1
-            return (lambda numbers: numbers[first]) if leaf is float else lambda numbers: _scalar(leaf, numbers[first])
-        if isinstance(leaf, Constant):
-            return lambda numbers: leaf.value
-        start[0] = stop = first + math.prod(leaf)
-        return lambda numbers: trees.array(numbers[first:stop], leaf)
-    kind = type(skeleton)
-    children = list(trees.children_of(skeleton))
-    if kind in (list, tuple) and not any(child is not None for child in children):
-        kinds = [next(leaves) for _ in children]
-        if all(leaf is float for leaf in kinds):
-            start[0] = stop = first + len(kinds)
-            return lambda numbers: kind(numbers[first:stop])
-        leaves = iter(kinds)
-    if kind in (list, tuple, dict):
-        parts = [_builder(child, leaves, start) for child in children]
-        if kind is dict:
-            return lambda numbers: {name: part(numbers) for name, part in zip(skeleton, parts)}
-        return lambda numbers: kind([part(numbers) for part in parts])
-    parts = [_builder(None, leaves, start) for _ in trees.leaves(skeleton)]
-    return lambda numbers: trees.rebuilt(skeleton, (part(numbers) for part in parts))
-
-
-# --- a path -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Slopes:
-    """The derivatives that a program is to give: its last outputs are a node, and the nodes to differentiate it by.
-
-    The other outputs are results. `order` has the place of each output and derivative among the results of the path.
-    """
-
-    order: list[int]
-    inputs: int
-
-    def added(self, program: FlatProgram) -> FlatProgram:
-        """The program with the derivatives among its outputs. UnsuitableError: a rule cannot be compiled."""
-        stop = len(program.outputs) - self.inputs
-        plain = copying.copy(program)
-        plain.outputs = program.outputs[: stop - 1]
-        # The node must be finite too: where it raises, its derivatives may be numbers, as 1 / x is where log(x) is not.
-        plain.checks = [*program.checks, program.outputs[stop - 1]]
-        made = with_gradient(plain, program.outputs[stop - 1], program.outputs[stop:])
-        made.outputs = [made.outputs[k] for k in self.order]
-        return made
-
-
-@dataclass(slots=True)
-class GuardedProgram:
-    """One way through a function: a program with guards, and the structure of the result."""
-
-    forward: FlatProgram
-    slopes: Slopes | None
-    leaves: list[Value]  # the Values that it reads besides its arguments
-    result: Result
-    at: list[float]  # the numbers with which it was recorded
-    expected: list[bool]  # the truth value of each guard
-    lines: list[str]  # where each guard was read
-    linked: list[int]  # the outputs that depend on leaves
-    exact: bool
-    places: list[Place] = field(default_factory=list)  # the places where the function finds its leaves
-    check: Callable[[], bool] | None = None  # whether the places are current
-    rows: int = 0  # how many took this path
-    kernels: dict[int, Kernel] = field(default_factory=dict)  # by output: its value and gradient by the leaves
-    arrays: Arrays | None = None  # used in place of straight-line code, where the graph is regular
-    native: Native | None = None
-    replayed: Callable[..., tuple[float, ...]] | None = None
-    asked: Callable[..., tuple[float, ...]] | None = None  # the guards alone, in Python
-    whole: FlatProgram | None = None
-    single: bool = False  # it is called for one row at a time
-    outside: bool | None = None  # whether leaves are results of operations, recorded elsewhere; None: not known yet
-    trained: bool = False  # the gradient of its last output by the leaves is computed too, summed over the rows
-
-    @property
-    def program(self) -> FlatProgram:
-        """The program for all results."""
-        if self.whole is None:
-            self.whole = self.forward if self.slopes is None else self.slopes.added(self.forward)
-        return self.whole
-
-    def rolled(self, whole: bool = False) -> tuple[FlatProgram, list[tuple[int, bool]]] | None:
-        """The program as loops, with its guards, or None if there are none; whole: with all turns in the loops."""
-        if self.slopes is not None and self.exact:
-            return None  # in loops, the sums of the derivatives would be rounded otherwise
-        count = 0 if self.slopes is None else self.slopes.inputs
-        variables = self.forward.outputs[len(self.forward.outputs) - count :]
-        found = roll(self.forward, list(zip(self.forward.guards, self.expected, strict=True)), variables)
-        if found is not None and whole and not readable(found[0]):
-            return None
-        if found is not None and whole:
-            leaves = (*self.forward.inputs, *self.forward.parameters)
-            found = whole_turns(found[0], [self.forward.labels.get(i, "") for i in leaves]), found[1]
-        if found is None or self.slopes is None:
-            return found
-        try:
-            return self.slopes.added(found[0]), found[1]
-        except UnsuitableError:
-            return None
-
-    @property
-    def vector(self) -> bool:
-        """Whether its numbers never leave NumPy: they are computed as arrays, and all results are arrays."""
-        return self.arrays is not None and not self.linked and self.result.of_arrays
-
-    def parameters(self) -> Sequence[float]:
-        """The present data of the leaves."""
-        return read_data(self.leaves)
-
-    def is_current(self) -> bool:
-        """Whether the function would still read the same leaves."""
-        if self.check is None:
-            self.check = all_current(self.places)
-        return self.check()
-
-    def compile(self, wholly: bool = True) -> bool:
-        """Compile to arrays, machine code, or Python where llvmlite is missing; wholly=False: only if that is quick."""
-        with elapsed("compiling"):
-            return self._compile(wholly)
-
-    def _compile(self, wholly: bool) -> bool:
-        machine = host()
-        rolled, first = None, machine is not None and deep(self.forward)
-        if first:
-            rolled = self.rolled()
-        few = self.forward.longest > len(self.forward) // min(SHARE, finding.MEMBERS)  # members each
-        if rolled is None and not few and importlib.util.find_spec("numpy") is not None:
-            guards = list(zip(self.program.guards, self.expected, strict=True))
-            self.arrays = arrays(self.program, guards, self.exact)
-        if self.arrays is not None:
-            return True
-        if machine is not None and not first:
-            rolled = self.rolled()
-        if machine is None and not wholly:
-            return False
-        if machine is not None:
-            source, guards = rolled or (self.program, list(zip(self.program.guards, self.expected, strict=True)))
-            if not wholly and source.count > HEAVY:
-                return False
-            count = len(source.outputs)
-            if self.trained:
-                with contextlib.suppress(UnsuitableError):
-                    source = with_gradient(source, source.outputs[-1], source.parameters)
-            program = lower(source, machine.native, self.exact)
-            known = {i: bool(x) for i, x in program.constants.items()}
-            guards = [(i, x) for i, (_, x) in zip(program.guards, guards, strict=True) if known.get(i) != x]
-            single = self.single and bool(program.loops)
-            results, sums = program.outputs[:count], program.outputs[count:]
-            self.native = Native(program, results, sums, guards, self.exact, single)
-        if self.native is None or self.native.calls_python:  # on one row, Python raises the exceptions
-            self.replayed = self.source().function()
-            if self.expected and not self.program.raised:
-                self.asked = self.source(guards=True).function()
-        return True
-
-    def source(self, guards: bool = False) -> Any:
-        """The path as Python source: its outputs, guards and checks, or the guards alone."""
-        if self.arrays is not None and not guards:
-            found = find_for_text(self.program, self.exact)
-            wanted = [*self.program.outputs, *self.program.guards, *self.program.checks]
-            if found is not None and (text := array_source(found, wanted)) is not None:
-                return text
-        nodes: list[Any] = rerecord(self.program, self.at, self.parameters())
-        program = self.program
-        wanted = [
-            nodes[i] for i in (program.guards if guards else (*program.outputs, *program.guards, *program.checks))
-        ]
-        values = [x if isinstance(x, Value) else Value(x) for x in wanted if x is not None]
-        return python_source(values, [nodes[i] for i in (*program.inputs, *program.parameters)])
-
-    def text(self) -> str:
-        """The path as Python, to be read: a function that returns the outputs."""
-        if self.arrays is not None:
-            return str(self.source())
-        looped = None if importlib.util.find_spec("numpy") is None else self.rolled(whole=True)
-        if looped is not None:
-            made = loop_source(looped[0], "f", [truth for _, truth in looped[1]])
-            if made is not None:
-                return str(made)
-        program = self.program
-        nodes: list[Any] = rerecord(program, self.at, self.parameters())
-        guards = [(nodes[i], truth) for i, truth in zip(program.guards, self.expected, strict=True)]
-        guards = [(x, truth) for x, truth in guards if isinstance(x, Value)]
-        outputs = [x if isinstance(x, Value) else Value(x) for x in (nodes[i] for i in program.outputs)]
-        leaves = [nodes[i] for i in (*program.inputs, *program.parameters)]
-        return python_source(outputs, leaves, guards=guards, header=True)
-
-    def point(self, data: Sequence[float]) -> tuple[list[float], int]:
-        """The outputs for one row of data, and a status: 0 done, 1 a guard failed, 2 a number is not finite."""
-        if self.arrays is not None:
-            out, status = self.arrays.point(data, self.parameters())
-            return (out if self.vector else out.tolist()), status
-        if self.replayed is None:
-            assert self.native is not None
-            return self.native.point(data, self.parameters())
-        if self.program.raised:  # an exception is expected here, and Python must raise it
-            return [], 1
-        numbers = (*data, *self.parameters())
-        try:
-            if self.asked is not None and any(bool(x) != y for x, y in zip(self.asked(*numbers), self.expected)):
-                return [], 1
-            results = self.replayed(*numbers)
-        except (ArithmeticError, ValueError):
-            return [], 2
-        count = len(self.program.outputs)
-        return list(results[:count]), 0 if all(map(math.isfinite, results)) else 2
-
-    def kernel(self, k: int) -> Kernel:
-        """Output k and its gradient by the leaves, compiled."""
-        if k not in self.kernels:
-            program = self.program.with_outputs([self.program.outputs[k]])
-            self.kernels[k] = Kernel(program, self.at, self.leaves, len(self.leaves), True, self.exact)
-        return self.kernels[k]
-
-    def entries(self, results: list[Any], data: Sequence[float]) -> list[Any]:
-        """The outputs as the function returns them: as Values where they depend on leaves, else floats."""
-        for k in self.linked:
-            results[k] = self._link(k, results[k], data)
-        return results
-
-    def _link(self, k: int, result: float, data: Sequence[float]) -> Value:
-        """A node for output k whose operands are the leaves, so that it can be differentiated by them."""
-        kernel = self.kernel(k)
-        program, row = kernel.program, list(data)
-
-        def partials(out: Any, *leaves: Any) -> tuple[Any, ...]:
-            if set(map(type, leaves)) == {float}:
-                return tuple(kernel.value_and_grad([row])[1].tolist())
-            variables = [x.pos() if isinstance(x, Value) else Value(x) for x in leaves]
-            nodes: list[Any] = rerecord(program, row, variables)
-            return tuple(gradients(nodes[program.outputs[0]], variables))
-
-        op = Op("jit", "jit", lambda *leaves: result, partials)
-        linked: Value = op(*self.leaves)
-        return linked
-
-
 # --- calls --------------------------------------------------------------------------------------------------------
-
-# Objects in arguments and results that are constants of a path, compared by type and value.
-PLAIN = (int, str, bytes, complex, Fraction, Decimal, enum.Enum, type(None), type(...), range)
 
 
 @dataclass(slots=True)
@@ -466,146 +122,6 @@ class Signature:
     faithful: bool = True  # a recording stands for what the function does
     changes: bool = False  # it has side effects, or returns objects: it is called with the original arguments
     linked: bool | None = None  # whether results depend on Values besides the arguments; None: unknown yet
-
-
-class Scan:
-    """Reads the arguments of a call: the floats, and a key that stands for everything else."""
-
-    def __init__(self) -> None:
-        self.numbers: list[float] = []
-        self.values = False
-        self.used_up = False  # an iterator is among them
-        self.held: list[Any] = []
-        self._seen: dict[int, int] = {}  # by id: the number of each list, dict and array, in order
-
-    def key(self, tree: Any) -> Any:
-        """The key of an argument, whose floats are added to `numbers`."""
-        kind = type(tree)
-        if kind is float:
-            self.numbers.append(tree)
-            return float
-        if isinstance(tree, (list, dict, trees.Node)) or trees.is_array(tree):
-            if id(tree) in self._seen:
-                return "again", self._seen[id(tree)]
-            self._seen[id(tree)] = len(self._seen)
-        if _is_open(tree):
-            if isinstance(tree, dict):
-                return (kind, *[(type(name), name, self.key(x)) for name, x in tree.items()])
-            if isinstance(tree, trees.Node):
-                return (kind, self._rest(trees.rest_of(tree)), *[self.key(x) for x in trees.children_of(tree)])
-            if all(type(x) is float for x in tree):
-                self.numbers += tree
-                return kind, len(tree)
-            return (kind, *[self.key(x) for x in tree])
-        if isinstance(tree, Value):
-            self.values = True
-            return Value
-        if trees.is_array(tree):
-            return self._array(tree)
-        if _is_number(tree):
-            self.numbers.append(float(tree))
-            return float
-        return self._other(tree)
-
-    def _rest(self, rest: Any) -> Any:
-        """The key of what an object that is taken apart holds besides its children."""
-        try:
-            hash(rest)
-        except TypeError:
-            return self._thing(rest)
-        return type(rest), rest
-
-    def _array(self, array: Any) -> Any:
-        if hasattr(array, "mask"):
-            raise TypeError("jit takes no masked array, whose mask would be lost; pass array.filled(...)")
-        if array.dtype.kind == "f":
-            self.numbers += array.astype(float).ravel().tolist()
-            return "array", array.shape
-        if array.dtype.hasobject:
-            return ("array", array.shape, *[self.key(x) for x in array.ravel().tolist()])
-        return "array", array.shape, str(array.dtype), array.tobytes()
-
-    def _other(self, x: Any) -> Any:
-        """The key of an object that is no float: a plain one by value, others by identity and contents."""
-        if isinstance(x, PLAIN) or type(x).__module__ == "numpy":
-            try:
-                hash(x)
-            except TypeError:
-                return self._thing(x)
-            return type(x), x, str(x) if isinstance(x, (complex, Decimal)) else ""  # -0.0, 1.0 and 1.00
-        return self._thing(x)
-
-    def _thing(self, x: Any) -> Any:
-        self.held.append(x)
-        self.used_up |= hasattr(type(x), "__next__")
-        return type(x), id(x), snapshot([x], CONTAINERS)
-
-
-def _is_container(x: Any) -> bool:
-    """Whether it is a container that can be rebuilt; other containers are treated as plain objects."""
-    named = isinstance(x, tuple) and hasattr(x, "_make")
-    return type(x) in (list, tuple, dict, OrderedDict, defaultdict) or named or isinstance(x, trees.Node)
-
-
-def _is_open(x: Any) -> bool:
-    """Whether an argument is taken apart into the floats that it holds.
-
-    A dataclass is not if it holds Values, which are read at each call, or has attributes besides its fields, which may
-    be computed from them.
-    """
-    if not isinstance(x, trees.Node):
-        return _is_container(x)
-    return not trees.has_more(x) and not any(isinstance(leaf, Value) for leaf in trees.leaves(x))
-
-
-def _is_number(x: Any) -> bool:
-    """Whether it is a float or a NumPy float; other subclasses of float are treated as objects."""
-    return type(x) is float or (isinstance(x, float) and type(x).__module__ == "numpy")
-
-
-Copies = dict[int, tuple[Any, Any]]  # an argument's list, dict or array, and its copy around Values, by the first's id
-
-
-def filled(tree: Any, numbers: Iterator[Any], copies: Copies) -> Any:
-    """A copy of the arguments with these numbers for their floats, in the order of Scan; shared objects stay shared."""
-    if id(tree) in copies:
-        return copies[id(tree)][1]
-    if _is_open(tree):
-        new = trees.like(tree, [filled(x, numbers, copies) for x in trees.children_of(tree)])
-    elif trees.is_array(tree) and tree.dtype.kind in "fO" and tree.size:
-        new = sys.modules["numpy"].empty(tree.shape, object)
-        flat = tree.ravel().tolist()
-        new.ravel()[:] = [next(numbers) if tree.dtype.kind == "f" else filled(x, numbers, copies) for x in flat]
-    else:
-        return next(numbers) if _is_number(tree) else tree
-    if isinstance(tree, (list, dict, trees.Node)) or trees.is_array(tree):
-        copies[id(tree)] = tree, new
-    return new
-
-
-def written_back(copies: Copies) -> None:
-    """Apply to the arguments the changes that the function made to their copies."""
-    originals = {id(copy): original for original, copy in copies.values()}
-
-    def number_of(x: Any) -> Any:
-        if isinstance(x, tuple) and _is_container(x):
-            return trees.like(x, [number_of(y) for y in x])
-        return originals.get(id(x), x._data if isinstance(x, Value) else x)
-
-    for original, copy in copies.values():
-        if isinstance(original, list):
-            original[:] = map(number_of, copy)
-        elif isinstance(original, dict):
-            new = {name: number_of(x) for name, x in copy.items()}
-            original.clear()
-            original.update(new)
-        elif isinstance(original, trees.Node):
-            for name in vars(copy) if hasattr(copy, "__dict__") else trees.keys(copy):
-                object.__setattr__(original, name, number_of(getattr(copy, name)))
-        elif original.dtype.kind == "f":
-            original[...] = trees.array([number_of(x) for x in copy.ravel().tolist()], copy.shape)
-        else:
-            original[...] = copy
 
 
 class UnlikeError(Exception):
@@ -661,7 +177,7 @@ class Batch:
         for k, leaf in enumerate(first.leaves):
             leaves = [x.leaves[k] for x in self.results]
             shape = leaf if isinstance(leaf, tuple) else ()
-            stop = start + (math.prod(shape) if isinstance(leaf, tuple) else int(_kind(leaf) is float))
+            stop = start + (math.prod(shape) if isinstance(leaf, tuple) else int(kind_of(leaf) is float))
             if all(isinstance(x, Constant) for x in leaves):
                 arrays.append(self._constants([x.value for x in leaves]))
             else:
@@ -1107,7 +623,7 @@ class Compiled:
             recorded.unfaithful = recorded.unfaithful or "an iterator is among what it finds elsewhere"
         if recorded.unfaithful:
             signature.faithful = False
-            signature.changes = recorded.changes or any(map(_is_opaque, _parts(raw)))
+            signature.changes = recorded.changes or any(map(is_opaque, parts(raw)))
             with contextlib.suppress(TypeError):  # it returns other objects
                 signature.linked = any(isinstance(x, Value) for x in Result.of(given).entries)
             self.warn(f"{recorded.unfaithful}; it runs eagerly, not compiled")
@@ -1127,7 +643,7 @@ class Compiled:
         if signature.heavy and len(path.forward) < LINK * len(path.linked) * len(path.leaves):
             signature.dear = True
             return given, None
-        if not path.compile(not signature.heavy or signature.used >= self.pays):
+        if not path.compile(HEAVY if signature.heavy and signature.used < self.pays else math.inf):
             signature.irregular = True
             return given, None
         signature.linked = bool(path.linked)
@@ -1267,8 +783,8 @@ class Compiled:
                 return trees.array([number_or_value(y, float) for y in trees.elements(x)], x.shape)
             return number_or_value(x, scalar)
 
-        leaves = _parts(raw)
-        if any(_is_opaque(x) for x in leaves):
+        leaves = parts(raw)
+        if any(is_opaque(x) for x in leaves):
             if settled([raw], lambda x: x in mine or own(x)):
                 return raw
             try:  # the Values in the object cannot be replaced: run it on plain numbers
@@ -1332,11 +848,6 @@ def _depending(program: FlatProgram) -> list[int]:
     return [k for k, i in enumerate(program.outputs) if varies[i]]
 
 
-def _scalar(kind: type, x: Any) -> Any:
-    """A number converted to that type; a Value unchanged."""
-    return x if isinstance(x, Value) else kind(x)
-
-
 def _scalars(args: Any) -> type:
     """The type of the plain numbers in a result: NumPy's if there are arrays among the arguments."""
     arrays = any(trees.is_array(x) for x in trees.leaves(args))
@@ -1344,80 +855,15 @@ def _scalars(args: Any) -> type:
     return found
 
 
+def _data(entries: Sequence[Any]) -> list[float]:
+    return [x._data if isinstance(x, Value) else x for x in entries]
+
+
 def _is_vector(x: Any) -> bool:
     """Whether x is an array of doubles, of NumPy's own class."""
     return type(x) is trees.array_type() and x.dtype is sys.modules["numpy"].dtype(float)
 
 
-def _data(entries: Sequence[Any]) -> list[float]:
-    return [x._data if isinstance(x, Value) else x for x in entries]
-
-
 def _element(x: Any) -> Any:
     """A row of an array; a plain number if it has no axes."""
     return x if x.ndim else x.item()
-
-
-def _parts(tree: Any) -> list[Any]:
-    """The leaves of a result; a container that cannot be rebuilt is a leaf."""
-    if isinstance(tree, trees.CONTAINERS) and (not _is_container(tree) or isinstance(tree, defaultdict)):
-        return [tree]
-    if not isinstance(tree, trees.CONTAINERS):
-        return [tree]
-    return [part for child in trees.children_of(tree) for part in _parts(child)]
-
-
-def _is_plain(leaf: Any) -> bool:
-    """Whether the leaf is of an immutable class."""
-    return type(leaf) in PLAIN or isinstance(leaf, (enum.Enum, bool)) or type(leaf).__module__ == "numpy"
-
-
-def _is_opaque(leaf: Any) -> bool:
-    """Whether a leaf of a result is an object that may contain numbers."""
-    return not (isinstance(leaf, Value) or _is_number(leaf) or _is_plain(leaf) or trees.is_array(leaf))
-
-
-def _matrix_of(columns: list[Any]) -> Any:
-    """The array whose columns these are, side by side; None if they are not."""
-    import numpy as np
-
-    first = columns[0]
-    if first.ndim != 1 or any(x.strides != first.strides for x in columns):
-        return None
-    addresses = [x.__array_interface__["data"][0] for x in columns]
-    if addresses != list(range(addresses[0], addresses[0] + 8 * len(columns), 8)):
-        return None
-    return np.lib.stride_tricks.as_strided(first, (len(first), len(columns)), (*first.strides, 8), writeable=False)
-
-
-def run_rows(path: GuardedProgram, columns: list[Any], n: int, out: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    """Compute rows along a path into `out`; returns the rows that failed and their statuses."""
-    import numpy as np
-
-    if path.arrays is not None:
-        matrix = _matrix_of(columns) if n * len(columns) > COPIED else None
-
-        def block(start: int, stop: int) -> Any:
-            if matrix is not None:
-                return matrix[start:stop].T
-            X = np.empty((len(columns), stop - start))
-            for x, column in zip(X, columns):
-                x[:] = column[start:stop] if column.ndim else column
-            return X
-
-        return path.arrays.rows(block, n, path.parameters(), out)
-    if path.native is not None:
-        places = []
-        for x in columns:
-            interface = x.__array_interface__
-            places.append((interface["data"][0], x.strides[0] if x.ndim else 0))
-        return path.native.rows(places, n, path.parameters(), out, columns)
-    odd, statuses = [], []
-    for i in range(n):
-        results, status = path.point([float(x[i]) if x.ndim else float(x) for x in columns])
-        if status:
-            odd.append(i)
-            statuses.append(status)
-        else:
-            out[:, i] = results
-    return odd, statuses

@@ -23,8 +23,9 @@ from micrograd_bp.compiler.evaluation import Arrays, Summands, UnsuitableError
 from micrograd_bp.compiler.executable import Native
 from micrograd_bp.compiler.loop_text import loop_source, readable, whole_turns
 from micrograd_bp.compiler.loops import deep, roll
+from micrograd_bp.compiler.lowering import lower
 from micrograd_bp.compiler.machine import INSTALL, host
-from micrograd_bp.compiler.program import FlatProgram, flatten, lower, rerecord
+from micrograd_bp.compiler.program import FlatProgram, flatten, rerecord
 from micrograd_bp.compiler.python import Source, python_source
 from micrograd_bp.compiler.reverse import with_gradient
 from micrograd_bp.compiler.vectors import COPIED, arrays

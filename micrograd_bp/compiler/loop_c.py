@@ -10,7 +10,8 @@ from micrograd_bp._engine.instructions import INSTRUCTIONS
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.array_c import CHAIN, LINE, counted, spelled, table
 from micrograd_bp.compiler.loop_text import LoopWriter
-from micrograd_bp.compiler.program import FlatProgram, InstructionFor, Loop, lower
+from micrograd_bp.compiler.lowering import lower
+from micrograd_bp.compiler.program import FlatProgram, InstructionFor, Loop
 from micrograd_bp.ops import Op, chain
 
 KEYWORDS = """

@@ -18,7 +18,8 @@ from micrograd_bp._engine.instructions import instruction
 from micrograd_bp._engine.labels import usable
 from micrograd_bp._engine.symbolic import Expr
 from micrograd_bp.compiler.evaluation import UnsuitableError
-from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, Loop, live, lower
+from micrograd_bp.compiler.lowering import lower
+from micrograd_bp.compiler.program import Element, FlatProgram, InstructionFor, Loop, live
 from micrograd_bp.compiler.python import PythonWriter, Source
 from micrograd_bp.ops import TABLE, Op, add, chain, mul, neg, pos, sub
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from micrograd_bp.compiler.arrays import CONSTANTS, PARAMETERS
-from micrograd_bp.compiler.emit import LLVMWriter
 from micrograd_bp.compiler.evaluation import Read, UnsuitableError, unseen
+from micrograd_bp.compiler.llvm import LLVMWriter
+from micrograd_bp.compiler.lowering import lower
 from micrograd_bp.compiler.machine import Host, declare, loop
 from micrograd_bp.compiler.matrices import matrices
-from micrograd_bp.compiler.program import FlatProgram, live, lower
+from micrograd_bp.compiler.program import FlatProgram, live
 from micrograd_bp.ops import Op
 
 # The arguments of every function: the workspace, the parameters and their slopes, the rows of the block and their

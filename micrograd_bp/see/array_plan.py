@@ -15,7 +15,8 @@ from micrograd_bp.compiler.array_parts import distinct_rows, is_single, levels
 from micrograd_bp.compiler.evaluation import UnsuitableError
 from micrograd_bp.compiler.loop_text import LoopExpressions, python_instruction, whole_turns
 from micrograd_bp.compiler.loops import roll
-from micrograd_bp.compiler.program import FlatProgram, flatten, lower
+from micrograd_bp.compiler.lowering import lower
+from micrograd_bp.compiler.program import FlatProgram, flatten
 from micrograd_bp.ops import Op
 from micrograd_bp.value import Value
 

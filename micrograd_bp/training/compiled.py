@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from micrograd_bp import losses
 from micrograd_bp._engine import trees
 from micrograd_bp._engine.engine import add_to_grads, read_data
+from micrograd_bp.compiler.arguments import Scan
 from micrograd_bp.compiler.arrays import SMALL
-from micrograd_bp.compiler.functions import SOME, Compiled, GuardedProgram, Scan, Signature, run_rows
+from micrograd_bp.compiler.functions import SOME, Compiled, Signature
+from micrograd_bp.compiler.guarded import GuardedProgram, run_rows
 from micrograd_bp.compiler.machine import host
 from micrograd_bp.compiler.recording import Recording
 from micrograd_bp.compiler.surroundings import snapshot

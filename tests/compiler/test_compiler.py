@@ -17,7 +17,7 @@ import pytest
 
 import micrograd_bp as mg
 from micrograd_bp import Value, ops
-from micrograd_bp.compiler import emit, executable, functions, kernels
+from micrograd_bp.compiler import emit, executable, guarded, kernels
 
 SMOOTH = [
     op for op in ops.TABLE.values()
@@ -31,7 +31,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Machine code, or Python as where llvmlite is missing."""
     if getattr(request, "param", "llvm") == "python":
         monkeypatch.setattr(kernels, "host", lambda: None)
-        monkeypatch.setattr(functions, "host", lambda: None)
+        monkeypatch.setattr(guarded, "host", lambda: None)
 
 
 def random_program(seed: int, size: int) -> tuple[Value, list[Value], list[Value]]:

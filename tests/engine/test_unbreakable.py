@@ -19,8 +19,9 @@ np: Any = pytest.importorskip("numpy")
 pytest.importorskip("llvmlite")
 
 from micrograd_bp.compiler.executable import Native  # noqa: E402
+from micrograd_bp.compiler.lowering import lower  # noqa: E402
 from micrograd_bp.compiler.machine import host  # noqa: E402
-from micrograd_bp.compiler.program import flatten, lower, rerecord  # noqa: E402
+from micrograd_bp.compiler.program import flatten, rerecord  # noqa: E402
 
 # --- guards ---------------------------------------------------------------------------------------------------------
 

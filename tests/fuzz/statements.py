@@ -24,7 +24,7 @@ from hypothesis.internal.conjecture import engine
 import micrograd_bp as mg
 from micrograd_bp import Value, testing
 from micrograd_bp._engine.engine import slope_rows
-from micrograd_bp.compiler import functions as compiled_functions
+from micrograd_bp.compiler import guarded
 from micrograd_bp.value import topological_order
 from tests.fuzz.programs import FuzzProgram, shown
 from tests.fuzz.reference import NoReferenceError, derivative
@@ -235,7 +235,7 @@ def jit(program: FuzzProgram) -> str:
 
 def jit_python(program: FuzzProgram) -> str:
     """The same where there is no LLVM: paths are written as Python."""
-    with mock.patch.object(compiled_functions, "host", return_value=None):
+    with mock.patch.object(guarded, "host", return_value=None):
         return jit(program)
 
 
